@@ -1,0 +1,6 @@
+//! Configuration.
+
+pub mod duration;
+mod sections;
+
+pub use sections::*;

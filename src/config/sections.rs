@@ -1,0 +1,297 @@
+//! The sections of the configuration, as `config/default.toml` documents them. Every key has its default there.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the embedded parts keep their files; absent: the user's data directory.
+    pub data_dir: Option<PathBuf>,
+    /// The HTTP API.
+    pub gateway: GatewayConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// Rules of every job.
+    pub jobs: JobsConfig,
+    /// Prices and grants.
+    pub credits: CreditsConfig,
+    /// What a request may ask for.
+    pub limits: LimitsConfig,
+    /// Where jobs are kept.
+    pub store: StoreConfig,
+    /// How jobs reach workers.
+    pub queue: QueueConfig,
+    /// Where pictures are kept.
+    pub media: MediaConfig,
+    /// What draws.
+    pub engine: EngineConfig,
+    /// The catalogue, by style id.
+    pub styles: BTreeMap<String, StyleConfig>,
+    /// Logs.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How callers are known.
+    pub auth: AuthMode,
+    /// The address clients use, for links in answers; absent: the request's `Host`.
+    pub public_url: Option<url::Url>,
+    /// Bytes of a JSON body, at most.
+    pub body_limit: usize,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
+}
+
+/// How callers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthMode {
+    /// The `userId` of the request is believed: for a laptop only.
+    None,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Attempts that run at once.
+    pub slots: usize,
+    /// How long a silent worker keeps a job.
+    #[serde(with = "super::duration")]
+    pub lease: Duration,
+    /// How often a lease is renewed; absent: a third of the lease.
+    #[serde(with = "super::duration::option")]
+    pub heartbeat: Option<Duration>,
+    /// When a push is answered.
+    pub ack: AckMode,
+    /// How long a push may wait for a free slot before it is refused (and delivered again later).
+    #[serde(with = "super::duration")]
+    pub slot_wait: Duration,
+    /// How often overdue jobs are looked for.
+    #[serde(with = "super::duration")]
+    pub sweep_every: Duration,
+    /// How long running work may go on after a shutdown signal.
+    #[serde(with = "super::duration")]
+    pub drain: Duration,
+}
+
+/// When a push is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AckMode {
+    /// As soon as the job is claimed; the lease guards the rest.
+    OnClaim,
+    /// When the job is done, for request-billed Cloud Run.
+    OnCompletion,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobsConfig {
+    /// Attempts a job may start.
+    pub max_attempts: u32,
+    /// Upper bound of the first backoff; doubles with each attempt.
+    #[serde(with = "super::duration")]
+    pub backoff: Duration,
+    /// Upper bound of every backoff.
+    #[serde(with = "super::duration")]
+    pub backoff_cap: Duration,
+    /// How long an illustration may take in all.
+    #[serde(with = "super::duration")]
+    pub illustration_deadline: Duration,
+    /// How long one engine call may take.
+    #[serde(with = "super::duration")]
+    pub attempt_timeout: Duration,
+    /// When a queued job without a taker is published again; doubles each time.
+    #[serde(with = "super::duration")]
+    pub republish_after: Duration,
+    /// How long a worker has to act on a cancellation.
+    #[serde(with = "super::duration")]
+    pub cancel_grace: Duration,
+}
+
+/// `[credits]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreditsConfig {
+    /// What a new account begins with.
+    pub starting_grant: u64,
+    /// Price of an image.
+    pub image: u64,
+    /// Price of a large image.
+    pub image_large: u64,
+    /// The longest side, in pixels, that is not large.
+    pub large_above_px: u32,
+    /// Price of a training.
+    pub training: u64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Characters of a prompt.
+    pub prompt_chars: usize,
+    /// Shortest side of a picture, in pixels.
+    pub min_side: u32,
+    /// Longest side of a picture, in pixels.
+    pub max_side: u32,
+    /// Pictures of one job.
+    pub max_count: u32,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which one.
+    pub backend: StoreBackend,
+}
+
+/// Where jobs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreBackend {
+    /// One file in the data directory.
+    Sqlite,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Which one.
+    pub backend: QueueBackend,
+    /// The embedded broker.
+    pub embedded: EmbeddedQueueConfig,
+}
+
+/// How jobs reach workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueBackend {
+    /// The broker in the data directory.
+    Embedded,
+}
+
+/// `[queue.embedded]`: the knobs of a Pub/Sub subscription.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedQueueConfig {
+    /// Where messages are pushed; absent: the worker of the process that runs the broker.
+    pub push_url: Option<url::Url>,
+    /// Pushes under way at once, per subscription; absent: twice the worker's slots.
+    pub max_in_flight: Option<usize>,
+    /// How long a push may take.
+    #[serde(with = "super::duration")]
+    pub ack_deadline: Duration,
+    /// Wait after the first refused delivery; doubles each time.
+    #[serde(with = "super::duration")]
+    pub min_backoff: Duration,
+    /// The longest wait between deliveries.
+    #[serde(with = "super::duration")]
+    pub max_backoff: Duration,
+    /// Deliveries before a message becomes a dead letter.
+    pub max_delivery_attempts: u32,
+    /// How long an undelivered message is kept. (The job outlives it: the sweeper publishes again.)
+    #[serde(with = "super::duration")]
+    pub retention: Duration,
+}
+
+/// `[media]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaConfig {
+    /// Which one.
+    pub backend: MediaBackend,
+}
+
+/// Where pictures are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediaBackend {
+    /// The data directory.
+    Disk,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Which one draws.
+    pub default: EngineBackend,
+    /// The built-in one.
+    pub preview: PreviewConfig,
+}
+
+/// What draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineBackend {
+    /// Built-in, deterministic, without AI.
+    Preview,
+}
+
+/// `[engine.preview]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewConfig {
+    /// How long a picture takes at least, to feel like a real engine.
+    #[serde(with = "super::duration")]
+    pub latency: Duration,
+    /// Fraction of calls that answer "too many requests".
+    pub rate_limited: f64,
+    /// Fraction of calls that answer "unavailable".
+    pub unavailable: f64,
+    /// Fraction of pictures withheld as filtered.
+    pub filtered: f64,
+    /// Fraction of calls that never answer.
+    pub hang: f64,
+}
+
+/// `[styles.<id>]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StyleConfig {
+    /// Position in the list; the lowest is the default style.
+    pub order: u32,
+    /// What people read.
+    pub name: String,
+    /// One sentence about how it looks.
+    pub description: String,
+    /// What is added to the prompt.
+    pub modifier: String,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines: a tracing filter such as `info` or `mediaforge=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For Cloud Logging: one JSON object a line.
+    Json,
+}

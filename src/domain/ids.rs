@@ -1,0 +1,227 @@
+//! Identifiers: parsed once at the edge, valid ever after.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{clock::Random, job::JobKind};
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const RANDOM_CHARS: usize = 20;
+
+/// Text that is not the identifier it was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be {rule}")]
+pub struct InvalidId {
+    what: &'static str,
+    rule: &'static str,
+}
+
+/// `ill_` or `brd_` plus 20 base62 characters (119 bits).
+///
+/// Random and not ordered by time: ordered keys make a hot spot of Firestore's newest range.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(String);
+
+impl JobId {
+    /// A fresh id that nobody can guess.
+    pub fn random(kind: JobKind, random: &dyn Random) -> Self {
+        let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+        Self::from_bits(kind, bits)
+    }
+
+    /// The id that belongs to (user, idempotency key): a repeated submit finds the first job, even after a crash.
+    pub fn derived(kind: JobKind, user: &UserId, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hash.update((user.as_str().len() as u64).to_be_bytes());
+        hash.update(user.as_str());
+        hash.update(key);
+        let digest = hash.finalize();
+        let mut bits = [0_u8; 16];
+        bits.copy_from_slice(&digest[..16]);
+        Self::from_bits(kind, u128::from_be_bytes(bits))
+    }
+
+    fn from_bits(kind: JobKind, mut bits: u128) -> Self {
+        let mut id = String::with_capacity(4 + RANDOM_CHARS);
+        id.push_str(kind.id_prefix());
+        for _ in 0..RANDOM_CHARS {
+            id.push(char::from(BASE62[(bits % 62) as usize]));
+            bits /= 62;
+        }
+        Self(id)
+    }
+
+    /// What kind of job the prefix says this is.
+    pub fn kind(&self) -> JobKind {
+        if self.0.starts_with(JobKind::Brand.id_prefix()) { JobKind::Brand } else { JobKind::Illustration }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for JobId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let tail = text.strip_prefix("ill_").or_else(|| text.strip_prefix("brd_"));
+        match tail {
+            Some(tail) if tail.len() == RANDOM_CHARS && tail.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(InvalidId { what: "a job id", rule: "ill_ or brd_ and 20 letters or digits" }),
+        }
+    }
+}
+
+/// Who asks: 1–128 letters, digits and `_ . @ + -`, beginning with a letter or digit.
+///
+/// The alphabet is narrow because the id is a segment of media keys: `..`, `/` and control characters cannot occur.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl UserId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_name(text, "a user id").map(Self)
+    }
+}
+
+/// A team; the same alphabet as [`UserId`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TeamId(String);
+
+impl TeamId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TeamId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_name(text, "a team id").map(Self)
+    }
+}
+
+fn parse_name(text: &str, what: &'static str) -> Result<String, InvalidId> {
+    let first_ok = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest_ok = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.@+-".contains(&b));
+    if first_ok && rest_ok && text.len() <= 128 {
+        Ok(text.to_owned())
+    } else {
+        Err(InvalidId { what, rule: "1 to 128 letters, digits or _ . @ + - and begin with a letter or digit" })
+    }
+}
+
+/// Whose credits: `users/{userId}` or, for members of a team, `teams/{teamId}` (the Firestore paths).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum AccountId {
+    /// One person's account.
+    User(UserId),
+    /// An account that the members of a team share.
+    Team(TeamId),
+}
+
+impl FromStr for AccountId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some(("users", id)) => Ok(Self::User(id.parse()?)),
+            Some(("teams", id)) => Ok(Self::Team(id.parse()?)),
+            _ => Err(InvalidId { what: "an account", rule: "users/{userId} or teams/{teamId}" }),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "users/{id}"),
+            Self::Team(id) => write!(f, "teams/{id}"),
+        }
+    }
+}
+
+/// Which process holds a lease: host, process and a random part, so that no two workers share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(String);
+
+impl WorkerId {
+    /// A name for this process, unique by its random tail.
+    pub fn new(process: u32, random: &dyn Random) -> Self {
+        Self(format!("worker-{process}-{:08x}", random.next_u64() >> 32))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256 of a validated request, in hex: tells a repeated request from another one under the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestHash(String);
+
+impl RequestHash {
+    /// The hash of `canonical`, the request in a form that does not depend on spelling or field order.
+    pub fn of(canonical: &[u8]) -> Self {
+        use fmt::Write as _;
+        let hex = Sha256::digest(canonical).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+            hex
+        });
+        Self(hex)
+    }
+
+    /// The hash as 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! text_conversions {
+    ($($id:ty),*) => {$(
+        impl TryFrom<String> for $id {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+        impl From<$id> for String {
+            fn from(id: $id) -> String {
+                id.to_string()
+            }
+        }
+    )*};
+}
+text_conversions!(JobId, UserId, TeamId, AccountId);
+
+macro_rules! display_inner {
+    ($($id:ty),*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+display_inner!(JobId, UserId, TeamId, WorkerId, RequestHash);

@@ -1,0 +1,15 @@
+//! The rulebook: every rule about a job and its money as a pure function, without I/O, clock or async.
+
+pub mod clock;
+pub mod credits;
+pub mod ids;
+pub mod job;
+pub mod message;
+pub mod pricing;
+pub mod request;
+pub mod retry;
+pub mod style;
+pub mod trace;
+
+/// A moment in UTC with microsecond resolution (what Firestore keeps); RFC 3339 on the wire.
+pub type Timestamp = jiff::Timestamp;

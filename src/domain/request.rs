@@ -1,0 +1,155 @@
+//! What a person asks for, validated at once: every wrong field is named, not just the first.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{RequestHash, UserId},
+    style::{Catalogue, Style},
+};
+
+/// What a request may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Characters (Unicode scalar values) of a prompt, at most.
+    pub prompt_chars: usize,
+    /// The shortest side of a picture, in pixels.
+    pub min_side: u32,
+    /// The longest side of a picture, in pixels.
+    pub max_side: u32,
+    /// Pictures of one job, at most.
+    pub max_count: u32,
+}
+
+/// The side of a picture, in pixels, when the request names none.
+pub const DEFAULT_SIDE: u32 = 1024;
+/// The largest seed, so that every engine can take it.
+pub const MAX_SEED: u32 = i32::MAX as u32;
+
+/// The body of `POST /generate` as it came in. Integers are wide so that an absurd number is a field error with a
+/// pointer, not a parse error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenerateRequest {
+    /// Who asks, where the gateway does not know it from a token.
+    pub user_id: Option<String>,
+    /// What to draw.
+    pub prompt: Option<String>,
+    /// A style of the catalogue; its first when absent.
+    pub style_id: Option<String>,
+    /// The name the client shows for the style. Only its length is checked: the catalogue's name is what is stored.
+    pub style_name: Option<String>,
+    /// Pixels; 1024 when absent.
+    pub width: Option<i128>,
+    /// Pixels; 1024 when absent.
+    pub height: Option<i128>,
+    /// Pictures; 1 when absent.
+    pub count: Option<i128>,
+    /// The same seed and request give the same picture, where the engine can.
+    pub seed: Option<i128>,
+}
+
+/// A wrong field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// JSON Pointer into the request, for example `/width`.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// An error of the top-level field `name`.
+    pub fn new(name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: format!("/{name}"), detail: detail.into() }
+    }
+}
+
+/// What to draw, complete and valid: everything an engine needs beside the seed's default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IllustrationSpec {
+    /// The person's words, verbatim.
+    pub prompt: String,
+    /// The style, copied so that a later change of the catalogue does not change an accepted job.
+    pub style: Style,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Pictures, 1 or more.
+    pub count: u32,
+    /// At most [`MAX_SEED`].
+    pub seed: Option<u32>,
+}
+
+impl IllustrationSpec {
+    /// What makes two requests "the same" under one idempotency key: the user and everything that shapes the result.
+    pub fn hash(&self, user: &UserId) -> RequestHash {
+        let canonical = serde_json::json!([
+            user.as_str(),
+            self.prompt,
+            self.style.id,
+            self.width,
+            self.height,
+            self.count,
+            self.seed
+        ]);
+        RequestHash::of(canonical.to_string().as_bytes())
+    }
+
+    /// The prompt an engine gets.
+    pub fn final_prompt(&self) -> String {
+        self.style.compose(&self.prompt)
+    }
+}
+
+impl GenerateRequest {
+    /// The request with its defaults filled in, or everything that is wrong with it.
+    pub fn validate(&self, limits: &RequestLimits, catalogue: &Catalogue) -> Result<IllustrationSpec, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let prompt = self.prompt.clone().unwrap_or_default();
+        if let Some(detail) = prompt_error(&prompt, limits.prompt_chars) {
+            errors.push(FieldError::new("prompt", detail));
+        }
+        let style = match &self.style_id {
+            None => Some(catalogue.default_style()),
+            Some(id) => catalogue.find(id),
+        };
+        if style.is_none() {
+            errors.push(FieldError::new("styleId", format!("unknown style; one of: {}", catalogue.ids())));
+        }
+        if self.style_name.as_ref().is_some_and(|name| name.chars().count() > 80) {
+            errors.push(FieldError::new("styleName", "must be at most 80 characters"));
+        }
+        let mut integer = |name: &str, value: Option<i128>, default: u32, min: u32, max: u32| {
+            let value = value.unwrap_or_else(|| default.clamp(min, max).into());
+            if value < i128::from(min) || value > i128::from(max) {
+                errors.push(FieldError::new(name, format!("must be a whole number from {min} to {max}")));
+            }
+            u32::try_from(value).unwrap_or_default()
+        };
+        let width = integer("width", self.width, DEFAULT_SIDE, limits.min_side, limits.max_side);
+        let height = integer("height", self.height, DEFAULT_SIDE, limits.min_side, limits.max_side);
+        let count = integer("count", self.count, 1, 1, limits.max_count);
+        let seed = self.seed.map(|seed| integer("seed", Some(seed), 0, 0, MAX_SEED));
+        match style {
+            Some(style) if errors.is_empty() => {
+                Ok(IllustrationSpec { prompt, style: style.clone(), width, height, count, seed })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+fn prompt_error(prompt: &str, max_chars: usize) -> Option<String> {
+    let forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    if prompt.trim().is_empty() {
+        Some(format!("must say what to draw, in 1 to {max_chars} characters"))
+    } else if prompt.chars().count() > max_chars {
+        Some(format!("must be at most {max_chars} characters"))
+    } else if prompt.chars().any(forbidden) {
+        Some("must not contain control characters".to_owned())
+    } else {
+        None
+    }
+}

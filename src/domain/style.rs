@@ -1,0 +1,81 @@
+//! Styles: a catalogue to choose from, and the one place where a prompt is composed.
+
+use serde::{Deserialize, Serialize};
+
+/// One style of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Style {
+    /// What requests name: lower-case letters, digits and dashes.
+    pub id: String,
+    /// What people read.
+    pub name: String,
+    /// One sentence about how it looks.
+    pub description: String,
+    /// What is added to the prompt.
+    pub modifier: String,
+}
+
+impl Style {
+    /// The prompt an engine gets: the person's words first, verbatim, then how to draw them.
+    pub fn compose(&self, prompt: &str) -> String {
+        if self.modifier.is_empty() { prompt.to_owned() } else { format!("{}, {}", prompt.trim(), self.modifier) }
+    }
+}
+
+/// The styles on offer, in the order they are shown. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue(Vec<Style>);
+
+impl Catalogue {
+    /// A catalogue of at least one style with distinct ids.
+    pub fn new(styles: Vec<Style>) -> Result<Self, InvalidCatalogue> {
+        if styles.is_empty() {
+            return Err(InvalidCatalogue::Empty);
+        }
+        for (at, style) in styles.iter().enumerate() {
+            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if style.id.is_empty() || style.id.len() > 64 || !style.id.bytes().all(legal) {
+                return Err(InvalidCatalogue::Id(style.id.clone()));
+            }
+            if styles[..at].iter().any(|earlier| earlier.id == style.id) {
+                return Err(InvalidCatalogue::Twice(style.id.clone()));
+            }
+        }
+        Ok(Self(styles))
+    }
+
+    /// The style of that id.
+    pub fn find(&self, id: &str) -> Option<&Style> {
+        self.0.iter().find(|style| style.id == id)
+    }
+
+    /// What a request that names no style gets: the first.
+    pub fn default_style(&self) -> &Style {
+        &self.0[0]
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Style> {
+        self.0.iter()
+    }
+
+    /// The ids, for an error that lists the valid values.
+    pub fn ids(&self) -> String {
+        self.0.iter().map(|style| style.id.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Why a list of styles is no catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCatalogue {
+    /// There is nothing to choose.
+    #[error("the catalogue needs at least one style")]
+    Empty,
+    /// An id that cannot be named in a request.
+    #[error("style id {0:?} must be 1 to 64 lower-case letters, digits or dashes")]
+    Id(String),
+    /// Two styles of one id.
+    #[error("style id {0:?} occurs twice")]
+    Twice(String),
+}

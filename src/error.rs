@@ -1,0 +1,65 @@
+//! What a port says when its backend fails.
+
+use std::{error::Error, fmt, time::Duration};
+
+/// A backend failed. The backend decides the kind; only the gateway turns kinds into HTTP statuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{op}: {kind}{}", .source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
+pub struct BackendError {
+    /// What follows for the caller.
+    pub kind: ErrorKind,
+    /// What was tried, for example `store.insert`.
+    pub op: &'static str,
+    /// When trying again may help, where the backend knows.
+    pub retry_after: Option<Duration>,
+    /// The backend's own error, already printed by `Display`.
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// The kinds of failure that callers tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Somebody else changed it first: read again.
+    Conflict,
+    /// What was to be created exists.
+    AlreadyExists,
+    /// Cannot be reached or is overloaded: later may work.
+    Unavailable,
+    /// No answer in time: it may or may not have happened.
+    Timeout,
+    /// The backend or its data is broken (disk full, damaged file): an operator must look.
+    Broken,
+    /// This program asked for something impossible: a defect.
+    Internal,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Conflict => "changed by somebody else",
+            Self::AlreadyExists => "exists already",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "no answer in time",
+            Self::Broken => "broken",
+            Self::Internal => "internal error",
+        })
+    }
+}
+
+impl BackendError {
+    /// A failure without an underlying error.
+    pub fn new(kind: ErrorKind, op: &'static str) -> Self {
+        Self { kind, op, retry_after: None, source: None }
+    }
+
+    /// The same with the underlying error or a description.
+    #[must_use]
+    pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// Whether trying again later can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
+    }
+}

@@ -1,0 +1,13 @@
+//! `MediaForge`: slow AI image work as jobs that are accepted in milliseconds, never lost, never charged twice, never
+//! stuck, and watched live.
+//!
+//! Imports point one way: `cli → app → {gateway, worker} → jobs → {store, queue, media, engine} → domain`.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod error;
+pub mod media;
+pub mod queue;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Pixels: decode within limits, bring to size, make thumbnails.

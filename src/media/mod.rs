@@ -1,0 +1,167 @@
+//! Port [`MediaStore`]: pictures by key, created once and never overwritten.
+
+pub mod image;
+
+use std::{fmt, ops::Range, str::FromStr};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::domain::{
+    Timestamp,
+    ids::{JobId, UserId},
+};
+pub use crate::error::{BackendError, ErrorKind};
+
+/// What a media method answers.
+pub type Result<T> = std::result::Result<T, BackendError>;
+
+/// A place in the media store: segments of `A-Z a-z 0-9 _ . @ + -` joined by `/`, none of which begins with a dot.
+///
+/// No other text becomes a key, so no key becomes a path outside the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MediaKey(String);
+
+/// Text that is no media key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a media key is 1 to 512 characters: segments of letters, digits and _ . @ + - that do not begin with a dot")]
+pub struct InvalidMediaKey;
+
+impl MediaKey {
+    /// `illustrations/{user}/{job}/{attempt}-{n}.{extension}`. The attempt keeps a late worker from overwriting.
+    pub fn picture(user: &UserId, job: &JobId, attempt: u32, n: usize, format: MediaFormat) -> Self {
+        Self(format!("illustrations/{user}/{job}/{attempt}-{n}.{}", format.extension()))
+    }
+
+    /// `illustrations/{user}/{job}/{attempt}-{n}_thumb.webp`.
+    pub fn thumbnail(user: &UserId, job: &JobId, attempt: u32, n: usize) -> Self {
+        Self(format!("illustrations/{user}/{job}/{attempt}-{n}_thumb.webp"))
+    }
+
+    /// What all keys of a job begin with.
+    pub fn job_prefix(user: &UserId, job: &JobId) -> String {
+        format!("illustrations/{user}/{job}/")
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MediaKey {
+    type Err = InvalidMediaKey;
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidMediaKey> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.@+-".contains(&b);
+        let segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.bytes().all(legal);
+        if text.len() <= 512 && text.split('/').all(segment) { Ok(Self(text.to_owned())) } else { Err(InvalidMediaKey) }
+    }
+}
+
+impl fmt::Display for MediaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The formats that are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaFormat {
+    /// Lossless pictures.
+    Png,
+    /// Photographs.
+    Jpeg,
+    /// Thumbnails.
+    Webp,
+}
+
+impl MediaFormat {
+    /// The file extension, without a dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+        }
+    }
+
+    /// The format a key's extension names.
+    pub fn of_key(key: &MediaKey) -> Option<Self> {
+        let extension = key.as_str().rsplit_once('.')?.1;
+        [Self::Png, Self::Jpeg, Self::Webp].into_iter().find(|format| format.extension() == extension)
+    }
+}
+
+/// What is known of a stored object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaInfo {
+    /// Bytes.
+    pub length: u64,
+    /// The media type.
+    pub content_type: &'static str,
+    /// A strong entity tag, without quotes.
+    pub etag: String,
+    /// When it was written.
+    pub modified: Timestamp,
+}
+
+/// An object, or a part of it, as a stream of chunks.
+pub struct MediaRead {
+    /// What it is.
+    pub info: MediaInfo,
+    /// Its bytes, in chunks of bounded size.
+    pub body: BoxStream<'static, std::io::Result<Bytes>>,
+}
+
+/// Where a client fetches an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaUrl {
+    /// From the gateway: this path (beginning with `/`) below the gateway's own address.
+    Gateway(String),
+    /// From elsewhere: an absolute URL that is good until a moment.
+    Absolute {
+        /// The URL.
+        url: String,
+        /// When it stops working, if ever.
+        expires_at: Option<Timestamp>,
+    },
+}
+
+/// Pictures by key.
+///
+/// Contract, held by `tests/contract` for every backend: `put` makes the object durable and visible as a whole, or not
+/// at all; a second `put` under a key is [`ErrorKind::AlreadyExists`] and changes nothing; a miss is `Ok(None)`;
+/// deleting what is absent is `Ok`.
+#[async_trait]
+pub trait MediaStore: Send + Sync {
+    /// Creates an object.
+    async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()>;
+
+    /// Reads an object, or the part of it in `range` (half-open, within its length).
+    async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>>;
+
+    /// What is known of an object.
+    async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>>;
+
+    /// Deletes an object.
+    async fn delete(&self, key: &MediaKey) -> Result<()>;
+
+    /// Deletes every object whose key begins with `prefix` (which ends in `/`), also those of lost attempts.
+    async fn delete_prefix(&self, prefix: &str) -> Result<()>;
+
+    /// Where a client fetches it.
+    async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl>;
+
+    /// Whether the store answers; the error names what is wrong.
+    async fn ping(&self) -> Result<()>;
+}

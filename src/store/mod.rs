@@ -1,0 +1,141 @@
+//! Port [`JobStore`]: jobs, accounts and the ledger, changed together or not at all.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::domain::{
+    Timestamp,
+    credits::{Account, CreditsError, LedgerEntry},
+    ids::{AccountId, JobId, UserId},
+    job::{Job, JobKind, Status, Transition},
+};
+pub use crate::error::{BackendError, ErrorKind};
+
+/// What a store method answers.
+pub type Result<T> = std::result::Result<T, BackendError>;
+
+/// Counts the commits of one job, from 1. Writing needs the version that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// A value as it stood at a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Versioned<T> {
+    /// The version to name when writing.
+    pub version: Version,
+    /// The value.
+    pub value: T,
+}
+
+/// What came of an insert.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inserted {
+    /// The job is durable.
+    New {
+        /// Its first version.
+        version: Version,
+        /// Whether the transition's message is durable too; if not, the caller publishes it.
+        dispatched: bool,
+    },
+    /// A job of that id is there already; nothing was written.
+    Existing(Versioned<Job>),
+    /// A job of that id was there and has been deleted; its key is spent and nothing was written.
+    Deleted,
+    /// The account cannot pay; nothing was written.
+    Refused(CreditsError),
+}
+
+/// What came of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The job's new version.
+    pub version: Version,
+    /// Whether the transition's message is durable too; if not, the caller publishes it.
+    pub dispatched: bool,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Whose.
+    pub user: UserId,
+    /// Of which kind.
+    pub kind: JobKind,
+    /// In which states; empty for all.
+    pub statuses: BTreeSet<Status>,
+}
+
+/// Which page of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Rows, at most; 1 or more.
+    pub limit: usize,
+    /// The last row of the page before.
+    pub after: Option<JobId>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The rows, newest first.
+    pub items: Vec<T>,
+    /// Whether there are more behind the last.
+    pub has_more: bool,
+}
+
+/// What to watch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Watch {
+    /// One job.
+    Job(JobId),
+    /// All jobs of a user.
+    User(UserId),
+}
+
+/// Jobs, accounts and the ledger.
+///
+/// Contract, held by `tests/contract` for every backend:
+/// - A method that returns `Ok` has made its effect durable; one that returns `Err` has changed nothing, except
+///   `Timeout`, which leaves it open.
+/// - `insert` and `commit` apply a transition's state, ledger and balance in one atomic step. A ledger entry whose id
+///   exists is skipped, with its effect on the balance. An account is created by its first entry.
+/// - Cancelling the returned future never leaves half a write; the write may still happen.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Adds a new job. Says so when one of that id exists, was deleted, or cannot be paid.
+    async fn insert(&self, first: &Transition) -> Result<Inserted>;
+
+    /// The job and its version; `None` when there is none.
+    async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>>;
+
+    /// The user's jobs, newest first (`created_at`, then id, descending). An unknown `after` is an empty page.
+    async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>>;
+
+    /// Replaces the job if it still is at `expected`; [`ErrorKind::Conflict`] when it is not, or is gone.
+    async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
+
+    /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.
+    async fn delete(&self, id: &JobId, expected: Version) -> Result<()>;
+
+    /// Jobs with `due_at <= now`, the most overdue first, at most `limit`.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
+
+    /// The account; `None` when nothing was ever granted to it.
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>>;
+
+    /// Applies an entry that belongs to no job (a grant), once per entry id, and answers the balance.
+    async fn adjust(&self, entry: &LedgerEntry) -> Result<Account>;
+
+    /// The ledger entries of an account, oldest first: what its balance must sum to.
+    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>>;
+
+    /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
+    /// process, until dropped. Intermediate states may be skipped when the reader is slow; a job's latest state
+    /// never is, and versions of one job only grow. A job that does not exist yet is waited for.
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;
+
+    /// Whether the store answers; the error names what is wrong.
+    async fn ping(&self) -> Result<()>;
+}
