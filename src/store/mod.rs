@@ -40,7 +40,7 @@ pub enum Inserted {
         dispatched: bool,
     },
     /// A job of that id is there already; nothing was written.
-    Existing(Versioned<Job>),
+    Existing(Box<Versioned<Job>>),
     /// A job of that id was there and has been deleted; its key is spent and nothing was written.
     Deleted,
     /// The account cannot pay; nothing was written.
