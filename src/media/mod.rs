@@ -29,14 +29,17 @@ pub struct MediaKey(String);
 pub struct InvalidMediaKey;
 
 impl MediaKey {
-    /// `illustrations/{user}/{job}/{attempt}-{n}.{extension}`. The attempt keeps a late worker from overwriting.
-    pub fn picture(user: &UserId, job: &JobId, attempt: u32, n: usize, format: MediaFormat) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{n}.{}", format.extension()))
+    /// `illustrations/{user}/{job}/{attempt}-{fence}-{n}.{extension}`.
+    ///
+    /// The fence is the version of the attempt's claim. The attempt's number alone would not do: a worker that shuts
+    /// down gives its attempt back, and the next one bears the same number.
+    pub fn picture(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
+        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}.{}", format.extension()))
     }
 
-    /// `illustrations/{user}/{job}/{attempt}-{n}_thumb.webp`.
-    pub fn thumbnail(user: &UserId, job: &JobId, attempt: u32, n: usize) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{n}_thumb.webp"))
+    /// `illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp`.
+    pub fn thumbnail(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize) -> Self {
+        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp"))
     }
 
     /// What all keys of a job begin with.

@@ -1,0 +1,208 @@
+//! Claim a job and run one attempt at it, under a lease that a heartbeat keeps alive.
+
+use std::{pin::pin, time::Duration};
+
+use futures::StreamExt as _;
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Jobs, settle::Settled};
+use crate::{
+    domain::{
+        clock::after,
+        ids::{JobId, WorkerId},
+        job::{Job, Lease, State, Status, TransitionError},
+    },
+    engine::AttemptContext,
+    error::{BackendError, ErrorKind},
+    store::{Version, Versioned, Watch},
+};
+
+/// How long an attempt may be silent, and how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptSettings {
+    /// How long a claim lasts without a heartbeat.
+    pub lease: Duration,
+    /// How often it is renewed.
+    pub heartbeat: Duration,
+    /// How long the engine may take.
+    pub timeout: Duration,
+}
+
+/// A job that this worker holds. Writing under its version is what keeps a late worker out.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The job, running under our lease.
+    pub job: Job,
+    /// The version we last wrote or accepted.
+    pub version: Version,
+    /// The version our claim made: unique among all attempts, so it names what this one stores.
+    pub fence: Version,
+    owner: WorkerId,
+}
+
+/// What came of an attempt to claim.
+#[derive(Debug)]
+pub enum Claimed {
+    /// The job is ours.
+    Ours(Box<Claim>),
+    /// There is nothing to do now; the reason says why.
+    Nothing(TransitionError),
+    /// No such job.
+    Missing,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The job moved to this status by our commit.
+    Settled(Status),
+    /// Somebody else has the job now; what we made was dropped.
+    Lost,
+}
+
+pub(super) enum Event {
+    Done(Settled),
+    Stop,
+    Cancel,
+    Lost,
+}
+
+impl Jobs {
+    /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`.
+    pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
+        loop {
+            let Some(found) = self.ports.store.get(id).await? else { return Ok(Claimed::Missing) };
+            let now = self.now();
+            let lease = Lease { owner: owner.clone(), expires_at: after(now, lease) };
+            let next = match found.value.start(now, lease, &self.rules.policy) {
+                Ok(next) => next,
+                Err(reason) => return Ok(Claimed::Nothing(reason)),
+            };
+            match self.commit(found.version, &next).await {
+                Ok(version) => {
+                    let claim = Claim { job: next.job, version, fence: version, owner: owner.clone() };
+                    return Ok(Claimed::Ours(Box::new(claim)));
+                }
+                // Somebody else's claim, or a cancel: what is there now decides.
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Works on a claimed job until it is settled, lost, cancelled, or `stop` says to hand it back.
+    pub async fn run_attempt(
+        &self,
+        mut claim: Claim,
+        settings: &AttemptSettings,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, BackendError> {
+        let (progress, mut reached) = watch::channel(None);
+        let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
+        let stored = super::perform::StoredKeys::default();
+        let ended = {
+            let job = claim.job.clone();
+            let mut work = pin!(self.perform(&job, claim.fence, &cx, settings.timeout, &stored));
+            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone()));
+            let mut heartbeat = tokio::time::interval(settings.heartbeat);
+            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            heartbeat.reset();
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    settled = &mut work => Ok(Some(Event::Done(settled))),
+                    () = stop.cancelled() => Ok(Some(Event::Stop)),
+                    _ = heartbeat.tick() => self.beat(&mut claim, settings, &mut reached).await,
+                    Some(change) = changes.next() => match change {
+                        Ok(now) => Ok(claim.adopt(now)),
+                        // The heartbeat reads the same store and decides; a watch that fails only makes it slower.
+                        Err(error) => {
+                            tracing::debug!(%error, "watching the claimed job failed");
+                            Ok(None)
+                        }
+                    },
+                };
+                match event {
+                    Ok(None) => {}
+                    Ok(Some(event)) => break Ok(event),
+                    Err(error) => break Err(error),
+                }
+            }
+        };
+        let outcome = match ended? {
+            Event::Done(settled) => self.settle(&mut claim, settled).await?,
+            Event::Stop => self.settle(&mut claim, Settled::HandedBack).await?,
+            Event::Cancel => self.settle(&mut claim, Settled::Cancelled).await?,
+            Event::Lost => Outcome::Lost,
+        };
+        // An error leaves it open whether the result was written, so its pictures stay.
+        if outcome != Outcome::Settled(Status::Succeeded) {
+            self.drop_stored(&stored).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Renews the lease and writes the progress. A store that does not answer is tried again at the next beat, until
+    /// the lease has lapsed and the job may be somebody else's.
+    async fn beat(
+        &self,
+        claim: &mut Claim,
+        settings: &AttemptSettings,
+        reached: &mut watch::Receiver<Option<crate::domain::job::Progress>>,
+    ) -> Result<Option<Event>, BackendError> {
+        let now = self.now();
+        let progress = *reached.borrow_and_update();
+        let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
+            return Ok(Some(Event::Lost));
+        };
+        match self.commit(claim.version, &next).await {
+            Ok(version) => {
+                claim.version = version;
+                claim.job = next.job;
+                Ok(None)
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => self.refresh(claim).await,
+            Err(error) if claim.lease_expired(now) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "heartbeat failed; trying again");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn refresh(&self, claim: &mut Claim) -> Result<Option<Event>, BackendError> {
+        match self.ports.store.get(&claim.job.id).await? {
+            Some(now) => Ok(claim.adopt(now)),
+            None => Ok(Some(Event::Lost)),
+        }
+    }
+}
+
+impl Claim {
+    /// Takes over what somebody else wrote, if the job is still ours.
+    pub(super) fn adopt(&mut self, now: Versioned<Job>) -> Option<Event> {
+        if now.version <= self.version {
+            return None;
+        }
+        match &now.value.state {
+            State::Running { attempt, lease, cancel_by, .. }
+                if lease.owner == self.owner && *attempt == self.job.attempt() =>
+            {
+                let cancel = cancel_by.is_some();
+                self.version = now.version;
+                self.job = now.value;
+                cancel.then_some(Event::Cancel)
+            }
+            _ => Some(Event::Lost),
+        }
+    }
+
+    /// Whether anybody may have taken over by now.
+    pub(super) fn lease_expired(&self, now: crate::domain::Timestamp) -> bool {
+        match &self.job.state {
+            State::Running { lease, .. } => lease.expires_at <= now,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Delete: a finished job with its pictures.
+
+use super::Jobs;
+use crate::{
+    domain::ids::{JobId, UserId},
+    error::BackendError,
+    media::MediaKey,
+};
+
+/// What came of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Deleted,
+    /// The user has no such job.
+    Missing,
+    /// It must be cancelled or finish first.
+    NotFinished,
+}
+
+impl Jobs {
+    /// Deletes the user's finished job with everything it stored. The ledger keeps what it cost.
+    pub async fn delete(&self, user: &UserId, id: &JobId) -> Result<Deletion, BackendError> {
+        let Some(found) = self.get(user, id).await? else { return Ok(Deletion::Missing) };
+        if !found.value.status().is_final() {
+            return Ok(Deletion::NotFinished);
+        }
+        // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
+        self.ports.media.delete_prefix(&MediaKey::job_prefix(user, id)).await?;
+        self.ports.store.delete(id, found.version).await?;
+        tracing::info!(job.id = %id, "job deleted");
+        Ok(Deletion::Deleted)
+    }
+}

@@ -1,0 +1,110 @@
+//! The use cases: what the gateway and the worker do with jobs, over the ports and by the rules of the domain.
+
+pub mod attempt;
+mod cancel;
+mod delete;
+mod perform;
+mod query;
+mod settle;
+mod submit;
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
+
+pub use attempt::{AttemptSettings, Claim, Claimed, Outcome};
+pub use delete::Deletion;
+pub use submit::{SubmitError, SubmitIllustration, Submitted};
+pub use sweep::Swept;
+
+use crate::{
+    domain::{
+        Timestamp,
+        clock::{Clock, Random},
+        credits::Credits,
+        job::{Dispatch, JobPolicy, Transition},
+        pricing::Prices,
+        request::RequestLimits,
+        style::Catalogue,
+    },
+    engine::ImageEngine,
+    error::BackendError,
+    media::MediaStore,
+    queue::JobQueue,
+    store::{Committed, JobStore, Version},
+};
+
+/// The rules of the house, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Attempts, backoff and the other numbers of a job's life.
+    pub policy: JobPolicy,
+    /// The price list.
+    pub prices: Prices,
+    /// What a request may ask for.
+    pub limits: RequestLimits,
+    /// The styles on offer.
+    pub catalogue: Catalogue,
+    /// What a new account begins with.
+    pub starting_grant: Credits,
+    /// How long an illustration may take in all.
+    pub illustration_deadline: Duration,
+}
+
+/// What the use cases work with.
+pub struct Ports {
+    /// Jobs, accounts, ledger.
+    pub store: Arc<dyn JobStore>,
+    /// Messages to workers.
+    pub queue: Arc<dyn JobQueue>,
+    /// Pictures.
+    pub media: Arc<dyn MediaStore>,
+    /// What draws.
+    pub engine: Arc<dyn ImageEngine>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// The use cases.
+pub struct Jobs {
+    ports: Ports,
+    rules: Rules,
+}
+
+impl Jobs {
+    /// The use cases over these ports, by these rules.
+    pub fn new(ports: Ports, rules: Rules) -> Self {
+        Self { ports, rules }
+    }
+
+    /// The rules they go by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The ports they use.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// Commits a transition and, where the store has not done so, publishes its message.
+    async fn commit(&self, expected: Version, next: &Transition) -> Result<Version, BackendError> {
+        let Committed { version, dispatched } = self.ports.store.commit(expected, next).await?;
+        self.publish_unless(dispatched, next.dispatch.as_ref()).await;
+        Ok(version)
+    }
+
+    /// Store first, then publish: when this publish is lost the job's `due_at` brings the sweeper, so the failure is
+    /// logged and not passed on.
+    async fn publish_unless(&self, dispatched: bool, dispatch: Option<&Dispatch>) {
+        let Some(dispatch) = dispatch.filter(|_| !dispatched) else { return };
+        if let Err(error) = self.ports.queue.publish(dispatch).await {
+            tracing::warn!(job.id = %dispatch.message.job_id, %error, "publish failed; the sweeper will publish again");
+        }
+    }
+}
