@@ -12,3 +12,4 @@ pub mod jobs;
 pub mod media;
 pub mod queue;
 pub mod store;
+pub mod worker;

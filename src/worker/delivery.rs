@@ -1,0 +1,100 @@
+//! One delivery: a free slot, a claim, an answer, and the attempt behind it.
+
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument as _, Span};
+
+use super::{Worker, envelope::Delivery};
+use crate::{
+    domain::{job::JobKind, message::DeadLetter},
+    jobs::{Claim, Claimed, Outcome},
+};
+
+/// What the queue hears about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Done with: the job is claimed (or done), or the message will never be of use.
+    Acknowledged(&'static str),
+    /// Deliver it again later; the reason says why.
+    Refused(&'static str),
+}
+
+impl Worker {
+    /// Deals with the body of a push.
+    pub(super) async fn deliver(&self, body: &[u8], kind: JobKind) -> Answer {
+        let delivery = match Delivery::parse(body, kind) {
+            Ok(delivery) => delivery,
+            Err(letter) => return self.bury(*letter).await,
+        };
+        let trace = delivery.message.trace.as_ref();
+        let span = tracing::info_span!(
+            "delivery",
+            job.id = %delivery.message.job_id,
+            attempt = tracing::field::Empty,
+            trace_id = trace.map(crate::domain::trace::TraceContext::trace_id),
+        );
+        self.deliver_job(delivery, span.clone()).instrument(span).await
+    }
+
+    async fn deliver_job(&self, delivery: Delivery, span: Span) -> Answer {
+        tracing::debug!(
+            message_id = delivery.message_id,
+            subscription = delivery.subscription,
+            delivery = delivery.attempt,
+            "message delivered"
+        );
+        // The slot first: the wait for it is the back-pressure, and a claimed job must not wait under its lease.
+        let Some(slot) = self.free_slot().await else { return Answer::Refused("no free slot") };
+        let claimed = self.jobs.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
+        let claim = match claimed {
+            Ok(Claimed::Ours(claim)) => *claim,
+            Ok(Claimed::Nothing(reason)) => {
+                tracing::debug!(%reason, "nothing to do for this message");
+                return Answer::Acknowledged("nothing to do");
+            }
+            Ok(Claimed::Missing) => return self.bury(delivery.unknown_job()).await,
+            Err(error) => {
+                tracing::warn!(%error, "claim failed; the message will come again");
+                return Answer::Refused("the store does not answer");
+            }
+        };
+        span.record("attempt", claim.job.attempt());
+        tracing::info!("job claimed");
+        let attempt = self.attempts.spawn(self.clone().attempt(claim, slot).instrument(span));
+        if !self.settings.ack_on_claim && attempt.await.is_err() {
+            tracing::error!("the attempt panicked; its lease will lapse");
+        }
+        Answer::Acknowledged("claimed")
+    }
+
+    /// `None` when the worker drains or the wait is over.
+    async fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slot = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return None,
+            slot = tokio::time::timeout(self.settings.slot_wait, self.slots.clone().acquire_owned()) => slot,
+        };
+        slot.ok()?.ok()
+    }
+
+    async fn attempt(self, claim: Claim, slot: OwnedSemaphorePermit) {
+        let outcome = self.jobs.run_attempt(claim, &self.settings.attempt, &self.stop).await;
+        drop(slot);
+        match outcome {
+            Ok(Outcome::Settled(_)) => {} // the settlement has its own line
+            Ok(Outcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
+            Err(error) => tracing::error!(%error, "the attempt's end could not be written; its lease will lapse"),
+        }
+    }
+
+    /// Records what can never be worked on and acknowledges it: a refusal would slow the whole subscription down.
+    async fn bury(&self, letter: DeadLetter) -> Answer {
+        tracing::error!(code = %letter.error.code, reason = letter.error.message, key = letter.key, "dead letter");
+        match self.jobs.ports().queue.dead_letter(&letter).await {
+            Ok(_) => Answer::Acknowledged("dead letter"),
+            Err(error) => {
+                tracing::warn!(%error, "the dead letter was not recorded; the message will come again");
+                Answer::Refused("the dead letter was not recorded")
+            }
+        }
+    }
+}

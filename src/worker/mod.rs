@@ -1,0 +1,68 @@
+//! The worker: takes pushes, waits for a free slot, claims, and works under a lease; sweeps what is overdue.
+
+mod delivery;
+mod envelope;
+mod push;
+mod sweeper;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    domain::ids::WorkerId,
+    jobs::{AttemptSettings, Jobs},
+};
+
+pub use push::router;
+pub use sweeper::sweep_until;
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSettings {
+    /// Attempts that run at once.
+    pub slots: usize,
+    /// Lease, heartbeat and time limit of an attempt.
+    pub attempt: AttemptSettings,
+    /// Whether a push is answered once the job is claimed (`true`) or only when it is done.
+    pub ack_on_claim: bool,
+    /// How long a push may wait for a free slot.
+    pub slot_wait: Duration,
+    /// How often overdue jobs are looked for.
+    pub sweep_every: Duration,
+}
+
+/// A worker process: its slots and what it needs to shut down in order.
+#[derive(Clone)]
+pub struct Worker {
+    jobs: Arc<Jobs>,
+    settings: WorkerSettings,
+    id: WorkerId,
+    slots: Arc<Semaphore>,
+    /// No new claims once this is cancelled.
+    draining: CancellationToken,
+    /// Running attempts hand their jobs back once this is cancelled.
+    stop: CancellationToken,
+    attempts: TaskTracker,
+}
+
+impl Worker {
+    /// A worker of these settings. `draining` ends claiming; `stop`, later, ends running attempts.
+    pub fn new(
+        jobs: Arc<Jobs>,
+        settings: WorkerSettings,
+        id: WorkerId,
+        draining: CancellationToken,
+        stop: CancellationToken,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(settings.slots));
+        Self { jobs, settings, id, slots, draining, stop, attempts: TaskTracker::new() }
+    }
+
+    /// Waits until no attempt runs any more. Call it after `draining`; it does not stop anything itself.
+    pub async fn drained(&self) {
+        self.attempts.close();
+        self.attempts.wait().await;
+    }
+}

@@ -1,0 +1,38 @@
+//! The periodic sweep of an always-on worker. On Cloud Run the scheduler calls `/sweep` as well.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+
+/// The longest pause after failed sweeps.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Sweeps every `sweep_every` until `end`. A store that does not answer is tried ever more patiently.
+pub async fn sweep_until(worker: Worker, end: CancellationToken) {
+    let every = worker.settings.sweep_every;
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failures = 0;
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match worker.jobs.sweep().await {
+            Ok(swept) => {
+                failures = 0;
+                if swept.more {
+                    ticks.reset_immediately();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "sweep failed");
+                failures += 1;
+                ticks.reset_after(crate::domain::retry::doubled(every, failures, MAX_PAUSE));
+            }
+        }
+    }
+}
