@@ -1,0 +1,181 @@
+//! Holds the import directions of the layout: reads every `crate::` path in `src/` and fails on one that points back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each room may use beside itself. A room that is not listed fails the test, so a new one is placed on purpose.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("error", &[]),
+    ("http", &[]),
+    ("config", &["domain"]),
+    ("telemetry", &["config", "domain"]),
+    ("lifecycle", &[]),
+    ("embedded", &["domain", "error"]),
+    ("store", &["config", "domain", "embedded", "error"]),
+    ("queue", &["config", "domain", "embedded", "error", "http"]),
+    ("media", &["config", "domain", "error"]),
+    ("engine", &["config", "domain", "error", "http"]),
+    ("jobs", &["domain", "engine", "error", "media", "queue", "store"]),
+    ("gateway", &["domain", "error", "jobs", "media", "store"]),
+    ("worker", &["domain", "error", "jobs"]),
+    (
+        "app",
+        &[
+            "config",
+            "domain",
+            "embedded",
+            "engine",
+            "error",
+            "gateway",
+            "jobs",
+            "lifecycle",
+            "media",
+            "queue",
+            "store",
+            "worker",
+        ],
+    ),
+    ("cli", &["app", "config", "domain", "http", "lifecycle", "telemetry"]),
+];
+
+/// Rules inside a room: files whose path begins with the first may not name the second.
+const MAY_NOT_NAME: &[(&str, &str)] = &[
+    // Only the code behind the embedded backends knows the SQLite file.
+    ("src/store/document.rs", "embedded"),
+    // The pure part of the ports' neighbours stays free of configuration.
+    ("src/media/image.rs", "config"),
+];
+
+/// Crates that do I/O or need a runtime have no place in the rulebook.
+const NOT_IN_DOMAIN: &[&str] =
+    &["tokio", "axum", "reqwest", "rusqlite", "std::fs", "std::net", "async_trait", "async fn"];
+
+fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    let relative = |path: &PathBuf| path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+    files.iter().map(|path| (relative(path), fs::read_to_string(path).expect("a source file"))).collect()
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms named by `crate::room` and by `use crate::{room::…, room::…}`.
+fn rooms_named(text: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => rooms.extend(first_word(rest)),
+            Some(group) => {
+                let mut depth = 0_i32;
+                let mut item = String::new();
+                for c in group.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => rooms.extend(first_word(&std::mem::take(&mut item))),
+                        _ => {}
+                    }
+                    if depth == 0 && c != ',' {
+                        item.push(c);
+                    }
+                }
+                rooms.extend(first_word(&item));
+            }
+        }
+    }
+    rooms
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let word: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    // `crate::Thing` re-exported at the root does not occur; a lower-case word is a module.
+    word.starts_with(|c: char| c.is_ascii_lowercase()).then_some(word)
+}
+
+fn room_of(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("src/")?;
+    let room = below.split('/').next()?.trim_end_matches(".rs");
+    (!matches!(room, "lib" | "main")).then_some(room)
+}
+
+#[test]
+fn imports_point_one_way() {
+    let may_use: BTreeMap<_, BTreeSet<_>> =
+        MAY_USE.iter().map(|(room, used)| (*room, used.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Some(room) = room_of(&path) else { continue };
+        let Some(allowed) = may_use.get(room) else {
+            wrong.push(format!("{path}: the room `{room}` has no place in tests/architecture.rs"));
+            continue;
+        };
+        let text = without_comments(&text);
+        for named in rooms_named(&text) {
+            if named != room && !allowed.contains(named.as_str()) {
+                wrong.push(format!("{path}: `{room}` may not use `{named}`"));
+            }
+            if MAY_NOT_NAME.iter().any(|(prefix, banned)| path.starts_with(prefix) && named == *banned) {
+                wrong.push(format!("{path}: may not use `{named}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_ports_files_name_their_backends() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let text = without_comments(&text);
+        for (port, crates) in [("src/store", "rusqlite"), ("src/embedded", "rusqlite")] {
+            let inside = path.starts_with("src/store/sqlite")
+                || path.starts_with("src/embedded")
+                || path.starts_with("src/queue/embedded");
+            if text.contains(&format!("{crates}::")) && !inside {
+                wrong.push(format!("{path}: {crates} belongs behind {port}"));
+            }
+        }
+        if path.starts_with("src/domain") {
+            for banned in NOT_IN_DOMAIN {
+                if text.contains(banned) {
+                    wrong.push(format!("{path}: `{banned}` in the domain"));
+                }
+            }
+        }
+        if !path.starts_with("src/gateway/") && !path.starts_with("src/worker/") && !path.starts_with("src/cli/") {
+            for line in text.lines().filter(|line| line.contains("StatusCode")) {
+                if !path.starts_with("src/queue/embedded") && path != "src/app.rs" {
+                    wrong.push(format!("{path}: an HTTP status outside the HTTP rooms: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_reads_imports() {
+    let text = "use crate::{\n    domain::{Timestamp, job::{Job, State}},\n    store::Version,\n};\nlet x = crate::error::y();";
+    let rooms: Vec<_> = rooms_named(text).into_iter().collect();
+    assert_eq!(rooms, ["domain", "error", "store"]);
+}

@@ -1,0 +1,6 @@
+//! The rulebook under any sequence of commands.
+
+mod commands;
+mod ids;
+mod requests;
+mod retries;
