@@ -1,0 +1,122 @@
+//! The command line as a person or a script uses it.
+
+use std::process::{Output, Stdio};
+
+use image::GenericImageView as _;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{PATIENCE, System, Topology, command};
+
+async fn run(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+}
+
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    assert!(!text.contains('\u{1b}'), "no colours when piped: {text:?}");
+    text
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generate_saves_the_pictures_and_prints_their_paths() {
+    let system = System::start(Topology::OneProcess, &[]).await;
+    let out = tempfile::tempdir().expect("a directory");
+    let mut generate = command(system.data_dir());
+    generate.args(["generate", "a lighthouse at dawn", "--style", "watercolor", "--size", "400x300", "--count", "2"]);
+    generate.arg("-o").arg(out.path()).args(["--url", &system.gateway]);
+    let output = run(&mut generate).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let paths: Vec<_> = stdout(&output).lines().map(std::path::PathBuf::from).collect();
+    assert_eq!(paths.len(), 2);
+    for path in &paths {
+        assert!(path.starts_with(out.path()));
+        assert_eq!(image::open(path).expect("a picture").dimensions(), (400, 300));
+    }
+    assert_eq!(std::fs::read_dir(out.path()).expect("a directory").count(), 2, "nothing else is left behind");
+
+    let mut json = command(system.data_dir());
+    json.args(["generate", "a fox", "--size", "256x256", "--json", "--url", &system.gateway, "-o"]).arg(out.path());
+    let output = run(&mut json).await;
+    let job: Value = serde_json::from_str(&stdout(&output)).expect("one JSON object");
+    assert_eq!(job["status"], "completed");
+    assert!(std::path::Path::new(job["files"][0].as_str().expect("a path")).exists());
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generate_needs_no_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    let out = tempfile::tempdir().expect("a directory");
+    let mut generate = command(data.path().join("data"));
+    // A port that nobody listens on stands for "the local gateway is not running".
+    generate.env("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:1");
+    generate.args(["generate", "a sailboat at sunset", "--size", "256x256", "-o"]).arg(out.path());
+    let output = run(&mut generate).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let path = stdout(&output).trim().to_owned();
+    assert_eq!(image::open(path).expect("a picture").dimensions(), (256, 256));
+    crate::support::books::check(&data.path().join("data"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generate_says_what_is_wrong_by_words_and_exit_code() {
+    let environment = [("MEDIAFORGE_CREDITS__STARTING_GRANT", "1"), ("MEDIAFORGE_ENGINE__PREVIEW__FILTERED", "1.0")];
+    let system = System::start(Topology::OneProcess, &environment).await;
+    let gateway = system.gateway.clone();
+    let generate = |arguments: &[&str]| {
+        let mut generate = command(system.data_dir());
+        generate.args(["generate", "--url", &gateway, "-o"]).arg(system.data_dir().join("out")).args(arguments);
+        generate
+    };
+    let cases: [(&[&str], &str); 5] = [
+        (&["a cat", "--style", "oil"], "watercolor"),
+        (&["a cat", "--size", "10x10"], "256"),
+        (&["a cat", "--size", "big"], "size"),
+        (&["a cat", "--count", "2"], "credit"),
+        (&["a cat", "--size", "256x256"], "content_filtered"),
+    ];
+    let mut codes = Vec::new();
+    for (arguments, word) in cases {
+        let output = run(&mut generate(arguments)).await;
+        assert!(stderr(&output).contains(word), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+        codes.push(output.status.code().expect("a code"));
+    }
+    assert_eq!(codes, [2, 2, 2, 3, 1]);
+
+    let mut nobody = command(system.data_dir());
+    nobody.args(["generate", "a cat", "--url", "http://127.0.0.1:1"]);
+    let output = run(&mut nobody).await;
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("127.0.0.1:1"), "{}", stderr(&output));
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_config_and_completions_read_well() {
+    let data = tempfile::tempdir().expect("a directory");
+    for arguments in [&["--help"][..], &["serve", "--help"], &["generate", "--help"], &["config", "--help"]] {
+        let output = run(command(data.path()).args(arguments)).await;
+        assert!(output.status.success());
+        assert!(stdout(&output).contains("Usage:"), "{arguments:?}");
+    }
+    let output = run(command(data.path()).args(["completions", "bash"])).await;
+    assert!(stdout(&output).contains("_mediaforge"));
+
+    let mut config = command(data.path());
+    config.env("MEDIAFORGE_WORKER__SLOTS", "3").args(["config", "--json"]);
+    let values: Value = serde_json::from_str(&stdout(&run(&mut config).await)).expect("JSON");
+    let text = values.to_string();
+    assert!(text.contains("MEDIAFORGE_WORKER__SLOTS"), "each value says where it came from: {text}");
+    let output = run(command(data.path()).args(["config"])).await;
+    assert!(stdout(&output).contains("worker.slots"), "{}", stdout(&output));
+
+    let output = run(command(data.path()).args(["conjure"])).await;
+    assert_eq!(output.status.code(), Some(2));
+}

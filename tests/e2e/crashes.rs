@@ -1,0 +1,97 @@
+//! kill -9 at any moment: every 202 is there afterwards, completes, and is paid once.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::support::{System, Topology, answer, text};
+
+async fn every_202_survives(topology: Topology) {
+    let environment = [("MEDIAFORGE_WORKER__LEASE", "2s"), ("MEDIAFORGE_WORKER__SLOTS", "4")];
+    let mut system = System::start(topology, &environment).await;
+    let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
+    for round in 0..3 {
+        // Load from eight clients until the processes die under them.
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let (http, url, accepted) = (system.client.clone(), system.url("/generate"), accepted.clone());
+                tokio::spawn(async move {
+                    for n in 0.. {
+                        let body =
+                            json!({ "userId": "ada", "prompt": format!("tree {n}"), "width": 256, "height": 256 });
+                        let key = format!("{round}-{client}-{n}");
+                        let Ok(answer) = http.post(&url).header("idempotency-key", key).json(&body).send().await else {
+                            return;
+                        };
+                        if answer.status() != 202 {
+                            return;
+                        }
+                        let Ok(body) = answer.json::<serde_json::Value>().await else { return };
+                        accepted.lock().await.push(text(&body, "illustrationId"));
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(400 + 150 * round)).await;
+        system.kill().await;
+        for client in clients {
+            client.await.expect("a client");
+        }
+        system.launch().await;
+    }
+    let accepted = accepted.lock().await.clone();
+    assert!(accepted.len() > 20, "only {} were accepted", accepted.len());
+    let mut paid = 0;
+    for id in &accepted {
+        let job = system.finished("ada", id).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let picture = system.client.get(text(&job, "imageUrl")).send().await.expect("an answer");
+        assert_eq!(picture.status(), 200);
+        paid += 1;
+    }
+    // A job whose 202 was lost on the way is there as well; its client can find it by its key.
+    let (mut after, mut all) = (String::new(), 0);
+    loop {
+        let page = system.get(&format!("/illustrations?userId=ada&limit=100{after}")).await;
+        for job in page["data"].as_array().expect("a list") {
+            system.finished("ada", &text(job, "illustrationId")).await;
+            all += 1;
+        }
+        if page["hasMore"] == false {
+            break;
+        }
+        after = format!("&after={}", text(&page, "lastId"));
+    }
+    assert!(all >= paid, "{all} listed, {paid} accepted");
+    let (available, held, spent, granted) = system.credits("ada").await;
+    assert_eq!((held, spent, available + spent), (0, all, granted), "each job is captured exactly once");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_under_load_loses_nothing_in_one_process() {
+    every_202_survives(Topology::OneProcess).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_under_load_loses_nothing_in_two_processes() {
+    every_202_survives(Topology::TwoProcesses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
+    let environment = [("MEDIAFORGE_WORKER__LEASE", "1s"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
+    let mut system = System::start(Topology::OneProcess, &environment).await;
+    let id = system.submit("ada", "a cat").await;
+    system.until("ada", &id, &["processing"]).await;
+    system.kill().await;
+    system.launch().await;
+    let job = system.finished("ada", &id).await;
+    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(2)));
+    assert_eq!(system.credits("ada").await.2, 1);
+    let (status, _) = answer(system.client.get(text(&job, "imageUrl"))).await;
+    assert_eq!(status, 200);
+    system.finish().await;
+}

@@ -1,0 +1,100 @@
+//! What the worker makes of pushes, and what becomes of jobs whose engine fails.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::support::{System, Topology, answer};
+
+async fn push(system: &System, endpoint: &str, data: &str) -> u16 {
+    let envelope = json!({
+        "message": { "data": STANDARD.encode(data), "messageId": "9", "message_id": "9",
+                     "publishTime": "2026-01-01T00:00:00Z", "publish_time": "2026-01-01T00:00:00Z" },
+        "subscription": "projects/other/subscriptions/another", "deliveryAttempt": 2,
+    });
+    answer(system.client.post(format!("{}{endpoint}", system.worker)).json(&envelope)).await.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_strangers_and_garbage_are_acknowledged_and_do_nothing() {
+    let system = System::start(Topology::TwoProcesses, &[]).await;
+    let id = system.submit("ada", "a cat").await;
+    let done = system.finished("ada", &id).await;
+    assert_eq!(done["status"], "completed");
+
+    let message = json!({ "v": 1, "kind": "generation", "jobId": id }).to_string();
+    let duplicates = futures::future::join_all((0..8).map(|_| push(&system, "/process-generation", &message))).await;
+    assert_eq!(duplicates, [200; 8]);
+    let again = system.get(&format!("/illustrations/{id}?userId=ada")).await;
+    assert_eq!(again, done, "a duplicate changes nothing");
+
+    let unknown = json!({ "v": 1, "kind": "generation", "jobId": "ill_00000000000000000000" }).to_string();
+    let brand = json!({ "v": 1, "kind": "training", "jobId": "brd_00000000000000000000" }).to_string();
+    for (endpoint, data) in [
+        ("/process-generation", unknown.as_str()),
+        ("/process-training", brand.as_str()),
+        ("/process-generation", brand.as_str()),
+        ("/process-generation", "not json"),
+        ("/process-generation", r#"{"v":99}"#),
+    ] {
+        assert_eq!(push(&system, endpoint, data).await, 200, "{endpoint} {data}");
+    }
+    let raw = system.client.post(format!("{}/process-generation", system.worker)).body("]");
+    assert_eq!(answer(raw).await.0, 200);
+    let (status, swept) = answer(system.client.post(format!("{}/sweep", system.worker))).await;
+    assert_eq!((status, swept["settled"].as_u64()), (200, Some(0)));
+    let health = answer(system.client.get(format!("{}/health", system.worker))).await;
+    assert_eq!((health.0, health.1["service"].as_str()), (200, Some("worker")));
+    system.finish().await;
+}
+
+async fn with_knob(knob: &str, extra: &[(&str, &str)]) -> (System, Value) {
+    let knob = format!("MEDIAFORGE_ENGINE__PREVIEW__{knob}");
+    let mut environment = vec![(knob.as_str(), "1.0")];
+    environment.extend_from_slice(extra);
+    let system = System::start(Topology::OneProcess, &environment).await;
+    let id = system.submit("ada", "a cat").await;
+    let job = system.finished("ada", &id).await;
+    let (available, held, spent, granted) = system.credits("ada").await;
+    assert_eq!((available, held, spent), (granted, 0, 0), "a failed job costs nothing");
+    (system, job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filtered_job_fails_at_once_and_says_why() {
+    let (system, job) = with_knob("FILTERED", &[]).await;
+    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("failed"), Some(1)));
+    assert_eq!(job["error"]["code"], "content_filtered");
+    assert!(job["failedAt"].is_string() && job.get("imageUrl").is_none());
+    assert_eq!(dead_letters(&system), 0, "nobody has to look at a filtered job");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_stays_down_uses_up_the_attempts_and_leaves_one_dead_letter() {
+    let (system, job) = with_knob("UNAVAILABLE", &[("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "3")]).await;
+    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("failed"), Some(3)));
+    assert_eq!(job["error"]["code"], "engine_unavailable");
+    assert_eq!(dead_letters(&system), 1);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_is_given_up_after_its_time() {
+    let limits = [("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "1"), ("MEDIAFORGE_JOBS__ATTEMPT_TIMEOUT", "300ms")];
+    let (system, job) = with_knob("HANG", &limits).await;
+    assert_eq!(job["error"]["code"], "engine_timeout");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limited_engine_burns_no_attempts_until_the_deadline() {
+    let (system, job) = with_knob("RATE_LIMITED", &[("MEDIAFORGE_JOBS__ILLUSTRATION_DEADLINE", "2s")]).await;
+    assert_eq!((job["error"]["code"].as_str(), job["attempt"].as_u64()), (Some("deadline_exceeded"), Some(0)));
+    system.finish().await;
+}
+
+/// Dead letters waiting on the embedded broker.
+fn dead_letters(system: &System) -> i64 {
+    let db = rusqlite::Connection::open(system.data_dir().join("mediaforge.db")).expect("the database");
+    db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
+}

@@ -1,0 +1,11 @@
+//! The real binary, driven as people and programs drive it: HTTP, events, command line, signals.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod crashes;
+mod delivery;
+mod flow;
+mod shutdown;
+mod startup;

@@ -1,0 +1,46 @@
+//! Ctrl-C: running work is finished or handed back, streams end, and the process exits in time.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+
+use crate::support::{System, Topology, sse};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_fits_the_drain_is_finished() {
+    let mut system = System::start(Topology::OneProcess, &[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")]).await;
+    let id = system.submit("ada", "a cat").await;
+    system.until("ada", &id, &["processing"]).await;
+    let took = system.terminate().await;
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    system.launch().await;
+    let job = system.get(&format!("/illustrations/{id}?userId=ada")).await;
+    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(1)));
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_does_not_is_handed_back_without_costing_an_attempt() {
+    for topology in [Topology::OneProcess, Topology::TwoProcesses] {
+        let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "4s"), ("MEDIAFORGE_WORKER__DRAIN", "500ms")];
+        let mut system = System::start(topology, &slow).await;
+        let id = system.submit("ada", "a cat").await;
+        system.until("ada", &id, &["processing"]).await;
+        let mut events =
+            sse::open(&system.client, &system.url(&format!("/illustrations/{id}/events?userId=ada")), None).await;
+        assert!(events.next().await.is_some());
+        let took = system.terminate().await;
+        assert!(took < Duration::from_secs(9), "{took:?}");
+        while events.next().await.is_some() {} // the stream ends instead of holding the process up
+        system.launch().await;
+        let job = system.finished("ada", &id).await;
+        assert_eq!(
+            (job["status"].as_str(), job["attempt"].as_u64()),
+            (Some("completed"), Some(1)),
+            "{}",
+            system.logs()
+        );
+        assert_eq!(system.credits("ada").await.2, 1);
+        system.finish().await;
+    }
+}

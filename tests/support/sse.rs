@@ -1,0 +1,39 @@
+//! Reads server-sent events.
+
+use eventsource_stream::{Event, Eventsource as _};
+use futures::{Stream, StreamExt as _};
+use serde_json::Value;
+
+/// An event with its data as JSON.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub event: String,
+    pub id: String,
+    pub data: Value,
+}
+
+/// The events at `url` until the stream ends.
+pub async fn open(
+    client: &reqwest::Client,
+    url: &str,
+    last_event_id: Option<&str>,
+) -> impl Stream<Item = Seen> + Unpin + use<> {
+    let mut request = client.get(url).header("accept", "text/event-stream");
+    if let Some(id) = last_event_id {
+        request = request.header("last-event-id", id);
+    }
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{url}");
+    assert!(answer.headers()["content-type"].to_str().expect("text").starts_with("text/event-stream"));
+    let events = answer.bytes_stream().eventsource().filter_map(|event| async {
+        let Event { event, data, id, .. } = event.ok()?;
+        let data = serde_json::from_str(&data).ok()?;
+        Some(Seen { event, id, data })
+    });
+    Box::pin(events)
+}
+
+/// All events until the stream ends.
+pub async fn all(client: &reqwest::Client, url: &str, last_event_id: Option<&str>) -> Vec<Seen> {
+    open(client, url, last_event_id).await.collect().await
+}
