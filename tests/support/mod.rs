@@ -23,7 +23,7 @@ use tokio::{
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mediaforge");
 
 /// How long anything may take before the test gives up. Generous: nothing waits this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How the two roles are laid out over processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
