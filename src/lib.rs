@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod media;
