@@ -9,6 +9,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod media;
 pub mod queue;
 pub mod store;

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         Timestamp,
         clock::{Clock as _, SystemClock},
+        job::{Dispatch, JobKind},
     },
     error::{BackendError, ErrorKind},
 };
@@ -17,8 +18,8 @@ use crate::{
 /// A message on its way into a subscription.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// The short name of the subscription.
-    pub subscription: &'static str,
+    /// Which subscription it is for: there is one per kind of job.
+    pub kind: JobKind,
     /// The body.
     pub data: Vec<u8>,
     /// The attributes.
@@ -27,13 +28,20 @@ pub struct NewMessage {
     pub not_before: Timestamp,
 }
 
+impl From<&Dispatch> for NewMessage {
+    fn from(dispatch: &Dispatch) -> Self {
+        let Dispatch { message, not_before } = dispatch;
+        Self { kind: message.kind, data: message.data(), attributes: message.attributes(), not_before: *not_before }
+    }
+}
+
 /// Adds a message; its id.
 pub fn insert(tx: &Tx<'_>, message: &NewMessage) -> Outcome<i64> {
-    let NewMessage { subscription, data, attributes, not_before } = message;
-    let sql = "INSERT INTO messages (subscription, data, attributes, published_at, visible_at) VALUES (?, ?, ?, ?, ?)";
+    let NewMessage { kind, data, attributes, not_before } = message;
+    let sql = "INSERT INTO messages (kind, data, attributes, published_at, visible_at) VALUES (?, ?, ?, ?, ?)";
     let now = SystemClock.now().as_microsecond();
     tx.prepare_cached(sql)?.execute(params![
-        subscription,
+        kind.id_prefix(),
         data,
         attributes_text(attributes)?,
         now,

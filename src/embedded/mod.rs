@@ -50,6 +50,7 @@ struct Inner {
     writer: writer::Writer,
     readers: Arc<Readers>,
     signals: Arc<Signals>,
+    sequence_at_open: u64,
     _locks: lock::Locks,
 }
 
@@ -70,6 +71,7 @@ impl Embedded {
     pub fn open(data_dir: &Path, roles: &[Role]) -> Result<Self, OpenError> {
         let locks = lock::Locks::take(data_dir, roles)?;
         let connection = open::open(data_dir)?;
+        let sequence_at_open = open::sequence(&connection, data_dir)?;
         let signals = Arc::new(Signals::default());
         let bell = bell::Bell::hang(data_dir, Arc::clone(&signals));
         let writer = writer::Writer::spawn(connection, Arc::clone(&signals), bell.ringer())
@@ -77,7 +79,7 @@ impl Embedded {
         bell.listen(writer.poker()).map_err(|source| OpenError::Thread { source })?;
         let readers = Arc::new(Readers::new(data_dir.join(DATABASE)));
         let directory = data_dir.to_owned();
-        Ok(Self(Arc::new(Inner { directory, _bell: bell, writer, readers, signals, _locks: locks })))
+        Ok(Self(Arc::new(Inner { directory, _bell: bell, writer, readers, signals, sequence_at_open, _locks: locks })))
     }
 
     /// The data directory.
@@ -118,6 +120,11 @@ impl Embedded {
     /// The read-only connections alone, for tasks that must not keep the database open.
     pub fn readers(&self) -> Arc<Readers> {
         Arc::clone(&self.0.readers)
+    }
+
+    /// The number of the last change of any job when the database was opened: everything later is news.
+    pub fn sequence_at_open(&self) -> u64 {
+        self.0.sequence_at_open
     }
 
     /// Changes whenever another process has committed. Closed when the database is.

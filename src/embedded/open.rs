@@ -66,6 +66,12 @@ pub(super) fn open(directory: &Path) -> Result<Connection, OpenError> {
     Ok(db)
 }
 
+/// The number of the last change of any job.
+pub(super) fn sequence(db: &Connection, directory: &Path) -> Result<u64, OpenError> {
+    let value = db.query_row("SELECT value FROM sequence", [], |row| row.get::<_, i64>(0));
+    value.map(i64::unsigned_abs).map_err(|source| OpenError::sqlite(&directory.join(DATABASE), source))
+}
+
 /// The settings that every connection needs.
 pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     // SQLite's own handler sleeps up to 100 ms; the other process holds the lock for one group commit, a few ms.
@@ -189,7 +195,7 @@ fn check_structure(db: &Connection, path: &Path) -> Result<(), OpenError> {
         "SELECT 1 FROM jobs ORDER BY seq LIMIT 1",
         "SELECT 1 FROM accounts LIMIT 1",
         "SELECT 1 FROM ledger LIMIT 1",
-        "SELECT 1 FROM messages INDEXED BY messages_by_turn ORDER BY subscription LIMIT 1",
+        "SELECT 1 FROM messages INDEXED BY messages_by_turn ORDER BY kind LIMIT 1",
         "SELECT 1 FROM messages ORDER BY id LIMIT 1",
         "SELECT 1 FROM dead_letters LIMIT 1",
     ] {

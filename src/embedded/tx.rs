@@ -24,12 +24,7 @@ pub struct Tx<'c> {
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self {
-            connection,
-            jobs: Cell::new(false),
-            messages: Cell::new(false),
-            discarded: Cell::new(false),
-        }
+        Self { connection, jobs: Cell::new(false), messages: Cell::new(false), discarded: Cell::new(false) }
     }
 
     /// Says what was changed.

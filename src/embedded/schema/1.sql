@@ -5,7 +5,7 @@
 CREATE TABLE sequence (value INTEGER NOT NULL) STRICT;
 INSERT INTO sequence (value) VALUES (0);
 
--- The document is the truth; the other columns repeat what the indexes need.
+-- The document is the truth; the other columns repeat what the indexes need. A kind is the prefix of its jobs' ids.
 CREATE TABLE jobs (
     row        INTEGER PRIMARY KEY,
     id         TEXT    NOT NULL UNIQUE,
@@ -49,14 +49,15 @@ CREATE TABLE ledger (
 -- Message ids are never used again (AUTOINCREMENT), so an id in a log means one message.
 CREATE TABLE messages (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
-    subscription     TEXT    NOT NULL,
+    kind             TEXT    NOT NULL,
     data             BLOB    NOT NULL,
     attributes       TEXT,
     published_at     INTEGER NOT NULL,
     visible_at       INTEGER NOT NULL,
     delivery_attempt INTEGER NOT NULL DEFAULT 1
 ) STRICT;
-CREATE INDEX messages_by_turn ON messages (subscription, visible_at);
+-- One subscription per kind of job.
+CREATE INDEX messages_by_turn ON messages (kind, visible_at);
 
 CREATE TABLE dead_letters (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
