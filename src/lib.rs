@@ -6,8 +6,10 @@
 
 pub mod config;
 pub mod domain;
+pub mod embedded;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod jobs;
 pub mod media;
 pub mod queue;

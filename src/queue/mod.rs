@@ -1,9 +1,28 @@
 //! Port [`JobQueue`]: asks a worker to look at a job, at least once.
 
+mod embedded;
+
+use std::{collections::BTreeMap, sync::Arc};
+
 use async_trait::async_trait;
 
-use crate::domain::{job::Dispatch, job::JobKind, message::DeadLetter};
+pub use self::embedded::Broker;
 pub use crate::error::{BackendError, ErrorKind};
+use crate::{
+    config::{QueueBackend, QueueConfig},
+    domain::{
+        job::{Dispatch, JobKind},
+        message::DeadLetter,
+    },
+    embedded::Embedded,
+};
+
+/// The queue that the configuration names.
+pub fn open(config: &QueueConfig, embedded: &Embedded) -> Arc<dyn JobQueue> {
+    match config.backend {
+        QueueBackend::Embedded => Arc::new(embedded::EmbeddedQueue::new(embedded)),
+    }
+}
 
 /// What a queue method answers.
 pub type Result<T> = std::result::Result<T, BackendError>;
@@ -55,4 +74,16 @@ pub trait JobQueue: Send + Sync {
 
     /// Whether the queue answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
+}
+
+/// A dead letter's attributes with what operators filter by: `jobId`, `kind`, `errorCode` and `attempts`.
+fn letter_attributes(letter: &DeadLetter) -> BTreeMap<String, String> {
+    let mut attributes = letter.attributes.clone();
+    if let Some(id) = &letter.job_id {
+        attributes.insert("jobId".to_owned(), id.to_string());
+        attributes.insert("kind".to_owned(), id.kind().to_string());
+    }
+    attributes.insert("errorCode".to_owned(), letter.error.code.to_string());
+    attributes.insert("attempts".to_owned(), letter.attempts.to_string());
+    attributes
 }

@@ -1,6 +1,9 @@
 //! Port [`JobStore`]: jobs, accounts and the ledger, changed together or not at all.
 
-use std::collections::BTreeSet;
+pub mod document;
+mod sqlite;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -12,6 +15,17 @@ use crate::domain::{
     job::{Job, JobKind, Status, Transition},
 };
 pub use crate::error::{BackendError, ErrorKind};
+use crate::{
+    config::{StoreBackend, StoreConfig},
+    embedded::Embedded,
+};
+
+/// The store that the configuration names.
+pub fn open(config: &StoreConfig, embedded: &Embedded) -> Arc<dyn JobStore> {
+    match config.backend {
+        StoreBackend::Sqlite => Arc::new(sqlite::SqliteStore::new(embedded)),
+    }
+}
 
 /// What a store method answers.
 pub type Result<T> = std::result::Result<T, BackendError>;
@@ -114,6 +128,9 @@ pub trait JobStore: Send + Sync {
     async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>>;
 
     /// Replaces the job if it still is at `expected`; [`ErrorKind::Conflict`] when it is not, or is gone.
+    ///
+    /// A transition whose hold the account cannot pay (a redrive) is a conflict too, with the
+    /// [`CreditsError`] as its [`source`](std::error::Error::source): reading again does not help then.
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
 
     /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.
@@ -133,7 +150,8 @@ pub trait JobStore: Send + Sync {
 
     /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
     /// process, until dropped. Intermediate states may be skipped when the reader is slow; a job's latest state
-    /// never is, and versions of one job only grow. A job that does not exist yet is waited for.
+    /// never is, and versions of one job only grow. A job that does not exist yet is waited for; of a deleted one
+    /// nothing more is heard. After an error the stream ends: watch again.
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;
 
     /// Whether the store answers; the error names what is wrong.

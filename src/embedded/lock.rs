@@ -1,0 +1,62 @@
+//! Who may serve on a data directory: one gateway and one worker, by advisory locks of the operating system.
+//!
+//! A lock dies with its process, so a lock file left behind by `kill -9` is no obstacle; a pid file would be.
+
+use std::{
+    fmt,
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use super::{OpenError, open, sync};
+
+/// What a process does on a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Serves the API.
+    Gateway,
+    /// Runs jobs and delivers queue messages.
+    Worker,
+}
+
+impl Role {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway.lock",
+            Self::Worker => "worker.lock",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// The locks a process holds; dropping them frees them.
+#[derive(Debug)]
+pub(super) struct Locks {
+    _files: Vec<File>,
+}
+
+impl Locks {
+    /// Creates the directory if need be and takes one lock per role, or fails at once.
+    pub(super) fn take(directory: &Path, roles: &[Role]) -> Result<Self, OpenError> {
+        open::create_directory(directory)?;
+        let take = |role: &Role| {
+            let path = directory.join(role.file());
+            let file = sync::touch(&path)?;
+            match file.try_lock() {
+                Ok(()) => Ok(file),
+                Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path, role: *role }),
+                Err(TryLockError::Error(source)) => Err(OpenError::NotWritable { path, source }),
+            }
+        };
+        let files = roles.iter().map(take).collect::<Result<_, _>>()?;
+        Ok(Self { _files: files })
+    }
+}

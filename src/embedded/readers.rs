@@ -1,0 +1,67 @@
+//! A few read-only connections. They never write, so they never wait for the writer, nor it for them.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::{Outcome, open};
+use crate::error::{BackendError, ErrorKind};
+
+/// Queries that run at once. SQLite reads from the page cache: more threads would only take turns on the cores.
+const CONNECTIONS: usize = 4;
+
+/// The read-only connections; opened when first needed.
+#[derive(Debug)]
+pub struct Readers {
+    path: PathBuf,
+    turns: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, turns: Arc::new(Semaphore::new(CONNECTIONS)), idle: Mutex::default() }
+    }
+
+    /// Runs a query off the async threads.
+    pub async fn read<T, R>(self: &Arc<Self>, op: &'static str, query: R) -> Result<T, BackendError>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|closed| BackendError::new(ErrorKind::Internal, op).because(closed))?;
+        let readers = Arc::clone(self);
+        let answer = tokio::task::spawn_blocking(move || {
+            // Moved in, so that a caller who gave up does not let a fifth query begin.
+            let _turn = turn;
+            readers.query(query)
+        });
+        match answer.await {
+            Ok(answer) => answer.map_err(|failure| failure.into_backend(op)),
+            Err(panic) => Err(BackendError::new(ErrorKind::Internal, op).because(panic)),
+        }
+    }
+
+    fn query<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = match idle {
+            Some(db) => db,
+            None => self.connect()?,
+        };
+        let answer = query(&db);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+        answer
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.path, flags)?;
+        open::configure(&db)?;
+        Ok(db)
+    }
+}

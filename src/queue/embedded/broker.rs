@@ -1,0 +1,95 @@
+//! The delivering side of the embedded queue.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::{rows, subscription::Subscription};
+use crate::{
+    config::EmbeddedQueueConfig,
+    domain::{
+        clock::{Clock, Random},
+        job::JobKind,
+    },
+    embedded::Embedded,
+    http,
+};
+
+/// How often expired messages are removed.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// Pushes messages to a worker, as Pub/Sub does: at least once, within an ack deadline, with backoff after a refusal,
+/// and into the dead letters after too many.
+///
+/// One broker at a time may run on a database (the worker's lock sees to that), so which messages are under way is
+/// remembered in memory alone, and a delivery costs one write: the acknowledgement.
+pub struct Broker {
+    embedded: Embedded,
+    config: EmbeddedQueueConfig,
+    clock: Arc<dyn Clock>,
+    subscriptions: Vec<Subscription>,
+}
+
+impl Broker {
+    /// A broker that pushes to the endpoints below `push_url`, at most `max_in_flight` at once per subscription.
+    pub fn new(
+        embedded: &Embedded,
+        config: &EmbeddedQueueConfig,
+        push_url: &Url,
+        max_in_flight: usize,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, reqwest::Error> {
+        let client = http::client()?;
+        let subscription = |kind| {
+            Subscription::new(
+                embedded.clone(),
+                client.clone(),
+                config.clone(),
+                kind,
+                push_url,
+                max_in_flight,
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            )
+        };
+        let subscriptions = JobKind::ALL.map(subscription).into();
+        Ok(Self { embedded: embedded.clone(), config: config.clone(), clock, subscriptions })
+    }
+
+    /// Delivers until `stop` is cancelled; then lets the pushes under way finish for a moment, and returns.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { embedded, config, clock, subscriptions } = self;
+        let mut tasks = JoinSet::new();
+        for subscription in subscriptions {
+            tasks.spawn(Arc::new(subscription).run(stop.clone()));
+        }
+        tasks.spawn(expire(embedded, config.retention, clock, stop));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(panic) = ended {
+                tracing::error!(error = %panic, "a task of the broker ended by a defect");
+            }
+        }
+    }
+}
+
+async fn expire(embedded: Embedded, retention: Duration, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        let oldest = clock.now().checked_sub(retention).unwrap_or(crate::domain::Timestamp::MIN);
+        match embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
+            Ok(0) => {}
+            Ok(count) => {
+                // The jobs are not lost: the sweeper publishes again for those that still wait.
+                tracing::warn!(messages = count, "undelivered messages expired");
+                continue;
+            }
+            Err(error) => tracing::warn!(error = %error, "cannot remove expired messages; trying again in a minute"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EXPIRE_EVERY) => {}
+        }
+    }
+}

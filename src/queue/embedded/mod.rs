@@ -1,0 +1,49 @@
+//! Pub/Sub in miniature, in the same file as the jobs: topics with one push subscription each, and dead letters.
+
+mod broker;
+mod envelope;
+mod rows;
+mod subscription;
+
+use async_trait::async_trait;
+
+pub use self::broker::Broker;
+use super::{JobQueue, MessageId, Result, letter_attributes};
+use crate::{
+    domain::{job::Dispatch, message::DeadLetter},
+    embedded::{
+        Embedded,
+        messages::{self, NewLetter, NewMessage},
+    },
+};
+
+/// The publishing side. The delivering side is the [`Broker`].
+pub(super) struct EmbeddedQueue {
+    embedded: Embedded,
+}
+
+impl EmbeddedQueue {
+    pub(super) fn new(embedded: &Embedded) -> Self {
+        Self { embedded: embedded.clone() }
+    }
+}
+
+#[async_trait]
+impl JobQueue for EmbeddedQueue {
+    async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
+        let message = NewMessage::from(dispatch);
+        let id = self.embedded.write("queue.publish", move |tx| messages::insert(tx, &message)).await?;
+        Ok(MessageId(id.to_string()))
+    }
+
+    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+        let letter =
+            NewLetter { key: letter.key.clone(), data: letter.data.clone(), attributes: letter_attributes(letter) };
+        let id = self.embedded.write("queue.dead_letter", move |tx| messages::insert_letter(tx, &letter)).await?;
+        Ok(MessageId(id.to_string()))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.embedded.ping("queue.ping").await
+    }
+}

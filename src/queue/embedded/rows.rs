@@ -1,0 +1,124 @@
+//! What the broker reads and writes of its messages.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::envelope;
+use crate::{
+    domain::{Timestamp, job::JobKind},
+    embedded::{
+        Outcome, Tx,
+        messages::{self, NewLetter},
+    },
+    queue::{BackendError, ErrorKind, route},
+};
+
+const OP: &str = "queue.pull";
+
+/// A message to be delivered.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub id: i64,
+    pub data: Vec<u8>,
+    pub attributes: BTreeMap<String, String>,
+    pub published_at: Timestamp,
+    /// Of the delivery to come; 1 is the first.
+    pub delivery_attempt: u32,
+}
+
+/// What a pull brought.
+#[derive(Debug, Default)]
+pub(super) struct Pulled {
+    pub messages: Vec<Message>,
+    /// When the next message becomes visible, if these are all there are now.
+    pub next: Option<Timestamp>,
+}
+
+/// Up to `limit` messages whose time has come, longest first, without those that are `held`.
+pub(super) fn pull(
+    db: &Connection,
+    kind: JobKind,
+    now: Timestamp,
+    limit: usize,
+    held: &HashSet<i64>,
+) -> Outcome<Pulled> {
+    let view = db.unchecked_transaction()?;
+    let now = now.as_microsecond();
+    // What is held is still in the table, and comes first.
+    let rows = i64::try_from(limit.saturating_add(held.len())).unwrap_or(i64::MAX);
+    let mut turn =
+        view.prepare_cached("SELECT id FROM messages WHERE kind = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?")?;
+    let mut load =
+        view.prepare_cached("SELECT id, data, attributes, published_at, delivery_attempt FROM messages WHERE id = ?")?;
+    let mut pulled = Pulled::default();
+    let mut ids = turn.query(params![kind.id_prefix(), now, rows])?;
+    while let Some(row) = ids.next()? {
+        let id: i64 = row.get(0)?;
+        if pulled.messages.len() == limit {
+            return Ok(pulled);
+        }
+        if !held.contains(&id) {
+            pulled.messages.push(load.query_row([id], |row| Ok(read(row)))??);
+        }
+    }
+    pulled.next = view
+        .prepare_cached(
+            "SELECT visible_at FROM messages WHERE kind = ? AND visible_at > ? ORDER BY visible_at LIMIT 1",
+        )?
+        .query_row(params![kind.id_prefix(), now], |row| row.get::<_, i64>(0))
+        .optional()?
+        .and_then(|at| Timestamp::from_microsecond(at).ok());
+    Ok(pulled)
+}
+
+fn read(row: &Row<'_>) -> Outcome<Message> {
+    let broken = |what: String| BackendError::new(ErrorKind::Broken, OP).because(what);
+    let attributes: Option<String> = row.get(2)?;
+    Ok(Message {
+        id: row.get(0)?,
+        data: row.get(1)?,
+        attributes: match attributes {
+            None => BTreeMap::new(),
+            Some(text) => serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?,
+        },
+        published_at: Timestamp::from_microsecond(row.get(3)?).map_err(|error| broken(error.to_string()))?,
+        delivery_attempt: row.get(4)?,
+    })
+}
+
+/// The message was acknowledged.
+pub(super) fn acknowledge(tx: &Tx<'_>, id: i64) -> Outcome<()> {
+    tx.prepare_cached("DELETE FROM messages WHERE id = ?")?.execute([id])?;
+    Ok(())
+}
+
+/// The message was refused: its next delivery is one more, and later.
+pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Timestamp) -> Outcome<()> {
+    tx.prepare_cached("UPDATE messages SET delivery_attempt = ?, visible_at = ? WHERE id = ?")?.execute(params![
+        next_attempt,
+        visible_at.as_microsecond(),
+        id
+    ])?;
+    Ok(())
+}
+
+/// The message was refused for the last time: it becomes a dead letter, in one step.
+pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<()> {
+    let subscription = route(kind).subscription;
+    let letter = NewLetter {
+        key: format!("{subscription}:{}", message.id),
+        data: message.data.clone(),
+        attributes: envelope::forwarded(message, subscription),
+    };
+    messages::insert_letter(tx, &letter)?;
+    acknowledge(tx, message.id)
+}
+
+/// Removes a batch of messages published before `oldest`; how many there were. Ids grow with time, so the oldest are
+/// found without an index of their own.
+pub(super) fn expire(tx: &Tx<'_>, oldest: Timestamp) -> Outcome<usize> {
+    let sql = "DELETE FROM messages
+               WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT 256) AND published_at < ?";
+    Ok(tx.prepare_cached(sql)?.execute([oldest.as_microsecond()])?)
+}

@@ -1,0 +1,131 @@
+//! Balances and the ledger they sum to.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::{
+    domain::{
+        Timestamp,
+        credits::{Account, Credits, CreditsError, LedgerEntry, Verb},
+        ids::{AccountId, InvalidId},
+    },
+    embedded::{Failure, Outcome, Tx},
+    error::{BackendError, ErrorKind},
+};
+
+/// What came of a few ledger entries.
+pub(super) enum Settled {
+    /// They are written, those that are new with their effect on the balance.
+    Applied {
+        /// Whether a hold among them was there already.
+        held_before: bool,
+    },
+    /// One does not fit the balance; the caller undoes the rest.
+    Refused(CreditsError),
+}
+
+/// Writes entries and moves the balance by those that are new.
+pub(super) fn settle(tx: &Tx<'_>, op: &'static str, entries: &[LedgerEntry]) -> Outcome<Settled> {
+    let mut held_before = false;
+    // A transition's entries are all of one account: it is read and written once.
+    let mut open: Option<(&AccountId, Account)> = None;
+    for entry in entries {
+        if !write(tx, op, entry)? {
+            held_before |= entry.verb == Verb::Hold;
+            continue;
+        }
+        let account = match open.take() {
+            Some((id, account)) if *id == entry.account => account,
+            other => {
+                if let Some((id, account)) = other {
+                    save(tx, op, id, &account)?;
+                }
+                find(tx, &entry.account)?.unwrap_or_default()
+            }
+        };
+        match account.apply(entry) {
+            Ok(account) => open = Some((&entry.account, account)),
+            Err(refused) => return Ok(Settled::Refused(refused)),
+        }
+    }
+    if let Some((id, account)) = open {
+        save(tx, op, id, &account)?;
+    }
+    Ok(Settled::Applied { held_before })
+}
+
+/// The account of that id.
+pub(super) fn find(db: &Connection, id: &AccountId) -> Outcome<Option<Account>> {
+    let sql = "SELECT available, held, spent, granted FROM accounts WHERE id = ?";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Account {
+            available: row.get::<_, i64>(0)?.unsigned_abs(),
+            held: row.get::<_, i64>(1)?.unsigned_abs(),
+            spent: row.get::<_, i64>(2)?.unsigned_abs(),
+            granted: row.get::<_, i64>(3)?.unsigned_abs(),
+        })
+    };
+    Ok(db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
+}
+
+/// The entries of an account, oldest first.
+pub(super) fn entries(db: &Connection, op: &'static str, account: &AccountId) -> Outcome<Vec<LedgerEntry>> {
+    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY at, id";
+    let mut found = db.prepare_cached(sql)?;
+    let mut rows = found.query([account.to_string()])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let job_id: Option<String> = row.get(1)?;
+        let word: String = row.get(2)?;
+        let damaged = |what: String| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(what));
+        entries.push(LedgerEntry {
+            id: row.get(0)?,
+            account: account.clone(),
+            job_id: job_id.map(|id| id.parse()).transpose().map_err(|error: InvalidId| damaged(error.to_string()))?,
+            verb: verb(&word).ok_or_else(|| damaged(format!("unknown ledger verb {word:?}")))?,
+            amount: row.get::<_, i64>(3)?.unsigned_abs(),
+            at: Timestamp::from_microsecond(row.get(4)?).map_err(|error| damaged(error.to_string()))?,
+        });
+    }
+    Ok(entries)
+}
+
+fn verb(word: &str) -> Option<Verb> {
+    [Verb::Grant, Verb::Hold, Verb::Capture, Verb::Release].into_iter().find(|verb| verb.to_string() == word)
+}
+
+/// Writes an entry; whether it is new.
+fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry) -> Outcome<bool> {
+    let sql = "INSERT INTO ledger (account, id, job_id, verb, amount, at) VALUES (?, ?, ?, ?, ?, ?)
+               ON CONFLICT (account, id) DO NOTHING";
+    let LedgerEntry { id, account, job_id, verb, amount, at } = entry;
+    let job_id = job_id.as_ref().map(|id| id.as_str());
+    let written = tx.prepare_cached(sql)?.execute(params![
+        account.to_string(),
+        id,
+        job_id,
+        verb.to_string(),
+        whole(op, *amount)?,
+        at.as_microsecond()
+    ])?;
+    Ok(written > 0)
+}
+
+fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, account: &Account) -> Outcome<()> {
+    let sql = "INSERT INTO accounts (id, available, held, spent, granted) VALUES (?, ?, ?, ?, ?)
+               ON CONFLICT (id) DO UPDATE SET available = excluded.available, held = excluded.held,
+               spent = excluded.spent, granted = excluded.granted";
+    let Account { available, held, spent, granted } = *account;
+    tx.prepare_cached(sql)?.execute(params![
+        id.to_string(),
+        whole(op, available)?,
+        whole(op, held)?,
+        whole(op, spent)?,
+        whole(op, granted)?
+    ])?;
+    Ok(())
+}
+
+/// The domain keeps every sum within an `i64`; an amount beyond is a defect.
+fn whole(op: &'static str, credits: Credits) -> Outcome<i64> {
+    i64::try_from(credits).map_err(|error| BackendError::new(ErrorKind::Internal, op).because(error).into())
+}

@@ -1,0 +1,227 @@
+//! Hands every change of a job to those who watch it.
+//!
+//! Changes are numbered (`seq`) by the database, across processes. While this process is the only one that writes, a
+//! change goes straight from the commit to the watchers, without a read. A gap in the numbers means that another
+//! process has written: the hub then reads everything after the last number it knows, and goes on reading until it has
+//! caught up. Either way each watcher is handed changes in the order of their numbers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
+
+use super::{
+    changes::{self, Changes},
+    rows::last_seq,
+    watcher::Slot,
+};
+use crate::{
+    domain::{
+        ids::{JobId, UserId},
+        job::Job,
+    },
+    embedded::{Embedded, Readers},
+    store::{Result, Versioned, Watch},
+};
+
+/// How often the hub looks at the numbers while nobody watches.
+const IDLE: Duration = Duration::from_millis(100);
+const OP: &str = "store.watch";
+
+pub(super) struct Hub {
+    readers: Arc<Readers>,
+    foreign: watch::Receiver<u64>,
+    state: Mutex<State>,
+    /// Rung when there is a gap to fill, or a first watcher.
+    gap: Arc<Notify>,
+    follower: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every change up to this number has been handed over.
+    known: u64,
+    /// The highest number heard of.
+    latest: u64,
+    /// While this is set, changes reach the watchers through the database alone.
+    is_catching_up: bool,
+    jobs: HashMap<JobId, Vec<Arc<Slot>>>,
+    users: HashMap<UserId, Vec<Arc<Slot>>>,
+}
+
+impl State {
+    fn is_watched(&self) -> bool {
+        !self.jobs.is_empty() || !self.users.is_empty()
+    }
+
+    fn watches(&self, id: &JobId, user: &UserId) -> bool {
+        self.jobs.contains_key(id) || self.users.contains_key(user)
+    }
+
+    fn hand(&self, seq: u64, change: &Arc<Versioned<Job>>) {
+        let job = &change.value;
+        for slot in self.jobs.get(&job.id).into_iter().chain(self.users.get(&job.user)).flatten() {
+            slot.push(seq, change);
+        }
+    }
+}
+
+impl Hub {
+    pub(super) fn new(embedded: &Embedded) -> Arc<Self> {
+        let known = embedded.sequence_at_open();
+        Arc::new(Self {
+            readers: embedded.readers(),
+            foreign: embedded.foreign_commits(),
+            state: Mutex::new(State { known, latest: known, ..State::default() }),
+            gap: Arc::default(),
+            follower: Mutex::default(),
+        })
+    }
+
+    pub(super) fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// Starts following other processes, unless that has begun or there is no runtime yet (the first watcher's
+    /// stream then does it).
+    pub(super) fn follow(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        if follower.as_ref().is_none_or(AbortHandle::is_finished) {
+            *follower = Some(runtime.spawn(follow(Arc::downgrade(self), self.foreign.clone())).abort_handle());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock leaves nothing half done that matters: every change is also in the database.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a change of this process, durable by now. Called in the order of the numbers.
+    pub(super) fn publish(&self, seq: u64, change: Versioned<Job>) {
+        let mut state = self.lock();
+        state.latest = state.latest.max(seq);
+        if seq <= state.known {
+            return;
+        }
+        if !state.is_watched() {
+            state.known = seq;
+            state.is_catching_up = false;
+        } else if state.is_catching_up || seq != state.known + 1 {
+            state.is_catching_up = true;
+            drop(state);
+            self.gap.notify_one();
+        } else {
+            state.known = seq;
+            if state.watches(&change.value.id, &change.value.user) {
+                state.hand(seq, &Arc::new(change));
+            }
+        }
+    }
+
+    pub(super) fn register(&self, slot: &Arc<Slot>) {
+        let mut state = self.lock();
+        match slot.what() {
+            Watch::Job(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
+            Watch::User(user) => state.users.entry(user.clone()).or_default().push(Arc::clone(slot)),
+        }
+        drop(state);
+        self.gap.notify_one();
+    }
+
+    pub(super) fn unregister(&self, slot: &Arc<Slot>) {
+        fn remove<K: std::hash::Hash + Eq>(slots: &mut HashMap<K, Vec<Arc<Slot>>>, key: &K, slot: &Arc<Slot>) {
+            if let Some(list) = slots.get_mut(key) {
+                list.retain(|other| !Arc::ptr_eq(other, slot));
+                if list.is_empty() {
+                    slots.remove(key);
+                }
+            }
+        }
+        let mut state = self.lock();
+        match slot.what() {
+            Watch::Job(id) => remove(&mut state.jobs, id, slot),
+            Watch::User(user) => remove(&mut state.users, user, slot),
+        }
+    }
+
+    /// Reads what this process has not seen. Whether anybody watches.
+    async fn catch_up(self: &Arc<Self>) -> Result<bool> {
+        loop {
+            let (from, is_watched) = {
+                let mut state = self.lock();
+                state.is_catching_up = state.is_watched();
+                (state.known, state.is_catching_up)
+            };
+            let hub = Arc::clone(self);
+            let read = move |db: &Connection| {
+                if is_watched {
+                    changes::after(db, OP, from, |id, user| hub.watches(id, user))
+                } else {
+                    Ok(Changes { jobs: Vec::new(), upto: last_seq(db)?, is_all: true })
+                }
+            };
+            let changes = self.readers.read(OP, read).await?;
+            let mut state = self.lock();
+            for (seq, change) in changes.jobs {
+                if seq > state.known {
+                    state.hand(seq, &Arc::new(change));
+                }
+            }
+            state.known = state.known.max(changes.upto);
+            if changes.is_all && (state.known >= state.latest || !is_watched) {
+                state.is_catching_up = false;
+                return Ok(is_watched);
+            }
+        }
+    }
+
+    fn watches(&self, id: &str, user: &str) -> bool {
+        let (Ok(id), Ok(user)) = (id.parse(), user.parse()) else { return false };
+        self.lock().watches(&id, &user)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let follower = self.follower.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(follower) = follower.take() {
+            follower.abort();
+        }
+    }
+}
+
+async fn follow(hub: Weak<Hub>, mut foreign: watch::Receiver<u64>) {
+    loop {
+        // Interest first, then the query: what is committed in between rings again.
+        foreign.mark_unchanged();
+        // Weak, and upgraded for one round only: a follower must not keep the store, and its database, open.
+        let Some(here) = hub.upgrade() else { return };
+        let gap = Arc::clone(&here.gap);
+        let is_watched = here.catch_up().await.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "cannot read what other processes changed; trying again");
+            false
+        });
+        drop(here);
+        tokio::select! {
+            () = gap.notified() => {}
+            is_open = news(&mut foreign, is_watched) => if !is_open { return },
+        }
+    }
+}
+
+/// Waits for a foreign commit; while nobody watches a little longer, so that one look serves many of them. Whether the
+/// database is still open.
+async fn news(foreign: &mut watch::Receiver<u64>, is_watched: bool) -> bool {
+    if !is_watched {
+        tokio::time::sleep(IDLE).await;
+    }
+    foreign.changed().await.is_ok()
+}

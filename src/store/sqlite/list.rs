@@ -1,0 +1,87 @@
+//! Pages of a user's jobs, and jobs that are overdue. Every query is a range of one index, whatever the table's size.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::rows::decode;
+use crate::{
+    domain::{
+        Timestamp,
+        job::{Job, Status},
+    },
+    embedded::Outcome,
+    store::{JobFilter, Page, PageRequest, Versioned},
+};
+
+/// Where a row stands in the list: newest first, then by id.
+type Place = (i64, String, i64);
+
+/// One page, from one consistent view.
+pub(super) fn page(
+    db: &Connection,
+    op: &'static str,
+    filter: &JobFilter,
+    request: &PageRequest,
+) -> Outcome<Page<Versioned<Job>>> {
+    let view = db.unchecked_transaction()?;
+    let limit = request.limit.max(1);
+    let before = match &request.after {
+        None => Some((i64::MAX, String::new())),
+        Some(after) => {
+            let sql = "SELECT created_at FROM jobs WHERE id = ? AND user_id = ? AND kind = ?";
+            let key = params![after.as_str(), filter.user.as_str(), filter.kind.id_prefix()];
+            let at: Option<i64> = view.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+            at.map(|at| (at, after.to_string()))
+        }
+    };
+    let Some(before) = before else { return Ok(Page { items: Vec::new(), has_more: false }) };
+    let mut places = Vec::new();
+    for status in Status::ALL {
+        if filter.statuses.is_empty() || filter.statuses.contains(&status) {
+            collect(&view, filter, status, &before, limit, &mut places)?;
+        }
+    }
+    places.sort_unstable_by(|a, b| b.cmp(a));
+    let has_more = places.len() > limit;
+    places.truncate(limit);
+    let mut document = view.prepare_cached("SELECT document FROM jobs WHERE row = ?")?;
+    let mut items = Vec::with_capacity(places.len());
+    for (_, _, row) in places {
+        let text: String = document.query_row([row], |row| row.get(0))?;
+        items.push(decode(op, &text)?);
+    }
+    Ok(Page { items, has_more })
+}
+
+/// Adds the first `limit + 1` places of one status.
+fn collect(
+    db: &Connection,
+    filter: &JobFilter,
+    status: Status,
+    (created_at, id): &(i64, String),
+    limit: usize,
+    places: &mut Vec<Place>,
+) -> Outcome<()> {
+    let sql = "SELECT created_at, id, row FROM jobs
+               WHERE user_id = ? AND kind = ? AND status = ? AND (created_at, id) < (?, ?)
+               ORDER BY created_at DESC, id DESC LIMIT ?";
+    let (kind, word) = (filter.kind.id_prefix(), status.shown_as(filter.kind));
+    let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let mut found = db.prepare_cached(sql)?;
+    let key = params![filter.user.as_str(), kind, word, created_at, id, rows];
+    for place in found.query_map(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+        places.push(place?);
+    }
+    Ok(())
+}
+
+/// Overdue jobs, the most overdue first.
+pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
+    let sql = "SELECT document FROM jobs WHERE due_at <= ? ORDER BY due_at LIMIT ?";
+    let mut found = db.prepare_cached(sql)?;
+    let mut rows = found.query(params![now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        jobs.push(decode(op, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+    }
+    Ok(jobs)
+}

@@ -1,0 +1,165 @@
+//! Jobs in the one SQLite file: every write is part of a group commit, and a job's message is written with it.
+
+mod accounts;
+mod changes;
+mod hub;
+mod list;
+mod rows;
+mod watcher;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use self::{
+    accounts::Settled,
+    hub::Hub,
+    rows::{JobRow, Journal},
+};
+use super::{
+    BackendError, Committed, ErrorKind, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned,
+    Watch,
+};
+use crate::{
+    domain::{
+        Timestamp,
+        credits::{Account, CreditsError, LedgerEntry},
+        ids::{AccountId, JobId},
+        job::{Job, Transition},
+    },
+    embedded::{Embedded, Failure, Tx},
+};
+
+/// The embedded store.
+pub(super) struct SqliteStore {
+    embedded: Embedded,
+    hub: Arc<Hub>,
+}
+
+impl SqliteStore {
+    pub(super) fn new(embedded: &Embedded) -> Self {
+        let hub = Hub::new(embedded);
+        hub.follow();
+        Self { embedded: embedded.clone(), hub }
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn insert(&self, first: &Transition) -> Result<Inserted> {
+        const OP: &str = "store.insert";
+        let version = Version(1);
+        let row = JobRow::new(OP, &first.job, version)?;
+        let journal = Journal::of(first);
+        let dispatched = journal.dispatches();
+        let write = move |tx: &Tx<'_>| {
+            if rows::is_deleted(tx, &row.id)? {
+                return Ok((Inserted::Deleted, 0));
+            }
+            let Some(seq) = row.insert(tx)? else {
+                tx.discard();
+                let there = rows::find(tx, OP, &row.id)?;
+                let gone = || Failure::Backend(BackendError::new(ErrorKind::Internal, OP));
+                return Ok((Inserted::Existing(Box::new(there.ok_or_else(gone)?)), 0));
+            };
+            let outcome = match accounts::settle(tx, OP, &journal.ledger)? {
+                Settled::Refused(reason) => Inserted::Refused(reason),
+                // Held before under this id: the job was there once, its row is not.
+                Settled::Applied { held_before: true } => Inserted::Deleted,
+                Settled::Applied { held_before: false } => {
+                    journal.dispatch(tx)?;
+                    return Ok((Inserted::New { version, dispatched }, seq));
+                }
+            };
+            tx.discard();
+            Ok((outcome, 0))
+        };
+        let (hub, value) = (Arc::clone(&self.hub), first.job.clone());
+        let tell = move |(inserted, seq): &(Inserted, u64)| {
+            if matches!(inserted, Inserted::New { .. }) {
+                hub.publish(*seq, Versioned { version, value });
+            }
+        };
+        Ok(self.embedded.write_then(OP, write, tell).await?.0)
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
+        const OP: &str = "store.get";
+        let id = id.clone();
+        self.embedded.read(OP, move |db| rows::find(db, OP, id.as_str())).await
+    }
+
+    async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
+        const OP: &str = "store.list";
+        let (filter, page) = (filter.clone(), page.clone());
+        self.embedded.read(OP, move |db| list::page(db, OP, &filter, &page)).await
+    }
+
+    async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
+        const OP: &str = "store.commit";
+        let version = Version(expected.0 + 1);
+        let row = JobRow::new(OP, &next.job, version)?;
+        let journal = Journal::of(next);
+        let dispatched = journal.dispatches();
+        let write = move |tx: &Tx<'_>| {
+            let Some(seq) = row.replace(tx, expected)? else {
+                return Err(BackendError::new(ErrorKind::Conflict, OP).into());
+            };
+            match accounts::settle(tx, OP, &journal.ledger)? {
+                Settled::Applied { .. } => journal.dispatch(tx)?,
+                Settled::Refused(reason @ CreditsError::Insufficient { .. }) => {
+                    return Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into());
+                }
+                Settled::Refused(defect) => {
+                    return Err(BackendError::new(ErrorKind::Internal, OP).because(defect).into());
+                }
+            }
+            Ok(seq)
+        };
+        let (hub, value) = (Arc::clone(&self.hub), next.job.clone());
+        let tell = move |seq: &u64| hub.publish(*seq, Versioned { version, value });
+        self.embedded.write_then(OP, write, tell).await?;
+        Ok(Committed { version, dispatched })
+    }
+
+    async fn delete(&self, id: &JobId, expected: Version) -> Result<()> {
+        const OP: &str = "store.delete";
+        let id = id.clone();
+        self.embedded.write(OP, move |tx| rows::delete(tx, OP, id.as_str(), expected)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        const OP: &str = "store.due";
+        self.embedded.read(OP, move |db| list::due(db, OP, now, limit)).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
+        let id = id.clone();
+        self.embedded.read("store.account", move |db| accounts::find(db, &id)).await
+    }
+
+    async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
+        const OP: &str = "store.adjust";
+        let entry = entry.clone();
+        let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry))? {
+            Settled::Applied { .. } => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
+            Settled::Refused(reason) => Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into()),
+        };
+        self.embedded.write(OP, write).await
+    }
+
+    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>> {
+        const OP: &str = "store.ledger";
+        let account = account.clone();
+        self.embedded.read(OP, move |db| accounts::entries(db, OP, &account)).await
+    }
+
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        watcher::stream(&self.hub, what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.embedded.ping("store.ping").await
+    }
+}
