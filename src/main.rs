@@ -1,1 +1,3 @@
+//! The `mediaforge` command.
+
 fn main() {}

@@ -26,7 +26,8 @@ fn parse<E: Error>(spelling: &Spelling) -> Result<Duration, E> {
     }
 }
 
-fn text(duration: Duration) -> String {
+/// A duration as people write it.
+pub fn text(duration: Duration) -> String {
     jiff::SignedDuration::try_from(duration).map_or_else(|_| format!("{}s", duration.as_secs()), |it| format!("{it:#}"))
 }
 
