@@ -4,10 +4,15 @@
 //! Imports point one way: `cli → app → {gateway, worker} → jobs → {store, queue, media, engine} → domain`.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod error;
+pub mod http;
+pub mod lifecycle;
 pub mod media;
 pub mod queue;
 pub mod store;
+pub mod telemetry;

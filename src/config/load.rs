@@ -195,7 +195,7 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(profile: Profile, environment: &Environment) -> Result<Self, figment::Error> {
+    fn new(profile: Profile, environment: &Environment) -> Result<Self, Box<figment::Error>> {
         // Empty where nobody has a directory: whoever loads reports it unless another source names one.
         let data_dir = environment.user_data_dir().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default();
         let base = Figment::from(Toml::string(DEFAULTS).nested())
@@ -270,7 +270,7 @@ impl Loader {
         self.settings.iter().fold(self.base.clone(), Figment::merge)
     }
 
-    fn finish(self) -> Result<(Config, BTreeMap<String, Origin>), figment::Error> {
+    fn finish(self) -> Result<(Config, BTreeMap<String, Origin>), Box<figment::Error>> {
         let config: Config = self.merged().extract()?;
         let mut origins = BTreeMap::new();
         if let Value::Dict(_, all) = Value::serialize(&config)? {

@@ -19,7 +19,7 @@ pub(super) struct Schema(BTreeSet<String>);
 
 impl Schema {
     /// The keys of `defaults`; those that may be absent count too.
-    pub(super) fn of(defaults: &Config) -> Result<Self, figment::Error> {
+    pub(super) fn of(defaults: &Config) -> Result<Self, Box<figment::Error>> {
         let Value::Dict(_, dict) = Value::serialize(defaults)? else { return Ok(Self(BTreeSet::new())) };
         Ok(Self(leaves(&dict).into_iter().map(|(path, _)| pattern(&path)).collect()))
     }

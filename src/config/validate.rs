@@ -36,8 +36,8 @@ impl Check {
         self.0.push((Some(key.to_owned()), detail.into()));
     }
 
-    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, range: &RangeInclusive<T>) {
-        if !range.contains(&value) {
+    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: &T, range: &RangeInclusive<T>) {
+        if !range.contains(value) {
             self.wrong(key, format!("{value} is out of range; {} to {}", range.start(), range.end()));
         }
     }
@@ -76,7 +76,7 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
     }
     check.http_url("gateway.public_url", config.gateway.public_url.as_ref());
     check.http_url("queue.embedded.push_url", config.queue.embedded.push_url.as_ref());
-    check.range("gateway.body_limit", config.gateway.body_limit, &(1024..=10 * 1024 * 1024));
+    check.range("gateway.body_limit", &config.gateway.body_limit, &(1024..=10 * 1024 * 1024));
     for origin in &config.gateway.cors_origins {
         let exact = url::Url::parse(origin)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin);
@@ -96,7 +96,7 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
 
 fn worker(config: &Config, check: &mut Check) {
     let worker = &config.worker;
-    check.range("worker.slots", worker.slots, &(1..=1024));
+    check.range("worker.slots", &worker.slots, &(1..=1024));
     check.some_time("worker.lease", worker.lease);
     check.some_time("worker.sweep_every", worker.sweep_every);
     check.time("worker.drain", worker.drain, &(Duration::ZERO..=Duration::from_secs(8)));
@@ -119,7 +119,7 @@ fn worker(config: &Config, check: &mut Check) {
 
 fn jobs(config: &Config, check: &mut Check) {
     let jobs = &config.jobs;
-    check.range("jobs.max_attempts", jobs.max_attempts, &(1..=100));
+    check.range("jobs.max_attempts", &jobs.max_attempts, &(1..=100));
     check.some_time("jobs.backoff", jobs.backoff);
     check.some_time("jobs.illustration_deadline", jobs.illustration_deadline);
     check.some_time("jobs.attempt_timeout", jobs.attempt_timeout);
@@ -136,13 +136,13 @@ fn jobs(config: &Config, check: &mut Check) {
 fn amounts(config: &Config, check: &mut Check) {
     // A billion: sums of any number of jobs stay far inside what every store's integers hold.
     let credits = 0..=1_000_000_000;
-    check.range("credits.starting_grant", config.credits.starting_grant, &credits);
-    check.range("credits.image", config.credits.image, &credits);
-    check.range("credits.image_large", config.credits.image_large, &credits);
-    check.range("credits.training", config.credits.training, &credits);
-    check.range("limits.prompt_chars", config.limits.prompt_chars, &(1..=100_000));
-    check.range("limits.max_count", config.limits.max_count, &(1..=16));
-    check.range("limits.max_side", config.limits.max_side, &(1..=8192));
+    check.range("credits.starting_grant", &config.credits.starting_grant, &credits);
+    check.range("credits.image", &config.credits.image, &credits);
+    check.range("credits.image_large", &config.credits.image_large, &credits);
+    check.range("credits.training", &config.credits.training, &credits);
+    check.range("limits.prompt_chars", &config.limits.prompt_chars, &(1..=100_000));
+    check.range("limits.max_count", &config.limits.max_count, &(1..=16));
+    check.range("limits.max_side", &config.limits.max_side, &(1..=8192));
     if config.limits.min_side == 0 || config.limits.min_side > config.limits.max_side {
         let most = config.limits.max_side;
         check.wrong(
@@ -157,18 +157,18 @@ fn queue(config: &Config, profile: Profile, check: &mut Check) {
     let queue = &config.queue.embedded;
     let faster = profile == Profile::Test;
     let least = if faster { Duration::from_millis(100) } else { Duration::from_secs(10) };
-    check.time("queue.embedded.ack_deadline", queue.ack_deadline, &(least..=Duration::from_secs(600)));
+    check.time("queue.embedded.ack_deadline", queue.ack_deadline, &(least..=Duration::from_mins(10)));
     check.range(
         "queue.embedded.max_delivery_attempts",
-        queue.max_delivery_attempts,
+        &queue.max_delivery_attempts,
         &(if faster { 1 } else { 5 }..=100),
     );
     check.some_time("queue.embedded.min_backoff", queue.min_backoff);
     check.some_time("queue.embedded.retention", queue.retention);
     check.at_most("queue.embedded.min_backoff", queue.min_backoff, "queue.embedded.max_backoff", queue.max_backoff);
-    check.time("queue.embedded.max_backoff", queue.max_backoff, &(Duration::ZERO..=Duration::from_secs(600)));
+    check.time("queue.embedded.max_backoff", queue.max_backoff, &(Duration::ZERO..=Duration::from_mins(10)));
     if let Some(in_flight) = queue.max_in_flight {
-        check.range("queue.embedded.max_in_flight", in_flight, &(1..=1000));
+        check.range("queue.embedded.max_in_flight", &in_flight, &(1..=1000));
     }
 }
 
@@ -181,7 +181,7 @@ fn engine(config: &Config, check: &mut Check) {
         ("engine.preview.hang", preview.hang),
     ];
     for (key, value) in fractions {
-        check.range(key, value, &(0.0..=1.0));
+        check.range(key, &value, &(0.0..=1.0));
     }
     check.at_most("engine.preview.latency", preview.latency, "jobs.attempt_timeout", config.jobs.attempt_timeout);
     if let Err(error) = config.catalogue() {
