@@ -83,8 +83,10 @@ impl Shutdown {
         self.tasks.close();
         let finish = async {
             tokio::select! {
-                () = self.tasks.wait() => true,
+                // First, so that what ends because it was told to does not count as finished.
+                biased;
                 () = self.hard.cancelled() => false,
+                () = self.tasks.wait() => true,
             }
         };
         if timeout(soft, finish).await == Ok(true) {

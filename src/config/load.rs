@@ -20,6 +20,11 @@ const PREFIX: &str = "MEDIAFORGE_";
 /// Variables that stand for a flag of the command line, not for a key.
 const FLAG_VARIABLES: [&str; 4] = ["PROFILE", "CONFIG", "URL", "USER"];
 
+/// `config/default.toml`: every key with its explanation.
+pub fn default_file() -> &'static str {
+    DEFAULTS
+}
+
 /// What a configuration is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {

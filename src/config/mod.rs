@@ -12,7 +12,7 @@ mod sections;
 mod validate;
 
 pub use environment::Environment;
-pub use load::{Entry, Flag, Loaded, Sources, load};
+pub use load::{Entry, Flag, Loaded, Sources, default_file, load};
 pub use problem::{ConfigError, Origin, Problem, variable};
 pub use profile::Profile;
 pub use roles::Roles;
