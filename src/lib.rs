@@ -4,6 +4,8 @@
 //! Imports point one way: `cli → app → {gateway, worker} → jobs → {store, queue, media, engine} → domain`.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod embedded;
@@ -11,7 +13,9 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod jobs;
+pub mod lifecycle;
 pub mod media;
 pub mod queue;
 pub mod store;
+pub mod telemetry;
 pub mod worker;

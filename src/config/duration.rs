@@ -26,8 +26,15 @@ fn parse<E: Error>(spelling: &Spelling) -> Result<Duration, E> {
     }
 }
 
-fn text(duration: Duration) -> String {
+/// A duration as people write it.
+pub fn text(duration: Duration) -> String {
     jiff::SignedDuration::try_from(duration).map_or_else(|_| format!("{}s", duration.as_secs()), |it| format!("{it:#}"))
+}
+
+/// The duration that `text` says, or why it says none.
+pub fn from_text(text: &str) -> Result<Duration, String> {
+    let spelling = text.parse().map_or_else(|_| Spelling::Text(text.to_owned()), Spelling::Seconds);
+    parse::<serde::de::value::Error>(&spelling).map_err(|error| error.to_string())
 }
 
 /// Reads a duration.

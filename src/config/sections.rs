@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the embedded parts keep their files; absent: the user's data directory.
-    pub data_dir: Option<PathBuf>,
+    /// Where the embedded parts keep their files. [`super::load()`] fills in the user's data directory.
+    pub data_dir: PathBuf,
     /// The HTTP API.
     pub gateway: GatewayConfig,
     /// The worker.
@@ -32,6 +34,15 @@ pub struct Config {
     pub styles: BTreeMap<String, StyleConfig>,
     /// Logs.
     pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// The styles on offer, in the order they are shown.
+    pub fn catalogue(&self) -> Result<Catalogue, InvalidCatalogue> {
+        let mut styles: Vec<(&String, &StyleConfig)> = self.styles.iter().collect();
+        styles.sort_by_key(|(_, style)| style.order);
+        Catalogue::new(styles.into_iter().map(|(id, style)| style.of_id(id)).collect())
+    }
 }
 
 /// `[gateway]`
@@ -70,7 +81,7 @@ pub struct WorkerConfig {
     #[serde(with = "super::duration")]
     pub lease: Duration,
     /// How often a lease is renewed; absent: a third of the lease.
-    #[serde(with = "super::duration::option")]
+    #[serde(default, with = "super::duration::option")]
     pub heartbeat: Option<Duration>,
     /// When a push is answered.
     pub ack: AckMode,
@@ -83,6 +94,13 @@ pub struct WorkerConfig {
     /// How long running work may go on after a shutdown signal.
     #[serde(with = "super::duration")]
     pub drain: Duration,
+}
+
+impl WorkerConfig {
+    /// How often a lease is renewed.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat.unwrap_or(self.lease / 3)
+    }
 }
 
 /// When a push is answered.
@@ -272,6 +290,13 @@ pub struct StyleConfig {
     pub description: String,
     /// What is added to the prompt.
     pub modifier: String,
+}
+
+impl StyleConfig {
+    fn of_id(&self, id: &str) -> Style {
+        let Self { name, description, modifier, .. } = self.clone();
+        Style { id: id.to_owned(), name, description, modifier }
+    }
 }
 
 /// `[telemetry]`

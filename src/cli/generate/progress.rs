@@ -1,0 +1,104 @@
+//! What the person sees while a job runs: a bar on a terminal, a line a change elsewhere.
+
+use std::{io::IsTerminal as _, sync::Mutex, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{super::output, api::Job, interrupt::somebody_there};
+
+const STEPS: u64 = 1000;
+
+/// The progress of one job, on standard error.
+pub(super) enum Progress {
+    Bar(ProgressBar),
+    Lines(Mutex<String>),
+    Quiet,
+}
+
+impl Progress {
+    pub(super) fn new(quiet: bool) -> Self {
+        if quiet {
+            return Self::Quiet;
+        }
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines(Mutex::default());
+        }
+        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{spinner:.cyan} [{bar:28.cyan/dim}] {elapsed:>4} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        bar.set_message("queued");
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self::Bar(bar)
+    }
+
+    /// The job has changed.
+    pub(super) fn show(&self, job: &Job) {
+        if let (Self::Bar(bar), Some(progress)) = (self, &job.progress) {
+            bar.set_position(position(progress.fraction));
+        }
+        self.say(&label(job));
+    }
+
+    /// Something else is worth knowing.
+    pub(super) fn say(&self, text: &str) {
+        match self {
+            Self::Bar(bar) => bar.set_message(text.to_owned()),
+            Self::Lines(last) => {
+                let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if *last != text {
+                    output::note(text);
+                    text.clone_into(&mut last);
+                }
+            }
+            Self::Quiet => {}
+        }
+    }
+
+    /// Makes room for a question; whether there is somebody to answer it.
+    pub(super) fn suspended(&self) -> bool {
+        if let Self::Bar(bar) = self {
+            bar.disable_steady_tick();
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        somebody_there()
+    }
+
+    /// The question is answered.
+    pub(super) fn resume(&self) {
+        if let Self::Bar(bar) = self {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
+    /// Leaves the terminal clean for what follows.
+    pub(super) fn finish(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn label(job: &Job) -> String {
+    if job.attempt > 1 { format!("{}, attempt {}", job.status, job.attempt) } else { job.status.clone() }
+}
+
+fn position(fraction: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 before")]
+    let position = (fraction.clamp(0.0, 1.0) * 1000.0).round() as u64;
+    position.min(STEPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_attempt_is_named_and_fractions_are_held_in_range() {
+        let job =
+            |attempt| Job::parse(&format!(r#"{{"illustrationId":"i","status":"processing","attempt":{attempt}}}"#));
+        assert_eq!(label(&job(1).unwrap()), "processing");
+        assert_eq!(label(&job(2).unwrap()), "processing, attempt 2");
+        assert_eq!([-1.0, 0.25, 7.0, f64::NAN].map(position), [0, 250, 1000, 0]);
+    }
+}

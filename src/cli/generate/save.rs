@@ -1,0 +1,157 @@
+//! Saving pictures: streamed to a temporary file and renamed, never over a file that exists.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use tokio::{fs, io::AsyncWriteExt as _};
+
+use super::api::{Api, ApiError, Job};
+
+const TRIES: u32 = 3;
+
+/// Saves every picture of the job in `dir` and returns the paths.
+pub(super) async fn all(api: &Api, job: &Job, prompt: &str, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let shown = dir.display();
+    fs::create_dir_all(dir).await.with_context(|| format!("cannot create the directory {shown}"))?;
+    let stem = stem(prompt, &job.illustration_id);
+    let mut files = Vec::new();
+    for (index, address) in job.image_urls.iter().enumerate() {
+        let stem = format!("{stem}-{}", index + 1);
+        files.push(one(api, address, dir, &stem).await?);
+    }
+    Ok(files)
+}
+
+async fn one(api: &Api, address: &str, dir: &Path, stem: &str) -> anyhow::Result<PathBuf> {
+    let temporary = dir.join(format!(".{stem}.{}.part", std::process::id()));
+    let mut tries = 0;
+    let extension = loop {
+        tries += 1;
+        match fetch(api, address, &temporary).await {
+            Ok(extension) => break extension,
+            Err(Fetch::Api(error)) if error.may_pass() && tries < TRIES => {
+                tokio::time::sleep(std::time::Duration::from_millis(250 << tries)).await;
+            }
+            Err(error) => {
+                // A part of a picture is of no use to anybody.
+                let _ = fs::remove_file(&temporary).await;
+                return Err(match error {
+                    Fetch::Api(error) => error.explain(api.url()).into(),
+                    Fetch::Disk(error) => {
+                        anyhow::Error::from(error).context(format!("cannot write to {}", dir.display()))
+                    }
+                });
+            }
+        }
+    };
+    let file = claim_name(dir, stem, extension).await;
+    let file = match file {
+        Ok(file) => fs::rename(&temporary, &file).await.map(|()| file),
+        Err(error) => Err(error),
+    };
+    if file.is_err() {
+        let _ = fs::remove_file(&temporary).await;
+    }
+    file.with_context(|| format!("cannot save a picture in {}", dir.display()))
+}
+
+enum Fetch {
+    Api(ApiError),
+    Disk(io::Error),
+}
+
+/// Writes the picture to `file`; returns its extension.
+async fn fetch(api: &Api, address: &str, file: &Path) -> Result<&'static str, Fetch> {
+    let response = api.download(address).await.map_err(Fetch::Api)?;
+    let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let extension = match kind {
+        Some("image/jpeg") => "jpg",
+        Some("image/webp") => "webp",
+        _ => "png",
+    };
+    let mut out = fs::File::create(file).await.map_err(Fetch::Disk)?;
+    let mut body = response.bytes_stream();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| Fetch::Api(error.into()))?;
+        out.write_all(&chunk).await.map_err(Fetch::Disk)?;
+    }
+    out.flush().await.map_err(Fetch::Disk)?;
+    Ok(extension)
+}
+
+/// Creates the first name that is free, so that the rename which follows replaces only our own empty file.
+async fn claim_name(dir: &Path, stem: &str, extension: &str) -> io::Result<PathBuf> {
+    let mut suffix = 1_u32;
+    loop {
+        let name = match suffix {
+            1 => format!("{stem}.{extension}"),
+            more => format!("{stem}_{more}.{extension}"),
+        };
+        let path = dir.join(name);
+        match fs::OpenOptions::new().write(true).create_new(true).open(&path).await {
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && suffix < 1000 => suffix += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `a-lighthouse-at-dawn-x7Kq2d`: the prompt for people, the end of the id for uniqueness.
+fn stem(prompt: &str, id: &str) -> String {
+    let tail_from = id.char_indices().rev().nth(5).map_or(0, |(at, _)| at);
+    format!("{}-{}", slug(prompt), &id[tail_from..])
+}
+
+/// The first words of a prompt as a file name: lower-case letters and digits of any script, joined by dashes.
+fn slug(prompt: &str) -> String {
+    const LONGEST: usize = 40;
+    let lower = prompt.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let mut slug = String::new();
+    for word in words {
+        let word: String = word.chars().take(LONGEST).collect();
+        if slug.chars().count() + word.chars().count() >= LONGEST && !slug.is_empty() {
+            break;
+        }
+        if !slug.is_empty() {
+            slug.push('-');
+        }
+        slug.push_str(&word);
+    }
+    if slug.is_empty() { "picture".into() } else { slug }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_is_readable_short_and_a_safe_file_name() {
+        assert_eq!(slug("A lighthouse at dawn!"), "a-lighthouse-at-dawn");
+        assert_eq!(slug("../../etc/passwd\n\0"), "etc-passwd");
+        assert_eq!(slug("Ein Bär über Zürich"), "ein-bär-über-zürich");
+        assert_eq!(slug("🦊 !!"), "picture");
+        assert_eq!(slug(&"x".repeat(500)).len(), 40);
+        let long = slug("a very long prompt that goes on and on about nothing in particular");
+        assert!(long.len() <= 40 && !long.ends_with('-'), "{long}");
+    }
+
+    #[test]
+    fn a_stem_ends_with_the_end_of_the_id() {
+        assert_eq!(stem("a fox", "ill_0123456789abcdefghij"), "a-fox-efghij");
+        assert_eq!(stem("a fox", "ill"), "a-fox-ill");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_never_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = claim_name(dir.path(), "a-fox-1", "png").await.unwrap();
+        let second = claim_name(dir.path(), "a-fox-1", "png").await.unwrap();
+        assert_eq!(first.file_name().unwrap(), "a-fox-1.png");
+        assert_eq!(second.file_name().unwrap(), "a-fox-1_2.png");
+    }
+}

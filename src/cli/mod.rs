@@ -1,0 +1,127 @@
+//! The command line: one file per command. The only module that prints.
+#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
+
+mod completions;
+mod config;
+mod exit;
+mod generate;
+mod output;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{Styles, styling::AnsiColor},
+};
+
+pub use exit::{Exit, Failure};
+
+use crate::config::{ConfigError, Environment, Flag, Loaded, Roles, Sources, load};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Examples:
+  mediaforge serve                                  the whole system on this machine
+  mediaforge generate \"a lighthouse at dawn\"        a picture in the current directory
+  mediaforge config                                 every setting and where it came from
+
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
+
+/// Turns slow AI image work into jobs that are accepted in milliseconds, never lost and never charged twice
+#[derive(Debug, Parser)]
+#[command(name = "mediaforge", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
+#[command(propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Configuration")]
+struct GlobalArgs {
+    /// Where jobs and pictures are kept [env: MEDIAFORGE_DATA_DIR] [default: the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    data_dir: Option<PathBuf>,
+    /// Which set of defaults to begin with: local or test [env: MEDIAFORGE_PROFILE] [default: local]
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// A TOML file over the defaults [env: MEDIAFORGE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Generate(generate::GenerateArgs),
+    Config(config::ConfigArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command and says how the process ends. Reports what failed.
+pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
+    let invocation = Invocation { global: cli.global, environment };
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(args, &invocation).await,
+        Command::Generate(args) => generate::run(args, &invocation).await,
+        Command::Config(args) => config::run(&args, &invocation),
+        Command::Completions(args) => completions::run(&args),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::error(&error);
+            exit_of(&error).into()
+        }
+    }
+}
+
+/// Reports that the machine denies what every program needs.
+pub fn cannot_begin(error: &std::io::Error) -> ExitCode {
+    output::error(&anyhow::anyhow!("cannot start threads: {error}"));
+    Exit::Failed.into()
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        failure.exit
+    } else if error.is::<ConfigError>() {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
+}
+
+/// What every command is given beside its own arguments.
+struct Invocation {
+    global: GlobalArgs,
+    environment: Environment,
+}
+
+impl Invocation {
+    /// The configuration for what is about to run; `flags` are those of the command itself.
+    fn load(&self, roles: Option<Roles>, mut flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
+        if let Some(dir) = &self.global.data_dir {
+            let value = dir.to_string_lossy().into_owned();
+            flags.push(Flag { name: "--data-dir", key: "data_dir", value });
+        }
+        load(&Sources {
+            environment: self.environment.clone(),
+            profile: self.global.profile.clone(),
+            file: self.global.config.clone(),
+            flags,
+            roles,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! Printing. Colours are dropped where nobody sees them; a reader that went away (`| head`) is no failure.
+
+use std::io::{self, ErrorKind, Write};
+
+use super::{ConfigError, Failure};
+
+/// A line of results, to standard output.
+pub(super) fn line(text: impl AsRef<str>) -> io::Result<()> {
+    written(writeln!(anstream::stdout(), "{}", text.as_ref()))
+}
+
+/// A line for the person, to standard error. One that cannot be shown is not worth failing for.
+pub(super) fn note(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+}
+
+/// Unformatted bytes to standard output.
+pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+fn written(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// What failed, and what may help.
+pub(super) fn error(error: &anyhow::Error) {
+    const RED: &str = "\u{1b}[1;31m";
+    const CYAN: &str = "\u{1b}[1;36m";
+    const RESET: &str = "\u{1b}[0m";
+    note(format!("{RED}error:{RESET} {error:#}"));
+    let hints = match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.hints.clone(),
+        None if error.is::<ConfigError>() => {
+            vec!["`mediaforge config --help` tells where settings come from, `mediaforge config --defaults` explains every key".into()]
+        }
+        None => Vec::new(),
+    };
+    for hint in hints {
+        note(format!(" {CYAN}hint:{RESET} {hint}"));
+    }
+}

@@ -1,0 +1,228 @@
+//! `mediaforge serve`
+#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{Exit, Failure, Invocation, output};
+use crate::{
+    app::{self, Running},
+    config::{Flag, Loaded, Roles},
+    lifecycle::Shutdown,
+    telemetry::{self, Look},
+};
+
+/// Run the system: the gateway, the worker, or both in one process
+///
+/// Without ROLE one process does everything. `serve gateway` and `serve worker` are two processes on one machine with
+/// the same --data-dir. The first Ctrl-C or SIGTERM stops taking work, lets running work finish (worker.drain) and hands
+/// back the rest; a second one exits at once, and nothing is lost either: leases lapse and the next worker takes over.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mediaforge serve
+  mediaforge serve gateway --data-dir /var/lib/mediaforge
+  mediaforge serve worker  --data-dir /var/lib/mediaforge
+  mediaforge serve --gateway-listen 127.0.0.1:0 --worker-listen 127.0.0.1:0 --ready-file ready.json
+
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 130 or 143 stopped at once by a second signal.")]
+pub(super) struct ServeArgs {
+    /// What this process does [default: both]
+    role: Option<Role>,
+    /// Write {"gateway":"http://...","worker":"http://...","pid":N} to FILE once everything listens
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    ready_file: Option<PathBuf>,
+    /// Where the gateway listens; port 0 takes a free one [env: MEDIAFORGE_GATEWAY__LISTEN, PORT] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    gateway_listen: Option<SocketAddr>,
+    /// Where the worker listens; port 0 takes a free one [env: MEDIAFORGE_WORKER__LISTEN] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR:PORT")]
+    worker_listen: Option<SocketAddr>,
+}
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
+    /// Accepts jobs over HTTP
+    Gateway,
+    /// Works on them
+    Worker,
+}
+
+impl Role {
+    /// Both, where none is named.
+    pub(super) fn roles(role: Option<Self>) -> Roles {
+        match role {
+            None => Roles::ALL,
+            Some(Self::Gateway) => Roles::GATEWAY,
+            Some(Self::Worker) => Roles::WORKER,
+        }
+    }
+}
+
+pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
+    let roles = Role::roles(args.role);
+    let loaded = invocation.load(Some(roles), flags(&args, roles)?)?;
+    let look = telemetry::init(&loaded.config.telemetry, &invocation.environment)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    if let Some(file) = &args.ready_file {
+        // One of an earlier run would tell whoever waits for it a wrong address.
+        remove(file)?;
+    }
+
+    let shutdown = Shutdown::new();
+    let second_signal = shutdown.on_signals().context("cannot listen for signals")?;
+    let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
+    if let Some(file) = &args.ready_file {
+        write_ready_file(file, &running)?;
+    }
+    announce(look, &loaded, &running)?;
+
+    let exit = tokio::select! {
+        ended = running.wait() => ended.context("did not end well").map(|()| Exit::Done),
+        signal = second_signal => Ok(Exit::Signal(signal.exit_code())),
+    };
+    if let Some(file) = &args.ready_file {
+        remove(file)?;
+    }
+    exit
+}
+
+fn flags(args: &ServeArgs, roles: Roles) -> Result<Vec<Flag>, Failure> {
+    let listen = [
+        (args.gateway_listen, roles.gateway, "--gateway-listen", "gateway.listen"),
+        (args.worker_listen, roles.worker, "--worker-listen", "worker.listen"),
+    ];
+    let mut flags = Vec::new();
+    for (address, runs, name, key) in listen {
+        let Some(address) = address else { continue };
+        if !runs {
+            let message = format!("{name} says where a role listens that `serve` was not asked to run here");
+            return Err(Failure::new(Exit::Usage, message).hint(format!("leave {name} out, or the role")));
+        }
+        flags.push(Flag { name, key, value: address.to_string() });
+    }
+    Ok(flags)
+}
+
+fn remove(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the ready file {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Written beside and renamed, so that whoever waits for the file never reads half of it.
+fn write_ready_file(file: &Path, running: &Running) -> anyhow::Result<()> {
+    let mut ready = json!({ "pid": std::process::id() });
+    for (role, url) in [("gateway", &running.gateway), ("worker", &running.worker)] {
+        if let Some(url) = url {
+            ready[role] = url.as_str().into();
+        }
+    }
+    let mut temporary = file.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    std::fs::write(&temporary, ready.to_string())
+        .and_then(|()| std::fs::rename(&temporary, file))
+        .with_context(|| format!("cannot write the ready file {}", file.display()))
+}
+
+/// For people a page to begin from, for machines one log line.
+fn announce(look: Look, loaded: &Loaded, running: &Running) -> anyhow::Result<()> {
+    let (gateway, worker) = (running.gateway.as_deref(), running.worker.as_deref());
+    match look {
+        Look::Json => {
+            let data_dir = running.data_dir.display();
+            tracing::info!(gateway, worker, %data_dir, profile = loaded.profile.name(), "listening");
+        }
+        Look::Text => output::line(welcome(loaded, running))?,
+    }
+    Ok(())
+}
+
+fn welcome(loaded: &Loaded, running: &Running) -> String {
+    const BOLD: &str = "\u{1b}[1m";
+    const RESET: &str = "\u{1b}[0m";
+    let version = env!("CARGO_PKG_VERSION");
+    let mut lines = vec![format!("{BOLD}MediaForge {version}{RESET} (profile {})", loaded.profile), String::new()];
+    if let Some(gateway) = &running.gateway {
+        lines.push(format!("  Gateway   {gateway}"));
+        lines.push(format!("  API docs  {gateway}/docs"));
+    }
+    if let Some(worker) = &running.worker {
+        lines.push(format!("  Worker    {worker}"));
+    }
+    lines.push(format!("  Data      {}", running.data_dir.display()));
+    if let Some(gateway) = &running.gateway {
+        let style = loaded.config.catalogue().map(|styles| styles.default_style().clone());
+        let style = style.map_or(json!({}), |style| json!({ "styleId": style.id, "styleName": style.name }));
+        let mut body = json!({ "userId": "local", "prompt": "a lighthouse at dawn", "width": 1024, "height": 1024 });
+        if let (Some(body), Some(style)) = (body.as_object_mut(), style.as_object()) {
+            body.extend(style.clone());
+        }
+        lines.extend([
+            String::new(),
+            "Try it:".into(),
+            "  mediaforge generate \"a lighthouse at dawn\"".into(),
+            format!("  curl {gateway}/generate -H 'Content-Type: application/json' \\"),
+            format!("    -d '{body}'"),
+        ]);
+    }
+    lines.extend([String::new(), "Ctrl-C stops.".into()]);
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(dir: &Path) -> Running {
+        Running { gateway: Some("http://127.0.0.1:8080".into()), worker: None, data_dir: dir.to_owned() }
+    }
+
+    #[test]
+    fn the_ready_file_names_only_what_runs_and_replaces_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ready.json");
+        std::fs::write(&file, "old").unwrap();
+        write_ready_file(&file, &running(dir.path())).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(ready, json!({ "gateway": "http://127.0.0.1:8080", "pid": std::process::id() }));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        remove(&file).unwrap();
+        remove(&file).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_a_role_that_does_not_run_is_refused() {
+        let args = ServeArgs {
+            role: Some(Role::Worker),
+            ready_file: None,
+            gateway_listen: Some("127.0.0.1:1".parse().unwrap()),
+            worker_listen: Some("127.0.0.1:2".parse().unwrap()),
+        };
+        assert_eq!(flags(&args, Roles::WORKER).unwrap_err().exit, Exit::Usage);
+        let both = flags(&args, Roles::ALL).unwrap();
+        assert_eq!(both.iter().map(|flag| flag.name).collect::<Vec<_>>(), ["--gateway-listen", "--worker-listen"]);
+    }
+
+    #[test]
+    fn the_welcome_shows_where_to_go() {
+        let environment = crate::config::Environment::of([]).with_user_data_dir("/data");
+        let loaded = crate::config::load(&crate::config::Sources { environment, ..Default::default() }).unwrap();
+        let text = welcome(&loaded, &running(Path::new("/data")));
+        for part in
+            ["http://127.0.0.1:8080/docs", "/data", "curl http://127.0.0.1:8080/generate", "\"styleId\":\"watercolor\""]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

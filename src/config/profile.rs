@@ -1,0 +1,42 @@
+//! The named sets of defaults in `config/default.toml`.
+
+use std::{fmt, str::FromStr};
+
+/// A named set of defaults. Parsed before figment sees it, because figment takes an unknown profile for an empty one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// A laptop; what is used when none is named.
+    #[default]
+    Local,
+    /// Automatic tests: short waits, free ports.
+    Test,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Local, Self::Test];
+
+    /// Its name in `default.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|profile| profile.name() == text).ok_or_else(|| {
+            let valid = Self::ALL.map(Self::name).join(", ");
+            format!("unknown profile {text:?}; valid profiles: {valid}")
+        })
+    }
+}

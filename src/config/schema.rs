@@ -1,0 +1,122 @@
+//! Which keys exist: read off the default configuration, so that no list can go stale.
+
+use std::collections::BTreeSet;
+
+use figment::value::{Dict, Value};
+
+use super::{
+    Config,
+    problem::{did_you_mean, variable},
+};
+
+/// Keys whose environment values are taken verbatim: `007` stays text.
+const TEXT: [&str; 5] = ["data_dir", "telemetry.filter", "styles.*.name", "styles.*.description", "styles.*.modifier"];
+/// Keys whose environment value may be a plain list with commas.
+const LISTS: [&str; 1] = ["gateway.cors_origins"];
+
+/// Every key as a path, with `*` for the id of a style.
+pub(super) struct Schema(BTreeSet<String>);
+
+impl Schema {
+    /// The keys of `defaults`; those that may be absent count too.
+    pub(super) fn of(defaults: &Config) -> Result<Self, Box<figment::Error>> {
+        let Value::Dict(_, dict) = Value::serialize(defaults)? else { return Ok(Self(BTreeSet::new())) };
+        Ok(Self(leaves(&dict).into_iter().map(|(path, _)| pattern(&path)).collect()))
+    }
+
+    /// Why there is no such key, with the valid ones; `None` when there is.
+    pub(super) fn unknown(&self, path: &[String], value: &Value) -> Option<String> {
+        let key = pattern(path);
+        if self.0.contains(&key) {
+            return None;
+        }
+        let children = self.children(&key);
+        if !children.is_empty() {
+            let empty = matches!(value, Value::Dict(_, dict) if dict.is_empty());
+            return (!empty).then(|| format!("is a section, not a value; its keys: {}", children.join(", ")));
+        }
+        let mut parent = path;
+        while let [shorter @ .., _] = parent {
+            parent = shorter;
+            let valid = self.children(&pattern(parent));
+            if !valid.is_empty() {
+                let place = if parent.is_empty() { "valid".into() } else { format!("valid in [{}]", parent.join(".")) };
+                return Some(format!("unknown key; {place}: {}", valid.join(", ")));
+            }
+        }
+        Some("unknown key".to_owned())
+    }
+
+    /// The key that `path` is probably a misspelling of.
+    pub(super) fn nearest(&self, path: &[String]) -> Option<&str> {
+        did_you_mean(&path.join("."), self.0.iter().map(String::as_str))
+    }
+
+    /// An environment value as the key's type wants it.
+    pub(super) fn parse(path: &[String], text: &str) -> Value {
+        let key = pattern(path);
+        if TEXT.contains(&key.as_str()) {
+            Value::from(text)
+        } else if LISTS.contains(&key.as_str()) && !text.trim_start().starts_with('[') {
+            let items: Vec<Value> = text.split(',').map(|item| Value::from(item.trim())).collect();
+            Value::from(items)
+        } else {
+            // The error type is uninhabited: what is no number, boolean, list or table is text.
+            text.parse().unwrap_or_else(|_| Value::from(text))
+        }
+    }
+
+    /// Names directly below a section (below everything when `section` is empty).
+    fn children(&self, section: &str) -> Vec<String> {
+        let below = |key: &String| {
+            let rest = if section.is_empty() { key } else { key.strip_prefix(section)?.strip_prefix('.')? };
+            Some(rest.split('.').next()?.replace('*', "<id>"))
+        };
+        let names: BTreeSet<String> = self.0.iter().filter_map(below).collect();
+        names.into_iter().collect()
+    }
+}
+
+/// `["styles", "clay-3d", "name"]` as `styles.*.name`, everything else joined by dots.
+fn pattern(path: &[String]) -> String {
+    match path {
+        [styles, _, rest @ ..] if styles == "styles" => {
+            std::iter::once("styles.*").chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
+        }
+        path => path.join("."),
+    }
+}
+
+/// Every value of a table that is no table itself (or an empty one), with its path.
+pub(super) fn leaves(dict: &Dict) -> Vec<(Vec<String>, Value)> {
+    let mut found = Vec::new();
+    for (name, value) in dict {
+        match value {
+            Value::Dict(_, inner) if !inner.is_empty() => {
+                found.extend(leaves(inner).into_iter().map(|(mut path, value)| {
+                    path.insert(0, name.clone());
+                    (path, value)
+                }));
+            }
+            value => found.push((vec![name.clone()], value.clone())),
+        }
+    }
+    found
+}
+
+/// The path a variable's name stands for, without its `MEDIAFORGE_`.
+pub(super) fn path_of_variable(name: &str) -> Vec<String> {
+    let mut path: Vec<String> = name.to_ascii_lowercase().split("__").map(str::to_owned).collect();
+    // Shells allow no dash in a name, style ids no underscore.
+    if let [styles, id, ..] = path.as_mut_slice()
+        && styles == "styles"
+    {
+        *id = id.replace('_', "-");
+    }
+    path
+}
+
+/// How a suggestion is written for somebody who typed a variable.
+pub(super) fn as_variable(key: &str) -> String {
+    variable(&key.replace('*', "<id>"))
+}

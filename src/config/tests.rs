@@ -1,0 +1,250 @@
+//! Precedence, error reports and the rules between keys.
+
+use std::{path::Path, time::Duration};
+
+use super::*;
+
+fn environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Environment {
+    Environment::of(variables).with_user_data_dir("/home/ada/.local/share/mediaforge")
+}
+
+fn sources<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Sources {
+    Sources { environment: environment(variables), ..Sources::default() }
+}
+
+fn file(dir: &Path, text: &str) -> std::path::PathBuf {
+    let path = dir.join("mediaforge.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn error(sources: &Sources) -> String {
+    load(sources).unwrap_err().to_string()
+}
+
+fn origin(loaded: &Loaded, key: &str) -> String {
+    loaded.entries().into_iter().find(|entry| entry.key == key).unwrap().origin.to_string()
+}
+
+#[test]
+fn every_profile_is_valid_in_every_role() {
+    for profile in Profile::ALL {
+        for roles in [None, Some(Roles::ALL), Some(Roles::GATEWAY), Some(Roles::WORKER)] {
+            let sources = Sources { profile: Some(profile.to_string()), roles, ..sources([]) };
+            load(&sources).unwrap_or_else(|error| panic!("{profile}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn local_is_the_profile_when_none_is_named() {
+    let loaded = load(&sources([])).unwrap();
+    assert_eq!(loaded.profile, Profile::Local);
+    assert_eq!(loaded.config.credits.starting_grant, 1000);
+    assert_eq!(origin(&loaded, "credits.starting_grant"), "profile local");
+    assert_eq!(origin(&loaded, "worker.lease"), "default");
+    assert_eq!(loaded.config.worker.heartbeat(), Duration::from_secs(10));
+    let first = loaded.config.catalogue().unwrap().default_style().id.clone();
+    assert_eq!(first, "watercolor");
+}
+
+#[test]
+fn each_source_beats_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = file(dir.path(), "[credits]\nstarting_grant = 7\nimage = 3\n[worker]\nslots = 3\n");
+    let flags = vec![Flag { name: "--gateway-listen", key: "gateway.listen", value: "127.0.0.1:9000".into() }];
+    let all = Sources {
+        file: Some(file.clone()),
+        flags,
+        ..sources([("MEDIAFORGE_WORKER__SLOTS", "4"), ("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:7000")])
+    };
+    let loaded = load(&all).unwrap();
+    // The file beats the selected profile, which figment alone would not let it.
+    assert_eq!(loaded.config.credits.starting_grant, 7);
+    assert_eq!(origin(&loaded, "credits.starting_grant"), format!("file {}", file.display()));
+    assert_eq!(loaded.config.worker.slots, 4);
+    assert_eq!(origin(&loaded, "worker.slots"), "MEDIAFORGE_WORKER__SLOTS");
+    assert_eq!(loaded.config.gateway.listen.port(), 9000);
+    assert_eq!(origin(&loaded, "gateway.listen"), "--gateway-listen");
+}
+
+#[test]
+fn the_environment_beats_the_selected_profile() {
+    let loaded = load(&sources([("MEDIAFORGE_PROFILE", "test"), ("MEDIAFORGE_JOBS__BACKOFF", "20ms")])).unwrap();
+    assert_eq!(loaded.profile, Profile::Test);
+    assert_eq!(loaded.config.jobs.backoff, Duration::from_millis(20));
+}
+
+#[test]
+fn flags_with_a_variable_are_no_keys_and_empty_variables_are_not_set() {
+    let variables = [
+        ("MEDIAFORGE_URL", "http://127.0.0.1:1"),
+        ("MEDIAFORGE_USER", "ada"),
+        ("MEDIAFORGE_CONFIG", ""),
+        ("MEDIAFORGE_WORKER__SLOTS", ""),
+        ("MEDIAFORGE_SERVICE_HOST", "10.0.0.1"),
+        ("MEDIAFORGE_PORT", "tcp://10.0.0.1:80"),
+        ("MEDIAFORGE_GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert_eq!(load(&sources(variables)).unwrap().config.worker.slots, 2);
+}
+
+#[test]
+fn an_unknown_profile_lists_the_valid_ones() {
+    let error = error(&Sources { profile: Some("gpc".into()), ..sources([]) });
+    assert_eq!(error, "invalid configuration: unknown profile \"gpc\"; valid profiles: local, test");
+}
+
+#[test]
+fn a_misspelt_variable_is_an_error_that_names_it_and_the_valid_keys() {
+    let error = error(&sources([("MEDIAFORGE_WORKER__LEESE", "30s")]));
+    assert!(error.contains("from MEDIAFORGE_WORKER__LEESE"), "{error}");
+    assert!(error.contains("did you mean MEDIAFORGE_WORKER__LEASE?"), "{error}");
+    assert!(error.contains("valid in [worker]: ack, drain, heartbeat, lease, listen, slot_wait, slots"), "{error}");
+}
+
+#[test]
+fn a_single_underscore_is_pointed_out() {
+    let error = error(&sources([("MEDIAFORGE_WORKER_SLOTS", "3")]));
+    assert!(error.contains("did you mean MEDIAFORGE_WORKER__SLOTS?"), "{error}");
+}
+
+#[test]
+fn unknown_keys_of_a_file_are_all_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "colour = 1\n[worker]\nslotz = 3\n[default.worker]\nslots = 1\n[styles.mine]\nnme = \"x\"\n";
+    let error = error(&Sources { file: Some(file(dir.path(), text)), ..sources([]) });
+    for part in
+        ["4 problems", "colour (from file", "did you mean worker.slots?", "default.worker.slots", "styles.mine.nme"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_key_variable_and_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[worker]\nlease = \"20s\"\nheartbeat = \"9s\"\n[limits]\nmin_side = 4096\n";
+    let error = load(&Sources {
+        file: Some(file(dir.path(), text)),
+        flags: vec![Flag { name: "--worker-listen", key: "worker.listen", value: "localhost".into() }],
+        ..sources([
+            ("MEDIAFORGE_WORKER__SLOTS", "0"),
+            ("MEDIAFORGE_JOBS__BACKOFF", "soon"),
+            ("MEDIAFORGE_QUEUE__BACKEND", "pubsubb"),
+            ("MEDIAFORGE_ENGINE__PREVIEW__HANG", "1.5"),
+            ("MEDIAFORGE_GATEWAY__CORS_ORIGINS", "https://a.example, https://b.example/path"),
+        ])
+    })
+    .unwrap_err();
+    let about = |key: &str| {
+        let found = error.problems.iter().find(|problem| problem.key.as_deref() == Some(key));
+        found.unwrap_or_else(|| panic!("{key} in {error}")).to_string()
+    };
+    assert!(about("worker.lease").contains("20s is shorter than three heartbeats (27s)"));
+    assert!(about("worker.lease").contains("variable MEDIAFORGE_WORKER__LEASE"));
+    assert!(about("limits.min_side").contains("from file"));
+    assert_eq!(about("worker.slots"), "worker.slots (from MEDIAFORGE_WORKER__SLOTS): 0 is out of range; 1 to 1024");
+    assert!(about("jobs.backoff").contains("\"soon\" is no duration"));
+    assert!(about("queue.backend").contains("embedded"));
+    assert!(about("engine.preview.hang").contains("0 to 1"));
+    assert!(about("gateway.cors_origins").contains("https://b.example/path"));
+    assert!(about("worker.listen").contains("from --worker-listen"));
+    assert_eq!(error.problems.len(), 8, "{error}");
+}
+
+#[test]
+fn a_style_of_ones_own_needs_all_of_its_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = "[styles.ink]\norder = 1\nname = \"Ink\"\ndescription = \"Black.\"\nmodifier = \"black ink\"\n";
+    let loaded = load(&Sources { file: Some(file(dir.path(), whole)), ..sources([]) }).unwrap();
+    assert_eq!(loaded.config.catalogue().unwrap().default_style().id, "ink");
+    assert_eq!(loaded.config.styles.len(), 6);
+    let error = error(&Sources { file: Some(file(dir.path(), "[styles.ink]\norder = 1\n")), ..sources([]) });
+    assert!(error.contains("styles.ink") && error.contains("missing: name, description, modifier"), "{error}");
+}
+
+#[test]
+fn a_variable_reaches_a_style_with_a_dash_and_text_stays_text() {
+    let loaded = load(&sources([("MEDIAFORGE_STYLES__FLAT_2D__NAME", "007")])).unwrap();
+    assert_eq!(loaded.config.styles["flat-2d"].name, "007");
+}
+
+#[test]
+fn port_sets_the_port_of_what_is_served_and_is_weaker_than_the_variable() {
+    let listen = |roles, variables: &[(&str, &str)]| {
+        let loaded = load(&Sources { roles, ..sources(variables.iter().copied()) }).unwrap();
+        (loaded.config.gateway.listen.to_string(), loaded.config.worker.listen.to_string())
+    };
+    let port = ("PORT", "9999");
+    assert_eq!(listen(Some(Roles::ALL), &[port]), ("127.0.0.1:9999".into(), "127.0.0.1:8081".into()));
+    assert_eq!(listen(Some(Roles::WORKER), &[port]), ("127.0.0.1:8080".into(), "127.0.0.1:9999".into()));
+    assert_eq!(listen(None, &[port]).0, "127.0.0.1:8080");
+    let variable = ("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:7000");
+    assert_eq!(listen(Some(Roles::GATEWAY), &[port, variable]).0, "127.0.0.1:7000");
+    let loaded = load(&Sources { roles: Some(Roles::ALL), ..sources([port]) }).unwrap();
+    assert_eq!(origin(&loaded, "gateway.listen"), "PORT");
+    let error = error(&Sources { roles: Some(Roles::ALL), ..sources([("PORT", "http")]) });
+    assert!(error.contains("gateway.listen (from PORT") && error.contains("\"http\" is no port"), "{error}");
+}
+
+#[test]
+fn on_cloud_run_port_listens_on_every_address_and_unsafe_combinations_are_refused() {
+    let cloud = [("K_SERVICE", "mediaforge"), ("PORT", "8080")];
+    let refused = |roles| load(&Sources { roles: Some(roles), ..sources(cloud) }).unwrap_err();
+    let keys = |error: &ConfigError| error.problems.iter().filter_map(|it| it.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&refused(Roles::ALL)), ["gateway.auth"]);
+    assert_eq!(keys(&refused(Roles::GATEWAY)), ["gateway.auth", "store.backend", "queue.backend"]);
+    assert_eq!(keys(&refused(Roles::WORKER)), ["store.backend", "queue.backend"]);
+    // Nothing is served by a command such as `generate`.
+    assert!(load(&sources(cloud)).is_ok());
+    let mut loader_only = sources(cloud);
+    loader_only.roles = Some(Roles::WORKER);
+    let text = error(&loader_only);
+    assert!(!text.contains("worker.listen"), "{text}");
+}
+
+#[test]
+fn one_process_cannot_listen_twice_on_one_address() {
+    let variables = [("MEDIAFORGE_WORKER__LISTEN", "127.0.0.1:8080")];
+    let text = error(&Sources { roles: Some(Roles::ALL), ..sources(variables) });
+    assert!(text.contains("gateway.listen too"), "{text}");
+}
+
+#[test]
+fn the_data_directory_must_be_known() {
+    let nobody = Sources { environment: Environment::of([]), ..Sources::default() };
+    assert!(error(&nobody).contains("--data-dir"));
+    let named = Sources { environment: Environment::of([("MEDIAFORGE_DATA_DIR", "/data")]), ..Sources::default() };
+    assert_eq!(load(&named).unwrap().config.data_dir, Path::new("/data"));
+    assert_eq!(load(&sources([])).unwrap().config.data_dir, Path::new("/home/ada/.local/share/mediaforge"));
+    assert!(error(&sources([("MEDIAFORGE_DATA_DIR", "~/data")])).contains("shell"));
+}
+
+#[test]
+fn limits_of_pubsub_hold_except_in_tests() {
+    let deadline = ("MEDIAFORGE_QUEUE__EMBEDDED__ACK_DEADLINE", "5s");
+    let wait = ("MEDIAFORGE_WORKER__SLOT_WAIT", "1s");
+    assert!(error(&sources([deadline, wait])).contains("5s is out of range; 10s to 10m"));
+    assert!(load(&Sources { profile: Some("test".into()), ..sources([deadline, wait]) }).is_ok());
+    let text = error(&sources([("MEDIAFORGE_WORKER__SLOT_WAIT", "10m")]));
+    assert!(text.contains("must be below queue.embedded.ack_deadline (10m)"), "{text}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let missing = Sources { file: Some("/nowhere/x.toml".into()), ..sources([]) };
+    assert!(error(&missing).contains("cannot read the configuration file /nowhere/x.toml"));
+    let dir = tempfile::tempdir().unwrap();
+    let broken = Sources { file: Some(file(dir.path(), "[worker\nslots=")), ..sources([]) };
+    assert!(error(&broken).contains("is not TOML"));
+}
+
+#[test]
+fn the_documented_defaults_name_every_key() {
+    let text = include_str!("../../config/default.toml");
+    for entry in load(&sources([])).unwrap().entries() {
+        let name = entry.key.rsplit('.').next().unwrap();
+        assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{name}");
+    }
+}

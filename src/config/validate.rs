@@ -1,0 +1,221 @@
+//! What the types cannot say: ranges, and keys that must fit together. Reports everything at once.
+
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+
+use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
+
+/// What a configuration is checked for.
+pub(super) struct Context {
+    pub(super) profile: Profile,
+    pub(super) roles: Option<Roles>,
+    pub(super) on_cloud_run: bool,
+}
+
+type Found = Vec<(Option<String>, String)>;
+
+/// Everything wrong with the values, each with the key it is about.
+pub(super) fn check(config: &Config, context: &Context) -> Found {
+    let mut check = Check::default();
+    paths_and_addresses(config, &mut check);
+    worker(config, &mut check);
+    jobs(config, &mut check);
+    amounts(config, &mut check);
+    queue(config, context.profile, &mut check);
+    engine(config, &mut check);
+    if let Some(roles) = context.roles {
+        serving(config, roles, context.on_cloud_run, &mut check);
+    }
+    check.0
+}
+
+#[derive(Default)]
+struct Check(Found);
+
+impl Check {
+    fn wrong(&mut self, key: &str, detail: impl Into<String>) {
+        self.0.push((Some(key.to_owned()), detail.into()));
+    }
+
+    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: &T, range: &RangeInclusive<T>) {
+        if !range.contains(value) {
+            self.wrong(key, format!("{value} is out of range; {} to {}", range.start(), range.end()));
+        }
+    }
+
+    fn time(&mut self, key: &str, value: Duration, range: &RangeInclusive<Duration>) {
+        if !range.contains(&value) {
+            let (min, max) = (text(*range.start()), text(*range.end()));
+            self.wrong(key, format!("{} is out of range; {min} to {max}", text(value)));
+        }
+    }
+
+    fn some_time(&mut self, key: &str, value: Duration) {
+        if value.is_zero() {
+            self.wrong(key, "must not be zero");
+        }
+    }
+
+    fn at_most(&mut self, key: &str, value: Duration, other: &str, most: Duration) {
+        if value > most {
+            self.wrong(key, format!("{} must not be above {other} ({})", text(value), text(most)));
+        }
+    }
+
+    fn http_url(&mut self, key: &str, url: Option<&url::Url>) {
+        let Some(url) = url else { return };
+        let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+        if !plain || !url.username().is_empty() || url.password().is_some() {
+            self.wrong(key, format!("{url} must be http:// or https:// without user, query or fragment"));
+        }
+    }
+}
+
+fn paths_and_addresses(config: &Config, check: &mut Check) {
+    if config.data_dir.starts_with("~") {
+        check.wrong("data_dir", "\"~\" is a shell's; write the home directory out");
+    }
+    check.http_url("gateway.public_url", config.gateway.public_url.as_ref());
+    check.http_url("queue.embedded.push_url", config.queue.embedded.push_url.as_ref());
+    check.range("gateway.body_limit", &config.gateway.body_limit, &(1024..=10 * 1024 * 1024));
+    for origin in &config.gateway.cors_origins {
+        let exact = url::Url::parse(origin)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin);
+        if !exact {
+            check.wrong(
+                "gateway.cors_origins",
+                format!(
+                    "{origin:?} is no origin; write scheme://host[:port] exactly as browsers send it, without a path"
+                ),
+            );
+        }
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.filter) {
+        check.wrong("telemetry.filter", format!("{:?} is no filter: {error}", config.telemetry.filter));
+    }
+}
+
+fn worker(config: &Config, check: &mut Check) {
+    let worker = &config.worker;
+    check.range("worker.slots", &worker.slots, &(1..=1024));
+    check.some_time("worker.lease", worker.lease);
+    check.some_time("worker.sweep_every", worker.sweep_every);
+    check.time("worker.drain", worker.drain, &(Duration::ZERO..=Duration::from_secs(8)));
+    if let Some(heartbeat) = worker.heartbeat {
+        check.some_time("worker.heartbeat", heartbeat);
+        if worker.lease < heartbeat * 3 {
+            let (lease, beats) = (text(worker.lease), text(heartbeat * 3));
+            check.wrong(
+                "worker.lease",
+                format!("{lease} is shorter than three heartbeats ({beats}): jobs would be lost to hiccups"),
+            );
+        }
+    }
+    let deadline = config.queue.embedded.ack_deadline;
+    if config.queue.backend == QueueBackend::Embedded && worker.slot_wait >= deadline {
+        let (wait, deadline) = (text(worker.slot_wait), text(deadline));
+        check.wrong("worker.slot_wait", format!("{wait} must be below queue.embedded.ack_deadline ({deadline})"));
+    }
+}
+
+fn jobs(config: &Config, check: &mut Check) {
+    let jobs = &config.jobs;
+    check.range("jobs.max_attempts", &jobs.max_attempts, &(1..=100));
+    check.some_time("jobs.backoff", jobs.backoff);
+    check.some_time("jobs.illustration_deadline", jobs.illustration_deadline);
+    check.some_time("jobs.attempt_timeout", jobs.attempt_timeout);
+    check.some_time("jobs.republish_after", jobs.republish_after);
+    check.at_most("jobs.backoff", jobs.backoff, "jobs.backoff_cap", jobs.backoff_cap);
+    check.at_most(
+        "jobs.attempt_timeout",
+        jobs.attempt_timeout,
+        "jobs.illustration_deadline",
+        jobs.illustration_deadline,
+    );
+}
+
+fn amounts(config: &Config, check: &mut Check) {
+    // A billion: sums of any number of jobs stay far inside what every store's integers hold.
+    let credits = 0..=1_000_000_000;
+    check.range("credits.starting_grant", &config.credits.starting_grant, &credits);
+    check.range("credits.image", &config.credits.image, &credits);
+    check.range("credits.image_large", &config.credits.image_large, &credits);
+    check.range("credits.training", &config.credits.training, &credits);
+    check.range("limits.prompt_chars", &config.limits.prompt_chars, &(1..=100_000));
+    check.range("limits.max_count", &config.limits.max_count, &(1..=16));
+    check.range("limits.max_side", &config.limits.max_side, &(1..=8192));
+    if config.limits.min_side == 0 || config.limits.min_side > config.limits.max_side {
+        let most = config.limits.max_side;
+        check.wrong(
+            "limits.min_side",
+            format!("{} is out of range; 1 to limits.max_side ({most})", config.limits.min_side),
+        );
+    }
+}
+
+/// Pub/Sub's ranges, so that what works here works there; automatic tests may be faster.
+fn queue(config: &Config, profile: Profile, check: &mut Check) {
+    let queue = &config.queue.embedded;
+    let faster = profile == Profile::Test;
+    let least = if faster { Duration::from_millis(100) } else { Duration::from_secs(10) };
+    check.time("queue.embedded.ack_deadline", queue.ack_deadline, &(least..=Duration::from_mins(10)));
+    check.range(
+        "queue.embedded.max_delivery_attempts",
+        &queue.max_delivery_attempts,
+        &(if faster { 1 } else { 5 }..=100),
+    );
+    check.some_time("queue.embedded.min_backoff", queue.min_backoff);
+    check.some_time("queue.embedded.retention", queue.retention);
+    check.at_most("queue.embedded.min_backoff", queue.min_backoff, "queue.embedded.max_backoff", queue.max_backoff);
+    check.time("queue.embedded.max_backoff", queue.max_backoff, &(Duration::ZERO..=Duration::from_mins(10)));
+    if let Some(in_flight) = queue.max_in_flight {
+        check.range("queue.embedded.max_in_flight", &in_flight, &(1..=1000));
+    }
+}
+
+fn engine(config: &Config, check: &mut Check) {
+    let preview = &config.engine.preview;
+    let fractions = [
+        ("engine.preview.rate_limited", preview.rate_limited),
+        ("engine.preview.unavailable", preview.unavailable),
+        ("engine.preview.filtered", preview.filtered),
+        ("engine.preview.hang", preview.hang),
+    ];
+    for (key, value) in fractions {
+        check.range(key, &value, &(0.0..=1.0));
+    }
+    check.at_most("engine.preview.latency", preview.latency, "jobs.attempt_timeout", config.jobs.attempt_timeout);
+    if let Err(error) = config.catalogue() {
+        check.wrong("styles", error.to_string());
+    }
+    for (id, style) in &config.styles {
+        if style.name.trim().is_empty() {
+            check.wrong(&format!("styles.{id}.name"), "must not be empty");
+        }
+    }
+}
+
+/// What only matters to a process that serves.
+fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
+    let (gateway, worker) = (config.gateway.listen, config.worker.listen);
+    if roles.gateway && roles.worker && gateway == worker && gateway.port() != 0 {
+        check.wrong("worker.listen", format!("{worker} is gateway.listen too; one process cannot listen twice on it"));
+    }
+    if !on_cloud_run {
+        return;
+    }
+    if roles.gateway && config.gateway.auth == AuthMode::None {
+        check.wrong(
+            "gateway.auth",
+            "\"none\" believes whatever userId a request names; it is refused on Cloud Run (K_SERVICE is set)",
+        );
+    }
+    if roles != Roles::ALL {
+        let alone = "each instance of a Cloud Run service has its own disk, so the other role would never see";
+        if config.store.backend == StoreBackend::Sqlite {
+            check.wrong("store.backend", format!("{alone} a job kept in \"sqlite\""));
+        }
+        if config.queue.backend == QueueBackend::Embedded {
+            check.wrong("queue.backend", format!("{alone} a message of the \"embedded\" broker"));
+        }
+    }
+}

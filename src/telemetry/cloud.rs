@@ -1,0 +1,181 @@
+//! Cloud Logging's structured lines: one JSON object each, with the keys that Google lifts into the log entry.
+//! <https://cloud.google.com/logging/docs/structured-logging>
+
+use std::{error::Error, fmt, io::Write as _, sync::Arc};
+
+use serde_json::{Map, Value, json};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{
+    Layer,
+    fmt::MakeWriter,
+    layer::Context,
+    registry::{LookupSpan, Scope},
+};
+
+use crate::domain::clock::Clock;
+
+/// Writes each event with the fields of the spans around it.
+///
+/// Fields named `trace_id` and `span_id` become the entry's trace and span; `severity` replaces the level's.
+pub(super) struct CloudLogging<W> {
+    writer: W,
+    project: Option<String>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<W> CloudLogging<W> {
+    pub(super) fn new(writer: W, project: Option<String>, clock: Arc<dyn Clock>) -> Self {
+        Self { writer, project, clock }
+    }
+
+    fn line(&self, event: &Event<'_>, mut fields: Map<String, Value>) -> Vec<u8> {
+        let metadata = event.metadata();
+        let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
+        let severity = take("severity").unwrap_or_else(|| severity(*metadata.level()).into());
+        let message = take("message").unwrap_or_else(|| "".into());
+        let trace = take("trace_id").map(|id| self.trace(&id));
+        let span_id = take("span_id");
+        // Lines of the `log` crate carry where they come from as fields.
+        let (target, file, line) = (take("log.target"), take("log.file"), take("log.line"));
+        fields.remove("log.module_path");
+
+        let target = target.unwrap_or_else(|| metadata.target().into());
+        let file = file.or_else(|| metadata.file().map(Value::from));
+        let line = line.or_else(|| metadata.line().map(Value::from));
+        let location = file.map(|file| {
+            let line = line.map(|line| line.to_string()).unwrap_or_default();
+            json!({ "file": file, "line": line, "function": target })
+        });
+        // A field must not pass for one of the entry's own keys.
+        fields.remove("time");
+        let head = [
+            ("severity", Some(severity)),
+            ("time", Some(self.clock.now().to_string().into())),
+            ("message", Some(message)),
+            ("target", Some(target)),
+            ("logging.googleapis.com/trace", trace),
+            ("logging.googleapis.com/spanId", span_id),
+            ("logging.googleapis.com/sourceLocation", location),
+        ];
+        let head = head.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        object(head.chain(fields))
+    }
+
+    fn trace(&self, id: &Value) -> Value {
+        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        // Without the project's prefix Google keeps the id but correlates nothing.
+        match &self.project {
+            Some(project) => format!("projects/{project}/traces/{id}").into(),
+            None => id.into(),
+        }
+    }
+}
+
+/// One line of JSON with its keys in the order given, so that people who read it raw find the message early.
+fn object(entries: impl Iterator<Item = (String, Value)>) -> Vec<u8> {
+    let mut line = String::from("{");
+    for (index, (key, value)) in entries.enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        line.push_str(&Value::from(key).to_string());
+        line.push(':');
+        line.push_str(&value.to_string());
+    }
+    line.push_str("}\n");
+    line.into_bytes()
+}
+
+fn severity(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        // Google knows no TRACE.
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+impl<S, W> Layer<S> for CloudLogging<W>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + 'static,
+{
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        // Outermost first: what is nearer to the event wins.
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.0.extend(of_span.0.clone());
+            }
+        }
+        event.record(&mut fields);
+        let line = self.line(event, fields.0);
+        // One write for the whole line, so that lines of several threads do not mix. When standard error is gone there
+        // is nobody left to tell.
+        let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
+    }
+}
+
+/// The fields of a span or an event as JSON.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = field.name();
+        self.0.insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            // Some errors print their cause themselves.
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        self.set(field, text);
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field, format!("{value:?}"));
+    }
+}
