@@ -8,6 +8,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod error;
+pub mod gateway;
 pub mod jobs;
 pub mod media;
 pub mod queue;
