@@ -1,0 +1,118 @@
+//! The HTTP API: identifies the caller, turns requests into use cases and their answers into JSON, events or pictures.
+//!
+//! `router.rs` shows every route at a glance; each noun has its file in `routes/`. HTTP statuses of errors are decided
+//! in `problem.rs` and nowhere else.
+
+mod auth;
+mod body;
+mod idempotency;
+mod observe;
+mod openapi;
+mod params;
+mod prefer;
+mod present;
+mod problem;
+mod router;
+mod routes;
+mod sse;
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub use router::router;
+
+use crate::{domain::Timestamp, jobs::Jobs};
+
+/// What the gateway needs to be told.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// The address clients use, for links in answers; `None`: the request's own `Host`.
+    pub public_url: Option<Url>,
+    /// Bytes of a JSON body, at most.
+    pub body_limit: usize,
+    /// Origins (`https://app.example`) whose pages may call the API; empty: none but its own.
+    pub cors_origins: Vec<String>,
+    /// How callers are known.
+    pub auth: Auth,
+    /// The version that `/health` and the API description name.
+    pub version: &'static str,
+}
+
+/// How callers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Whatever `userId` says is believed: for a laptop only.
+    None,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A CORS origin that no browser would send.
+    #[error("cors origin {0:?} must be scheme://host or scheme://host:port, without a path")]
+    Origin(String),
+    /// A public URL that links cannot begin with.
+    #[error("public url {0} must be http or https, without user, query or fragment")]
+    PublicUrl(Url),
+}
+
+/// The gateway's shared state; cloning it is cheap.
+#[derive(Clone)]
+pub struct GatewayState(Arc<Inner>);
+
+struct Inner {
+    jobs: Arc<Jobs>,
+    /// `public_url` without its trailing slash.
+    public_url: Option<Arc<str>>,
+    body_limit: usize,
+    cors_origins: Vec<HeaderValue>,
+    auth: Auth,
+    version: &'static str,
+    drain: CancellationToken,
+}
+
+impl GatewayState {
+    /// The state of a gateway over these use cases. Once `drain` is cancelled, `/ready` says no and streams end.
+    pub fn new(
+        jobs: Arc<Jobs>,
+        settings: GatewaySettings,
+        drain: CancellationToken,
+    ) -> std::result::Result<Self, InvalidSettings> {
+        let GatewaySettings { public_url, body_limit, cors_origins, auth, version } = settings;
+        let public_url = public_url.map(|url| base(&url).ok_or(InvalidSettings::PublicUrl(url))).transpose()?;
+        let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
+        let inner = Inner { jobs, public_url, body_limit, cors_origins, auth, version, drain };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    fn jobs(&self) -> &Jobs {
+        &self.0.jobs
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.jobs.ports().clock.now()
+    }
+
+    fn drain(&self) -> &CancellationToken {
+        &self.0.drain
+    }
+}
+
+fn base(url: &Url) -> Option<Arc<str>> {
+    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    let usable = matches!(url.scheme(), "http" | "https") && plain && url.fragment().is_none();
+    usable.then(|| Arc::from(url.as_str().trim_end_matches('/')))
+}
+
+/// An origin exactly as browsers spell it, so that comparing bytes is enough.
+fn origin(text: String) -> Result<HeaderValue, InvalidSettings> {
+    let exact =
+        Url::parse(&text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text);
+    match HeaderValue::from_str(&text) {
+        Ok(value) if exact => Ok(value),
+        _ => Err(InvalidSettings::Origin(text)),
+    }
+}

@@ -1,0 +1,105 @@
+//! The API's description. The routes describe themselves; what all of them share is added here, once.
+
+use utoipa::{
+    OpenApi as _, ToSchema as _,
+    openapi::{
+        ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem,
+        Ref, RefOr, Response, ResponseBuilder, Schema, Server, path::Operation, schema::Type, tag::TagBuilder,
+    },
+};
+
+use super::{
+    GatewayState,
+    problem::{self, ProblemDocument},
+};
+
+const ABOUT: &str = "Asks for AI illustrations and watches them being made.\n\n`POST /generate` answers within \
+milliseconds with a job that is never lost; follow it by its events, or poll its path. Credits are held when the job is \
+accepted and paid for what is delivered; the rest is given back.\n\nErrors are problem documents (RFC 9457) with a \
+stable `code`; those with `retryable` may succeed later. Every answer bears an `X-Request-Id`: quote it when you ask \
+for help.";
+
+const TAGS: [(&str, &str); 5] = [
+    ("illustrations", "Ask for pictures, look at them, stop them, delete them."),
+    ("events", "Server-sent events: what happens, as it happens."),
+    ("account", "Styles to choose from and credits to pay with."),
+    ("media", "The pictures themselves."),
+    ("service", "For probes and load balancers."),
+];
+
+/// The description before there are routes.
+pub(super) fn frame(state: &GatewayState) -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("MediaForge")
+        .version(state.0.version)
+        .description(Some(ABOUT))
+        .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()));
+    let server = Server::new(state.0.public_url.as_deref().unwrap_or("/"));
+    let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
+    OpenApiBuilder::new().info(info.build()).servers(Some([server])).tags(Some(tags)).build()
+}
+
+/// The description with what every route has: problem documents, the request's id, and this deployment's limits.
+pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(components(schemas(ProblemDocument, super::problem::WrongField)))]
+    struct Shared;
+    api.merge(Shared::openapi());
+    // axum's spelling of a path's rest is not OpenAPI's.
+    let paths = std::mem::take(&mut api.paths.paths);
+    api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        let unforeseen = ResponseBuilder::new().description("A defect of the server; its log knows the request id.");
+        operation.responses.responses.entry("500".to_owned()).or_insert_with(|| unforeseen.build().into());
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response {
+                describe(status, response);
+            }
+        }
+    }
+    limit(&mut api, state);
+    api
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
+}
+
+fn describe(status: &str, response: &mut Response) {
+    let header = |about: &str, kind: Type| {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        RefOr::T(HeaderBuilder::new().schema(Some(schema)).description(Some(about)).build())
+    };
+    response.headers.insert("X-Request-Id".to_owned(), header("Names this request in the log.", Type::String));
+    if status == "503" {
+        response.headers.insert("Retry-After".to_owned(), header("Seconds to wait.", Type::Integer));
+    }
+    if status.starts_with('4') || status.starts_with('5') {
+        let schema = Ref::from_schema_name(ProblemDocument::name());
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        response.content.insert(problem::CONTENT_TYPE.to_owned(), content.into());
+    }
+}
+
+/// The limits of requests as they are configured here.
+fn limit(api: &mut OpenApi, state: &GatewayState) {
+    let rules = state.jobs().rules();
+    let request = api.components.as_mut().and_then(|all| all.schemas.get_mut("GenerateRequest"));
+    let Some(RefOr::T(Schema::Object(request))) = request else { return };
+    for (name, field) in &mut request.properties {
+        let RefOr::T(Schema::Object(field)) = field else { continue };
+        match name.as_str() {
+            "prompt" => field.max_length = Some(rules.limits.prompt_chars),
+            "width" | "height" => {
+                field.minimum = Some(rules.limits.min_side.into());
+                field.maximum = Some(rules.limits.max_side.into());
+            }
+            "count" => field.maximum = Some(rules.limits.max_count.into()),
+            "styleId" => {
+                let ids = rules.catalogue.iter().map(|style| style.id.clone().into());
+                field.enum_values = Some(ids.collect());
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Errors as RFC 9457 problem documents. The only place that knows which HTTP status an error has.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::request::FieldError,
+    error::{BackendError, ErrorKind},
+    jobs::SubmitError,
+};
+
+/// The media type of a problem document.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// How long a client waits before it tries again when nobody knows better.
+const DEFAULT_RETRY: Duration = Duration::from_secs(2);
+/// The same when an operator has to act first.
+const BROKEN_RETRY: Duration = Duration::from_secs(30);
+
+/// The kinds of problem; clients tell them apart by [`Code::as_str`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Malformed,
+    IdempotencyKeyInvalid,
+    InsufficientCredits,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    JobNotFinished,
+    IdempotencyKeySpent,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    RangeNotSatisfiable,
+    InvalidFields,
+    IdempotencyKeyReused,
+    Internal,
+    Unavailable,
+    Timeout,
+    Busy,
+    BackendBroken,
+    NotReady,
+    Draining,
+}
+
+impl Code {
+    /// Status, machine-readable code, title.
+    fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Malformed => (S::BAD_REQUEST, "malformed_request", "The request cannot be read"),
+            Self::IdempotencyKeyInvalid => {
+                (S::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key cannot be used")
+            }
+            Self::InsufficientCredits => (S::PAYMENT_REQUIRED, "insufficient_credits", "Not enough credits"),
+            Self::NotFound => (S::NOT_FOUND, "not_found", "Not found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request took too long to arrive"),
+            Self::JobNotFinished => (S::CONFLICT, "job_not_finished", "The job is not finished"),
+            Self::IdempotencyKeySpent => {
+                (S::CONFLICT, "idempotency_key_spent", "The job made with this Idempotency-Key was deleted")
+            }
+            Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")
+            }
+            Self::RangeNotSatisfiable => {
+                (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range lies outside the file")
+            }
+            Self::InvalidFields => (S::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid"),
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "This Idempotency-Key was used for another request")
+            }
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not answer in time"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes at once"),
+            Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend needs an operator"),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    fn as_str(self) -> &'static str {
+        self.row().1
+    }
+
+    fn retryable(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE || self == Self::RequestTimeout
+    }
+}
+
+/// A wrong part of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct WrongField {
+    /// JSON Pointer to the field, or to the parameter when `in` says so.
+    #[schema(example = "/width")]
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    #[schema(example = "must be a whole number from 256 to 2048")]
+    pub detail: String,
+    /// `query` for a query parameter; absent for a field of the body.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!("query"))]
+    pub place: Option<&'static str>,
+}
+
+impl WrongField {
+    /// A wrong query parameter.
+    pub fn query(name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: format!("/{name}"), detail: detail.into(), place: Some("query") }
+    }
+}
+
+impl From<FieldError> for WrongField {
+    fn from(FieldError { pointer, detail }: FieldError) -> Self {
+        Self { pointer, detail, place: None }
+    }
+}
+
+/// An error on its way out. `observe.rs` adds what only it knows (path and request id) and writes the document.
+#[derive(Debug, Clone)]
+pub(super) struct Problem(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<WrongField>,
+    retry_after: Option<Duration>,
+    headers: HeaderMap,
+}
+
+/// What every error looks like: RFC 9457 with the members this API adds.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
+pub(super) struct ProblemDocument<'a> {
+    /// Names the kind of problem as a URI; `code` is its last part.
+    #[schema(example = "urn:mediaforge:problem:invalid_fields")]
+    r#type: String,
+    /// The kind of problem, for people.
+    #[schema(example = "Some fields are invalid")]
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    status: u16,
+    /// What went wrong this time.
+    #[schema(example = "1 field is invalid: see errors")]
+    detail: &'a str,
+    /// The path that was asked for.
+    #[schema(example = "/generate")]
+    instance: &'a str,
+    /// The kind of problem, for programs.
+    #[schema(example = "invalid_fields")]
+    code: &'a str,
+    /// Names this request in the server's log; also in `X-Request-Id`.
+    #[schema(example = "req_7d3f0c1be2a94f658d1c0a9b8e7f6a5b")]
+    request_id: &'a str,
+    /// Whether the same request may succeed later; `Retry-After` says when.
+    #[schema(example = false)]
+    retryable: bool,
+    /// Every wrong field, where fields are what is wrong.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    errors: &'a [WrongField],
+    /// Always false.
+    #[schema(example = false)]
+    success: bool,
+}
+
+impl Problem {
+    /// A problem of this kind; the detail says what is wrong this time and what would be right.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY);
+        let detail = detail.into();
+        Self(Box::new(Inner { code, detail, errors: Vec::new(), retry_after, headers: HeaderMap::new() }))
+    }
+
+    /// Wrong fields or parameters, all of them.
+    pub fn invalid(errors: Vec<WrongField>) -> Self {
+        let detail = match errors.len() {
+            1 => Cow::Borrowed("1 field is invalid: see errors"),
+            n => Cow::Owned(format!("{n} fields are invalid: see errors")),
+        };
+        Self::new(Code::InvalidFields, detail).with_errors(errors)
+    }
+
+    /// No such job, or somebody else's: the two must not be told apart.
+    pub fn no_such_job() -> Self {
+        Self::new(Code::NotFound, "no such illustration")
+    }
+
+    /// The same with the places that are wrong.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<WrongField>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.insert(name, value);
+        self
+    }
+
+    fn retry_after(mut self, after: Option<Duration>) -> Self {
+        self.0.retry_after = after.or(self.0.retry_after);
+        self
+    }
+
+    /// The problem of an answer that carries only a status, from a library that knows nothing of problems.
+    pub fn of_status(status: StatusCode) -> Option<Self> {
+        let (code, detail) = match status {
+            StatusCode::NOT_FOUND => (Code::NotFound, "there is nothing here"),
+            StatusCode::METHOD_NOT_ALLOWED => (Code::MethodNotAllowed, "see the Allow header"),
+            status if status.is_client_error() => (Code::Malformed, "the request cannot be read"),
+            status if status.is_server_error() => (Code::Internal, "something went wrong on our side"),
+            _ => return None,
+        };
+        Some(Self::new(code, detail))
+    }
+
+    /// The code, for the log.
+    pub fn code(&self) -> &'static str {
+        self.0.code.as_str()
+    }
+
+    /// The document, in the context of its request.
+    pub fn document(&self, instance: &str, request_id: &str) -> Vec<u8> {
+        let (status, code, title) = self.0.code.row();
+        let document = ProblemDocument {
+            r#type: format!("urn:mediaforge:problem:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.0.detail,
+            instance,
+            code,
+            request_id,
+            retryable: self.0.code.retryable(),
+            errors: &self.0.errors,
+            success: false,
+        };
+        // Strings, numbers and lists only: this cannot fail, and an error about an error helps nobody.
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.0.code.status().into_response();
+        response.headers_mut().extend(self.0.headers.clone());
+        if let Some(after) = self.0.retry_after {
+            // Rounded up: a client that comes back too early is turned away again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<BackendError> for Problem {
+    /// Logs the error, once, with all it knows; the client learns only what follows for them.
+    fn from(error: BackendError) -> Self {
+        let (code, detail) = match error.kind {
+            ErrorKind::Unavailable => (Code::Unavailable, "a backend cannot be reached; try again later"),
+            ErrorKind::Timeout => (Code::Timeout, "a backend did not answer in time; it may have happened or not"),
+            ErrorKind::Conflict => (Code::Busy, "it kept changing meanwhile; try again"),
+            ErrorKind::Broken => (Code::BackendBroken, "a backend is damaged or full; its operator has been told"),
+            ErrorKind::AlreadyExists | ErrorKind::Internal => (Code::Internal, "something went wrong on our side"),
+        };
+        if error.is_transient() || error.kind == ErrorKind::Conflict {
+            tracing::warn!(op = error.op, %error, "backend failed");
+        } else {
+            tracing::error!(op = error.op, %error, "backend failed");
+        }
+        let known = error.retry_after.or((error.kind == ErrorKind::Broken).then_some(BROKEN_RETRY));
+        match code {
+            Code::Internal => Self::new(code, detail),
+            code => Self::new(code, detail).retry_after(known),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Invalid(errors) => Self::invalid(errors.into_iter().map(WrongField::from).collect()),
+            SubmitError::KeyReused => {
+                Self::new(Code::IdempotencyKeyReused, "use a fresh key, or repeat the first request unchanged")
+            }
+            SubmitError::KeySpent => Self::new(Code::IdempotencyKeySpent, "use a fresh key to make it again"),
+            SubmitError::NoCredits { needed, available } => {
+                Self::new(Code::InsufficientCredits, format!("{needed} credits needed, {available} available"))
+            }
+            SubmitError::Backend(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Every route, at a glance.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, Method, StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    GatewayState, idempotency, observe, openapi, prefer,
+    problem::{Code, Problem},
+    routes::{credits, docs, events, generate, health, illustrations, media, styles},
+};
+
+/// The HTTP API as a service.
+pub fn router(state: GatewayState) -> Router {
+    let (api, described) = OpenApiRouter::with_openapi(openapi::frame(&state))
+        .routes(routes!(generate::generate))
+        .routes(routes!(illustrations::list))
+        .routes(routes!(illustrations::get, illustrations::delete))
+        .routes(routes!(illustrations::cancel))
+        .routes(routes!(events::of_one))
+        .routes(routes!(events::of_all))
+        .routes(routes!(styles::list))
+        .routes(routes!(credits::get))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(media::get))
+        .split_for_parts();
+    let described = openapi::complete(described, &state);
+    let pages = docs::router(&described);
+    api.merge(pages)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        // The bodies that are read have their own limit, which explains itself.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(cors(&state))
+        .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
+        .with_state(state)
+}
+
+async fn no_such_route() -> Problem {
+    Problem::new(Code::NotFound, "there is no such path; GET /openapi.json lists them all")
+}
+
+/// axum adds `Allow`.
+async fn no_such_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(Code::MethodNotAllowed, format!("{method} is not possible here; see the Allow header")).into_response()
+}
+
+fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::util::Identity> {
+    if state.0.cors_origins.is_empty() {
+        return tower::util::Either::Right(tower::layer::util::Identity::new());
+    }
+    let layer = CorsLayer::new()
+        .allow_origin(state.0.cors_origins.clone())
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::RANGE,
+            idempotency::IDEMPOTENCY_KEY,
+            prefer::PREFER,
+            observe::REQUEST_ID,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("traceparent"),
+        ])
+        .expose_headers([
+            header::LOCATION,
+            header::LINK,
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::CONTENT_RANGE,
+            idempotency::IDEMPOTENCY_REPLAYED,
+            prefer::PREFERENCE_APPLIED,
+            observe::REQUEST_ID,
+        ])
+        .max_age(std::time::Duration::from_secs(600));
+    tower::util::Either::Left(layer)
+}

@@ -1,0 +1,136 @@
+//! Server-sent events of one illustration, or of all of the caller's.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse as _, Response},
+};
+use futures::{FutureExt as _, StreamExt as _, stream};
+
+use crate::{
+    domain::{
+        Timestamp,
+        ids::UserId,
+        job::{Job, JobKind, Status},
+    },
+    error::BackendError,
+    gateway::{
+        GatewayState,
+        auth::Caller,
+        params::IllustrationId,
+        present::{BaseUrl, Presenter},
+        problem::Problem,
+        sse::{self, Ids, JobEvents},
+    },
+    store::{JobFilter, PageRequest, Versioned},
+};
+
+/// Of how many illustrations a resumed stream tells that they ended meanwhile.
+const LOOK_BACK: usize = 100;
+/// Clocks of two gateways may differ, and a client may come back to the other one.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Watch an illustration
+///
+/// Its state now, then every change, until it is finished: `job.queued`, `job.processing`, `job.progress`,
+/// `job.completed`, `job.failed`, `job.cancelled`. `data` is the illustration, `id` its version. A client that comes
+/// back with `Last-Event-ID` is told what it does not know yet; once it knows the end, the answer is 204, which stops
+/// `EventSource`.
+#[utoipa::path(
+    get,
+    path = "/illustrations/{id}/events",
+    tag = "events",
+    params(
+        ("id" = String, Path, description = "The illustration's id.", example = "ill_4kQ0b1xYc7ZpT2mN9sVd"),
+        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
+        ("last_event_id" = Option<u64>, Query, description = "As the header."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event the client has seen."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "It is finished, and the client has seen its end."),
+        (status = 404, description = "The caller has no such illustration."),
+        (status = 422, description = "The user id is invalid."),
+        (status = 503, description = "A backend cannot be reached."),
+    )
+)]
+pub(in crate::gateway) async fn of_one(
+    State(gateway): State<GatewayState>,
+    Caller(user): Caller,
+    base: BaseUrl,
+    IllustrationId(id): IllustrationId,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut changes = gateway.jobs().watch_job(&user, &id).await?.ok_or_else(Problem::no_such_job)?;
+    // Read before the answer begins, so that a failing store is a problem document and not an empty stream.
+    let now = changes.next().await.ok_or_else(Problem::no_such_job)??;
+    let last = sse::last_event_id(&headers, &uri);
+    let finished = now.value.status().is_final();
+    if finished && last == Some(now.version.0) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let presenter = Presenter::new(gateway.clone(), base);
+    let events = if !finished && last.is_some_and(|last| last >= now.version.0) {
+        let mut events = JobEvents::new(gateway, presenter, Ids::Version, None, changes);
+        events.already_told(&now);
+        events
+    } else {
+        JobEvents::new(gateway, presenter, Ids::Version, Some(now), changes)
+    };
+    Ok(events.into_response())
+}
+
+/// Watch all of the caller's illustrations
+///
+/// Every unfinished one as it stands, then every change of any, without an end. The `id` of an event is a moment; a
+/// client that comes back with `Last-Event-ID` is also told of those among its 100 newest that ended since. It may be
+/// told twice: `version` tells.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "events",
+    params(
+        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
+        ("last_event_id" = Option<u64>, Query, description = "As the header."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event the client has seen."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 422, description = "The user id is invalid."),
+        (status = 503, description = "A backend cannot be reached."),
+    )
+)]
+pub(in crate::gateway) async fn of_all(
+    State(gateway): State<GatewayState>,
+    Caller(user): Caller,
+    base: BaseUrl,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut changes = gateway.jobs().watch_user(&user);
+    // Asked once before the list is read: what ends in between is then in the one or in the other.
+    let first = changes.next().now_or_never().flatten().transpose()?;
+    let missed = match sse::last_event_id(&headers, &uri) {
+        Some(last) => ended_since(&gateway, user, last).await?,
+        None => Vec::new(),
+    };
+    let changes = stream::iter(first.map(Ok)).chain(changes).boxed();
+    let presenter = Presenter::new(gateway.clone(), base);
+    Ok(JobEvents::new(gateway, presenter, Ids::Time, missed, changes).into_response())
+}
+
+/// What ended since the moment an event's id names, the earliest first.
+async fn ended_since(gateway: &GatewayState, user: UserId, id: u64) -> Result<Vec<Versioned<Job>>, BackendError> {
+    let since = i64::try_from(id).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
+    let since = since.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+    let statuses = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
+    let filter = JobFilter { user, kind: JobKind::Illustration, statuses };
+    let page = gateway.jobs().list(&filter, &PageRequest { limit: LOOK_BACK, after: None }).await?;
+    let mut ended = page.items;
+    ended.retain(|job| job.value.finished_at().is_some_and(|at| at >= since));
+    ended.sort_by_key(|job| job.value.finished_at());
+    Ok(ended)
+}

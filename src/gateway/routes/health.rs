@@ -1,0 +1,108 @@
+//! `GET /health`: the process lives. `GET /ready`: and so does what it needs.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::Timestamp,
+    error::{BackendError, ErrorKind},
+    gateway::{
+        GatewayState,
+        problem::{Code, Problem, WrongField},
+    },
+    jobs::Ports,
+};
+
+/// How long a backend may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The process is alive.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(in crate::gateway) struct Health {
+    #[schema(example = "healthy")]
+    status: &'static str,
+    #[schema(example = "gateway")]
+    service: &'static str,
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    timestamp: Timestamp,
+}
+
+/// Everything the gateway needs answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ready)]
+pub(in crate::gateway) struct Ready {
+    #[schema(example = "ready")]
+    status: &'static str,
+    #[schema(example = "gateway")]
+    service: &'static str,
+    checks: Checks,
+}
+
+/// The backends.
+#[derive(Debug, Serialize, ToSchema)]
+struct Checks {
+    #[schema(example = "ok")]
+    store: &'static str,
+    #[schema(example = "ok")]
+    queue: &'static str,
+    #[schema(example = "ok")]
+    media: &'static str,
+}
+
+/// Whether the process is alive
+///
+/// Touches nothing else: a process is not restarted because its database is.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    responses((status = 200, description = "It is.", body = Health))
+)]
+pub(in crate::gateway) async fn health(State(gateway): State<GatewayState>) -> Json<Health> {
+    let version = gateway.0.version;
+    Json(Health { status: "healthy", service: "gateway", version, timestamp: gateway.now() })
+}
+
+/// Whether requests should be sent here
+///
+/// Asks the backends.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "service",
+    responses(
+        (status = 200, description = "Everything needed answers.", body = Ready),
+        (status = 503, description = "It is shutting down, or something needed does not answer: `errors` names it."),
+    )
+)]
+pub(in crate::gateway) async fn ready(State(gateway): State<GatewayState>) -> Result<Json<Ready>, Problem> {
+    if gateway.drain().is_cancelled() {
+        return Err(Problem::new(Code::Draining, "this gateway is shutting down"));
+    }
+    let Ports { store, queue, media, .. } = gateway.jobs().ports();
+    let (store, queue, media) =
+        tokio::join!(check("store", store.ping()), check("queue", queue.ping()), check("media", media.ping()));
+    let failed: Vec<_> = [store, queue, media].into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() {
+        let checks = Checks { store: "ok", queue: "ok", media: "ok" };
+        return Ok(Json(Ready { status: "ready", service: "gateway", checks }));
+    }
+    let named: Vec<_> = failed.iter().map(|wrong| format!("{} {}", &wrong.pointer[1..], wrong.detail)).collect();
+    Err(Problem::new(Code::NotReady, named.join("; ")).with_errors(failed))
+}
+
+/// The log gets the whole error; the answer, which anybody can read, its kind.
+async fn check(name: &'static str, ping: impl Future<Output = Result<(), BackendError>>) -> Result<(), WrongField> {
+    let error = match tokio::time::timeout(PING_TIMEOUT, ping).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(_) => BackendError::new(ErrorKind::Timeout, "ping"),
+    };
+    tracing::warn!(backend = name, %error, "not ready");
+    Err(WrongField { pointer: format!("/{name}"), detail: error.kind.to_string(), place: Some("backend") })
+}

@@ -1,0 +1,10 @@
+//! The routes, one file per noun.
+
+pub(super) mod credits;
+pub(super) mod docs;
+pub(super) mod events;
+pub(super) mod generate;
+pub(super) mod health;
+pub(super) mod illustrations;
+pub(super) mod media;
+pub(super) mod styles;
