@@ -1,9 +1,39 @@
-//! The composition root: from a configuration to running roles.
+//! The composition root: from a configuration to running roles. The only caller of the ports' `open` functions.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, serve::ListenerExt as _};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use url::Url;
 
 pub use crate::config::Roles;
-use crate::{config::Config, lifecycle::Shutdown};
+use crate::{
+    config::{AckMode, AuthMode, Config},
+    domain::{
+        clock::{SystemClock, SystemRandom},
+        ids::WorkerId,
+        job::JobPolicy,
+        pricing::Prices,
+        request::RequestLimits,
+        retry::RetryPolicy,
+        style::InvalidCatalogue,
+    },
+    embedded::{Embedded, OpenError, Role},
+    engine,
+    error::BackendError,
+    gateway::{self, Auth, GatewaySettings, GatewayState, InvalidSettings},
+    jobs::{AttemptSettings, Jobs, Ports, Rules},
+    lifecycle::{Drained, Shutdown},
+    media, queue, store,
+    worker::{self, Worker, WorkerSettings},
+};
 
 /// Roles that listen.
 #[derive(Debug)]
@@ -14,26 +44,229 @@ pub struct Running {
     pub worker: Option<String>,
     /// Where the data lies.
     pub data_dir: PathBuf,
+    shutdown: Shutdown,
+    drain: Duration,
+    // Held to the end: the locks must not be free before the last write is durable.
+    embedded: Embedded,
+}
+
+/// Why the roles could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] OpenError),
+    /// A backend cannot be used.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configured styles are no catalogue.
+    #[error(transparent)]
+    Styles(#[from] InvalidCatalogue),
+    /// The gateway's settings do not fit.
+    #[error(transparent)]
+    Gateway(#[from] InvalidSettings),
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// A push address that cannot be parsed.
+    #[error("{0:?} is no address to push to")]
+    PushUrl(String),
+    /// A thread of the start ended by a defect.
+    #[error("opening the data directory crashed: {0}")]
+    Crashed(#[from] tokio::task::JoinError),
+}
+
+/// Starts the roles; returns once they listen.
+pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<Running, AppError> {
+    let data_dir = config.data_dir.clone();
+    let embedded = open_embedded(&data_dir, roles).await?;
+    let jobs = Arc::new(Jobs::new(open_ports(config, &embedded)?, rules(config)?));
+
+    let mut running = Running {
+        gateway: None,
+        worker: None,
+        data_dir,
+        shutdown: shutdown.clone(),
+        drain: config.worker.drain,
+        embedded: embedded.clone(),
+    };
+    if roles.gateway {
+        let listener = bind(config.gateway.listen, "gateway.listen").await?;
+        running.gateway = Some(base_url(&listener, config.gateway.listen));
+        let state = GatewayState::new(Arc::clone(&jobs), gateway_settings(config), shutdown.soft())?;
+        shutdown.spawn(serve(listener, gateway::router(state), shutdown.clone()));
+    }
+    if roles.worker {
+        let listener = bind(config.worker.listen, "worker.listen").await?;
+        let url = base_url(&listener, config.worker.listen);
+        start_worker(config, jobs, &embedded, listener, &url, &shutdown)?;
+        running.worker = Some(url);
+    }
+    Ok(running)
 }
 
 impl Running {
     /// Returns after the shutdown was requested and everything has drained.
-    #[expect(clippy::unused_async, reason = "not yet composed")]
     pub async fn wait(self) -> Result<(), AppError> {
-        Err(AppError::NotComposed)
+        self.shutdown.requested().await;
+        match self.shutdown.drain(self.drain).await {
+            Drained::Finished => tracing::info!("drained"),
+            Drained::Stopped => tracing::info!("drained; unfinished jobs were handed back"),
+            Drained::Abandoned(tasks) => {
+                tracing::error!(tasks, "some tasks did not end in time; their leases will lapse");
+            }
+        }
+        // Dropping the last handle waits for the writer thread, which is no work for the runtime's threads.
+        tokio::task::spawn_blocking(move || drop(self.embedded)).await?;
+        Ok(())
     }
 }
 
-/// Why the roles could not start or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// There is nothing to start yet.
-    #[error("this build has no gateway and no worker yet")]
-    NotComposed,
+async fn open_embedded(data_dir: &Path, roles: Roles) -> Result<Embedded, AppError> {
+    let mut locks = Vec::new();
+    if roles.gateway {
+        locks.push(Role::Gateway);
+    }
+    if roles.worker {
+        locks.push(Role::Worker);
+    }
+    let data_dir = data_dir.to_owned();
+    Ok(tokio::task::spawn_blocking(move || Embedded::open(&data_dir, &locks)).await??)
 }
 
-/// Starts the roles; returns once they listen.
-#[expect(clippy::unused_async, reason = "not yet composed")]
-pub async fn start(_config: &Config, _roles: Roles, _shutdown: Shutdown) -> Result<Running, AppError> {
-    Err(AppError::NotComposed)
+fn open_ports(config: &Config, embedded: &Embedded) -> Result<Ports, AppError> {
+    Ok(Ports {
+        store: store::open(&config.store, embedded),
+        queue: queue::open(&config.queue, embedded),
+        media: media::open(&config.media, embedded.directory())?,
+        engine: engine::open(&config.engine, Arc::new(SystemRandom)),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    })
+}
+
+fn rules(config: &Config) -> Result<Rules, AppError> {
+    let (jobs, credits, limits) = (&config.jobs, &config.credits, &config.limits);
+    Ok(Rules {
+        policy: JobPolicy {
+            retry: RetryPolicy { max_attempts: jobs.max_attempts, base: jobs.backoff, cap: jobs.backoff_cap },
+            republish_after: jobs.republish_after,
+            republish_cap: jobs.backoff_cap.max(jobs.republish_after),
+            cancel_grace: jobs.cancel_grace,
+        },
+        prices: Prices {
+            image: credits.image,
+            image_large: credits.image_large,
+            large_above_px: credits.large_above_px,
+            training: credits.training,
+        },
+        limits: RequestLimits {
+            prompt_chars: limits.prompt_chars,
+            min_side: limits.min_side,
+            max_side: limits.max_side,
+            max_count: limits.max_count,
+        },
+        catalogue: config.catalogue()?,
+        starting_grant: credits.starting_grant,
+        illustration_deadline: jobs.illustration_deadline,
+    })
+}
+
+fn gateway_settings(config: &Config) -> GatewaySettings {
+    let gateway = &config.gateway;
+    GatewaySettings {
+        public_url: gateway.public_url.clone(),
+        body_limit: gateway.body_limit,
+        cors_origins: gateway.cors_origins.clone(),
+        auth: match gateway.auth {
+            AuthMode::None => Auth::None,
+        },
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// The worker's server, its sweeper, and the broker that pushes to it.
+fn start_worker(
+    config: &Config,
+    jobs: Arc<Jobs>,
+    embedded: &Embedded,
+    listener: TcpListener,
+    url: &str,
+    shutdown: &Shutdown,
+) -> Result<(), AppError> {
+    let settings = WorkerSettings {
+        slots: config.worker.slots,
+        attempt: AttemptSettings {
+            lease: config.worker.lease,
+            heartbeat: config.worker.heartbeat(),
+            timeout: config.jobs.attempt_timeout,
+        },
+        ack_on_claim: config.worker.ack == AckMode::OnClaim,
+        slot_wait: config.worker.slot_wait,
+        sweep_every: config.worker.sweep_every,
+    };
+    let id = WorkerId::new(std::process::id(), &SystemRandom);
+    let worker = Worker::new(jobs, settings, id, shutdown.soft(), shutdown.hard());
+
+    let queue = &config.queue.embedded;
+    let own = || Url::parse(url).map_err(|_| AppError::PushUrl(url.to_owned()));
+    let push_url = queue.push_url.clone().map_or_else(own, Ok)?;
+    let max_in_flight = queue.max_in_flight.unwrap_or(2 * config.worker.slots);
+    let broker =
+        queue::Broker::new(embedded, queue, &push_url, max_in_flight, Arc::new(SystemClock), Arc::new(SystemRandom))?;
+    shutdown.spawn(broker.run(shutdown.soft()));
+    shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
+    let router = worker::router(worker.clone()).layer(CatchPanicLayer::new());
+    let server = serve(listener, router, shutdown.clone());
+    shutdown.spawn(async move {
+        // A push that is being answered may still start an attempt, so the attempts are waited for after the server.
+        server.await;
+        worker.drained().await;
+    });
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, key, source })
+}
+
+/// Where a client on this machine finds the listener.
+fn base_url(listener: &TcpListener, configured: SocketAddr) -> String {
+    let mut address = listener.local_addr().unwrap_or(configured);
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{address}")
+}
+
+/// Serves until the shutdown is requested and the connections have finished, or until it is forced.
+async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let listener = listener.tap_io(|connection| {
+        // Answers are small and must not wait for more to come.
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.requested());
+    tokio::select! {
+        ended = server => if let Err(error) = ended {
+            tracing::error!(%error, "the server ended");
+            shutdown.request();
+        },
+        () = shutdown.forced() => {}
+    }
 }

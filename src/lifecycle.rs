@@ -52,6 +52,16 @@ impl Shutdown {
         self.soft.clone().cancelled_owned()
     }
 
+    /// Cancelled once the end is asked for.
+    pub fn soft(&self) -> CancellationToken {
+        self.soft.clone()
+    }
+
+    /// Cancelled once work must be handed back.
+    pub fn hard(&self) -> CancellationToken {
+        self.hard.clone()
+    }
+
     /// Asks for the end at once: hand back what runs.
     pub fn force(&self) {
         self.soft.cancel();

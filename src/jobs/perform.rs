@@ -20,7 +20,7 @@ use crate::{
     error::{BackendError, ErrorKind},
     media::{
         MediaFormat, MediaKey,
-        image::{self, Prepared},
+        image::{self, DecodeLimits, Prepared},
     },
     store::Version,
 };
@@ -77,20 +77,20 @@ impl Jobs {
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {
-            let prepared = prepare(generated, illustration.width, illustration.height, n == 0).await?;
+            let prepared = prepare(generated, illustration.width, illustration.height).await?;
             let key = MediaKey::picture(&job.user, &job.id, cx.attempt, fence.0, n, prepared.format);
             images.push(StoredImage {
                 key: key.to_string(),
                 width: prepared.width,
                 height: prepared.height,
                 bytes: prepared.bytes.len() as u64,
-                sha256: prepared.sha256,
+                sha256: hex(&prepared.sha256),
             });
             self.put(key, prepared.format, prepared.bytes, stored).await?;
-            if let Some(thumbnail) = prepared.thumbnail {
+            if n == 0 {
                 let key = MediaKey::thumbnail(&job.user, &job.id, cx.attempt, fence.0, n);
                 thumbnail_key = Some(key.to_string());
-                self.put(key, MediaFormat::Webp, thumbnail, stored).await?;
+                self.put(key, MediaFormat::Webp, prepared.thumbnail, stored).await?;
             }
         }
         Ok(Output {
@@ -143,9 +143,17 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 }
 
 /// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.
-async fn prepare(generated: Generated, width: u32, height: u32, thumbnail: bool) -> Result<Prepared, AttemptFailure> {
-    tokio::task::spawn_blocking(move || image::prepare(&generated.bytes, width, height, thumbnail))
+async fn prepare(generated: Generated, width: u32, height: u32) -> Result<Prepared, AttemptFailure> {
+    tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, &DecodeLimits::default()))
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "preparing the picture panicked; see the log"))?
         .map_err(|error| AttemptFailure::retry(ErrorCode::EngineError, format!("the engine's picture: {error}")))
+}
+
+fn hex(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+        hex
+    })
 }

@@ -1,22 +1,401 @@
-//! Pixels: decode within limits, bring to size, make thumbnails.
-use super::MediaFormat;
+//! Pixels: reads pictures nobody vouches for, brings them to the size asked for, makes thumbnails.
+//!
+//! Everything here computes for milliseconds and never waits: call it off the async runtime (`spawn_blocking`).
+
+use std::io::Cursor;
+
 use bytes::Bytes;
-/// x
-pub struct Prepared {
-    /// x
-    pub bytes: Bytes,
-    /// x
-    pub format: MediaFormat,
-    /// x
-    pub width: u32,
-    /// x
-    pub height: u32,
-    /// x
-    pub sha256: String,
-    /// x
-    pub thumbnail: Option<Bytes>,
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder as _, RgbImage, RgbaImage,
+    codecs::{
+        jpeg::JpegDecoder,
+        png::{CompressionType, FilterType as PngFilter, PngDecoder, PngEncoder},
+        webp::WebPDecoder,
+    },
+};
+use sha2::{Digest as _, Sha256};
+
+use super::MediaFormat;
+
+/// The longest side of a thumbnail, in pixels.
+pub const THUMBNAIL_SIDE: u32 = 384;
+const THUMBNAIL_QUALITY: f32 = 80.0;
+
+/// What a picture may cost to decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Bytes of the encoded picture, at most.
+    pub max_bytes: usize,
+    /// Width times height, at most; checked before anything is decoded.
+    pub max_pixels: u64,
+    /// Bytes the decoder may allocate at once, at most.
+    pub max_alloc: u64,
 }
-/// x
-pub fn prepare(_bytes: &Bytes, _w: u32, _h: u32, _thumbnail: bool) -> Result<Prepared, std::io::Error> {
-    Err(std::io::Error::other("x"))
+
+impl Default for DecodeLimits {
+    /// 64 MB encoded, 40 megapixels, 400 MB decoded (40 megapixels of 16-bit RGBA are 320 MB).
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20, max_pixels: 40_000_000, max_alloc: 400 << 20 }
+    }
+}
+
+/// Why bytes are no usable picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// The first bytes are of no known format. Names and declared types are not looked at.
+    #[error("not a PNG, JPEG or WebP picture")]
+    UnknownFormat,
+    /// More bytes than allowed.
+    #[error("the picture has {bytes} bytes; at most {max} are read")]
+    TooManyBytes {
+        /// What came.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// More pixels than allowed.
+    #[error("the picture has {width}x{height} pixels; at most {max} pixels are decoded")]
+    TooManyPixels {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Width times height, at most.
+        max: u64,
+    },
+    /// More memory than allowed.
+    #[error("the picture needs {bytes} bytes to decode; at most {max} are granted")]
+    TooMuchMemory {
+        /// What it needs.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// Truncated, corrupt, or a variant the decoder does not know.
+    #[error("the picture cannot be decoded: {0}")]
+    Damaged(String),
+    /// A picture could not be resized or encoded.
+    #[error("the picture cannot be encoded: {0}")]
+    Encode(String),
+}
+
+/// A decoded picture and the format it came in.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// Upright pixels: 8 bits a channel, with or without alpha.
+    pub image: DynamicImage,
+    /// What the bytes were.
+    pub format: MediaFormat,
+}
+
+/// A picture ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The encoded picture.
+    pub bytes: Bytes,
+    /// How it is encoded.
+    pub format: MediaFormat,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// SHA-256 of `bytes`.
+    pub sha256: [u8; 32],
+    /// A lossy WebP of the same picture, at most [`THUMBNAIL_SIDE`] on its longest side.
+    pub thumbnail: Bytes,
+}
+
+/// The format the first bytes name.
+pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        Some(MediaFormat::Png)
+    } else if bytes.starts_with(b"\xff\xd8\xff") {
+        Some(MediaFormat::Jpeg)
+    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        Some(MediaFormat::Webp)
+    } else {
+        None
+    }
+}
+
+/// Decodes a picture of unknown origin. Size and format are checked before its pixels are touched.
+pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
+    if bytes.len() > limits.max_bytes {
+        return Err(PictureError::TooManyBytes { bytes: bytes.len(), max: limits.max_bytes });
+    }
+    let format = sniff(bytes).ok_or(PictureError::UnknownFormat)?;
+    let alloc = image_limits(limits);
+    let image = match format {
+        MediaFormat::Png => {
+            pixels(PngDecoder::with_limits(Cursor::new(bytes), alloc.clone()).map_err(damaged)?, alloc, limits)
+        }
+        MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+        MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+    }?;
+    Ok(Decoded { image, format })
+}
+
+/// The picture at exactly this size: the centre at the wanted aspect ratio, resampled with Lanczos3.
+pub fn exact(image: DynamicImage, width: u32, height: u32) -> Result<DynamicImage, PictureError> {
+    if (image.width(), image.height()) == (width, height) {
+        return Ok(image);
+    }
+    let mut target = if image.color().has_alpha() {
+        DynamicImage::ImageRgba8(RgbaImage::new(width, height))
+    } else {
+        DynamicImage::ImageRgb8(RgbImage::new(width, height))
+    };
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3)).fit_into_destination(None);
+    let source = eight_bits(image);
+    Resizer::new().resize(&source, &mut target, Some(&options)).map_err(encode)?;
+    Ok(target)
+}
+
+/// A lossy WebP of at most [`THUMBNAIL_SIDE`] on the longest side; never larger than the picture itself.
+pub fn thumbnail(image: &DynamicImage) -> Result<Bytes, PictureError> {
+    let longest = image.width().max(image.height()).max(1);
+    let side = |pixels: u32| {
+        let scaled = u64::from(pixels) * u64::from(THUMBNAIL_SIDE.min(longest)) / u64::from(longest);
+        u32::try_from(scaled).unwrap_or(THUMBNAIL_SIDE).max(1)
+    };
+    let small = exact(image.clone(), side(image.width()), side(image.height()))?;
+    let (width, height) = (small.width(), small.height());
+    let encoded = if small.color().has_alpha() {
+        let pixels = small.into_rgba8();
+        webp::Encoder::from_rgba(&pixels, width, height).encode_simple(false, THUMBNAIL_QUALITY)
+    } else {
+        let pixels = small.into_rgb8();
+        webp::Encoder::from_rgb(&pixels, width, height).encode_simple(false, THUMBNAIL_QUALITY)
+    };
+    let encoded = encoded.map_err(|error| PictureError::Encode(format!("{error:?}")))?;
+    Ok(Bytes::copy_from_slice(&encoded))
+}
+
+/// A PNG of the picture, compressed for speed.
+pub fn png(image: &DynamicImage) -> Result<Bytes, PictureError> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, PngFilter::Adaptive);
+    let (width, height) = (image.width(), image.height());
+    match image {
+        DynamicImage::ImageRgb8(pixels) => encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8),
+        DynamicImage::ImageRgba8(pixels) => encoder.write_image(pixels, width, height, ExtendedColorType::Rgba8),
+        other => encoder.write_image(&other.to_rgba8(), width, height, ExtendedColorType::Rgba8),
+    }
+    .map_err(encode)?;
+    Ok(bytes.into())
+}
+
+/// Checks what an engine delivered and brings it to the size asked for.
+///
+/// A PNG that has the size already keeps its bytes (and with them its metadata, such as provenance marks), unless
+/// something is appended behind its end: what is stored is a picture and nothing else.
+pub fn prepare(bytes: Bytes, width: u32, height: u32, limits: &DecodeLimits) -> Result<Prepared, PictureError> {
+    let Decoded { image, format } = decode(&bytes, limits)?;
+    let keep = format == MediaFormat::Png && (image.width(), image.height()) == (width, height) && is_lone_png(&bytes);
+    let image = exact(image, width, height)?;
+    let bytes = if keep { bytes } else { png(&image)? };
+    let thumbnail = thumbnail(&image)?;
+    let sha256 = Sha256::digest(&bytes).into();
+    Ok(Prepared { bytes, format: MediaFormat::Png, width, height, sha256, thumbnail })
+}
+
+fn image_limits(limits: &DecodeLimits) -> image::Limits {
+    let mut alloc = image::Limits::default();
+    alloc.max_alloc = Some(limits.max_alloc);
+    // No side can be longer than all pixels in a row.
+    let side = u32::try_from(limits.max_pixels).unwrap_or(u32::MAX);
+    (alloc.max_image_width, alloc.max_image_height) = (Some(side), Some(side));
+    alloc
+}
+
+fn pixels(
+    mut decoder: impl ImageDecoder,
+    alloc: image::Limits,
+    limits: &DecodeLimits,
+) -> Result<DynamicImage, PictureError> {
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(PictureError::TooManyPixels { width, height, max: limits.max_pixels });
+    }
+    if width == 0 || height == 0 {
+        return Err(PictureError::Damaged("it has no pixels".to_owned()));
+    }
+    // The crate's own limit counts what a decoder uses inside, not the picture it fills.
+    if decoder.total_bytes() > limits.max_alloc {
+        return Err(PictureError::TooMuchMemory { bytes: decoder.total_bytes(), max: limits.max_alloc });
+    }
+    decoder.set_limits(alloc).map_err(damaged)?;
+    let orientation = decoder.orientation().map_err(damaged)?;
+    let mut image = eight_bits(DynamicImage::from_decoder(decoder).map_err(damaged)?);
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// The same picture as RGB or RGBA with 8 bits a channel; unchanged when it is that already.
+fn eight_bits(image: DynamicImage) -> DynamicImage {
+    match image {
+        DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_) => image,
+        other if other.color().has_alpha() => DynamicImage::ImageRgba8(other.into_rgba8()),
+        other => DynamicImage::ImageRgb8(other.into_rgb8()),
+    }
+}
+
+/// Whether the bytes end with the chunk that ends a PNG, and hold one frame.
+fn is_lone_png(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[8.min(bytes.len())..];
+    while let Some((head, tail)) = rest.split_at_checked(8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some(next) = length.checked_add(4).and_then(|skip| tail.get(skip..)) else { return false };
+        match &head[4..8] {
+            b"IEND" => return next.is_empty(),
+            b"acTL" => return false,
+            _ => rest = next,
+        }
+    }
+    false
+}
+
+fn damaged(error: impl std::fmt::Display) -> PictureError {
+    PictureError::Damaged(error.to_string())
+}
+
+fn encode(error: impl std::fmt::Display) -> PictureError {
+    PictureError::Encode(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u32, height: u32) -> DynamicImage {
+        let shade = |value: u32, of: u32| u8::try_from(value * 255 / of).unwrap();
+        DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([shade(x, width), shade(y, height), 90])
+        }))
+    }
+
+    fn encoded(width: u32, height: u32, format: image::ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture(width, height).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// A PNG whose header claims a size that its data does not have.
+    fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = encoded(8, 8, image::ImageFormat::Png);
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let mut crc = !0_u32;
+        for byte in &bytes[12..29] {
+            crc ^= u32::from(*byte);
+            for _ in 0..8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+            }
+        }
+        bytes[29..33].copy_from_slice(&(!crc).to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn reads_each_format_by_its_first_bytes() {
+        use image::ImageFormat::{Jpeg, Png, WebP};
+        for (encoding, format) in [(Png, MediaFormat::Png), (Jpeg, MediaFormat::Jpeg), (WebP, MediaFormat::Webp)] {
+            let decoded = decode(&encoded(40, 30, encoding), &DecodeLimits::default()).unwrap();
+            assert_eq!((decoded.format, decoded.image.width(), decoded.image.height()), (format, 40, 30));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_picture() {
+        let gif = b"GIF89a\x01\0\x01\0\x80\0\0".as_slice();
+        let html_before_png = [b"<html>".as_slice(), &encoded(8, 8, image::ImageFormat::Png)].concat();
+        for bytes in
+            [b"".as_slice(), b"\x89", b"RIFF", b"RIFF\0\0\0\0WEB", b"<svg/>", b"%PDF-1.7", gif, &html_before_png]
+        {
+            assert_eq!(decode(bytes, &DecodeLimits::default()).unwrap_err(), PictureError::UnknownFormat);
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_or_a_picture_but_never_a_panic() {
+        for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
+            let bytes = encoded(24, 24, format);
+            for end in 0..bytes.len() {
+                let decoded = decode(&bytes[..end], &DecodeLimits::default());
+                assert!(end > bytes.len() / 2 || decoded.is_err(), "{format:?} cut at {end} of {}", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_bytes_never_panic() {
+        for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
+            let bytes = encoded(16, 16, format);
+            for at in 0..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 0xFF;
+                let _ = decode(&bytes, &DecodeLimits { max_pixels: 1 << 20, ..DecodeLimits::default() });
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_its_header() {
+        let error = decode(&png_that_claims(60_000, 60_000), &DecodeLimits::default()).unwrap_err();
+        assert_eq!(error, PictureError::TooManyPixels { width: 60_000, height: 60_000, max: 40_000_000 });
+        let wide = decode(&png_that_claims(1_000_000_000, 1), &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(wide, PictureError::TooManyPixels { .. } | PictureError::Damaged(_)), "{wide}");
+        // Within the pixels, but the data is missing.
+        assert!(matches!(
+            decode(&png_that_claims(6_000, 6_000), &DecodeLimits::default()),
+            Err(PictureError::Damaged(_))
+        ));
+        let small = DecodeLimits { max_bytes: 10, ..DecodeLimits::default() };
+        assert!(matches!(decode(&[0; 11], &small), Err(PictureError::TooManyBytes { bytes: 11, max: 10 })));
+        let tight = DecodeLimits { max_alloc: 1000, ..DecodeLimits::default() };
+        for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
+            assert!(decode(&encoded(64, 64, format), &tight).is_err(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn cuts_the_centre_and_leaves_an_exact_picture_alone() {
+        let wide = exact(picture(300, 100), 50, 50).unwrap();
+        assert_eq!((wide.width(), wide.height()), (50, 50));
+        // The left edge of the result is a third into the source.
+        let left = wide.to_rgb8().get_pixel(0, 25)[0];
+        assert!((80..96).contains(&left), "{left}");
+        let same = picture(30, 20);
+        assert_eq!(exact(same.clone(), 30, 20).unwrap(), same);
+    }
+
+    #[test]
+    fn a_thumbnail_keeps_the_aspect_ratio_and_never_grows() {
+        for ((width, height), small) in [((1024, 512), (384, 192)), ((100, 50), (100, 50)), ((2048, 2), (384, 1))] {
+            let bytes = thumbnail(&picture(width, height)).unwrap();
+            let decoded = decode(&bytes, &DecodeLimits::default()).unwrap();
+            assert_eq!(
+                (decoded.format, decoded.image.width(), decoded.image.height()),
+                (MediaFormat::Webp, small.0, small.1)
+            );
+        }
+    }
+
+    #[test]
+    fn keeps_the_bytes_of_an_exact_png_and_nothing_appended_to_it() {
+        let bytes = Bytes::from(encoded(64, 48, image::ImageFormat::Png));
+        let kept = prepare(bytes.clone(), 64, 48, &DecodeLimits::default()).unwrap();
+        assert_eq!(kept.bytes, bytes);
+        assert_eq!(kept.sha256, <[u8; 32]>::from(Sha256::digest(&bytes)));
+        let polyglot = Bytes::from([bytes.as_ref(), b"PK\x03\x04<script>"].concat());
+        let cleaned = prepare(polyglot, 64, 48, &DecodeLimits::default()).unwrap();
+        assert!(!cleaned.bytes.windows(8).any(|window| window == b"<script>"));
+        for (other, format) in [(bytes, "png"), (encoded(90, 90, image::ImageFormat::Jpeg).into(), "jpeg")] {
+            let resized = prepare(other, 32, 32, &DecodeLimits::default()).unwrap();
+            let back = decode(&resized.bytes, &DecodeLimits::default()).unwrap();
+            assert_eq!((back.format, back.image.width()), (MediaFormat::Png, 32), "{format}");
+        }
+    }
 }

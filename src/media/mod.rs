@@ -1,18 +1,22 @@
 //! Port [`MediaStore`]: pictures by key, created once and never overwritten.
 
+mod disk;
 pub mod image;
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{fmt, ops::Range, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::domain::{
-    Timestamp,
-    ids::{JobId, UserId},
-};
 pub use crate::error::{BackendError, ErrorKind};
+use crate::{
+    config::{MediaBackend, MediaConfig},
+    domain::{
+        Timestamp,
+        ids::{JobId, UserId},
+    },
+};
 
 /// What a media method answers.
 pub type Result<T> = std::result::Result<T, BackendError>;
@@ -147,7 +151,7 @@ pub enum MediaUrl {
 /// deleting what is absent is `Ok`.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
-    /// Creates an object.
+    /// Creates an object. The key's extension is the format's.
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()>;
 
     /// Reads an object, or the part of it in `range` (half-open, within its length).
@@ -167,4 +171,12 @@ pub trait MediaStore: Send + Sync {
 
     /// Whether the store answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
+}
+
+/// Opens the configured store; the one on disk keeps its objects in `{data_dir}/media`. Touches the file system, so call
+/// it before the runtime is busy.
+pub fn open(config: &MediaConfig, data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
+    match config.backend {
+        MediaBackend::Disk => Ok(Arc::new(disk::DiskMedia::open(&data_dir.join("media"))?)),
+    }
 }

@@ -1,0 +1,295 @@
+//! The contract of `MediaStore`.
+
+use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use mediaforge::{
+    config::{MediaBackend, MediaConfig},
+    domain::Timestamp,
+    media::{self, ErrorKind, MediaFormat, MediaKey, MediaStore, MediaUrl},
+};
+
+type Store = Arc<dyn MediaStore>;
+
+fn key(text: &str) -> MediaKey {
+    text.parse().unwrap()
+}
+
+async fn put(store: &Store, at: &str, bytes: &[u8]) -> Result<(), ErrorKind> {
+    let key = key(at);
+    let format = MediaFormat::of_key(&key).unwrap();
+    store.put(&key, format, Bytes::copy_from_slice(bytes)).await.map_err(|error| error.kind)
+}
+
+async fn read(store: &Store, at: &str, range: Option<std::ops::Range<u64>>) -> Option<Vec<u8>> {
+    let mut object = store.get(&key(at), range).await.unwrap()?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = object.body.next().await {
+        let chunk = chunk.unwrap();
+        assert!(chunk.len() <= 1 << 20, "a chunk is bounded");
+        bytes.extend_from_slice(&chunk);
+    }
+    Some(bytes)
+}
+
+async fn what_is_put_is_read_back(store: Store) {
+    let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    put(&store, "illustrations/u@x/ill_1/1-0.png", &bytes).await.unwrap();
+    let path = "illustrations/u@x/ill_1/1-0.png";
+    let info = store.head(&key(path)).await.unwrap().unwrap();
+    assert_eq!((info.length, info.content_type), (200_000, "image/png"));
+    assert!(!info.etag.is_empty() && !info.etag.contains('"'));
+    assert_eq!(store.get(&key(path), None).await.unwrap().unwrap().info, info);
+    assert_eq!(read(&store, path, None).await.unwrap(), bytes);
+    for range in [0..1, 0..200_000, 65_535..65_537, 199_999..200_000, 5..5] {
+        let part = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        assert_eq!(read(&store, path, Some(range)).await.unwrap(), part);
+    }
+    assert!(store.get(&key(path), Some(0..200_001)).await.is_err(), "a range lies within the object");
+    put(&store, "empty.webp", b"").await.unwrap();
+    assert_eq!(read(&store, "empty.webp", None).await.unwrap(), b"");
+}
+
+async fn a_second_put_changes_nothing(store: Store) {
+    put(&store, "a/1.png", b"first").await.unwrap();
+    let info = store.head(&key("a/1.png")).await.unwrap();
+    assert_eq!(put(&store, "a/1.png", b"second").await, Err(ErrorKind::AlreadyExists));
+    assert_eq!(read(&store, "a/1.png", None).await.unwrap(), b"first");
+    assert_eq!(store.head(&key("a/1.png")).await.unwrap(), info, "the entity tag is stable");
+}
+
+async fn of_concurrent_puts_one_wins(store: Store) {
+    for round in 0..5 {
+        let at = format!("race/{round}/deep/1.png");
+        let puts = (0..16_u8).map(|n| {
+            let (store, at) = (store.clone(), at.clone());
+            tokio::spawn(async move { (n, put(&store, &at, &[n; 5000]).await) })
+        });
+        let mut winners = Vec::new();
+        for outcome in futures::future::join_all(puts).await {
+            match outcome.unwrap() {
+                (n, Ok(())) => winners.push(n),
+                (_, Err(kind)) => assert_eq!(kind, ErrorKind::AlreadyExists),
+            }
+        }
+        assert_eq!(winners.len(), 1);
+        assert_eq!(read(&store, &at, None).await.unwrap(), [winners[0]; 5000]);
+    }
+}
+
+async fn puts_survive_deletes_beside_them(store: Store) {
+    let puts = (0..40).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let at = format!("busy/dir/{n}.png");
+            put(&store, &at, b"x").await.unwrap();
+            store.delete(&key(&at)).await.unwrap();
+        })
+    });
+    for outcome in futures::future::join_all(puts).await {
+        outcome.unwrap();
+    }
+    store.ping().await.unwrap();
+}
+
+async fn an_entity_tag_tells_contents_apart(store: Store) {
+    let mut tags = BTreeSet::new();
+    for content in [b"aaaa", b"bbbb", b"cccc"] {
+        put(&store, "t.png", content).await.unwrap();
+        tags.insert(store.head(&key("t.png")).await.unwrap().unwrap().etag);
+        // Another object takes the file number that becomes free, if the backend has such a thing.
+        store.delete(&key("t.png")).await.unwrap();
+        put(&store, &format!("{}.png", tags.len()), b"dddd").await.unwrap();
+    }
+    assert_eq!(tags.len(), 3);
+}
+
+async fn deletes_are_idempotent(store: Store) {
+    put(&store, "d/e/1.png", b"x").await.unwrap();
+    for _ in 0..2 {
+        store.delete(&key("d/e/1.png")).await.unwrap();
+        assert_eq!(store.head(&key("d/e/1.png")).await.unwrap(), None);
+    }
+    put(&store, "d/e/1.png", b"again").await.unwrap();
+    assert_eq!(read(&store, "d/e/1.png", None).await.unwrap(), b"again");
+}
+
+async fn a_prefix_takes_its_objects_and_no_others(store: Store) {
+    for at in ["p/job/1-0.png", "p/job/2-0.png", "p/job/2-0_thumb.webp", "p/job2/1-0.png", "p/other.png"] {
+        put(&store, at, at.as_bytes()).await.unwrap();
+    }
+    store.delete_prefix("p/job/").await.unwrap();
+    store.delete_prefix("p/job/").await.unwrap();
+    store.delete_prefix("never/was/").await.unwrap();
+    for (at, there) in [("p/job/1-0.png", false), ("p/job/2-0_thumb.webp", false), ("p/job2/1-0.png", true)] {
+        assert_eq!(store.head(&key(at)).await.unwrap().is_some(), there, "{at}");
+    }
+    assert!(store.head(&key("p/other.png")).await.unwrap().is_some());
+    for bad in ["", "/", "p/job", "../", "p/../", "/etc/", "p//", ".tmp/"] {
+        assert!(store.delete_prefix(bad).await.is_err(), "{bad:?}");
+    }
+}
+
+async fn a_miss_is_none(store: Store) {
+    put(&store, "x/1.png", b"x").await.unwrap();
+    for at in ["nothing.png", "x/2.png", "x", "x/1.png/below.png"] {
+        assert!(store.get(&key(at), None).await.unwrap().is_none(), "{at}");
+        assert!(store.head(&key(at)).await.unwrap().is_none(), "{at}");
+        store.delete(&key(at)).await.unwrap();
+    }
+    assert_eq!(read(&store, "x/1.png", None).await.unwrap(), b"x");
+}
+
+async fn a_url_names_the_object(store: Store) {
+    let at = "illustrations/u/ill_1/1-0.png";
+    put(&store, at, b"x").await.unwrap();
+    match store.url(&key(at), Timestamp::UNIX_EPOCH).await.unwrap() {
+        MediaUrl::Gateway(path) => assert_eq!(path, format!("/media/{at}")),
+        MediaUrl::Absolute { url, .. } => assert!(url.starts_with("https://") && url.contains("ill_1/1-0.png")),
+    }
+}
+
+async fn the_extension_names_the_format(store: Store) {
+    let error = store.put(&key("a.webp"), MediaFormat::Png, Bytes::new()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal);
+}
+
+/// Every case; `open` gives a fresh, empty store each time.
+async fn all<F: Future<Output = Store>>(open: impl Fn() -> F) {
+    what_is_put_is_read_back(open().await).await;
+    a_second_put_changes_nothing(open().await).await;
+    of_concurrent_puts_one_wins(open().await).await;
+    puts_survive_deletes_beside_them(open().await).await;
+    an_entity_tag_tells_contents_apart(open().await).await;
+    deletes_are_idempotent(open().await).await;
+    a_prefix_takes_its_objects_and_no_others(open().await).await;
+    a_miss_is_none(open().await).await;
+    a_url_names_the_object(open().await).await;
+    the_extension_names_the_format(open().await).await;
+}
+
+#[test]
+fn only_safe_text_becomes_a_key() {
+    let long = "a".repeat(512);
+    for good in ["a", "a/b.png", "u@x.de/A-Z_0+9/1-0_thumb.webp", "a..b", &long] {
+        assert!(good.parse::<MediaKey>().is_ok(), "{good}");
+    }
+    let longer = "a".repeat(513);
+    for bad in [
+        "",
+        "/",
+        "/x",
+        "x/",
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "a/..",
+        "./a",
+        ".hidden",
+        "a/.hidden",
+        "a\0b",
+        "a\\b",
+        "..\\x",
+        "C:x",
+        "a b",
+        "ä",
+        "a%2fb",
+        "a\nb",
+        "~",
+        "*",
+        &longer,
+    ] {
+        assert!(bad.parse::<MediaKey>().is_err(), "{bad:?}");
+    }
+}
+
+// The directory.
+
+fn open_disk(data_dir: &Path) -> Result<Store, media::BackendError> {
+    media::open(&MediaConfig { backend: MediaBackend::Disk }, data_dir)
+}
+
+fn files_below(path: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(files_below(&entry.path()));
+        } else {
+            files.push(entry.path().to_string_lossy().into_owned());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disk_keeps_the_contract() {
+    let parent = tempfile::tempdir().unwrap();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    all(|| {
+        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let store = open_disk(&parent.path().join(number.to_string())).unwrap();
+        async { store }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn disk_survives_a_reopen_and_leaves_no_temporary_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_disk(dir.path()).unwrap();
+    put(&store, "a/1.png", b"kept").await.unwrap();
+    assert_eq!(put(&store, "a/1.png", b"lost").await, Err(ErrorKind::AlreadyExists));
+    store.ping().await.unwrap();
+    let info = store.head(&key("a/1.png")).await.unwrap();
+    let store = open_disk(dir.path()).unwrap();
+    assert_eq!(read(&store, "a/1.png", None).await.unwrap(), b"kept");
+    assert_eq!(store.head(&key("a/1.png")).await.unwrap(), info);
+    assert_eq!(files_below(dir.path()).len(), 1, "{:?}", files_below(dir.path()));
+    store.delete_prefix("a/").await.unwrap();
+    assert!(!dir.path().join("media/a").exists());
+}
+
+#[tokio::test]
+async fn disk_removes_temporary_files_of_the_dead_but_not_of_the_living() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open_disk(dir.path()).unwrap());
+    let (old, young) = (dir.path().join("media/.tmp/1-1"), dir.path().join("media/.tmp/1-2"));
+    for path in [&old, &young] {
+        std::fs::write(path, b"half").unwrap();
+    }
+    let epoch = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(epoch).unwrap();
+    drop(open_disk(dir.path()).unwrap());
+    assert!(!old.exists() && young.exists());
+}
+
+#[tokio::test]
+async fn disk_follows_no_symbolic_link() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open_disk(dir.path()).unwrap();
+    std::fs::write(outside.path().join("secret.png"), b"secret").unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("media/way")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret.png"), dir.path().join("media/s.png")).unwrap();
+    assert!(store.get(&key("way/secret.png"), None).await.unwrap().is_none());
+    assert!(store.get(&key("s.png"), None).await.unwrap().is_none());
+    assert_eq!(put(&store, "way/new.png", b"x").await, Err(ErrorKind::Broken));
+    assert!(store.delete(&key("way/secret.png")).await.is_err());
+    assert_eq!(files_below(outside.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn disk_names_the_directory_it_cannot_use() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("media"), b"a file where the directory should be").unwrap();
+    let error = open_disk(dir.path()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains(dir.path().join("media").to_str().unwrap()), "{error}");
+
+    let gone = tempfile::tempdir().unwrap();
+    let store = open_disk(gone.path()).unwrap();
+    std::fs::remove_dir_all(gone.path().join("media")).unwrap();
+    let error = store.ping().await.unwrap_err();
+    assert!(error.kind == ErrorKind::Broken && error.to_string().contains(gone.path().to_str().unwrap()), "{error}");
+}
