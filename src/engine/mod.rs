@@ -1,13 +1,21 @@
 //! Port [`ImageEngine`]: turns a prompt into pictures.
 
+mod preview;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::domain::{
-    ids::JobId,
-    job::{AttemptFailure, Progress},
-    request::IllustrationSpec,
+use crate::{
+    config::{EngineBackend, EngineConfig},
+    domain::{
+        clock::Random,
+        ids::JobId,
+        job::{AttemptFailure, Progress},
+        request::IllustrationSpec,
+    },
 };
 
 /// What an engine is asked to draw.
@@ -59,4 +67,11 @@ pub struct Generation {
 pub trait ImageEngine: Send + Sync {
     /// Draws `spec.illustration.count` pictures. Whether trying again can help is said by the failure.
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure>;
+}
+
+/// Opens the configured engine. `random` decides the faults an engine is told to play.
+pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngine> {
+    match config.default {
+        EngineBackend::Preview => Arc::new(preview::Preview::new(config.preview.clone(), random)),
+    }
 }

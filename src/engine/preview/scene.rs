@@ -1,0 +1,311 @@
+//! Composition: far things first, each where it belongs, the subject at a third of the width.
+
+use tiny_skia::{PathBuilder, Point};
+
+use super::{
+    brush::{Look, Painter, smooth},
+    land::{self, Ridge},
+    noise::{Dice, hash},
+    palette::{Hue, WHITE, rgb},
+    plants, sky, things,
+    words::{Brief, Item, Place, Season, Thing, Weather},
+};
+
+/// The measures of one picture.
+pub(super) struct Stage {
+    pub(super) horizon: f32,
+    /// Where the subject stands, across.
+    pub(super) main_x: f32,
+    /// Where it is balanced from.
+    pub(super) other_x: f32,
+    /// Where buildings and trees stand.
+    pub(super) mid: Ridge,
+    /// Where animals stand.
+    pub(super) near: Ridge,
+    /// The top and bottom of the water, if there is any.
+    pub(super) water: Option<(f32, f32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    Air,
+    Water,
+    Mid,
+    Near,
+}
+
+fn zone(item: &Item, place: Place) -> Zone {
+    match item.thing {
+        Thing::Balloon | Thing::Plane | Thing::Rocket => Zone::Air,
+        Thing::Bird if item.many => Zone::Air,
+        Thing::Sailboat | Thing::Whale | Thing::Duck | Thing::Fish | Thing::Bridge => match place {
+            Place::Lake | Place::Coast => Zone::Water,
+            Place::Space => Zone::Air,
+            _ => Zone::Near,
+        },
+        Thing::House | Thing::Lighthouse | Thing::Castle | Thing::Barn | Thing::Windmill | Thing::Church
+        | Thing::Pyramid | Thing::Pine | Thing::Oak | Thing::Palm => Zone::Mid,
+        _ => Zone::Near,
+    }
+}
+
+/// Height of a thing, in units of the shorter side.
+fn size(thing: Thing) -> f32 {
+    match thing {
+        Thing::Lighthouse => 0.56,
+        Thing::Castle | Thing::Windmill | Thing::Rocket => 0.5,
+        Thing::Church | Thing::Oak | Thing::Palm => 0.46,
+        Thing::Pine | Thing::Pyramid | Thing::Cactus => 0.42,
+        Thing::Bear | Thing::Snowman | Thing::Robot | Thing::Cat | Thing::Fox => 0.36,
+        Thing::Dog | Thing::Owl | Thing::Bridge | Thing::Barn | Thing::Sailboat | Thing::Balloon => 0.34,
+        Thing::House | Thing::Flower | Thing::Penguin | Thing::Whale => 0.3,
+        Thing::Sheep | Thing::Rabbit | Thing::Mushroom | Thing::Bird => 0.25,
+        Thing::Igloo | Thing::Tent | Thing::Fish => 0.2,
+        Thing::Car | Thing::Campfire => 0.15,
+        Thing::Plane | Thing::Duck => 0.13,
+    }
+}
+
+/// Draws the picture; `None` when it is no longer wanted.
+pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<()> {
+    let mut dice = dice.fork(hash("scene"));
+    let stage = Stage::new(p, brief, &mut dice);
+    sky::paint(p, brief, stage.horizon, stage.other_x, &mut dice.fork(1));
+    live(p)?;
+    land::far(p, brief, &stage, &mut dice.fork(2));
+    live(p)?;
+    in_zone(p, brief, &stage, Zone::Air, &dice);
+    land::ground(p, brief, &stage, &mut dice.fork(3));
+    live(p)?;
+    in_zone(p, brief, &stage, Zone::Water, &dice);
+    companions(p, brief, &stage, &mut dice.fork(4));
+    in_zone(p, brief, &stage, Zone::Mid, &dice);
+    live(p)?;
+    land::near(p, brief, &stage, &mut dice.fork(5));
+    in_zone(p, brief, &stage, Zone::Near, &dice);
+    foreground(p, brief, &stage, &mut dice.fork(6));
+    live(p)?;
+    sky::weather(p, brief, stage.horizon, &mut dice.fork(7));
+    live(p)
+}
+
+fn live(p: &Painter<'_>) -> Option<()> {
+    (!p.stopped()).then_some(())
+}
+
+impl Stage {
+    fn new(p: &Painter<'_>, brief: &Brief, dice: &mut Dice) -> Self {
+        let (width, height, unit) = (p.width(), p.height(), p.unit);
+        let airy = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Air);
+        let part = match brief.place {
+            _ if airy => 0.74,
+            Place::Coast | Place::Lake => 0.58,
+            Place::City => 0.8,
+            _ => 0.62,
+        };
+        let horizon = height * (part + dice.between(-0.02, 0.02));
+        let below = height - horizon;
+        // In a wide picture the things stay together around the middle.
+        let spread = width.min(unit * 1.7);
+        let side = if dice.chance(0.5) { 1.0 } else { -1.0 };
+        let (main_x, other_x) = (width / 2.0 - side * spread * 0.17, width / 2.0 + side * spread * 0.25);
+        let ridge = |base: f32, amp: f32, dice: &mut Dice| Ridge::new(base, amp, unit * 1.3, dice);
+        let (mid, near, water) = match brief.place {
+            Place::Lake => {
+                let bank = (horizon + below * 0.86).max(height - unit * 0.1);
+                (ridge(horizon + unit * 0.012, unit * 0.006, dice), ridge(bank, unit * 0.014, dice), Some((horizon + unit * 0.02, bank + unit * 0.05)))
+            }
+            Place::Coast => {
+                let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
+                head.falls = Some((main_x, spread * 0.42, height - horizon));
+                (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
+            }
+            Place::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
+            _ => (ridge(horizon + below * 0.16, unit * 0.022, dice), ridge(horizon + below * 0.56, unit * 0.028, dice), None),
+        };
+        Self { horizon, main_x, other_x, mid, near, water }
+    }
+
+    /// Where the `index`-th thing of a picture goes, across.
+    fn x(&self, index: usize, width: f32) -> f32 {
+        match index {
+            0 => self.main_x,
+            1 => self.other_x,
+            2 => (self.main_x + self.other_x) / 2.0,
+            _ => (self.main_x + (self.main_x - self.other_x) * 0.62).clamp(width * 0.1, width * 0.9),
+        }
+    }
+}
+
+fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice: &Dice) {
+    for (index, item) in brief.items.iter().enumerate().filter(|(_, item)| zone(item, brief.place) == wanted) {
+        let mut dice = dice.fork(100 + index as u64);
+        let main = if index == 0 { 1.0 } else { 0.7 };
+        let scale = p.unit * size(item.thing) * main;
+        let x = stage.x(index, p.width());
+        let copies: &[(f32, f32, f32)] =
+            if item.many { &[(0.9, -0.16, 0.6), (-0.85, -0.08, 0.74), (0.0, 0.0, 1.0)] } else { &[(0.0, 0.0, 1.0)] };
+        if item.thing == Thing::Bird && item.many {
+            let hue = if p.palette.dark { rgb(190, 200, 230) } else { rgb(70, 76, 100) };
+            let (x, y) = (stage.other_x - p.unit * 0.25, stage.horizon * 0.36);
+            super::animals::flock(&mut p.pen(x, y, p.unit * 0.16), hue, 6, &mut dice);
+            continue;
+        }
+        for (dx, dy, part) in copies {
+            let (x, scale) = (x + dx * scale, scale * part);
+            let y = foot(p, stage, wanted, item.thing, x, scale) + dy * p.unit * 0.3;
+            if wanted == Zone::Water {
+                wake(p, x, y, scale, item.thing);
+            } else if wanted == Zone::Near && p.look != Look::Clay {
+                let shade = p.palette.land[2].darker(0.4);
+                p.pen(x, y, scale).oval_faint(0.0, 0.0, 0.5, 0.07, shade, 0.35);
+            }
+            let mut pen = p.pen(x, y, scale);
+            // Looks into the picture.
+            pen.flip = if x > pen.painter.width() / 2.0 { -1.0 } else { 1.0 };
+            things::draw(&mut pen, item, brief.season, &mut dice);
+        }
+    }
+}
+
+/// The height of the ground (or air) under a thing.
+fn foot(p: &Painter<'_>, stage: &Stage, zone: Zone, thing: Thing, x: f32, scale: f32) -> f32 {
+    let height = p.height();
+    match zone {
+        Zone::Air if thing == Thing::Rocket => stage.horizon - p.unit * 0.06,
+        Zone::Air if thing == Thing::Plane => stage.horizon * 0.42,
+        Zone::Air => (stage.horizon * 0.3 + scale * 0.62).min(stage.horizon - p.unit * 0.1),
+        Zone::Water => {
+            let (top, bottom) = stage.water.unwrap_or((stage.horizon, height));
+            let depth = match thing {
+                Thing::Duck => 0.7,
+                Thing::Bridge => 0.25,
+                _ => 0.42,
+            };
+            top + (bottom - top).min(p.unit * 0.6) * depth
+        }
+        Zone::Mid => stage.mid.y(x) + p.unit * 0.012,
+        Zone::Near => {
+            let ground = stage.near.y(x);
+            (ground + (height - ground).min(p.unit * 0.4) * 0.45).min(height - p.unit * 0.035)
+        }
+    }
+}
+
+/// What a thing on the water does to it.
+fn wake(p: &mut Painter<'_>, x: f32, y: f32, scale: f32, thing: Thing) {
+    let hue = p.palette.water[1].darker(0.3);
+    let wide = if thing == Thing::Bridge { 1.3 } else { 0.6 };
+    for (n, part) in [1.0, 0.72, 0.46, 0.24].into_iter().enumerate() {
+        let dy = -0.05 - n as f32 * 0.075;
+        p.pen(x, y, scale).oval_faint(0.0, dy, wide * part, 0.032, hue, 0.34);
+    }
+}
+
+/// Trees and houses that keep the subject company, on the other side.
+fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+    let (width, unit, snowy) = (p.width(), p.unit, brief.snowed_in());
+    if matches!(brief.place, Place::City | Place::Space | Place::Desert) {
+        return;
+    }
+    p.haze = (p.palette.haze, 0.14);
+    let groups = ((width / unit) * 1.4).max(1.0) as usize;
+    for group in 0..groups {
+        let centre = (group as f32 + dice.between(0.2, 0.8)) / groups as f32 * width;
+        for _ in 0..3 {
+            let x = centre + dice.between(-0.13, 0.13) * unit;
+            let clear = (x - stage.main_x).abs() > unit * 0.2;
+            let on_land = brief.place != Place::Coast || (stage.mid.y(x) < stage.horizon + unit * 0.14);
+            if !clear || !on_land || brief.place == Place::Coast && dice.chance(0.5) {
+                continue;
+            }
+            let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * dice.between(0.1, 0.19));
+            let evergreen = brief.place == Place::Mountains || dice.chance(if snowy { 0.75 } else { 0.4 });
+            let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
+            let mut pen = p.pen(x, y, high);
+            if evergreen {
+                plants::pine(&mut pen, pine, snowy, dice);
+            } else {
+                plants::oak(&mut pen, leaves, brief.season, dice);
+            }
+        }
+    }
+    if brief.place == Place::Village {
+        village(p, brief, stage, dice);
+    }
+    p.haze.1 = 0.0;
+}
+
+fn village(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+    let count = ((p.width() / p.unit) * 5.0) as usize;
+    for n in 0..count {
+        let x = (n as f32 + dice.between(0.3, 0.7)) / count as f32 * p.width();
+        if (x - stage.main_x).abs() > p.unit * 0.2 || brief.items.is_empty() {
+            let item = Item { thing: Thing::House, paint: None, many: false };
+            let (y, scale) = (stage.mid.y(x) + p.unit * 0.012, p.unit * dice.between(0.1, 0.15));
+            things::draw(&mut p.pen(x, y, scale), &item, brief.season, dice);
+        }
+    }
+}
+
+/// Grass, flowers and stones at the lower edge, and a frame of trees in a forest.
+fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+    let (width, height, unit) = (p.width(), p.height(), p.unit);
+    let count = (width / unit * 9.0) as usize;
+    for n in 0..count {
+        let x = (n as f32 + dice.between(0.1, 0.9)) / count as f32 * width;
+        let low = height - unit * 0.012;
+        let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * dice.unit() * 0.55;
+        let scale = unit * dice.between(0.035, 0.065);
+        let grass = p.palette.land[2].darker(0.16);
+        let mut pen = p.pen(x, y, scale);
+        match (brief.place, brief.season) {
+            (Place::City, _) => {}
+            (Place::Space, _) => pen.oval(0.0, 0.0, 0.9, 0.22, grass),
+            (Place::Desert, _) if dice.chance(0.3) => plants::cactus(&mut pen, None, dice),
+            (Place::Desert, _) => plants::rock(&mut pen, grass.lighter(0.1), dice),
+            (_, Season::Winter) if dice.chance(0.5) => plants::rock(&mut pen, rgb(190, 204, 222), dice),
+            (_, Season::Winter) => plants::tuft(&mut pen, rgb(176, 160, 132), dice),
+            (_, Season::Spring | Season::Summer) if dice.chance(0.45) => plants::flower(&mut pen, None, dice),
+            (Place::Coast, _) if dice.chance(0.4) => plants::rock(&mut pen, rgb(150, 146, 152), dice),
+            _ => plants::tuft(&mut pen, grass, dice),
+        }
+    }
+    if brief.place == Place::Forest {
+        for (x, scale) in [(0.0, 1.0), (1.0, 0.94)] {
+            let hue = p.palette.pine.darker(0.3);
+            let leaves = p.palette.leaves[0].darker(0.2);
+            let x = x * width + dice.between(-0.04, 0.04) * unit;
+            let mut pen = p.pen(x, height - unit * 0.02, unit * scale * 0.8);
+            if brief.season == Season::Autumn {
+                plants::oak(&mut pen, leaves, brief.season, dice);
+            } else {
+                plants::pine(&mut pen, hue, brief.snowed_in(), dice);
+            }
+        }
+    }
+    if brief.weather == Weather::Rain && brief.place == Place::City {
+        puddles(p, stage, dice);
+    }
+}
+
+fn puddles(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
+    for _ in 0..5 {
+        let x = dice.unit() * p.width();
+        let y = stage.near.y(x) + (p.height() - stage.near.y(x)) * dice.between(0.3, 0.9);
+        let mut builder = PathBuilder::new();
+        for n in 1..3 {
+            let r = p.unit * 0.016 * n as f32;
+            let points: Vec<Point> = (0..12)
+                .map(|n| (n as f32 / 12.0 * std::f32::consts::TAU).sin_cos())
+                .map(|(sin, cos)| Point::from_xy(x + cos * r, y + sin * r * 0.3))
+                .collect();
+            if let Some(path) = smooth(&points, true) {
+                builder.push_path(&path);
+            }
+        }
+        if let Some(path) = builder.finish() {
+            p.overlay(&path, Some((p.unit * 0.002).max(1.0)), Hue { glows: true, ..WHITE }, 0.4);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Pictures to look at: `MEDIAFORGE_PREVIEW_SAMPLES=/tmp/samples cargo test --release preview_samples`.
+
+use std::{sync::atomic::AtomicBool, time::Instant};
+
+use super::*;
+use crate::domain::{request::IllustrationSpec, style::Style};
+
+const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
+
+fn spec(prompt: &str, style: &str, (width, height): (u32, u32), seed: u32) -> ImageSpec {
+    let style = Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
+    let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count: 1, seed: None };
+    ImageSpec { illustration, seed }
+}
+
+fn drawn(spec: &ImageSpec) -> Vec<u8> {
+    draw(spec, 0, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn every_word_can_be_drawn_in_every_style() {
+    let prompts = [
+        "house lighthouse castle barn", "windmill church bridge tent", "igloo pyramid cats dogs", "foxes rabbits owl sheep",
+        "fish whale duck sailboat", "bear penguin pines oaks", "palm cactus flowers mushroom", "balloon rocket plane car",
+        "snowman campfire robot birds", "bird rainbow storm", "city rain night", "space", "foggy village", "desert moon",
+    ];
+    for style in STYLES {
+        for prompt in prompts {
+            let bytes = drawn(&spec(prompt, style, (96, 80), 3));
+            assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 96, "{style}: {prompt}");
+        }
+    }
+}
+
+#[test]
+fn a_stopped_drawing_ends_early() {
+    let failure = draw(&spec("a cat", "flat-2d", (256, 256), 1), 0, &AtomicBool::new(true)).unwrap_err();
+    assert_eq!(failure.error.code, ErrorCode::EngineUnavailable);
+}
+
+#[test]
+fn preview_samples() {
+    let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
+    let list = std::env::var("MEDIAFORGE_PREVIEW_PROMPTS").unwrap_or_else(|_| "a lighthouse at dawn".to_owned());
+    let side = |name: &str| std::env::var(name).ok().and_then(|side| side.parse().ok()).unwrap_or(1024);
+    let size = (side("MEDIAFORGE_PREVIEW_WIDTH"), side("MEDIAFORGE_PREVIEW_HEIGHT"));
+    for (n, prompt) in list.split('|').enumerate() {
+        for style in STYLES {
+            let begun = Instant::now();
+            let bytes = drawn(&spec(prompt, style, size, 7));
+            println!("{:4} ms {:5} kB {style} {prompt}", begun.elapsed().as_millis(), bytes.len() / 1024);
+            std::fs::write(format!("{directory}/{n:02}-{style}.png"), bytes).unwrap();
+        }
+    }
+}
