@@ -86,7 +86,14 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
     let (x, y) = view.at(SIDE as f32 / 2.0, SIDE as f32 / 2.0, -2.3);
     for n in 0..4 {
         let part = 1.0 - n as f32 * 0.1;
-        p.pen(x, y, view.half * SIDE as f32 * part).oval_faint(0.0, 0.0, 0.86, 0.36, Hue { glows: true, ..shade }, 0.07);
+        p.pen(x, y, view.half * SIDE as f32 * part).oval_faint(
+            0.0,
+            0.0,
+            0.86,
+            0.36,
+            Hue { glows: true, ..shade },
+            0.07,
+        );
     }
     let soils = soils(brief, dice);
     let mut models = place_things(brief, main, &soils, p, dice);
@@ -150,7 +157,13 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
 }
 
 /// Chooses columns: the subject in the middle, trees and houses where there is room.
-fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Painter<'_>, dice: &mut Dice) -> Vec<Model> {
+fn place_things(
+    brief: &Brief,
+    main: bool,
+    soils: &[[Soil; SIDE]; SIDE],
+    p: &Painter<'_>,
+    dice: &mut Dice,
+) -> Vec<Model> {
     let mut taken = [[false; SIDE]; SIDE];
     let mut models: Vec<Model> = Vec::new();
     let mut add = |item: &Item, grow: f32, spots: &[(usize, usize)], models: &mut Vec<Model>, dice: &mut Dice| {
@@ -160,10 +173,12 @@ fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Pai
         let fits = |x: usize, y: usize, taken: &[[bool; SIDE]; SIDE], strict: bool| {
             x + span <= SIDE
                 && y + span <= SIDE
-                && (x..x + span).all(|x| (y..y + span).all(|y| {
-                    let soil = if wet { Soil::Water } else { Soil::Land };
-                    !taken[x][y] && (!strict || soils[x][y] == soil)
-                }))
+                && (x..x + span).all(|x| {
+                    (y..y + span).all(|y| {
+                        let soil = if wet { Soil::Water } else { Soil::Land };
+                        !taken[x][y] && (!strict || soils[x][y] == soil)
+                    })
+                })
         };
         let spot = [true, false].into_iter().find_map(|strict| {
             spots.iter().copied().find(|(x, y)| fits(*x, *y, &taken, strict)).filter(|_| strict || grow > 1.0)
@@ -248,6 +263,9 @@ fn draw_block(p: &mut Painter<'_>, view: &View, block: &Block) {
     face([(x, y1, z), (x1, y1, z), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)], hue.darker(dim));
     face([(x1, y1, z), (x1, y, z), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1)], hue.darker(dark));
     if block.taper.0 < 1.0 && block.taper.1 < 1.0 {
-        face([(x + tx, y + ty, z1), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)], hue.lighter(0.12));
+        face(
+            [(x + tx, y + ty, z1), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)],
+            hue.lighter(0.12),
+        );
     }
 }

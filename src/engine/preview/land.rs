@@ -85,7 +85,11 @@ pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut 
             for (rise, haze) in [(0.1, 0.62), (0.05, 0.4)] {
                 p.haze = (p.palette.haze, haze);
                 let hue = p.palette.peaks.mix(p.palette.land[0], 0.35);
-                ridge(p, &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * dice.between(0.8, 1.2), dice), hue);
+                ridge(
+                    p,
+                    &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * dice.between(0.8, 1.2), dice),
+                    hue,
+                );
             }
         }
     }
@@ -104,11 +108,17 @@ fn peaks(p: &mut Painter<'_>, stage: &Stage, high: f32, dice: &mut Dice) {
             let lean = dice.between(-0.14, 0.14);
             let mut pen = p.pen(x, stage.horizon + unit * 0.03, tall);
             pen.poly(&[(-half, 0.0), (-half * 0.45, 0.52), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)], hue);
-            pen.poly(&[(lean + 0.08, 0.0), (lean - 0.04, 0.5), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)], hue.darker(0.14));
+            pen.poly(
+                &[(lean + 0.08, 0.0), (lean - 0.04, 0.5), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)],
+                hue.darker(0.14),
+            );
             let left = |t: f32| (lean + (-half * 0.45 - lean) * t, 1.0 - 0.48 * t);
             let right = |t: f32| (lean + (half * 0.4 - lean) * t, 1.0 - 0.44 * t);
             let (l, r) = (left(0.6), right(0.6));
-            pen.poly(&[(lean, 1.0), r, (r.0 * 0.6 + lean * 0.4, 0.77), (lean, 0.68), (l.0 * 0.5 + lean * 0.5, 0.78), l], WHITE);
+            pen.poly(
+                &[(lean, 1.0), r, (r.0 * 0.6 + lean * 0.4, 0.77), (lean, 0.68), (l.0 * 0.5 + lean * 0.5, 0.78), l],
+                WHITE,
+            );
         }
     }
 }
@@ -121,9 +131,19 @@ fn mesas(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
         let x = (n as f32 + dice.between(0.2, 0.8)) / count as f32 * width;
         let (half, top) = (dice.between(0.5, 1.1), dice.between(0.5, 1.0));
         let mut pen = p.pen(x, stage.horizon + unit * 0.03, unit * 0.17);
-        let outline = [(-half, 0.0), (-half * 0.74, top * 0.5), (-half * 0.66, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)];
+        let outline = [
+            (-half, 0.0),
+            (-half * 0.74, top * 0.5),
+            (-half * 0.66, top),
+            (half * 0.6, top),
+            (half * 0.72, top * 0.45),
+            (half, 0.0),
+        ];
         pen.poly(&outline, hue);
-        pen.poly(&[(half * 0.16, 0.0), (half * 0.2, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)], hue.darker(0.16));
+        pen.poly(
+            &[(half * 0.16, 0.0), (half * 0.2, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)],
+            hue.darker(0.16),
+        );
     }
 }
 
@@ -230,7 +250,13 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
     let asphalt = rgb(96, 100, 118);
     p.mirror(stage.horizon, height, asphalt, asphalt.darker(0.2), if wet { 0.75 } else { 0.16 });
     let edge = stage.near.y(0.0);
-    p.pen(0.0, stage.horizon, 1.0).rect(-9.0, unit * 0.0, width + 9.0, stage.horizon - edge + unit * 0.02, rgb(196, 190, 190));
+    p.pen(0.0, stage.horizon, 1.0).rect(
+        -9.0,
+        unit * 0.0,
+        width + 9.0,
+        stage.horizon - edge + unit * 0.02,
+        rgb(196, 190, 190),
+    );
     let middle = (edge + height) / 2.0 + unit * 0.01;
     let mut x = unit * 0.05;
     while x < width {
@@ -247,7 +273,8 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
     }
     if brief.place == Place::Coast {
         let sand = if brief.snowed_in() { land[2] } else { rgb(240, 218, 170) };
-        let crowd = brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
+        let crowd =
+            brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
         if crowd {
             ridge(p, &stage.near, sand);
         }

@@ -43,8 +43,16 @@ fn zone(item: &Item, place: Place) -> Zone {
             Place::Space => Zone::Air,
             _ => Zone::Near,
         },
-        Thing::House | Thing::Lighthouse | Thing::Castle | Thing::Barn | Thing::Windmill | Thing::Church
-        | Thing::Pyramid | Thing::Pine | Thing::Oak | Thing::Palm => Zone::Mid,
+        Thing::House
+        | Thing::Lighthouse
+        | Thing::Castle
+        | Thing::Barn
+        | Thing::Windmill
+        | Thing::Church
+        | Thing::Pyramid
+        | Thing::Pine
+        | Thing::Oak
+        | Thing::Palm => Zone::Mid,
         _ => Zone::Near,
     }
 }
@@ -113,7 +121,11 @@ impl Stage {
         let (mid, near, water) = match brief.place {
             Place::Lake => {
                 let bank = (horizon + below * 0.86).max(height - unit * 0.1);
-                (ridge(horizon + unit * 0.012, unit * 0.006, dice), ridge(bank, unit * 0.014, dice), Some((horizon + unit * 0.02, bank + unit * 0.05)))
+                (
+                    ridge(horizon + unit * 0.012, unit * 0.006, dice),
+                    ridge(bank, unit * 0.014, dice),
+                    Some((horizon + unit * 0.02, bank + unit * 0.05)),
+                )
             }
             Place::Coast => {
                 let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
@@ -121,7 +133,11 @@ impl Stage {
                 (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
             }
             Place::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
-            _ => (ridge(horizon + below * 0.16, unit * 0.022, dice), ridge(horizon + below * 0.56, unit * 0.028, dice), None),
+            _ => (
+                ridge(horizon + below * 0.16, unit * 0.022, dice),
+                ridge(horizon + below * 0.56, unit * 0.028, dice),
+                None,
+            ),
         };
         Self { horizon, main_x, other_x, mid, near, water }
     }

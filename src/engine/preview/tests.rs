@@ -8,7 +8,8 @@ use crate::domain::{request::IllustrationSpec, style::Style};
 const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
 
 fn spec(prompt: &str, style: &str, (width, height): (u32, u32), seed: u32) -> ImageSpec {
-    let style = Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
+    let style =
+        Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count: 1, seed: None };
     ImageSpec { illustration, seed }
 }
@@ -20,9 +21,20 @@ fn drawn(spec: &ImageSpec) -> Vec<u8> {
 #[test]
 fn every_word_can_be_drawn_in_every_style() {
     let prompts = [
-        "house lighthouse castle barn", "windmill church bridge tent", "igloo pyramid cats dogs", "foxes rabbits owl sheep",
-        "fish whale duck sailboat", "bear penguin pines oaks", "palm cactus flowers mushroom", "balloon rocket plane car",
-        "snowman campfire robot birds", "bird rainbow storm", "city rain night", "space", "foggy village", "desert moon",
+        "house lighthouse castle barn",
+        "windmill church bridge tent",
+        "igloo pyramid cats dogs",
+        "foxes rabbits owl sheep",
+        "fish whale duck sailboat",
+        "bear penguin pines oaks",
+        "palm cactus flowers mushroom",
+        "balloon rocket plane car",
+        "snowman campfire robot birds",
+        "bird rainbow storm",
+        "city rain night",
+        "space",
+        "foggy village",
+        "desert moon",
     ];
     for style in STYLES {
         for prompt in prompts {
