@@ -25,12 +25,14 @@ pub async fn open(
     let answer = request.send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "{url}");
     assert!(answer.headers()["content-type"].to_str().expect("text").starts_with("text/event-stream"));
-    let events = answer.bytes_stream().eventsource().filter_map(|event| async {
+    let events = answer.bytes_stream().eventsource();
+    // A broken connection ends the stream, as it does for a browser; a frame without data is no event.
+    let whole = events.take_while(|event| std::future::ready(event.is_ok()));
+    Box::pin(whole.filter_map(|event| async {
         let Event { event, data, id, .. } = event.ok()?;
         let data = serde_json::from_str(&data).ok()?;
         Some(Seen { event, id, data })
-    });
-    Box::pin(events)
+    }))
 }
 
 /// All events until the stream ends.
