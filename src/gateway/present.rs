@@ -66,8 +66,9 @@ pub(super) struct Presenter {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Illustration)]
 pub(super) struct Illustration<'a> {
+    #[serde(rename = "illustrationId")]
     #[schema(example = "ill_4kQ0b1xYc7ZpT2mN9sVd")]
-    illustration_id: &'a str,
+    id: &'a str,
     #[schema(schema_with = status_schema)]
     status: &'static str,
     #[schema(example = "local")]
@@ -231,7 +232,7 @@ impl Presenter {
             _ => (None, false),
         };
         Ok(Illustration {
-            illustration_id: job.id.as_str(),
+            id: job.id.as_str(),
             status: status.shown_as(job.kind()),
             user_id: job.user.as_str(),
             team_id: job.team.as_ref().map(crate::domain::ids::TeamId::as_str),

@@ -83,6 +83,6 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             prefer::PREFERENCE_APPLIED,
             observe::REQUEST_ID,
         ])
-        .max_age(std::time::Duration::from_secs(600));
+        .max_age(std::time::Duration::from_mins(10));
     tower::util::Either::Left(layer)
 }

@@ -30,7 +30,7 @@ use crate::{
 /// Of how many illustrations a resumed stream tells that they ended meanwhile.
 const LOOK_BACK: usize = 100;
 /// Clocks of two gateways may differ, and a client may come back to the other one.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// Watch an illustration
 ///

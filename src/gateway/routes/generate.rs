@@ -156,15 +156,12 @@ pub(in crate::gateway) async fn generate(
         Some(wait) => finished(&gateway, &job, wait).await,
         None => None,
     };
-    let mut response = match &finished {
-        Some(job) => {
-            let presenter = Presenter::new(gateway.clone(), base);
-            Json(presenter.illustration(job).await?).into_response()
-        }
-        None => {
-            let accepted = Accepted { success: true, illustration_id: job.value.id.as_str(), status: "queued" };
-            (StatusCode::ACCEPTED, Json(accepted)).into_response()
-        }
+    let mut response = if let Some(job) = &finished {
+        let presenter = Presenter::new(gateway.clone(), base);
+        Json(presenter.illustration(job).await?).into_response()
+    } else {
+        let accepted = Accepted { success: true, illustration_id: job.value.id.as_str(), status: "queued" };
+        (StatusCode::ACCEPTED, Json(accepted)).into_response()
     };
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/illustrations/{}", job.value.id)) {
