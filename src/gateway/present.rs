@@ -125,7 +125,7 @@ pub(super) struct Illustration<'a> {
     cancel_requested: bool,
     /// Credits paid, once it is finished: for what was delivered, and nothing for the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<u64>, nullable = false)]
     credits_used: Option<Credits>,
     /// What the provider charges, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]

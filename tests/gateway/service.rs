@@ -160,9 +160,11 @@ async fn the_api_is_described_completely() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let document = answer.json();
     insta::assert_json_snapshot!(document);
+    let mut names = std::collections::HashSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let place = format!("{method} {path}");
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{place}");
             assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{place}");
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let problem = &response["content"]["application/problem+json"];

@@ -26,6 +26,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// `imageUrl` and `thumbnailUrl` lead here where pictures are stored by the gateway itself. Its address is its secret.
 #[utoipa::path(
     get,
+    operation_id = "getPicture",
     path = "/media/{*key}",
     tag = "media",
     params(
