@@ -75,7 +75,7 @@ async fn bad_bodies_are_refused_with_their_reason() {
         assert!(detail.contains(reason) || first == Some(reason), "{name}: {problem}");
         assert!(detail.len() < 1000, "{name}: {} bytes of detail", detail.len());
     }
-    assert_eq!(world.store.job_count(), 0);
+    assert_eq!(world.job_count().await, 0);
 }
 
 #[tokio::test]

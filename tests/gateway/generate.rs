@@ -51,7 +51,7 @@ async fn the_same_key_and_body_find_the_first_job() {
     let again = world.generate_with(&body, &[("idempotency-key", "k 1")]).await;
     assert_eq!((again.status, again.json()), (StatusCode::ACCEPTED, first.json()));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
-    assert_eq!(world.store.job_count(), 1);
+    assert_eq!(world.job_count().await, 1);
     // Keys are the user's own.
     let bobs = json!({ "userId": "bob", "prompt": "a boat" });
     let other = world.generate_with(&bobs, &[("idempotency-key", "k 1")]).await;
@@ -65,7 +65,7 @@ async fn two_requests_at_once_under_one_key_make_one_job() {
     let send = || world.generate_with(&body, &[("idempotency-key", "k")]);
     let (one, two) = tokio::join!(send(), send());
     assert_eq!(one.json(), two.json());
-    assert_eq!(world.store.job_count(), 1);
+    assert_eq!(world.job_count().await, 1);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn unusable_keys_are_refused() {
     let twice = [("idempotency-key", "a"), ("idempotency-key", "b")];
     let answer = world.generate_with(&json!({ "prompt": "x" }), &twice).await;
     insta::assert_json_snapshot!(answer.problem(400, "idempotency_key_invalid"), { ".requestId" => "[id]" });
-    assert_eq!(world.store.job_count(), 0);
+    assert_eq!(world.job_count().await, 0);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn without_credits_nothing_is_written() {
     assert_eq!(world.generate(&large).await.status, StatusCode::ACCEPTED);
     let refused = world.generate(&large).await;
     insta::assert_json_snapshot!(refused.problem(402, "insufficient_credits"), { ".requestId" => "[id]" });
-    assert_eq!(world.store.job_count(), 1);
+    assert_eq!(world.job_count().await, 1);
     assert_eq!(world.get("/credits?userId=ann").await.json()["held"], 8);
 }
 
@@ -124,7 +124,7 @@ async fn every_wrong_field_is_named_at_once() {
         }))
         .await;
     insta::assert_json_snapshot!(answer.problem(422, "invalid_fields"), { ".requestId" => "[id]" });
-    assert_eq!(world.store.job_count(), 0);
+    assert_eq!(world.job_count().await, 0);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn ready_names_what_fails() {
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(ready.json()["checks"], json!({ "store": "ok", "queue": "ok", "media": "ok" }));
     world.store.fault.fail(Some(ErrorKind::Broken));
-    world.queue.0.hang();
+    world.queue.fault.hang();
     let problem = world.get("/ready").await.problem(503, "not_ready");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
     world.drain.cancel();

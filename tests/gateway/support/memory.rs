@@ -1,12 +1,9 @@
-//! Ports in memory, just enough for the gateway's tests. The real backends have `tests/contract`; these are stand-ins.
+//! Store, queue and media in memory, just enough for these tests: stand-ins for the real backends.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -18,13 +15,11 @@ use futures::{
 use mediaforge::{
     domain::{
         Timestamp,
-        clock::{Clock, Random},
         credits::{Account, LedgerEntry},
         ids::{AccountId, JobId},
-        job::{AttemptFailure, Dispatch, ErrorCode, Job, Transition},
+        job::{Dispatch, Job, Transition},
         message::DeadLetter,
     },
-    engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
     queue::{JobQueue, MessageId},
@@ -36,69 +31,6 @@ type Result<T> = std::result::Result<T, BackendError>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A clock that stands still until it is told otherwise.
-pub struct TestClock(Mutex<Timestamp>);
-
-impl TestClock {
-    pub fn new() -> Self {
-        Self(Mutex::new("2026-03-01T12:00:00Z".parse().unwrap()))
-    }
-
-    pub fn advance_ms(&self, ms: i64) {
-        let mut now = locked(&self.0);
-        *now = Timestamp::from_microsecond(now.as_microsecond() + ms * 1000).unwrap();
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        *locked(&self.0)
-    }
-}
-
-/// Numbers that look random and are the same in every run.
-#[derive(Default)]
-pub struct TestRandom(AtomicU64);
-
-impl Random for TestRandom {
-    fn next_u64(&self) -> u64 {
-        let n = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
-    }
-}
-
-/// How a port misbehaves.
-#[derive(Default)]
-pub struct Fault {
-    kind: Mutex<Option<ErrorKind>>,
-    hang: AtomicBool,
-    panic: AtomicBool,
-}
-
-impl Fault {
-    pub fn fail(&self, kind: Option<ErrorKind>) {
-        *locked(&self.kind) = kind;
-    }
-
-    pub fn hang(&self) {
-        self.hang.store(true, Ordering::SeqCst);
-    }
-
-    pub fn panic(&self) {
-        self.panic.store(true, Ordering::SeqCst);
-    }
-
-    async fn strike(&self, op: &'static str) -> Result<()> {
-        assert!(!self.panic.load(Ordering::SeqCst), "secret detail of a panic in {op}");
-        if self.hang.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        let kind = *locked(&self.kind);
-        kind.map_or(Ok(()), |kind| Err(BackendError::new(kind, op).because("secret detail at /var/lib/secret.db")))
-    }
 }
 
 #[derive(Default)]
@@ -129,23 +61,17 @@ impl Tables {
 pub struct MemoryStore {
     tables: Mutex<Tables>,
     changes: broadcast::Sender<Versioned<Job>>,
-    pub fault: Fault,
 }
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self { tables: Mutex::default(), changes: broadcast::channel(1024).0, fault: Fault::default() }
-    }
-
-    pub fn job_count(&self) -> usize {
-        locked(&self.tables).jobs.len()
+        Self { tables: Mutex::default(), changes: broadcast::channel(1024).0 }
     }
 }
 
 #[async_trait]
 impl JobStore for MemoryStore {
     async fn insert(&self, first: &Transition) -> Result<Inserted> {
-        self.fault.strike("store.insert").await?;
         let mut tables = locked(&self.tables);
         let id = first.job.id.clone();
         if tables.deleted.contains(&id) {
@@ -166,12 +92,10 @@ impl JobStore for MemoryStore {
     }
 
     async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
-        self.fault.strike("store.get").await?;
         Ok(locked(&self.tables).jobs.get(id).cloned())
     }
 
     async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
-        self.fault.strike("store.list").await?;
         let tables = locked(&self.tables);
         let all = tables.order.iter().rev().filter_map(|id| tables.jobs.get(id));
         let wanted = |job: &&Versioned<Job>| {
@@ -194,7 +118,6 @@ impl JobStore for MemoryStore {
     }
 
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
-        self.fault.strike("store.commit").await?;
         let mut tables = locked(&self.tables);
         match tables.jobs.get(&next.job.id) {
             Some(job) if job.version == expected => {}
@@ -210,7 +133,6 @@ impl JobStore for MemoryStore {
     }
 
     async fn delete(&self, id: &JobId, _expected: Version) -> Result<()> {
-        self.fault.strike("store.delete").await?;
         let mut tables = locked(&self.tables);
         tables.jobs.remove(id);
         tables.deleted.insert(id.clone());
@@ -222,7 +144,6 @@ impl JobStore for MemoryStore {
     }
 
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
-        self.fault.strike("store.account").await?;
         Ok(locked(&self.tables).accounts.get(id).copied())
     }
 
@@ -260,13 +181,13 @@ impl JobStore for MemoryStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.fault.strike("store.ping").await
+        Ok(())
     }
 }
 
 /// A queue that takes everything and delivers nothing.
 #[derive(Default)]
-pub struct SilentQueue(pub Fault);
+pub struct SilentQueue;
 
 #[async_trait]
 impl JobQueue for SilentQueue {
@@ -279,7 +200,7 @@ impl JobQueue for SilentQueue {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.0.strike("queue.ping").await
+        Ok(())
     }
 }
 
@@ -287,7 +208,6 @@ impl JobQueue for SilentQueue {
 #[derive(Default)]
 pub struct MemoryMedia {
     objects: Mutex<HashMap<MediaKey, (MediaFormat, Bytes)>>,
-    pub fault: Fault,
 }
 
 impl MemoryMedia {
@@ -311,7 +231,6 @@ impl MediaStore for MemoryMedia {
     }
 
     async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>> {
-        self.fault.strike("media.get").await?;
         Ok(self.info(key).map(|(info, bytes)| {
             let range = range.map_or(0..bytes.len(), |range| {
                 usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
@@ -322,7 +241,6 @@ impl MediaStore for MemoryMedia {
     }
 
     async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
-        self.fault.strike("media.head").await?;
         Ok(self.info(key).map(|(info, _)| info))
     }
 
@@ -341,20 +259,6 @@ impl MediaStore for MemoryMedia {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.fault.strike("media.ping").await
-    }
-}
-
-/// Draws nothing: the gateway never asks.
-pub struct NoEngine;
-
-#[async_trait]
-impl ImageEngine for NoEngine {
-    async fn generate(
-        &self,
-        _spec: &ImageSpec,
-        _cx: &AttemptContext,
-    ) -> std::result::Result<Generation, AttemptFailure> {
-        Err(AttemptFailure::fail(ErrorCode::Internal, "the gateway does not draw"))
+        Ok(())
     }
 }

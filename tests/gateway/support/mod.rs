@@ -1,8 +1,10 @@
 //! A gateway over stand-in ports, driven without a socket.
 
+mod faulty;
+mod fixed;
 mod memory;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,7 +18,7 @@ use mediaforge::{
     domain::{
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
-        job::{Job, JobPolicy, Lease, Output, Progress, StoredImage, Transition, TransitionError},
+        job::{Job, JobKind, JobPolicy, Lease, Output, Progress, StoredImage, Transition, TransitionError},
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
@@ -24,14 +26,17 @@ use mediaforge::{
     },
     gateway::{Auth, GatewaySettings, GatewayState, router},
     jobs::{Jobs, Ports, Rules},
-    media::{MediaFormat, MediaKey, MediaStore as _},
-    store::{JobStore as _, Version},
+    media::{MediaFormat, MediaKey, MediaStore},
+    queue::JobQueue,
+    store::{JobFilter, JobStore, PageRequest, Version},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-pub use memory::{MemoryMedia, MemoryStore, NoEngine, SilentQueue, TestClock, TestRandom};
+use faulty::Faulty;
+use fixed::{NoEngine, TestClock, TestRandom};
+use memory::{MemoryMedia, MemoryStore, SilentQueue};
 
 /// Bytes a body may have in these tests.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -40,9 +45,9 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 pub struct World {
     pub router: Router,
     pub jobs: Arc<Jobs>,
-    pub store: Arc<MemoryStore>,
-    pub queue: Arc<SilentQueue>,
-    pub media: Arc<MemoryMedia>,
+    pub store: Arc<Faulty<dyn JobStore>>,
+    pub queue: Arc<Faulty<dyn JobQueue>>,
+    pub media: Arc<Faulty<dyn MediaStore>>,
     pub clock: Arc<TestClock>,
     pub drain: CancellationToken,
 }
@@ -97,9 +102,8 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
-    let store = Arc::new(MemoryStore::new());
-    let queue = Arc::new(SilentQueue::default());
-    let media = Arc::new(MemoryMedia::default());
+    let (store, queue, media) = backends();
+    let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
     let clock = Arc::new(TestClock::new());
     let ports = Ports {
         store: store.clone(),
@@ -113,6 +117,11 @@ pub fn world_with(settings: GatewaySettings) -> World {
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
     World { router: router(state), jobs, store, queue, media, clock, drain }
+}
+
+/// The backends under all of these tests: the one place to change for others.
+fn backends() -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
+    (Arc::new(MemoryStore::new()), Arc::new(SilentQueue), Arc::new(MemoryMedia::default()))
 }
 
 fn rules() -> Rules {
@@ -173,6 +182,18 @@ impl World {
     /// A body that need not be JSON.
     pub async fn generate_raw(&self, body: impl Into<Body>) -> Answer {
         self.send(post_json().body(body.into()).unwrap()).await
+    }
+
+    /// How many jobs these tests' users have.
+    pub async fn job_count(&self) -> usize {
+        let mut count = 0;
+        for user in ["local", "ann", "bob"] {
+            let filter =
+                JobFilter { user: user.parse().unwrap(), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+            let page = self.store.list(&filter, &PageRequest { limit: 1000, after: None }).await.unwrap();
+            count += page.items.len();
+        }
+        count
     }
 
     /// A job of `user`, accepted.
