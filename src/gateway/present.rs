@@ -64,34 +64,37 @@ pub(super) struct Presenter {
 /// An illustration, as it stands now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Illustration)]
+#[schema(as = Illustration, example = json!({
+    "illustrationId": "ill_4kQ0b1xYc7ZpT2mN9sVd", "status": "completed", "userId": "local",
+    "prompt": "a lighthouse at dawn", "styleId": "watercolor", "styleName": "Watercolor",
+    "width": 1536, "height": 1024, "count": 1, "seed": 7,
+    "imageUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png",
+    "imageUrls": ["http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"],
+    "thumbnailUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0_thumb.webp",
+    "attempt": 1, "creditsUsed": 1, "costUsd": 0.039, "modelUsed": "imagen-4.0-generate-001",
+    "finalPrompt": "a lighthouse at dawn, soft watercolor washes",
+    "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
+    "completedAt": "2026-03-01T12:00:16.480Z", "queueMs": 120, "generationMs": 16360, "version": 6
+}))]
 pub(super) struct Illustration<'a> {
     #[serde(rename = "illustrationId")]
-    #[schema(example = "ill_4kQ0b1xYc7ZpT2mN9sVd")]
     id: &'a str,
     #[schema(schema_with = status_schema)]
     status: &'static str,
-    #[schema(example = "local")]
     user_id: &'a str,
     /// The team whose credits pay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     team_id: Option<&'a str>,
     /// The person's words, verbatim.
-    #[schema(example = "a lighthouse at dawn")]
     prompt: &'a str,
-    #[schema(example = "watercolor")]
     style_id: &'a str,
-    #[schema(example = "Watercolor")]
     style_name: &'a str,
     /// Pixels.
-    #[schema(example = 1536)]
     width: u32,
     /// Pixels.
-    #[schema(example = 1024)]
     height: u32,
     /// Pictures asked for.
-    #[schema(example = 1)]
     count: u32,
     /// The seed that repeats the result: the one asked for, else the one the model used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,7 +165,6 @@ pub(super) struct Illustration<'a> {
     #[schema(nullable = false)]
     generation_ms: Option<u64>,
     /// Grows with every change; the `id` of this state's event.
-    #[schema(example = 1)]
     version: u64,
 }
 

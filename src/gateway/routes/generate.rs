@@ -103,10 +103,10 @@ pub(in crate::gateway) struct Accepted<'a> {
     params(
         ("userId" = Option<String>, Query, description = "The caller, when the body names none."),
         ("Idempotency-Key" = Option<String>, Header,
-            description = "1 to 255 printable ASCII characters, best in double quotes. Lives as long as its job.",
-            example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\""),
+            description = "1 to 255 printable ASCII characters, best in double quotes, fresh for each new request: \
+            `\"8e03978e-40d5-43e8-bc93-6894a57f9324\"`. Lives as long as its job."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` (as by default) or `wait=N`: hold the \
-            answer until the job is finished or N seconds (60 at most) have passed.", example = "wait=30"),
+            answer until the job is finished or N seconds (60 at most) have passed."),
     ),
     request_body = GenerateBody,
     responses(

@@ -89,7 +89,7 @@ pub(in crate::gateway) async fn get(
     tag = "illustrations",
     params(
         ("status" = Option<String>, Query, description = "Only those in one of these states, separated by commas: \
-            queued, processing, completed, failed, cancelled.", example = "queued,processing"),
+            queued, processing, completed, failed, cancelled."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 when absent."),
         ("after" = Option<String>, Query, description = "The last illustration of the page before."),
         ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),

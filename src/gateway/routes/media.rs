@@ -35,7 +35,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
     params(
         ("key" = String, Path, description = "The picture's key.",
             example = "illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"),
-        ("Range" = Option<String>, Header, description = "One range of bytes.", example = "bytes=0-1023"),
+        ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-1023`."),
         ("If-Range" = Option<String>, Header, description = "The range only if the ETag is still this one."),
         ("If-None-Match" = Option<String>, Header, description = "ETags the client has."),
     ),
