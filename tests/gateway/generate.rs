@@ -219,3 +219,13 @@ async fn the_clients_trace_reaches_the_job() {
     let answer = world.generate_with(&json!({ "prompt": "x" }), &[("traceparent", "garbage")]).await;
     assert_ne!(trace(id(&answer)).await.trace_id(), followed.trace_id());
 }
+
+#[tokio::test]
+async fn many_at_once_cannot_overdraw() {
+    let world = world();
+    let body = json!({ "userId": "ann", "prompt": "x", "width": 2048, "count": 4 });
+    let answers = futures::future::join_all((0..50).map(|_| world.generate(&body))).await;
+    let accepted = answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+    let refused = answers.iter().filter(|answer| answer.status == StatusCode::PAYMENT_REQUIRED).count();
+    assert_eq!((accepted, refused), (1, 49));
+}

@@ -5,6 +5,7 @@ mod bad_input;
 mod events;
 mod generate;
 mod illustrations;
+mod log;
 mod media;
 mod service;
 mod support;

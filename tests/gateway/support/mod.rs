@@ -1,5 +1,6 @@
 //! A gateway over stand-in ports, driven without a socket.
 
+pub mod capture;
 mod faulty;
 mod fixed;
 mod memory;
@@ -102,6 +103,7 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
+    capture::start();
     let (store, queue, media) = backends();
     let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
     let clock = Arc::new(TestClock::new());
