@@ -28,9 +28,10 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, l
     parse(&bytes)
 }
 
+const HINT: &str = "send the header Content-Type: application/json";
+
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail: String| Err(Problem::new(Code::UnsupportedMediaType, detail));
-    const HINT: &str = "send the header Content-Type: application/json";
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return refuse(HINT.to_owned()) };
     let Ok(text) = value.to_str() else { return refuse(HINT.to_owned()) };
     let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());

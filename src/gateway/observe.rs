@@ -64,6 +64,7 @@ pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Re
 }
 
 /// A panic is a defect: the log gets its message, the client does not.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `CatchPanicLayer` calls")]
 pub(super) fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
     let message = payload
         .downcast_ref::<&str>()

@@ -4,13 +4,16 @@ use utoipa::{
     OpenApi as _, ToSchema as _,
     openapi::{
         ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem,
-        Ref, RefOr, Response, ResponseBuilder, Schema, Server, path::Operation, schema::Type, tag::TagBuilder,
+        Ref, RefOr, Response, ResponseBuilder, Schema, Server,
+        path::Operation,
+        schema::{SchemaType, Type},
+        tag::TagBuilder,
     },
 };
 
 use super::{
     GatewayState,
-    problem::{self, ProblemDocument},
+    problem::{self, Problem, ProblemDocument},
 };
 
 const ABOUT: &str = "Asks for AI illustrations and watches them being made.\n\n`POST /generate` answers within \
@@ -48,12 +51,18 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
     // axum's spelling of a path's rest is not OpenAPI's.
     let paths = std::mem::take(&mut api.paths.paths);
     api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
+    let described = api.paths.paths.iter_mut().flat_map(|(path, item)| operations(item).map(move |one| (path, one)));
+    for (path, operation) in described {
         let unforeseen = ResponseBuilder::new().description("A defect of the server; its log knows the request id.");
         operation.responses.responses.entry("500".to_owned()).or_insert_with(|| unforeseen.build().into());
         for (status, response) in &mut operation.responses.responses {
             if let RefOr::T(response) = response {
-                describe(status, response);
+                describe(status, response, path);
+            }
+        }
+        for parameter in operation.parameters.iter_mut().flatten() {
+            if let RefOr::T(parameter) = parameter {
+                parameter.schema.as_mut().map(never_null);
             }
         }
     }
@@ -65,7 +74,17 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 
-fn describe(status: &str, response: &mut Response) {
+fn describe(status: &str, response: &mut Response, path: &str) {
+    for header in response.headers.values_mut() {
+        if let RefOr::T(header) = header {
+            header.schema.as_mut().map(never_null);
+        }
+    }
+    for (kind, content) in &mut response.content {
+        if let (true, RefOr::T(content)) = (kind.starts_with("image/"), content) {
+            content.schema = None; // bytes: what the media type says, and nothing else
+        }
+    }
     let header = |about: &str, kind: Type| {
         let schema = ObjectBuilder::new().schema_type(kind).build();
         RefOr::T(HeaderBuilder::new().schema(Some(schema)).description(Some(about)).build())
@@ -75,9 +94,23 @@ fn describe(status: &str, response: &mut Response) {
         response.headers.insert("Retry-After".to_owned(), header("Seconds to wait.", Type::Integer));
     }
     if status.starts_with('4') || status.starts_with('5') {
+        let example =
+            Problem::example(status).map(|problem| problem.document(path, "req_7d3f0c1be2a94f658d1c0a9b8e7f6a5b"));
+        let example = example.and_then(|document| serde_json::from_slice(&document).ok());
         let schema = Ref::from_schema_name(ProblemDocument::name());
-        let content = ContentBuilder::new().schema(Some(schema)).build();
+        let content = ContentBuilder::new().schema(Some(schema)).example(example).build();
         response.content.insert(problem::CONTENT_TYPE.to_owned(), content.into());
+    }
+}
+
+/// Headers and parameters are absent or text; `null` cannot be sent in either.
+fn never_null(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else { return };
+    if let SchemaType::Array(kinds) = &mut object.schema_type {
+        kinds.retain(|kind| *kind != Type::Null);
+        if let [kind] = kinds.as_slice() {
+            object.schema_type = SchemaType::Type(kind.clone());
+        }
     }
 }
 

@@ -64,33 +64,37 @@ pub(super) struct Presenter {
 /// An illustration, as it stands now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Illustration)]
+#[schema(as = Illustration, example = json!({
+    "illustrationId": "ill_4kQ0b1xYc7ZpT2mN9sVd", "status": "completed", "userId": "local",
+    "prompt": "a lighthouse at dawn", "styleId": "watercolor", "styleName": "Watercolor",
+    "width": 1536, "height": 1024, "count": 1, "seed": 7,
+    "imageUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png",
+    "imageUrls": ["http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"],
+    "thumbnailUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0_thumb.webp",
+    "attempt": 1, "creditsUsed": 1, "costUsd": 0.039, "modelUsed": "imagen-4.0-generate-001",
+    "finalPrompt": "a lighthouse at dawn, soft watercolor washes",
+    "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
+    "completedAt": "2026-03-01T12:00:16.480Z", "queueMs": 120, "generationMs": 16360, "version": 6
+}))]
 pub(super) struct Illustration<'a> {
-    #[schema(example = "ill_4kQ0b1xYc7ZpT2mN9sVd")]
-    illustration_id: &'a str,
+    #[serde(rename = "illustrationId")]
+    id: &'a str,
     #[schema(schema_with = status_schema)]
     status: &'static str,
-    #[schema(example = "local")]
     user_id: &'a str,
     /// The team whose credits pay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     team_id: Option<&'a str>,
     /// The person's words, verbatim.
-    #[schema(example = "a lighthouse at dawn")]
     prompt: &'a str,
-    #[schema(example = "watercolor")]
     style_id: &'a str,
-    #[schema(example = "Watercolor")]
     style_name: &'a str,
     /// Pixels.
-    #[schema(example = 1536)]
     width: u32,
     /// Pixels.
-    #[schema(example = 1024)]
     height: u32,
     /// Pictures asked for.
-    #[schema(example = 1)]
     count: u32,
     /// The seed that repeats the result: the one asked for, else the one the model used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +128,7 @@ pub(super) struct Illustration<'a> {
     cancel_requested: bool,
     /// Credits paid, once it is finished: for what was delivered, and nothing for the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<u64>, nullable = false)]
     credits_used: Option<Credits>,
     /// What the provider charges, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +165,6 @@ pub(super) struct Illustration<'a> {
     #[schema(nullable = false)]
     generation_ms: Option<u64>,
     /// Grows with every change; the `id` of this state's event.
-    #[schema(example = 1)]
     version: u64,
 }
 
@@ -231,7 +234,7 @@ impl Presenter {
             _ => (None, false),
         };
         Ok(Illustration {
-            illustration_id: job.id.as_str(),
+            id: job.id.as_str(),
             status: status.shown_as(job.kind()),
             user_id: job.user.as_str(),
             team_id: job.team.as_ref().map(crate::domain::ids::TeamId::as_str),

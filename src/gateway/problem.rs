@@ -231,6 +231,28 @@ impl Problem {
         Some(Self::new(code, detail))
     }
 
+    /// What a problem of this status looks like, for the API's description.
+    pub fn example(status: &str) -> Option<Self> {
+        let problem = match status {
+            "400" => Self::new(Code::Malformed, "expected `,` or `}` at line 1 column 32"),
+            "402" => Self::new(Code::InsufficientCredits, "4 credits needed, 3 available"),
+            "404" => Self::new(Code::NotFound, "there is nothing here"),
+            "408" => Self::new(Code::RequestTimeout, "the body did not arrive in time"),
+            "409" => Self::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"),
+            "413" => Self::new(Code::PayloadTooLarge, "the body may have at most 65536 bytes"),
+            "415" => Self::new(Code::UnsupportedMediaType, "send the header Content-Type: application/json"),
+            "416" => Self::new(Code::RangeNotSatisfiable, "the picture has 34567 bytes"),
+            "422" => {
+                let wrong = FieldError::new("width", "must be a whole number from 256 to 2048");
+                Self::invalid(vec![wrong.into()])
+            }
+            "500" => Self::new(Code::Internal, "something went wrong on our side"),
+            "503" => Self::new(Code::Unavailable, "a backend cannot be reached; try again later"),
+            _ => return None,
+        };
+        Some(problem)
+    }
+
     /// The code, for the log.
     pub fn code(&self) -> &'static str {
         self.0.code.as_str()

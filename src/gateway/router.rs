@@ -2,7 +2,6 @@
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     http::{HeaderName, Method, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
@@ -36,8 +35,6 @@ pub fn router(state: GatewayState) -> Router {
     api.merge(pages)
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        // The bodies that are read have their own limit, which explains itself.
-        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(cors(&state))
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
@@ -83,6 +80,6 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             prefer::PREFERENCE_APPLIED,
             observe::REQUEST_ID,
         ])
-        .max_age(std::time::Duration::from_secs(600));
+        .max_age(std::time::Duration::from_mins(10));
     tower::util::Either::Left(layer)
 }

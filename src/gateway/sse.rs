@@ -28,6 +28,8 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long clients wait before they reconnect, in milliseconds.
 const RETRY_MS: u64 = 2_000;
+/// Of how many jobs a stream remembers what it told before it forgets the finished ones.
+const REMEMBERED: usize = 1_000;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Where a client says it stopped reading: the header that `EventSource` sends, or `?last_event_id=`. What makes no
@@ -193,6 +195,10 @@ impl JobEvents {
             return Ok(None);
         };
         let view = self.presenter.illustration(job).await?;
+        if self.seen.len() >= REMEMBERED {
+            // A stream of all may stay open for weeks. Told twice is bearable; growing for ever is not.
+            self.seen.retain(|_, seen| !seen.status.is_final());
+        }
         self.seen.insert(job.value.id.clone(), now);
         let id = match self.ids {
             Ids::Version => job.version.0,

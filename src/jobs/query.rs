@@ -2,7 +2,6 @@
 
 use futures::{
     StreamExt as _,
-    future::ready,
     stream::{self, BoxStream},
 };
 
@@ -41,11 +40,13 @@ impl Jobs {
             return Ok(None);
         }
         let changes = self.ports.store.watch(Watch::Job(id.clone()));
-        // The final state is delivered, then the stream ends: `take_while` alone would swallow it.
-        let until_final = changes.scan(false, |ended, change| {
-            let item = (!*ended).then_some(change);
-            *ended = matches!(&item, Some(Ok(job)) if job.value.status().is_final());
-            ready(item)
+        // The final state is delivered, then the stream ends at once: `take_while` would swallow that state, and `scan`
+        // would wait for a change after it, which never comes.
+        let until_final = stream::unfold(Some(changes), |changes| async {
+            let mut changes = changes?;
+            let change = changes.next().await?;
+            let ended = matches!(&change, Ok(job) if job.value.status().is_final());
+            Some((change, (!ended).then_some(changes)))
         });
         Ok(Some(until_final.boxed()))
     }

@@ -17,22 +17,23 @@ pub(in crate::gateway) struct Balance {
     #[schema(example = "users/local")]
     account: String,
     /// Free to be used.
-    #[schema(example = 997)]
+    #[schema(value_type = u64, example = 997)]
     available: Credits,
     /// Set aside for what is not finished.
-    #[schema(example = 1)]
+    #[schema(value_type = u64, example = 1)]
     held: Credits,
     /// Paid for what was delivered.
-    #[schema(example = 2)]
+    #[schema(value_type = u64, example = 2)]
     spent: Credits,
     /// Everything ever granted.
-    #[schema(example = 1000)]
+    #[schema(value_type = u64, example = 1000)]
     granted: Credits,
 }
 
 /// The caller's credits
 #[utoipa::path(
     get,
+    operation_id = "getCredits",
     path = "/credits",
     tag = "account",
     params(("userId" = Option<String>, Query, description = "The caller; `local` when absent.")),

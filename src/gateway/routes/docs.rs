@@ -24,7 +24,7 @@ const DOCUMENT: &str = "/openapi.json";
 pub(in crate::gateway) fn router(described: &OpenApi) -> Router<GatewayState> {
     // Rendered once: it does not change while the process runs.
     let document = Bytes::from(described.to_pretty_json().unwrap_or_default());
-    let config = Config::from(DOCUMENT).try_it_out_enabled(true).display_request_duration(true);
+    let config = Config::from(DOCUMENT).try_it_out_enabled(true).display_request_duration(true).validator_url("none");
     let page = Router::from(SwaggerUi::new("/docs").config(config)).layer(middleware::map_response(with_page_policy));
     Router::new()
         .route("/", get(|| async { Redirect::temporary(PAGE) }))

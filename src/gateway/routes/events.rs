@@ -30,7 +30,7 @@ use crate::{
 /// Of how many illustrations a resumed stream tells that they ended meanwhile.
 const LOOK_BACK: usize = 100;
 /// Clocks of two gateways may differ, and a client may come back to the other one.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// Watch an illustration
 ///
@@ -40,6 +40,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// `EventSource`.
 #[utoipa::path(
     get,
+    operation_id = "watchIllustration",
     path = "/illustrations/{id}/events",
     tag = "events",
     params(
@@ -49,7 +50,8 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event the client has seen."),
     ),
     responses(
-        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream",
+            example = "retry: 2000\n\nevent: job.queued\nid: 1\ndata: {\"illustrationId\":\"ill_4kQ0b1xYc7ZpT2mN9sVd\",\"status\":\"queued\",\"version\":1}\n\n"),
         (status = 204, description = "It is finished, and the client has seen its end."),
         (status = 404, description = "The caller has no such illustration."),
         (status = 422, description = "The user id is invalid."),
@@ -90,6 +92,7 @@ pub(in crate::gateway) async fn of_one(
 /// told twice: `version` tells.
 #[utoipa::path(
     get,
+    operation_id = "watchAll",
     path = "/events",
     tag = "events",
     params(
@@ -98,7 +101,8 @@ pub(in crate::gateway) async fn of_one(
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event the client has seen."),
     ),
     responses(
-        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream",
+            example = "retry: 2000\n\nevent: job.queued\nid: 1\ndata: {\"illustrationId\":\"ill_4kQ0b1xYc7ZpT2mN9sVd\",\"status\":\"queued\",\"version\":1}\n\n"),
         (status = 422, description = "The user id is invalid."),
         (status = 503, description = "A backend cannot be reached."),
     )

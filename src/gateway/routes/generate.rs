@@ -103,10 +103,10 @@ pub(in crate::gateway) struct Accepted<'a> {
     params(
         ("userId" = Option<String>, Query, description = "The caller, when the body names none."),
         ("Idempotency-Key" = Option<String>, Header,
-            description = "1 to 255 printable ASCII characters, best in double quotes. Lives as long as its job.",
-            example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\""),
+            description = "1 to 255 printable ASCII characters, best in double quotes, fresh for each new request: \
+            `\"8e03978e-40d5-43e8-bc93-6894a57f9324\"`. Lives as long as its job."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` (as by default) or `wait=N`: hold the \
-            answer until the job is finished or N seconds (60 at most) have passed.", example = "wait=30"),
+            answer until the job is finished or N seconds (60 at most) have passed."),
     ),
     request_body = GenerateBody,
     responses(
@@ -156,15 +156,12 @@ pub(in crate::gateway) async fn generate(
         Some(wait) => finished(&gateway, &job, wait).await,
         None => None,
     };
-    let mut response = match &finished {
-        Some(job) => {
-            let presenter = Presenter::new(gateway.clone(), base);
-            Json(presenter.illustration(job).await?).into_response()
-        }
-        None => {
-            let accepted = Accepted { success: true, illustration_id: job.value.id.as_str(), status: "queued" };
-            (StatusCode::ACCEPTED, Json(accepted)).into_response()
-        }
+    let mut response = if let Some(job) = &finished {
+        let presenter = Presenter::new(gateway.clone(), base);
+        Json(presenter.illustration(job).await?).into_response()
+    } else {
+        let accepted = Accepted { success: true, illustration_id: job.value.id.as_str(), status: "queued" };
+        (StatusCode::ACCEPTED, Json(accepted)).into_response()
     };
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/illustrations/{}", job.value.id)) {

@@ -59,6 +59,7 @@ struct Checks {
 /// Touches nothing else: a process is not restarted because its database is.
 #[utoipa::path(
     get,
+    operation_id = "getHealth",
     path = "/health",
     tag = "service",
     responses((status = 200, description = "It is.", body = Health))
@@ -73,6 +74,7 @@ pub(in crate::gateway) async fn health(State(gateway): State<GatewayState>) -> J
 /// Asks the backends.
 #[utoipa::path(
     get,
+    operation_id = "getReady",
     path = "/ready",
     tag = "service",
     responses(

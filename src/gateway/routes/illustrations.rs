@@ -54,6 +54,7 @@ pub(in crate::gateway) struct IllustrationPage<'a> {
 /// As it stands now. Somebody else's is not found.
 #[utoipa::path(
     get,
+    operation_id = "getIllustration",
     path = "/illustrations/{id}",
     tag = "illustrations",
     params(
@@ -83,11 +84,12 @@ pub(in crate::gateway) async fn get(
 /// Newest first. Follow `Link: <…>; rel="next"`, or pass `lastId` as `after`, while `hasMore`.
 #[utoipa::path(
     get,
+    operation_id = "listIllustrations",
     path = "/illustrations",
     tag = "illustrations",
     params(
         ("status" = Option<String>, Query, description = "Only those in one of these states, separated by commas: \
-            queued, processing, completed, failed, cancelled.", example = "queued,processing"),
+            queued, processing, completed, failed, cancelled."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 when absent."),
         ("after" = Option<String>, Query, description = "The last illustration of the page before."),
         ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
@@ -137,6 +139,7 @@ pub(in crate::gateway) async fn list(
 /// Repeating it changes nothing, and neither does stopping what is finished. Its credits are given back.
 #[utoipa::path(
     post,
+    operation_id = "cancelIllustration",
     path = "/illustrations/{id}/cancel",
     tag = "illustrations",
     params(
@@ -169,6 +172,7 @@ pub(in crate::gateway) async fn cancel(
 /// With its pictures, for good; only what is finished. What it cost stays in the account's books.
 #[utoipa::path(
     delete,
+    operation_id = "deleteIllustration",
     path = "/illustrations/{id}",
     tag = "illustrations",
     params(

@@ -9,6 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use bytes::Bytes;
+use futures::{TryStreamExt as _, stream::BoxStream};
+
 use crate::{
     gateway::{
         GatewayState,
@@ -26,12 +29,13 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// `imageUrl` and `thumbnailUrl` lead here where pictures are stored by the gateway itself. Its address is its secret.
 #[utoipa::path(
     get,
+    operation_id = "getPicture",
     path = "/media/{*key}",
     tag = "media",
     params(
         ("key" = String, Path, description = "The picture's key.",
             example = "illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"),
-        ("Range" = Option<String>, Header, description = "One range of bytes.", example = "bytes=0-1023"),
+        ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-1023`."),
         ("If-Range" = Option<String>, Header, description = "The range only if the ETag is still this one."),
         ("If-None-Match" = Option<String>, Header, description = "ETags the client has."),
     ),
@@ -73,11 +77,16 @@ pub(in crate::gateway) async fn get(
         if let Some(range) = wanted(&headers, &info)? {
             let MediaRead { info, body } =
                 media.get(&key, Some(range.clone())).await?.ok_or_else(PictureKey::missing)?;
-            return Ok(part(&key, &info, range, Body::from_stream(body)));
+            return Ok(part(&key, &info, range, streamed(body)));
         }
     }
     let MediaRead { info, body } = media.get(&key, None).await?.ok_or_else(PictureKey::missing)?;
-    Ok(whole(&key, &info, Body::from_stream(body)))
+    Ok(whole(&key, &info, streamed(body)))
+}
+
+/// A file that breaks off cuts the connection: the client must not take a part for the whole.
+fn streamed(body: BoxStream<'static, std::io::Result<Bytes>>) -> Body {
+    Body::from_stream(body.inspect_err(|error| tracing::warn!(%error, "a picture broke off")))
 }
 
 fn whole(key: &MediaKey, info: &MediaInfo, body: Body) -> Response {

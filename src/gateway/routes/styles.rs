@@ -36,6 +36,7 @@ struct StyleView<'a> {
 /// The styles
 #[utoipa::path(
     get,
+    operation_id = "listStyles",
     path = "/styles",
     tag = "account",
     responses((status = 200, description = "The catalogue, in the order to show it.", body = StyleList))

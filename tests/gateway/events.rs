@@ -1,0 +1,177 @@
+//! Server-sent events: order, silence about nothing, resumption, the end.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use mediaforge::error::ErrorKind;
+
+use crate::support::{Events, World, world};
+
+fn path(id: &str) -> String {
+    format!("/illustrations/{id}/events")
+}
+
+async fn open(world: &World, path: &str, headers: &[(&str, &str)]) -> Events {
+    let mut events = world.events(path, headers).await;
+    let hello = events.frame().await.unwrap();
+    assert!(hello.starts_with("retry: ") && hello.ends_with("\n\n"), "{hello:?}");
+    events
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_comes_first_then_each_change_then_the_end() {
+    let world = world();
+    let id = world.queued("local").await;
+    let mut events = open(&world, &path(&id), &[]).await;
+    assert_eq!(events.headers["content-type"], "text/event-stream");
+    assert_eq!(events.headers["cache-control"], "no-store");
+    assert_eq!(events.headers["x-accel-buffering"], "no");
+    world.start(&id).await;
+    world.beat(&id, None).await; // nothing to be seen
+    world.beat(&id, Some(0.5)).await;
+    world.beat(&id, Some(0.5)).await; // nothing to be seen
+    world.call(Method::POST, &format!("/illustrations/{id}/cancel")).await;
+    let now = "2026-03-01T12:00:01Z".parse().unwrap();
+    world.change(&id, |job| job.cancel(now)).await;
+    let mut told = Vec::new();
+    while let Some(frame) = events.frame().await {
+        let mut lines = frame.lines();
+        let (name, event_id) = (lines.next().unwrap().to_owned(), lines.next().unwrap().to_owned());
+        assert!(lines.next().unwrap().starts_with(r#"data: {"illustrationId":"ill_"#));
+        told.push((name, event_id));
+    }
+    let told: Vec<_> = told.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("event: job.queued", "id: 1"),
+            ("event: job.processing", "id: 2"),
+            ("event: job.progress", "id: 4"),
+            ("event: job.processing", "id: 6"),
+            ("event: job.cancelled", "id: 7"),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_is_the_job_as_its_path_shows_it() {
+    let world = world();
+    let id = world.queued("local").await;
+    world.start(&id).await;
+    let version = world.complete(&id).await;
+    let mut events = open(&world, &path(&id), &[]).await;
+    let event = events.event().await;
+    assert_eq!((event.name.as_str(), event.id), ("job.completed", version.0.to_string()));
+    assert_eq!(event.data, world.get(&format!("/illustrations/{id}")).await.json());
+    assert_eq!(events.frame().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_back_is_told_what_it_does_not_know() {
+    let world = world();
+    let id = world.queued("local").await;
+    world.start(&id).await;
+    // It knows version 2: nothing until the next change.
+    let mut knows = open(&world, &path(&id), &[("last-event-id", "2")]).await;
+    // It knows version 1, by the query: the snapshot.
+    let mut behind = open(&world, &format!("{}?last_event_id=1", path(&id)), &[]).await;
+    assert_eq!(behind.event().await.id, "2");
+    // What it sends is no version: everything.
+    let mut confused = open(&world, &path(&id), &[("last-event-id", "x")]).await;
+    assert_eq!(confused.event().await.id, "2");
+    world.beat(&id, Some(0.5)).await;
+    for events in [&mut knows, &mut behind, &mut confused] {
+        let event = events.event().await;
+        assert_eq!((event.name.as_str(), event.id.as_str()), ("job.progress", "3"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_again_unless_it_is_known() {
+    let world = world();
+    let id = world.queued("local").await;
+    world.start(&id).await;
+    let version = world.complete(&id).await.0;
+    for last in ["1", "99"] {
+        let mut events = open(&world, &path(&id), &[("last-event-id", last)]).await;
+        assert_eq!(events.event().await.id, version.to_string());
+        assert_eq!(events.frame().await, None);
+    }
+    let answer = world.get_with(&path(&id), &[("last-event-id", &version.to_string())]).await;
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::NO_CONTENT, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_is_kept_alive() {
+    let world = world();
+    let id = world.queued("local").await;
+    let mut events = open(&world, &path(&id), &[]).await;
+    events.event().await;
+    let started = tokio::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(events.frame().await.unwrap(), ": keep-alive\n\n");
+    }
+    assert_eq!(started.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_stops_sends_clients_away() {
+    let world = world();
+    let id = world.queued("local").await;
+    let mut one = open(&world, &path(&id), &[]).await;
+    let mut all = open(&world, "/events", &[]).await;
+    for events in [&mut one, &mut all] {
+        events.event().await;
+    }
+    world.drain.cancel();
+    for events in [&mut one, &mut all] {
+        assert!(events.frame().await.unwrap().starts_with("retry: "));
+        assert_eq!(events.frame().await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_a_users_jobs_in_one_stream() {
+    let world = world();
+    let (one, foreign) = (world.queued("ann").await, world.queued("bob").await);
+    let mut events = open(&world, "/events?userId=ann", &[]).await;
+    assert_eq!(events.event().await.data["illustrationId"], one);
+    world.start(&foreign).await;
+    let two = world.queued("ann").await;
+    world.start(&one).await;
+    world.complete(&one).await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let event = events.event().await;
+        told.push((event.name, event.data["illustrationId"].as_str().unwrap().to_owned()));
+    }
+    let told: Vec<_> = told.iter().map(|(name, id)| (name.as_str(), id)).collect();
+    assert_eq!(told, [("job.queued", &two), ("job.processing", &one), ("job.completed", &one)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_stream_of_all_tells_what_ended_meanwhile() {
+    let world = world();
+    let (old, missed, open_still) = (world.queued("ann").await, world.queued("ann").await, world.queued("ann").await);
+    world.start(&old).await;
+    world.complete(&old).await;
+    world.clock.advance_ms(120_000);
+    let mut before = open(&world, "/events?userId=ann", &[]).await;
+    let last = before.event().await.id;
+    drop(before);
+    world.start(&missed).await;
+    world.complete(&missed).await;
+    let mut events = open(&world, "/events?userId=ann", &[("last-event-id", &last)]).await;
+    let (first, second) = (events.event().await, events.event().await);
+    assert_eq!((first.name.as_str(), &first.data["illustrationId"]), ("job.completed", &missed.into()));
+    assert_eq!((second.name.as_str(), &second.data["illustrationId"]), ("job.queued", &open_still.into()));
+    assert_eq!(events.frame().await.unwrap(), ": keep-alive\n\n");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_a_problem_not_an_empty_stream() {
+    let world = world();
+    let id = world.queued("local").await;
+    world.store.fault.fail(Some(ErrorKind::Unavailable));
+    world.get(&path(&id)).await.problem(503, "unavailable");
+}

@@ -1,0 +1,11 @@
+//! The HTTP API, driven in process: every status, header and shape that clients rely on.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod events;
+mod generate;
+mod illustrations;
+mod log;
+mod media;
+mod service;
+mod support;

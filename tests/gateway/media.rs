@@ -1,0 +1,121 @@
+//! `/media`: whole, in parts, not at all.
+
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
+use mediaforge::media::{MediaFormat, MediaStore as _};
+
+use crate::support::{World, world};
+
+const PATH: &str = "/media/illustrations/ann/ill_x/1-2-0.png";
+
+async fn with_picture() -> World {
+    let world = world();
+    let key = PATH.strip_prefix("/media/").unwrap().parse().unwrap();
+    world.media.put(&key, MediaFormat::Png, Bytes::from_static(b"0123456789abcdefghij")).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn a_picture_comes_whole_with_all_its_headers() {
+    let world = with_picture().await;
+    for method in [Method::GET, Method::HEAD] {
+        let answer = world.call(method.clone(), PATH).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.body.len(), if method == Method::GET { 20 } else { 0 });
+        let expected = [
+            ("content-type", "image/png"),
+            ("content-length", "20"),
+            ("etag", "\"e20\""),
+            ("cache-control", "public, max-age=31536000, immutable"),
+            ("accept-ranges", "bytes"),
+            ("content-disposition", "inline; filename=\"1-2-0.png\""),
+            ("x-content-type-options", "nosniff"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(answer.header(name), Some(value), "{method} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges() {
+    let world = with_picture().await;
+    let cases = [
+        ("bytes=0-4", "01234", "bytes 0-4/20"),
+        ("bytes=15-", "fghij", "bytes 15-19/20"),
+        ("bytes=-5", "fghij", "bytes 15-19/20"),
+        ("bytes=-500", "0123456789abcdefghij", "bytes 0-19/20"),
+        ("bytes=18-99999999999", "ij", "bytes 18-19/20"),
+        ("bytes=3-3", "3", "bytes 3-3/20"),
+    ];
+    for (range, body, content_range) in cases {
+        let answer = world.get_with(PATH, &[("range", range)]).await;
+        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
+        assert_eq!(answer.body, body, "{range}");
+        assert_eq!(answer.header("content-range"), Some(content_range));
+        assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
+    }
+    for range in ["bytes=20-", "bytes=999-1000", "bytes=-0"] {
+        let answer = world.get_with(PATH, &[("range", range)]).await;
+        answer.problem(416, "range_not_satisfiable");
+        assert_eq!(answer.header("content-range"), Some("bytes */20"), "{range}");
+    }
+    // What makes no sense, and several ranges at once: the whole.
+    for range in [
+        "bytes=4-1",
+        "bytes=a-b",
+        "bytes=",
+        "bytes=-",
+        "lines=1-2",
+        "bytes=0-1,3-4",
+        "bytes=+1-2",
+        "bytes=99999999999999999999-",
+    ] {
+        let answer = world.get_with(PATH, &[("range", range)]).await;
+        assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 20), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn conditions() {
+    let world = with_picture().await;
+    for tags in ["\"e20\"", "W/\"e20\"", "\"x\", \"e20\"", "*"] {
+        let answer = world.get_with(PATH, &[("if-none-match", tags)]).await;
+        assert_eq!((answer.status, answer.body.len()), (StatusCode::NOT_MODIFIED, 0), "{tags}");
+        assert_eq!(answer.header("etag"), Some("\"e20\""));
+        assert!(answer.header("cache-control").is_some());
+    }
+    assert_eq!(world.get_with(PATH, &[("if-none-match", "\"other\"")]).await.status, StatusCode::OK);
+    let range = |tag| [("range", "bytes=0-0"), ("if-range", tag)];
+    assert_eq!(world.get_with(PATH, &range("\"e20\"")).await.status, StatusCode::PARTIAL_CONTENT);
+    for other in ["\"e21\"", "W/\"e20\"", "Sun, 01 Mar 2026 12:00:00 GMT"] {
+        assert_eq!(world.get_with(PATH, &range(other)).await.status, StatusCode::OK, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_picture_is_not_found() {
+    let world = with_picture().await;
+    let bad = [
+        "/media/",
+        "/media/..",
+        "/media/../Cargo.toml",
+        "/media/illustrations/%2e%2e/%2e%2e/etc/passwd",
+        "/media/illustrations/ann//x.png",
+        "/media/%2Fetc%2Fpasswd",
+        "/media/.hidden",
+        "/media/a%00.png",
+        "/media/%FF",
+        "/media/a%5Cb.png",
+        "/media/illustrations/ann/ill_x/9-9-9.png",
+    ];
+    for path in bad {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = world.call(method, path).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        }
+    }
+    world.media.fault.fail(Some(mediaforge::error::ErrorKind::Unavailable));
+    world.get(PATH).await.problem(503, "unavailable");
+}

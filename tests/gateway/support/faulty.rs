@@ -1,0 +1,176 @@
+//! Any backend, with failures on demand.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use mediaforge::{
+    domain::{
+        Timestamp,
+        credits::{Account, LedgerEntry},
+        ids::{AccountId, JobId},
+        job::{Dispatch, Job, Transition},
+        message::DeadLetter,
+    },
+    error::{BackendError, ErrorKind},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
+    queue::{JobQueue, MessageId},
+    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
+};
+
+type Result<T> = std::result::Result<T, BackendError>;
+
+/// How a port misbehaves.
+#[derive(Default)]
+pub struct Fault {
+    kind: Mutex<Option<ErrorKind>>,
+    hang: AtomicBool,
+    panic: AtomicBool,
+}
+
+impl Fault {
+    pub fn fail(&self, kind: Option<ErrorKind>) {
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = kind;
+    }
+
+    pub fn hang(&self) {
+        self.hang.store(true, Ordering::SeqCst);
+    }
+
+    pub fn panic(&self) {
+        self.panic.store(true, Ordering::SeqCst);
+    }
+
+    async fn strike(&self, op: &'static str) -> Result<()> {
+        assert!(!self.panic.load(Ordering::SeqCst), "secret detail of a panic in {op}");
+        if self.hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        let kind = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        kind.map_or(Ok(()), |kind| Err(BackendError::new(kind, op).because("secret detail at /var/lib/secret.db")))
+    }
+}
+
+/// A backend that works until it is told not to.
+pub struct Faulty<P: ?Sized> {
+    inner: Arc<P>,
+    pub fault: Fault,
+}
+
+impl<P: ?Sized> Faulty<P> {
+    pub fn new(inner: Arc<P>) -> Arc<Self> {
+        Arc::new(Self { inner, fault: Fault::default() })
+    }
+}
+
+#[async_trait]
+impl JobStore for Faulty<dyn JobStore> {
+    async fn insert(&self, first: &Transition) -> Result<Inserted> {
+        self.fault.strike("store.insert").await?;
+        self.inner.insert(first).await
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
+        self.fault.strike("store.get").await?;
+        self.inner.get(id).await
+    }
+
+    async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
+        self.fault.strike("store.list").await?;
+        self.inner.list(filter, page).await
+    }
+
+    async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
+        self.fault.strike("store.commit").await?;
+        self.inner.commit(expected, next).await
+    }
+
+    async fn delete(&self, id: &JobId, expected: Version) -> Result<()> {
+        self.fault.strike("store.delete").await?;
+        self.inner.delete(id, expected).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.inner.due(now, limit).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
+        self.fault.strike("store.account").await?;
+        self.inner.account(id).await
+    }
+
+    async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
+        self.inner.adjust(entry).await
+    }
+
+    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>> {
+        self.inner.ledger(account).await
+    }
+
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        self.inner.watch(what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.fault.strike("store.ping").await?;
+        self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl JobQueue for Faulty<dyn JobQueue> {
+    async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
+        self.fault.strike("queue.publish").await?;
+        self.inner.publish(dispatch).await
+    }
+
+    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+        self.inner.dead_letter(letter).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.fault.strike("queue.ping").await?;
+        self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl MediaStore for Faulty<dyn MediaStore> {
+    async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
+        self.inner.put(key, format, bytes).await
+    }
+
+    async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>> {
+        self.fault.strike("media.get").await?;
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
+        self.fault.strike("media.head").await?;
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &MediaKey) -> Result<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn delete_prefix(&self, prefix: &str) -> Result<()> {
+        self.inner.delete_prefix(prefix).await
+    }
+
+    async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
+        self.inner.url(key, now).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.fault.strike("media.ping").await?;
+        self.inner.ping().await
+    }
+}

@@ -1,0 +1,58 @@
+//! Time, randomness and an engine that do the same in every run.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use mediaforge::{
+    domain::{
+        Timestamp,
+        clock::{Clock, Random},
+        job::{AttemptFailure, ErrorCode},
+    },
+    engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
+};
+
+/// A clock that stands still until it is told otherwise.
+pub struct TestClock(Mutex<Timestamp>);
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self(Mutex::new("2026-03-01T12:00:00Z".parse().unwrap()))
+    }
+
+    pub fn advance_ms(&self, ms: i64) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = Timestamp::from_microsecond(now.as_microsecond() + ms * 1000).unwrap();
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+#[derive(Default)]
+pub struct TestRandom(AtomicU64);
+
+impl Random for TestRandom {
+    fn next_u64(&self) -> u64 {
+        let n = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
+    }
+}
+
+/// Draws nothing: the gateway never asks.
+pub struct NoEngine;
+
+#[async_trait]
+impl ImageEngine for NoEngine {
+    async fn generate(&self, _spec: &ImageSpec, _cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
+        Err(AttemptFailure::fail(ErrorCode::Internal, "the gateway does not draw"))
+    }
+}

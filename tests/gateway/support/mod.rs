@@ -1,0 +1,308 @@
+//! A gateway over stand-in ports, driven without a socket.
+
+pub mod capture;
+mod faulty;
+mod fixed;
+mod memory;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use mediaforge::{
+    domain::{
+        clock::{Clock as _, after},
+        ids::{JobId, WorkerId},
+        job::{Job, JobKind, JobPolicy, Lease, Output, Progress, StoredImage, Transition, TransitionError},
+        pricing::Prices,
+        request::RequestLimits,
+        retry::RetryPolicy,
+        style::{Catalogue, Style},
+    },
+    gateway::{Auth, GatewaySettings, GatewayState, router},
+    jobs::{Jobs, Ports, Rules},
+    media::{MediaFormat, MediaKey, MediaStore},
+    queue::JobQueue,
+    store::{JobFilter, JobStore, PageRequest, Version},
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use faulty::Faulty;
+use fixed::{NoEngine, TestClock, TestRandom};
+use memory::{MemoryMedia, MemoryStore, SilentQueue};
+
+/// Bytes a body may have in these tests.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// A gateway and what lies behind it.
+pub struct World {
+    pub router: Router,
+    pub jobs: Arc<Jobs>,
+    pub store: Arc<Faulty<dyn JobStore>>,
+    pub queue: Arc<Faulty<dyn JobQueue>>,
+    pub media: Arc<Faulty<dyn MediaStore>>,
+    pub clock: Arc<TestClock>,
+    pub drain: CancellationToken,
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body, which must be a complete problem document of this status and code.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status.as_u16(), status, "{text}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{text}");
+        let body = self.json();
+        assert_eq!(body["code"], code, "{text}");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["success"], false);
+        assert_eq!(body["requestId"].as_str(), self.header("x-request-id"));
+        assert!(!text.contains("secret"), "internals leak: {text}");
+        if status == 503 {
+            assert!(self.header("retry-after").is_some_and(|after| after.parse::<u64>().unwrap() > 0));
+        }
+        body
+    }
+}
+
+pub fn settings() -> GatewaySettings {
+    GatewaySettings {
+        public_url: None,
+        body_limit: BODY_LIMIT,
+        cors_origins: vec!["https://app.example".to_owned()],
+        auth: Auth::None,
+        version: "0.0.0-test",
+    }
+}
+
+pub fn world() -> World {
+    world_with(settings())
+}
+
+pub fn world_with(settings: GatewaySettings) -> World {
+    capture::start();
+    let (store, queue, media) = backends();
+    let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
+    let clock = Arc::new(TestClock::new());
+    let ports = Ports {
+        store: store.clone(),
+        queue: queue.clone(),
+        media: media.clone(),
+        engine: Arc::new(NoEngine),
+        clock: clock.clone(),
+        random: Arc::new(TestRandom::default()),
+    };
+    let jobs = Arc::new(Jobs::new(ports, rules()));
+    let drain = CancellationToken::new();
+    let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
+    World { router: router(state), jobs, store, queue, media, clock, drain }
+}
+
+/// The backends under all of these tests: the one place to change for others.
+fn backends() -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
+    (Arc::new(MemoryStore::new()), Arc::new(SilentQueue), Arc::new(MemoryMedia::default()))
+}
+
+fn rules() -> Rules {
+    let style = |id: &str, name: &str, description: &str| Style {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        description: description.to_owned(),
+        modifier: String::new(),
+    };
+    let minute = Duration::from_mins(1);
+    Rules {
+        policy: JobPolicy {
+            retry: RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: minute },
+            republish_after: minute,
+            republish_cap: minute,
+            cancel_grace: minute,
+        },
+        prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
+        limits: RequestLimits { prompt_chars: 2000, min_side: 256, max_side: 2048, max_count: 4 },
+        catalogue: Catalogue::new(vec![
+            style("watercolor", "Watercolor", "Soft washes on rough paper"),
+            style("line-art", "Line art", "Black lines on white"),
+        ])
+        .unwrap(),
+        starting_grant: 10,
+        illustration_deadline: 10 * minute,
+    }
+}
+
+impl World {
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn call(&self, method: Method, path: &str) -> Answer {
+        self.send(request(method, path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path).await
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(with(request(Method::GET, path), headers).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn generate(&self, body: &Value) -> Answer {
+        self.generate_with(body, &[]).await
+    }
+
+    pub async fn generate_with(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        self.send(with(post_json(), headers).body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// A body that need not be JSON.
+    pub async fn generate_raw(&self, body: impl Into<Body>) -> Answer {
+        self.send(post_json().body(body.into()).unwrap()).await
+    }
+
+    /// How many jobs these tests' users have.
+    pub async fn job_count(&self) -> usize {
+        let mut count = 0;
+        for user in ["local", "ann", "bob"] {
+            let filter =
+                JobFilter { user: user.parse().unwrap(), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+            let page = self.store.list(&filter, &PageRequest { limit: 1000, after: None }).await.unwrap();
+            count += page.items.len();
+        }
+        count
+    }
+
+    /// A job of `user`, accepted.
+    pub async fn queued(&self, user: &str) -> String {
+        let answer = self.generate(&json!({ "userId": user, "prompt": "a lighthouse at dawn" })).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.json());
+        answer.json()["illustrationId"].as_str().unwrap().to_owned()
+    }
+
+    /// The job moves on, as a worker would move it.
+    pub async fn change(&self, id: &str, verb: impl FnOnce(Job) -> Result<Transition, TransitionError>) -> Version {
+        let id: JobId = id.parse().unwrap();
+        let found = self.store.get(&id).await.unwrap().unwrap();
+        let next = verb(found.value).unwrap();
+        self.store.commit(found.version, &next).await.unwrap().version
+    }
+
+    pub async fn start(&self, id: &str) -> Version {
+        let now = self.clock.now();
+        let owner = WorkerId::new(1, &TestRandom::default());
+        let lease = Lease { owner, expires_at: after(now, Duration::from_secs(30)) };
+        let policy = self.jobs.rules().policy;
+        self.change(id, |job| job.start(now, lease, &policy)).await
+    }
+
+    pub async fn beat(&self, id: &str, fraction: Option<f64>) -> Version {
+        let until = after(self.clock.now(), Duration::from_mins(1));
+        let progress = fraction.map(|fraction| Progress { fraction, ..Progress::default() });
+        self.change(id, |job| job.renew(until, progress)).await
+    }
+
+    /// Delivers one picture, which can then be fetched.
+    pub async fn complete(&self, id: &str) -> Version {
+        let id_parsed: JobId = id.parse().unwrap();
+        let user = self.store.get(&id_parsed).await.unwrap().unwrap().value.user.clone();
+        let key = MediaKey::picture(&user, &id_parsed, 1, 2, 0, MediaFormat::Png);
+        let thumb = MediaKey::thumbnail(&user, &id_parsed, 1, 2, 0);
+        self.media.put(&key, MediaFormat::Png, Bytes::from_static(b"0123456789abcdefghij")).await.unwrap();
+        self.media.put(&thumb, MediaFormat::Webp, Bytes::from_static(b"thumb")).await.unwrap();
+        let image = StoredImage { key: key.to_string(), width: 1024, height: 1024, bytes: 20, sha256: "0".repeat(64) };
+        let output = Output {
+            images: vec![image],
+            thumbnail_key: Some(thumb.to_string()),
+            filtered: 0,
+            model: "preview".to_owned(),
+            final_prompt: "a lighthouse at dawn, soft washes".to_owned(),
+            seed: Some(7),
+            cost_micro_usd: 39_000,
+            generation_ms: 1234,
+        };
+        let now = self.clock.now();
+        self.change(id, |job| job.complete(now, output)).await
+    }
+
+    /// Opens an event stream.
+    pub async fn events(&self, path: &str, headers: &[(&str, &str)]) -> Events {
+        let request = with(request(Method::GET, path), headers).body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let (parts, body) = response.into_parts();
+        Events { headers: parts.headers, body: futures::StreamExt::boxed(body.into_data_stream()) }
+    }
+}
+
+/// An open event stream.
+pub struct Events {
+    pub headers: HeaderMap,
+    body: futures::stream::BoxStream<'static, Result<Bytes, axum::Error>>,
+}
+
+/// One frame of an event stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub name: String,
+    pub id: String,
+    pub data: Value,
+}
+
+impl Events {
+    /// The next frame as it is; `None` at the end.
+    pub async fn frame(&mut self) -> Option<String> {
+        let frame = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("a frame in time");
+        frame.map(|frame| String::from_utf8(frame.unwrap().to_vec()).unwrap())
+    }
+
+    /// The next frame, which must be an event.
+    pub async fn event(&mut self) -> Event {
+        let frame = self.frame().await.expect("an event before the end");
+        let field = |name: &str| {
+            let line = frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            line.unwrap_or_else(|| panic!("no {name} in {frame:?}")).to_owned()
+        };
+        Event { name: field("event"), id: field("id"), data: serde_json::from_str(&field("data")).unwrap() }
+    }
+}
+
+pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path).header("host", "gateway.test:8080")
+}
+
+pub fn post_json() -> axum::http::request::Builder {
+    request(Method::POST, "/generate").header("content-type", "application/json")
+}
+
+pub fn with(mut builder: axum::http::request::Builder, headers: &[(&str, &str)]) -> axum::http::request::Builder {
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder
+}
