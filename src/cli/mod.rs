@@ -33,7 +33,7 @@ Examples:
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
 
-/// Turns slow AI image work into jobs that are accepted in milliseconds, never lost and never charged twice
+/// Turns prompts into pictures as jobs that are never lost and never charged twice
 #[derive(Debug, Parser)]
 #[command(name = "mediaforge", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 #[command(propagate_version = false, subcommand_required = true, arg_required_else_help = true)]

@@ -112,6 +112,9 @@ impl ApiError {
                 if let Some(after) = refusal.retry_after {
                     failure = failure.hint(format!("try again in {} s", after.as_secs().max(1)));
                 }
+                if let Some(elsewhere) = refusal.elsewhere {
+                    failure = failure.hint(format!("it sends callers to {elsewhere}: give that address to --url"));
+                }
                 if let Some(id) = refusal.problem.request_id {
                     failure = failure.hint(format!("the request was {id}"));
                 }
@@ -126,6 +129,8 @@ impl ApiError {
 pub(super) struct Refusal {
     pub(super) status: u16,
     retry_after: Option<Duration>,
+    /// Where the service says it is instead.
+    elsewhere: Option<String>,
     problem: Problem,
 }
 
@@ -147,9 +152,11 @@ struct FieldProblem {
 impl Refusal {
     async fn of(response: Response) -> Self {
         let status = response.status().as_u16();
-        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let seconds = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let elsewhere = text(header::LOCATION).map(str::to_owned);
         let problem = response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
-        Self { status, retry_after: seconds.map(Duration::from_secs), problem: problem.unwrap_or_default() }
+        Self { status, retry_after: seconds.map(Duration::from_secs), elsewhere, problem: problem.unwrap_or_default() }
     }
 
     fn text(&self) -> String {
@@ -275,8 +282,10 @@ pub(super) fn client(base: &url::Url) -> reqwest::Result<reqwest::Client> {
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     });
-    let builder = crate::http::builder().read_timeout(SILENCE);
-    if here { builder.no_proxy().build() } else { builder.build() }
+    crate::http::client_with(|builder| {
+        let builder = builder.read_timeout(SILENCE);
+        if here { builder.no_proxy() } else { builder }
+    })
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, ApiError> {
@@ -292,7 +301,8 @@ mod tests {
     fn a_refusal_lists_every_field_by_the_name_of_its_argument() {
         let body = r#"{"title":"Invalid","detail":"two fields are wrong","code":"invalid","requestId":"r1","success":false,
             "errors":[{"pointer":"/width","detail":"must be a whole number from 256 to 2048"},{"pointer":"/styleId","detail":"unknown style"}]}"#;
-        let refusal = Refusal { status: 422, retry_after: None, problem: serde_json::from_str(body).unwrap() };
+        let refusal =
+            Refusal { status: 422, retry_after: None, elsewhere: None, problem: serde_json::from_str(body).unwrap() };
         let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(

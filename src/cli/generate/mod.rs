@@ -219,24 +219,4 @@ async fn finish(args: &GenerateArgs, api: &Api, job: &Job) -> anyhow::Result<Exi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_width_and_height_or_a_square() {
-        assert_eq!("1536x1024".parse(), Ok(Size { width: 1536, height: 1024 }));
-        assert_eq!("640X480".parse(), Ok(Size { width: 640, height: 480 }));
-        assert_eq!("512".parse(), Ok(Size { width: 512, height: 512 }));
-        for wrong in ["", "x", "12x", "axb", "-1x5", "1x2x3"] {
-            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn keys_fit_their_header() {
-        assert!(idempotency_key("8e03978e-40d5").is_ok());
-        for wrong in ["", "with space", "quo\"te", "back\\slash", "ümlaut", &"x".repeat(256)] {
-            assert!(idempotency_key(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;
