@@ -110,6 +110,7 @@ impl Invocation {
     /// The configuration for what is about to run; `flags` are those of the command itself.
     fn load(&self, roles: Option<Roles>, mut flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
         if let Some(dir) = &self.global.data_dir {
+            // What is no Unicode becomes U+FFFD, which no setting accepts.
             let value = dir.to_string_lossy().into_owned();
             flags.push(Flag { name: "--data-dir", key: "data_dir", value });
         }

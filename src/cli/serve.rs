@@ -77,21 +77,32 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
     }
 
     let shutdown = Shutdown::new();
-    let second_signal = shutdown.on_signals().context("cannot listen for signals")?;
-    let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
-    if let Some(file) = &args.ready_file {
-        write_ready_file(file, &running)?;
-    }
-    announce(look, &loaded, &running)?;
-
-    let exit = tokio::select! {
-        ended = running.wait() => ended.context("did not end well").map(|()| Exit::Done),
-        signal = second_signal => Ok(Exit::Signal(signal.exit_code())),
+    // A task of its own, so that signals count while the roles start, too.
+    let second_signal = tokio::spawn(shutdown.on_signals().context("cannot listen for signals")?);
+    let ended = tokio::select! {
+        ended = serve(&args, look, &loaded, roles, shutdown) => ended.map(|()| Exit::Done),
+        signal = second_signal => signal.map(|signal| Exit::Signal(signal.exit_code())).context("cannot listen for signals"),
     };
     if let Some(file) = &args.ready_file {
         remove(file)?;
     }
-    exit
+    match ended {
+        // Among lines for a machine, the error is one too.
+        Err(error) if look == Look::Json => {
+            tracing::error!(error = format!("{error:#}"), "serve failed");
+            Ok(super::exit_of(&error))
+        }
+        ended => ended,
+    }
+}
+
+async fn serve(args: &ServeArgs, look: Look, loaded: &Loaded, roles: Roles, shutdown: Shutdown) -> anyhow::Result<()> {
+    let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
+    if let Some(file) = &args.ready_file {
+        write_ready_file(file, &running)?;
+    }
+    announce(look, loaded, &running)?;
+    running.wait().await.context("did not end well")
 }
 
 fn flags(args: &ServeArgs, roles: Roles) -> Result<Vec<Flag>, Failure> {

@@ -79,7 +79,7 @@ fn job(status: &str, more: &Value) -> Value {
 
 async fn drawn(gateway: &Gateway, args: &GenerateArgs) -> anyhow::Result<Exit> {
     let api = Api::new(&served(gateway).await, args.user.clone()).unwrap();
-    draw(args, &api, &mut interrupt::Interrupts::new().unwrap()).await
+    draw(args, &api, &mut interrupt::Interrupts::new().unwrap(), "the job goes on").await
 }
 
 #[tokio::test]
@@ -156,6 +156,14 @@ async fn detaching_does_not_watch() {
     *gateway.submits.lock().unwrap() = vec![accepted()];
     assert_eq!(drawn(&gateway, &args(&["fox", "--detach"])).await.unwrap(), Exit::Done);
     assert_eq!(gateway.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_timeout_leaves_the_job_alone() {
+    let gateway = Gateway::default();
+    *gateway.submits.lock().unwrap() = vec![accepted()];
+    *gateway.streams.lock().unwrap() = (0..9).map(|_| event(1, &job("queued", &json!({})))).collect();
+    assert_eq!(drawn(&gateway, &args(&["fox", "--timeout", "200ms"])).await.unwrap(), Exit::TimedOut);
 }
 
 #[test]
