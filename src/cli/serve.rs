@@ -89,7 +89,7 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
     match ended {
         // Among lines for a machine, the error is one too.
         Err(error) if look == Look::Json => {
-            tracing::error!(error = format!("{error:#}"), "serve failed");
+            tracing::error!("{error:#}");
             Ok(super::exit_of(&error))
         }
         ended => ended,
