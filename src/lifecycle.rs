@@ -246,4 +246,18 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::from_secs(1));
         shutdown.requested().await;
     }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_first_signal_requests_the_shutdown_and_the_second_is_handed_out() {
+        use nix::sys::signal::{Signal::SIGTERM, raise};
+        let shutdown = Shutdown::new();
+        let second = tokio::spawn(shutdown.on_signals().unwrap());
+        raise(SIGTERM).unwrap();
+        shutdown.requested().await;
+        assert!(!second.is_finished());
+        raise(SIGTERM).unwrap();
+        let signal = second.await.unwrap();
+        assert_eq!((signal, signal.exit_code()), (Signal::Terminate, 143));
+    }
 }

@@ -33,7 +33,7 @@ Examples:
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
 
-/// Turns slow AI image work into jobs that are accepted in milliseconds, never lost and never charged twice
+/// Turns prompts into pictures as jobs that are never lost and never charged twice
 #[derive(Debug, Parser)]
 #[command(name = "mediaforge", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 #[command(propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
@@ -110,6 +110,7 @@ impl Invocation {
     /// The configuration for what is about to run; `flags` are those of the command itself.
     fn load(&self, roles: Option<Roles>, mut flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
         if let Some(dir) = &self.global.data_dir {
+            // What is no Unicode becomes U+FFFD, which no setting accepts.
             let value = dir.to_string_lossy().into_owned();
             flags.push(Flag { name: "--data-dir", key: "data_dir", value });
         }

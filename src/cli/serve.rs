@@ -2,7 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,9 @@ use crate::{
     lifecycle::Shutdown,
     telemetry::{self, Look},
 };
+
+/// Where the gateway listens when nobody says otherwise.
+const DEFAULT_GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Run the system: the gateway, the worker, or both in one process
 ///
@@ -77,21 +80,32 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
     }
 
     let shutdown = Shutdown::new();
-    let second_signal = shutdown.on_signals().context("cannot listen for signals")?;
-    let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
-    if let Some(file) = &args.ready_file {
-        write_ready_file(file, &running)?;
-    }
-    announce(look, &loaded, &running)?;
-
-    let exit = tokio::select! {
-        ended = running.wait() => ended.context("did not end well").map(|()| Exit::Done),
-        signal = second_signal => Ok(Exit::Signal(signal.exit_code())),
+    // A task of its own, so that signals count while the roles start, too.
+    let second_signal = tokio::spawn(shutdown.on_signals().context("cannot listen for signals")?);
+    let ended = tokio::select! {
+        ended = serve(&args, look, &loaded, roles, shutdown) => ended.map(|()| Exit::Done),
+        signal = second_signal => signal.map(|signal| Exit::Signal(signal.exit_code())).context("cannot listen for signals"),
     };
     if let Some(file) = &args.ready_file {
         remove(file)?;
     }
-    exit
+    match ended {
+        // Among lines for a machine, the error is one too.
+        Err(error) if look == Look::Json => {
+            tracing::error!("{error:#}");
+            Ok(super::exit_of(&error))
+        }
+        ended => ended,
+    }
+}
+
+async fn serve(args: &ServeArgs, look: Look, loaded: &Loaded, roles: Roles, shutdown: Shutdown) -> anyhow::Result<()> {
+    let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
+    if let Some(file) = &args.ready_file {
+        write_ready_file(file, &running)?;
+    }
+    announce(look, loaded, &running)?;
+    running.wait().await.context("did not end well")
 }
 
 fn flags(args: &ServeArgs, roles: Roles) -> Result<Vec<Flag>, Failure> {
@@ -143,12 +157,17 @@ fn announce(look: Look, loaded: &Loaded, running: &Running) -> anyhow::Result<()
             let data_dir = running.data_dir.display();
             tracing::info!(gateway, worker, %data_dir, profile = loaded.profile.name(), "listening");
         }
-        Look::Text => output::line(welcome(loaded, running))?,
+        Look::Text => output::line(welcome(&program(), loaded, running))?,
     }
     Ok(())
 }
 
-fn welcome(loaded: &Loaded, running: &Running) -> String {
+/// This program as the person called it: after `cargo run` it is not on the search path.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "mediaforge".into())
+}
+
+fn welcome(program: &str, loaded: &Loaded, running: &Running) -> String {
     const BOLD: &str = "\u{1b}[1m";
     const RESET: &str = "\u{1b}[0m";
     let version = env!("CARGO_PKG_VERSION");
@@ -162,18 +181,17 @@ fn welcome(loaded: &Loaded, running: &Running) -> String {
     }
     lines.push(format!("  Data      {}", running.data_dir.display()));
     if let Some(gateway) = &running.gateway {
-        let style = loaded.config.catalogue().map(|styles| styles.default_style().clone());
-        let style = style.map_or(json!({}), |style| json!({ "styleId": style.id, "styleName": style.name }));
-        let mut body = json!({ "userId": "local", "prompt": "a lighthouse at dawn", "width": 1024, "height": 1024 });
-        if let (Some(body), Some(style)) = (body.as_object_mut(), style.as_object()) {
-            body.extend(style.clone());
-        }
+        // Where `generate` would not look by itself, it must be told.
+        let url = match loaded.config.gateway.listen {
+            listen if listen == DEFAULT_GATEWAY => String::new(),
+            _ => format!(" --url {gateway}"),
+        };
         lines.extend([
             String::new(),
             "Try it:".into(),
-            "  mediaforge generate \"a lighthouse at dawn\"".into(),
+            format!("  {program} generate \"a lighthouse at dawn\"{url}"),
             format!("  curl {gateway}/generate -H 'Content-Type: application/json' \\"),
-            format!("    -d '{body}'"),
+            r#"    -d '{"userId":"local","prompt":"a lighthouse at dawn","width":1536,"height":1024}'"#.into(),
         ]);
     }
     lines.extend([String::new(), "Ctrl-C stops.".into()]);
@@ -218,10 +236,13 @@ mod tests {
     fn the_welcome_shows_where_to_go() {
         let environment = crate::config::Environment::of([]).with_user_data_dir("/data");
         let loaded = crate::config::load(&crate::config::Sources { environment, ..Default::default() }).unwrap();
-        let text = welcome(&loaded, &running(Path::new("/data")));
-        for part in
-            ["http://127.0.0.1:8080/docs", "/data", "curl http://127.0.0.1:8080/generate", "\"styleId\":\"watercolor\""]
-        {
+        let text = welcome("mediaforge", &loaded, &running(Path::new("/data")));
+        for part in [
+            "http://127.0.0.1:8080/docs",
+            "/data",
+            "curl http://127.0.0.1:8080/generate",
+            "mediaforge generate \"a lighthouse at dawn\"\n",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

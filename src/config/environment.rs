@@ -10,10 +10,11 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process. Variables that are no Unicode are left out: no setting has such a name or value.
+    /// That of this process. Names that are no Unicode are left out, for no setting has such a name; bytes of a value that
+    /// are none become U+FFFD, which no setting accepts.
     pub fn of_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         };
         let user_data_dir = directories::ProjectDirs::from("", "", "mediaforge").map(|dirs| dirs.data_dir().to_owned());
         Self { variables: std::env::vars_os().filter_map(text).collect(), user_data_dir }

@@ -213,13 +213,17 @@ impl Loader {
     /// Takes a setting on its own merits, so that one wrong value does not hide the next.
     fn add(&mut self, setting: Setting, problems: &mut Vec<Problem>) {
         let (key, origin) = (setting.key(), &setting.origin);
-        if let Some(unknown) = self.schema.unknown(&setting.path, &setting.value) {
+        if setting.value.as_str().is_some_and(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+            problems.push(Problem::of(key, "is not Unicode", setting.origin));
+            return;
+        }
+        if let Some((what, valid)) = self.schema.unknown(&setting.path, &setting.value) {
             let guess = self.schema.nearest(&setting.path).map(|nearest| match origin {
                 Origin::Variable(_) => as_variable(nearest),
                 _ => nearest.replace('*', "<id>"),
             });
             let guess = guess.map(|guess| format!("did you mean {guess}? ")).unwrap_or_default();
-            problems.push(Problem::general(format!("{key} (from {origin}): {guess}{unknown}")));
+            problems.push(Problem::general(format!("{key} (from {origin}): {what}; {guess}{valid}")));
             return;
         }
         match self.base.clone().merge(&setting).extract::<Config>() {

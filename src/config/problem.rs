@@ -62,6 +62,7 @@ impl fmt::Display for Problem {
         match &self.origin {
             // The variable is what the person typed: no need to name it twice.
             Some(Origin::Variable(name)) if *name == variable => write!(f, "{key} (from {name}): {}", self.detail),
+            Some(Origin::Default) => write!(f, "{key} (the default; variable {variable}): {}", self.detail),
             Some(origin) => write!(f, "{key} (from {origin}; variable {variable}): {}", self.detail),
             None => write!(f, "{key} (variable {variable}): {}", self.detail),
         }

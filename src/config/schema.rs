@@ -24,8 +24,8 @@ impl Schema {
         Ok(Self(leaves(&dict).into_iter().map(|(path, _)| pattern(&path)).collect()))
     }
 
-    /// Why there is no such key, with the valid ones; `None` when there is.
-    pub(super) fn unknown(&self, path: &[String], value: &Value) -> Option<String> {
+    /// Why there is no such key, and the valid ones; `None` when there is.
+    pub(super) fn unknown(&self, path: &[String], value: &Value) -> Option<(&'static str, String)> {
         let key = pattern(path);
         if self.0.contains(&key) {
             return None;
@@ -33,7 +33,7 @@ impl Schema {
         let children = self.children(&key);
         if !children.is_empty() {
             let empty = matches!(value, Value::Dict(_, dict) if dict.is_empty());
-            return (!empty).then(|| format!("is a section, not a value; its keys: {}", children.join(", ")));
+            return (!empty).then(|| ("is a section, not a value", format!("its keys: {}", children.join(", "))));
         }
         let mut parent = path;
         while let [shorter @ .., _] = parent {
@@ -41,10 +41,10 @@ impl Schema {
             let valid = self.children(&pattern(parent));
             if !valid.is_empty() {
                 let place = if parent.is_empty() { "valid".into() } else { format!("valid in [{}]", parent.join(".")) };
-                return Some(format!("unknown key; {place}: {}", valid.join(", ")));
+                return Some(("unknown key", format!("{place}: {}", valid.join(", "))));
             }
         }
-        Some("unknown key".to_owned())
+        Some(("unknown key", String::new()))
     }
 
     /// The key that `path` is probably a misspelling of.

@@ -219,6 +219,7 @@ fn the_data_directory_must_be_known() {
     assert_eq!(load(&named).unwrap().config.data_dir, Path::new("/data"));
     assert_eq!(load(&sources([])).unwrap().config.data_dir, Path::new("/home/ada/.local/share/mediaforge"));
     assert!(error(&sources([("MEDIAFORGE_DATA_DIR", "~/data")])).contains("shell"));
+    assert!(error(&sources([("MEDIAFORGE_DATA_DIR", "/d\u{fffd}ta")])).contains("is not Unicode"));
 }
 
 #[test]

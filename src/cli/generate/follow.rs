@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use futures::{Stream, StreamExt as _};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     super::{Exit, Failure, output},
@@ -34,25 +34,21 @@ pub(super) async fn until_done(
     id: &str,
     progress: &Progress,
     interrupts: &mut Interrupts,
-    patience: Option<Duration>,
+    until: Option<Instant>,
 ) -> Result<Followed, Failure> {
     let mut ended = pin!(last_state(api, id, progress));
-    let mut timed_out = pin!(async {
-        match patience {
-            Some(patience) => sleep(patience).await,
-            None => std::future::pending().await,
-        }
-    });
+    let mut timed_out = pin!(reached(until));
     loop {
         tokio::select! {
             job = &mut ended => return job.map(|job| Followed::Ended(Box::new(job))),
             () = &mut timed_out => return Ok(Followed::TimedOut),
             () = interrupts.next() => {}
         }
-        let choice = progress.suspended();
+        let somebody = progress.suspended();
         let choice = tokio::select! {
             job = &mut ended => return job.map(|job| Followed::Ended(Box::new(job))),
-            choice = ask(choice) => choice,
+            () = &mut timed_out => return Ok(Followed::TimedOut),
+            choice = ask(somebody) => choice,
             // A second one: the person has no patience for questions.
             () = interrupts.next() => Choice::Detach,
         };
@@ -65,6 +61,14 @@ pub(super) async fn until_done(
                 Err(error) => output::note(format!("cannot cancel: {error}")),
             },
         }
+    }
+}
+
+/// Resolves at that moment; never when there is none.
+pub(super) async fn reached(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -76,6 +76,14 @@ impl Service {
         Ok(Self::Embedded { url, shutdown, ended, alive })
     }
 
+    /// What becomes of a job that this command no longer waits for.
+    pub(super) fn afterwards(&self) -> &'static str {
+        match self {
+            Self::Running(_) => "the job goes on",
+            Self::Embedded { .. } => "the job goes on with the next `serve` or `generate` on this data directory",
+        }
+    }
+
     pub(super) fn url(&self) -> &url::Url {
         match self {
             Self::Running(url) | Self::Embedded { url, .. } => url,

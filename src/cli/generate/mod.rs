@@ -120,16 +120,27 @@ pub(super) async fn run(args: GenerateArgs, invocation: &Invocation) -> anyhow::
     let user = args.user.clone().or_else(|| invocation.environment.get("MEDIAFORGE_USER").map(str::to_owned));
     let api = Api::new(service.url(), user)?;
     let outcome = tokio::select! {
-        outcome = draw(&args, &api, &mut interrupts) => outcome,
+        outcome = draw(&args, &api, &mut interrupts, service.afterwards()) => outcome,
         error = service.failed() => Err(error),
     };
-    let stopped = service.stop().await;
+    let stopped = tokio::select! {
+        stopped = service.stop() => stopped,
+        // What is not done yet is taken over when its lease lapses.
+        () = interrupts.next() => return Ok(Exit::INTERRUPTED),
+    };
     let exit = outcome?;
     stopped?;
     Ok(exit)
 }
 
-async fn draw(args: &GenerateArgs, api: &Api, interrupts: &mut interrupt::Interrupts) -> anyhow::Result<Exit> {
+/// Submits, waits, saves. `afterwards` says what becomes of a job that is not waited for.
+async fn draw(
+    args: &GenerateArgs,
+    api: &Api,
+    interrupts: &mut interrupt::Interrupts,
+    afterwards: &str,
+) -> anyhow::Result<Exit> {
+    let until = args.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let random = SystemRandom;
     let key = args
         .idempotency_key
@@ -138,9 +149,9 @@ async fn draw(args: &GenerateArgs, api: &Api, interrupts: &mut interrupt::Interr
     let body = request(args, api.user());
     let id = tokio::select! {
         id = api.submit(&body, &key) => id?,
-        () = interrupts.next() => {
+        exit = given_up(interrupts, until) => {
             let hint = format!("`--idempotency-key {key}` with the same request finds it without paying twice");
-            return Err(Failure::new(Exit::INTERRUPTED, "interrupted; the job may have been accepted").hint(hint).into());
+            return Err(Failure::new(exit, "gave up; the job may have been accepted").hint(hint).into());
         }
     };
     if args.detach {
@@ -149,20 +160,34 @@ async fn draw(args: &GenerateArgs, api: &Api, interrupts: &mut interrupt::Interr
     }
 
     let progress = Progress::new(args.quiet);
-    let followed = follow::until_done(api, &id, &progress, interrupts, args.timeout).await;
+    let followed = follow::until_done(api, &id, &progress, interrupts, until).await;
     progress.finish();
     match followed? {
-        Followed::Ended(job) => finish(args, api, &job).await,
+        Followed::Ended(job) => tokio::select! {
+            exit = finish(args, api, &job) => exit,
+            () = interrupts.next() => {
+                let hint = format!("the job {id} is done; its pictures stay with the service");
+                Err(Failure::new(Exit::INTERRUPTED, "interrupted while saving").hint(hint).into())
+            }
+        },
         Followed::Detached => {
-            output::note("detached; the job goes on");
+            output::note(format!("detached; {afterwards}"));
             print_accepted(args, &id)?;
             Ok(Exit::INTERRUPTED)
         }
         Followed::TimedOut => {
-            output::note("timed out; the job goes on");
+            output::note(format!("timed out; {afterwards}"));
             print_accepted(args, &id)?;
             Ok(Exit::TimedOut)
         }
+    }
+}
+
+/// Resolves when the person or the clock ends the wait.
+async fn given_up(interrupts: &mut interrupt::Interrupts, until: Option<tokio::time::Instant>) -> Exit {
+    tokio::select! {
+        () = interrupts.next() => Exit::INTERRUPTED,
+        () = follow::reached(until) => Exit::TimedOut,
     }
 }
 
@@ -219,24 +244,4 @@ async fn finish(args: &GenerateArgs, api: &Api, job: &Job) -> anyhow::Result<Exi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_width_and_height_or_a_square() {
-        assert_eq!("1536x1024".parse(), Ok(Size { width: 1536, height: 1024 }));
-        assert_eq!("640X480".parse(), Ok(Size { width: 640, height: 480 }));
-        assert_eq!("512".parse(), Ok(Size { width: 512, height: 512 }));
-        for wrong in ["", "x", "12x", "axb", "-1x5", "1x2x3"] {
-            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn keys_fit_their_header() {
-        assert!(idempotency_key("8e03978e-40d5").is_ok());
-        for wrong in ["", "with space", "quo\"te", "back\\slash", "ümlaut", &"x".repeat(256)] {
-            assert!(idempotency_key(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

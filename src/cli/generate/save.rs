@@ -27,36 +27,33 @@ pub(super) async fn all(api: &Api, job: &Job, prompt: &str, dir: &Path) -> anyho
 }
 
 async fn one(api: &Api, address: &str, dir: &Path, stem: &str) -> anyhow::Result<PathBuf> {
-    let temporary = dir.join(format!(".{stem}.{}.part", std::process::id()));
+    let part = Part(dir.join(format!(".{stem}.{}.part", std::process::id())));
     let mut tries = 0;
     let extension = loop {
         tries += 1;
-        match fetch(api, address, &temporary).await {
+        match fetch(api, address, &part.0).await {
             Ok(extension) => break extension,
             Err(Fetch::Api(error)) if error.may_pass() && tries < TRIES => {
                 tokio::time::sleep(std::time::Duration::from_millis(250 << tries)).await;
             }
-            Err(error) => {
-                // A part of a picture is of no use to anybody.
-                let _ = fs::remove_file(&temporary).await;
-                return Err(match error {
-                    Fetch::Api(error) => error.explain(api.url()).into(),
-                    Fetch::Disk(error) => {
-                        anyhow::Error::from(error).context(format!("cannot write to {}", dir.display()))
-                    }
-                });
-            }
+            Err(Fetch::Api(error)) => return Err(error.explain(api.url()).into()),
+            Err(Fetch::Disk(error)) => return Err(error).with_context(|| format!("cannot write to {}", dir.display())),
         }
     };
-    let file = claim_name(dir, stem, extension).await;
-    let file = match file {
-        Ok(file) => fs::rename(&temporary, &file).await.map(|()| file),
-        Err(error) => Err(error),
+    let saved = async {
+        let file = claim_name(dir, stem, extension).await?;
+        fs::rename(&part.0, &file).await.map(|()| file)
     };
-    if file.is_err() {
-        let _ = fs::remove_file(&temporary).await;
+    saved.await.with_context(|| format!("cannot save a picture in {}", dir.display()))
+}
+
+/// A file that is removed when it was not renamed: a part of a picture is of no use to anybody.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
-    file.with_context(|| format!("cannot save a picture in {}", dir.display()))
 }
 
 enum Fetch {
