@@ -1,0 +1,7 @@
+//! What every backend of every port must do. The cases stand once; a backend supplies only how it is opened.
+
+mod document;
+mod embedded;
+mod queue;
+mod store;
+mod support;
