@@ -13,7 +13,7 @@ use mediaforge::{
 };
 use rusqlite::Connection;
 
-use crate::support::{Anything, New, inserted, soon};
+use crate::support::{Anything, New, account, inserted, soon};
 
 /// A directory with a closed database in it.
 fn used() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
@@ -24,7 +24,7 @@ fn used() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
 
 /// The error of an open that must fail, and its words.
 fn refused(directory: &Path) -> (OpenError, String) {
-    let error = Embedded::open(directory, &[Role::Gateway]).err().expect("the directory must be refused");
+    let error = Embedded::open(directory, &[Role::Gateway]).expect_err("the directory must be refused");
     let text = error.to_string();
     (error, text)
 }
@@ -157,7 +157,7 @@ fn a_directory_that_cannot_be_written_is_refused() -> Anything {
         println!("skipped: this user may write anywhere");
         return Ok(());
     }
-    let error = Embedded::open(directory.path(), &[]).err().expect("the directory must be refused");
+    let error = Embedded::open(directory.path(), &[]).expect_err("the directory must be refused");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error}");
     Ok(())
@@ -217,6 +217,34 @@ async fn a_failing_write_undoes_itself_and_nothing_else() -> Anything {
         })
         .await?;
     assert_eq!(kept, [1, 4]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
+    let directory = tempfile::tempdir()?;
+    let embedded = Embedded::open(directory.path(), &[])?;
+    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+    let there = inserted(&store, New::default()).await;
+    // SQLite treats its own bound on pages as it treats a full disk.
+    let bound = |pages: &'static str| {
+        embedded.write("test", move |tx| Ok(tx.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?))
+    };
+    bound("1").await?;
+    let mut accepted = 0;
+    let refused = loop {
+        match store.insert(&New::default().submit()).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
+    assert_eq!(store.get(&there.value.id).await?, Some(there), "reads go on");
+    store.ping().await?;
+    bound("1000000").await?;
+    inserted(&store, New::default()).await;
+    let balance = store.account(&account("ada")).await?.expect("the account");
+    assert_eq!(balance.held, accepted + 2, "the refused insert has left nothing behind");
     Ok(())
 }
 

@@ -71,7 +71,7 @@ fn config() -> EmbeddedQueueConfig {
         min_backoff: Duration::from_millis(20),
         max_backoff: Duration::from_millis(100),
         max_delivery_attempts: 5,
-        retention: Duration::from_secs(600),
+        retention: Duration::from_mins(10),
     }
 }
 

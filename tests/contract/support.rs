@@ -48,9 +48,9 @@ pub fn account(name: &str) -> AccountId {
 
 pub fn policy() -> JobPolicy {
     JobPolicy {
-        retry: RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: Duration::from_secs(60) },
+        retry: RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: Duration::from_mins(1) },
         republish_after: Duration::from_secs(30),
-        republish_cap: Duration::from_secs(600),
+        republish_cap: Duration::from_mins(10),
         cancel_grace: Duration::from_secs(10),
     }
 }
@@ -97,7 +97,7 @@ impl New<'_> {
             work: Work::Illustration(spec),
             request_hash: RequestHash::of(b"case"),
             trace: Some(TraceContext::root(&SystemRandom)),
-            time_limit: Duration::from_secs(3600),
+            time_limit: Duration::from_hours(1),
             starting_grant: self.grant,
         };
         let prices = Prices { image: self.price, image_large: self.price, large_above_px: 4096, training: 25 };
@@ -148,7 +148,7 @@ pub async fn commit(store: &Arc<dyn JobStore>, job: &Versioned<Job>, next: Trans
 /// Runs a job to its end.
 pub async fn finish(store: &Arc<dyn JobStore>, job: &Versioned<Job>) -> Versioned<Job> {
     let now = job.value.created_at;
-    let started = job.value.clone().start(now, lease(after(now, Duration::from_secs(60))), &policy());
+    let started = job.value.clone().start(now, lease(after(now, Duration::from_mins(1))), &policy());
     let running = commit(store, job, started.expect("a start")).await;
     let completed = running.value.clone().complete(now, output()).expect("a completion");
     commit(store, &running, completed).await

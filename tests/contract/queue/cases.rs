@@ -337,11 +337,11 @@ pub async fn a_backlog_is_delivered_completely<B: Backend>() {
             tokio::spawn(async move { publish(&queue).await.0 })
         })
         .collect();
-    let mut published = BTreeSet::new();
+    let mut sent = BTreeSet::new();
     for publish in publishes {
-        published.insert(publish.await.expect("no panic"));
+        sent.insert(publish.await.expect("no panic"));
     }
-    assert_eq!(published.len(), MESSAGES);
+    assert_eq!(sent.len(), MESSAGES);
     let delivery = backend.deliver(&worker.url, 32);
     let mut delivered = BTreeSet::new();
     while delivered.len() < MESSAGES {
@@ -350,7 +350,7 @@ pub async fn a_backlog_is_delivered_completely<B: Backend>() {
         push.answer(200);
     }
     delivery.stop().await;
-    assert_eq!(delivered, published);
+    assert_eq!(delivered, sent);
 }
 
 pub async fn a_healthy_queue_answers<B: Backend>() {

@@ -186,7 +186,7 @@ pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
     let job = commit(&store, &job, job.value.clone().fail(start(), failure, &policy(), 0.0).expect("a failure")).await;
     inserted(&store, New { price: 3, grant: 5, ..New::default() }).await;
     let before = store.ledger(&account("ada")).await.expect("a ledger");
-    let redriven = job.value.clone().redrive(at(1), Duration::from_secs(60), &policy()).expect("a redrive");
+    let redriven = job.value.clone().redrive(at(1), Duration::from_mins(1), &policy()).expect("a redrive");
     let refused = store.commit(job.version, &redriven).await.expect_err("a hold of 3 from 2");
     assert_eq!(refused.kind, ErrorKind::Conflict);
     let cause = refused.source().and_then(|cause| cause.downcast_ref::<CreditsError>());
