@@ -33,11 +33,13 @@ CREATE TABLE accounts (
     held      INTEGER NOT NULL CHECK (held >= 0),
     spent     INTEGER NOT NULL CHECK (spent >= 0),
     granted   INTEGER NOT NULL,
+    entries   INTEGER NOT NULL, -- in the ledger
     CHECK (available + held + spent = granted)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ledger (
     account TEXT    NOT NULL,
+    number  INTEGER NOT NULL, -- 1 is the account's first; the clock does not say which of two came first
     id      TEXT    NOT NULL,
     job_id  TEXT,
     verb    TEXT    NOT NULL,

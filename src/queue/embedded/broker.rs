@@ -6,10 +6,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{rows, subscription::Subscription};
+use super::{
+    rows,
+    subscription::{Courier, Subscription},
+};
 use crate::{
     config::EmbeddedQueueConfig,
     domain::{
+        Timestamp,
         clock::{Clock, Random},
         job::JobKind,
     },
@@ -18,7 +22,7 @@ use crate::{
 };
 
 /// How often expired messages are removed.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
 /// Pushes messages to a worker, as Pub/Sub does: at least once, within an ack deadline, with backoff after a refusal,
 /// and into the dead letters after too many.
@@ -26,9 +30,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// One broker at a time may run on a database (the worker's lock sees to that), so which messages are under way is
 /// remembered in memory alone, and a delivery costs one write: the acknowledgement.
 pub struct Broker {
-    embedded: Embedded,
-    config: EmbeddedQueueConfig,
-    clock: Arc<dyn Clock>,
+    courier: Arc<Courier>,
     subscriptions: Vec<Subscription>,
 }
 
@@ -43,30 +45,21 @@ impl Broker {
         random: Arc<dyn Random>,
     ) -> Result<Self, reqwest::Error> {
         let client = http::client()?;
-        let subscription = |kind| {
-            Subscription::new(
-                embedded.clone(),
-                client.clone(),
-                config.clone(),
-                kind,
-                push_url,
-                max_in_flight,
-                Arc::clone(&clock),
-                Arc::clone(&random),
-            )
-        };
-        let subscriptions = JobKind::ALL.map(subscription).into();
-        Ok(Self { embedded: embedded.clone(), config: config.clone(), clock, subscriptions })
+        let (embedded, config) = (embedded.clone(), config.clone());
+        let courier = Arc::new(Courier { embedded, client, config, clock, random });
+        let subscriptions =
+            JobKind::ALL.map(|kind| Subscription::new(Arc::clone(&courier), kind, push_url, max_in_flight)).into();
+        Ok(Self { courier, subscriptions })
     }
 
     /// Delivers until `stop` is cancelled; then lets the pushes under way finish for a moment, and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { embedded, config, clock, subscriptions } = self;
+        let Self { courier, subscriptions } = self;
         let mut tasks = JoinSet::new();
         for subscription in subscriptions {
             tasks.spawn(Arc::new(subscription).run(stop.clone()));
         }
-        tasks.spawn(expire(embedded, config.retention, clock, stop));
+        tasks.spawn(expire(courier, stop));
         while let Some(ended) = tasks.join_next().await {
             if let Err(panic) = ended {
                 tracing::error!(error = %panic, "a task of the broker ended by a defect");
@@ -75,10 +68,10 @@ impl Broker {
     }
 }
 
-async fn expire(embedded: Embedded, retention: Duration, clock: Arc<dyn Clock>, stop: CancellationToken) {
+async fn expire(courier: Arc<Courier>, stop: CancellationToken) {
     loop {
-        let oldest = clock.now().checked_sub(retention).unwrap_or(crate::domain::Timestamp::MIN);
-        match embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
+        let oldest = courier.clock.now().checked_sub(courier.config.retention).unwrap_or(Timestamp::MIN);
+        match courier.embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
             Ok(0) => {}
             Ok(count) => {
                 // The jobs are not lost: the sweeper publishes again for those that still wait.

@@ -122,3 +122,37 @@ pub(super) fn expire(tx: &Tx<'_>, oldest: Timestamp) -> Outcome<usize> {
                WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT 256) AND published_at < ?";
     Ok(tx.prepare_cached(sql)?.execute([oldest.as_microsecond()])?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        domain::{
+            clock::{Clock as _, SystemClock, SystemRandom, after},
+            ids::JobId,
+            job::Dispatch,
+            message::JobMessage,
+        },
+        embedded::{Embedded, messages::NewMessage},
+    };
+
+    #[tokio::test]
+    async fn only_messages_past_their_retention_expire() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let embedded = Embedded::open(directory.path(), &[])?;
+        let now = SystemClock.now();
+        for _ in 0..300 {
+            let id = JobId::random(JobKind::Illustration, &SystemRandom);
+            let message = NewMessage::from(&Dispatch { message: JobMessage::new(id, None), not_before: now });
+            embedded.write("test", move |tx| messages::insert(tx, &message)).await?;
+        }
+        let expired = |oldest| embedded.write("test", move |tx| expire(tx, oldest));
+        assert_eq!(expired(now).await?, 0, "all of them are younger");
+        let later = after(SystemClock.now(), Duration::from_secs(1));
+        let batches = [expired(later).await?, expired(later).await?, expired(later).await?];
+        assert_eq!(batches, [256, 44, 0]);
+        Ok(())
+    }
+}

@@ -57,16 +57,21 @@ enum Verdict {
     Unreachable(String),
 }
 
+/// What all subscriptions of a broker share.
+pub(super) struct Courier {
+    pub embedded: Embedded,
+    pub client: Client,
+    pub config: EmbeddedQueueConfig,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
 /// One push subscription.
 pub(super) struct Subscription {
-    embedded: Embedded,
-    client: Client,
-    config: EmbeddedQueueConfig,
+    courier: Arc<Courier>,
     kind: JobKind,
     route: Route,
     endpoint: Url,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
     slots: Arc<Semaphore>,
     /// Messages that were read and are not settled: waiting for a slot, under way, or being acknowledged.
     held: Mutex<HashSet<i64>>,
@@ -83,31 +88,21 @@ struct Pause {
 }
 
 impl Subscription {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the broker, with what it was given")]
-    pub(super) fn new(
-        embedded: Embedded,
-        client: Client,
-        config: EmbeddedQueueConfig,
-        kind: JobKind,
-        push_url: &Url,
-        max_in_flight: usize,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-    ) -> Self {
+    pub(super) fn new(courier: Arc<Courier>, kind: JobKind, push_url: &Url, max_in_flight: usize) -> Self {
         let route = route(kind);
         let mut endpoint = push_url.clone();
         endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), route.endpoint));
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
         let (held, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
-        Self { embedded, client, config, kind, route, endpoint, clock, random, slots, held, returned, pause }
+        Self { courier, kind, route, endpoint, slots, held, returned, pause }
     }
 
     /// Delivers until `stop` is cancelled.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut pushes = JoinSet::new();
         let mut ready = VecDeque::new();
-        let mut own = self.embedded.own_messages();
-        let mut foreign = self.embedded.foreign_commits();
+        let mut own = self.courier.embedded.own_messages();
+        let mut foreign = self.courier.embedded.foreign_commits();
         loop {
             let next = stop.run_until_cancelled(self.next(&mut ready, &mut own, &mut foreign)).await;
             let Some((slot, message)) = next else { break };
@@ -147,7 +142,7 @@ impl Subscription {
             foreign.mark_unchanged();
             let wait = match self.pull(ready).await {
                 Ok(_) if !ready.is_empty() => continue,
-                Ok(next) => next.map_or(MAX_SLEEP, |at| until(self.clock.now(), at).min(MAX_SLEEP)),
+                Ok(next) => next.map_or(MAX_SLEEP, |at| until(self.courier.clock.now(), at).min(MAX_SLEEP)),
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot read queue messages; trying again");
                     LOOK_AGAIN
@@ -166,8 +161,9 @@ impl Subscription {
     async fn pull(&self, ready: &mut VecDeque<Message>) -> crate::queue::Result<Option<Timestamp>> {
         // Copied before the query: a message that is acknowledged meanwhile is either held here or gone there.
         let held = self.held().clone();
-        let (kind, now) = (self.kind, self.clock.now());
-        let pulled = self.embedded.read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &held)).await?;
+        let (kind, now) = (self.kind, self.courier.clock.now());
+        let pulled =
+            self.courier.embedded.read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &held)).await?;
         self.held().extend(pulled.messages.iter().map(|message| message.id));
         ready.extend(pulled.messages);
         Ok(pulled.next)
@@ -182,7 +178,7 @@ impl Subscription {
         let settled = match verdict {
             Verdict::Ack => {
                 self.reached();
-                self.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await
+                self.courier.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await
             }
             Verdict::Nack(reason) => {
                 self.reached();
@@ -210,10 +206,11 @@ impl Subscription {
             Err(error) => return Verdict::Nack(error.to_string()),
         };
         let mut request = self
+            .courier
             .client
             .post(self.endpoint.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .timeout(self.config.ack_deadline)
+            .timeout(self.courier.config.ack_deadline)
             .body(body);
         if let Some(trace) = message.attributes.get("traceparent") {
             request = request.header("traceparent", trace);
@@ -232,15 +229,16 @@ impl Subscription {
 
     async fn refuse(&self, message: Message, reason: &str) -> crate::queue::Result<()> {
         let (id, kind, attempt) = (message.id, self.kind, message.delivery_attempt);
-        if attempt >= self.config.max_delivery_attempts {
+        if attempt >= self.courier.config.max_delivery_attempts {
             tracing::warn!(message.id = id, deliveries = attempt, reason, "message becomes a dead letter");
-            return self.embedded.write("queue.forward", move |tx| rows::forward(tx, kind, &message)).await;
+            return self.courier.embedded.write("queue.forward", move |tx| rows::forward(tx, kind, &message)).await;
         }
-        let backoff = doubled(self.config.min_backoff, attempt.saturating_sub(1), self.config.max_backoff);
+        let backoff =
+            doubled(self.courier.config.min_backoff, attempt.saturating_sub(1), self.courier.config.max_backoff);
         // Up to a tenth more, so that messages refused together do not all come back together.
-        let visible_at = after(self.clock.now(), backoff.mul_f64(1.0 + self.random.unit() / 10.0));
+        let visible_at = after(self.courier.clock.now(), backoff.mul_f64(1.0 + self.courier.random.unit() / 10.0));
         tracing::debug!(message.id = id, delivery = attempt, reason, "push refused");
-        self.embedded.write("queue.nack", move |tx| rows::postpone(tx, id, attempt + 1, visible_at)).await
+        self.courier.embedded.write("queue.nack", move |tx| rows::postpone(tx, id, attempt + 1, visible_at)).await
     }
 
     /// Holds the whole subscription off for a while, without counting a delivery.

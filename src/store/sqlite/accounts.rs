@@ -6,7 +6,7 @@ use crate::{
     domain::{
         Timestamp,
         credits::{Account, Credits, CreditsError, LedgerEntry, Verb},
-        ids::{AccountId, InvalidId},
+        ids::{AccountId, InvalidId, JobId},
     },
     embedded::{Failure, Outcome, Tx},
     error::{BackendError, ErrorKind},
@@ -27,49 +27,62 @@ pub(super) enum Settled {
 pub(super) fn settle(tx: &Tx<'_>, op: &'static str, entries: &[LedgerEntry]) -> Outcome<Settled> {
     let mut held_before = false;
     // A transition's entries are all of one account: it is read and written once.
-    let mut open: Option<(&AccountId, Account)> = None;
+    let mut open: Option<(&AccountId, Row)> = None;
     for entry in entries {
-        if !write(tx, op, entry)? {
-            held_before |= entry.verb == Verb::Hold;
-            continue;
-        }
-        let account = match open.take() {
-            Some((id, account)) if *id == entry.account => account,
+        let mut row = match open.take() {
+            Some((id, row)) if *id == entry.account => row,
             other => {
-                if let Some((id, account)) = other {
-                    save(tx, op, id, &account)?;
+                if let Some((id, row)) = other {
+                    save(tx, op, id, &row)?;
                 }
-                find(tx, &entry.account)?.unwrap_or_default()
+                load(tx, &entry.account)?.unwrap_or_default()
             }
         };
-        match account.apply(entry) {
-            Ok(account) => open = Some((&entry.account, account)),
-            Err(refused) => return Ok(Settled::Refused(refused)),
+        if write(tx, op, entry, row.entries + 1)? {
+            match row.account.apply(entry) {
+                Ok(account) => row = Row { account, entries: row.entries + 1 },
+                Err(refused) => return Ok(Settled::Refused(refused)),
+            }
+        } else {
+            held_before |= entry.verb == Verb::Hold;
         }
+        open = Some((&entry.account, row));
     }
-    if let Some((id, account)) = open {
-        save(tx, op, id, &account)?;
+    if let Some((id, row)) = open {
+        save(tx, op, id, &row)?;
     }
     Ok(Settled::Applied { held_before })
 }
 
+/// An account with the length of its ledger, which numbers the next entry.
+#[derive(Default)]
+struct Row {
+    account: Account,
+    entries: i64,
+}
+
 /// The account of that id.
 pub(super) fn find(db: &Connection, id: &AccountId) -> Outcome<Option<Account>> {
-    let sql = "SELECT available, held, spent, granted FROM accounts WHERE id = ?";
+    Ok(load(db, id)?.map(|row| row.account))
+}
+
+fn load(db: &Connection, id: &AccountId) -> Outcome<Option<Row>> {
+    let sql = "SELECT available, held, spent, granted, entries FROM accounts WHERE id = ?";
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(Account {
+        let account = Account {
             available: row.get::<_, i64>(0)?.unsigned_abs(),
             held: row.get::<_, i64>(1)?.unsigned_abs(),
             spent: row.get::<_, i64>(2)?.unsigned_abs(),
             granted: row.get::<_, i64>(3)?.unsigned_abs(),
-        })
+        };
+        Ok(Row { account, entries: row.get(4)? })
     };
     Ok(db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }
 
 /// The entries of an account, oldest first.
 pub(super) fn entries(db: &Connection, op: &'static str, account: &AccountId) -> Outcome<Vec<LedgerEntry>> {
-    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY at, id";
+    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY number";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query([account.to_string()])?;
     let mut entries = Vec::new();
@@ -94,13 +107,14 @@ fn verb(word: &str) -> Option<Verb> {
 }
 
 /// Writes an entry; whether it is new.
-fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry) -> Outcome<bool> {
-    let sql = "INSERT INTO ledger (account, id, job_id, verb, amount, at) VALUES (?, ?, ?, ?, ?, ?)
+fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry, number: i64) -> Outcome<bool> {
+    let sql = "INSERT INTO ledger (account, number, id, job_id, verb, amount, at) VALUES (?, ?, ?, ?, ?, ?, ?)
                ON CONFLICT (account, id) DO NOTHING";
     let LedgerEntry { id, account, job_id, verb, amount, at } = entry;
-    let job_id = job_id.as_ref().map(|id| id.as_str());
+    let job_id = job_id.as_ref().map(JobId::as_str);
     let written = tx.prepare_cached(sql)?.execute(params![
         account.to_string(),
+        number,
         id,
         job_id,
         verb.to_string(),
@@ -110,17 +124,18 @@ fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry) -> Outcome<bool> {
     Ok(written > 0)
 }
 
-fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, account: &Account) -> Outcome<()> {
-    let sql = "INSERT INTO accounts (id, available, held, spent, granted) VALUES (?, ?, ?, ?, ?)
+fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, row: &Row) -> Outcome<()> {
+    let sql = "INSERT INTO accounts (id, available, held, spent, granted, entries) VALUES (?, ?, ?, ?, ?, ?)
                ON CONFLICT (id) DO UPDATE SET available = excluded.available, held = excluded.held,
-               spent = excluded.spent, granted = excluded.granted";
-    let Account { available, held, spent, granted } = *account;
+               spent = excluded.spent, granted = excluded.granted, entries = excluded.entries";
+    let Account { available, held, spent, granted } = row.account;
     tx.prepare_cached(sql)?.execute(params![
         id.to_string(),
         whole(op, available)?,
         whole(op, held)?,
         whole(op, spent)?,
-        whole(op, granted)?
+        whole(op, granted)?,
+        row.entries
     ])?;
     Ok(())
 }

@@ -33,6 +33,8 @@ use crate::{
 
 /// How often the hub looks at the numbers while nobody watches.
 const IDLE: Duration = Duration::from_millis(100);
+/// The wait after the database refused.
+const AGAIN: Duration = Duration::from_millis(250);
 const OP: &str = "store.watch";
 
 pub(super) struct Hub {
@@ -205,11 +207,16 @@ async fn follow(hub: Weak<Hub>, mut foreign: watch::Receiver<u64>) {
         // Weak, and upgraded for one round only: a follower must not keep the store, and its database, open.
         let Some(here) = hub.upgrade() else { return };
         let gap = Arc::clone(&here.gap);
-        let is_watched = here.catch_up().await.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, "cannot read what other processes changed; trying again");
-            false
-        });
+        let caught_up = here.catch_up().await;
         drop(here);
+        let is_watched = match caught_up {
+            Ok(is_watched) => is_watched,
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot read what other processes changed; trying again");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
         tokio::select! {
             () = gap.notified() => {}
             is_open = news(&mut foreign, is_watched) => if !is_open { return },

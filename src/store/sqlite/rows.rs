@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{
+        Timestamp,
         credits::LedgerEntry,
         job::{Job, Transition},
     },
@@ -33,7 +34,7 @@ impl JobRow {
             kind: job.kind().id_prefix(),
             status: job.status().shown_as(job.kind()),
             created_at: job.created_at.as_microsecond(),
-            due_at: job.due_at().map(|due| due.as_microsecond()),
+            due_at: job.due_at().map(Timestamp::as_microsecond),
             version: number(version),
             document,
         })

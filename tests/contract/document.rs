@@ -1,0 +1,186 @@
+//! A job and its document are the same thing, in every state.
+
+use mediaforge::{
+    domain::{
+        Timestamp,
+        clock::SystemRandom,
+        ids::{JobId, RequestHash, TeamId, UserId, WorkerId},
+        job::{
+            DeadLettering, ErrorCode, Hold, Job, JobError, JobKind, JobRecord, Lease, Output, Progress, State,
+            StoredImage, Work,
+        },
+        request::IllustrationSpec,
+        style::Style,
+        trace::TraceContext,
+    },
+    store::{
+        Version, Versioned,
+        document::{InvalidDocument, JobDocument},
+    },
+};
+use proptest::{option, prelude::*};
+
+use crate::support::{Anything, New};
+
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (0_i64..4_000_000_000_000_000).prop_map(|at| Timestamp::from_microsecond(at).expect("a moment"))
+}
+
+fn error() -> impl Strategy<Value = JobError> {
+    let codes = [ErrorCode::RateLimited, ErrorCode::ContentFiltered, ErrorCode::Internal];
+    (proptest::sample::select(codes.to_vec()), any::<String>()).prop_map(|(code, text)| JobError::new(code, text))
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    let steps = option::of(any::<u32>());
+    (0.0..=1.0_f64, steps.clone(), steps.clone(), steps)
+        .prop_map(|(fraction, step, total_steps, eta_seconds)| Progress { fraction, step, total_steps, eta_seconds })
+}
+
+fn output() -> impl Strategy<Value = Output> {
+    let image = (any::<String>(), any::<u32>(), any::<u64>()).prop_map(|(key, side, bytes)| StoredImage {
+        key,
+        width: side,
+        height: side / 2,
+        bytes,
+        sha256: "ab".repeat(32),
+    });
+    let images = proptest::collection::vec(image, 1..4);
+    let text = any::<String>;
+    (images, option::of(text()), text(), text(), option::of(any::<u32>()), any::<u64>()).prop_map(
+        |(images, thumbnail_key, model, final_prompt, seed, number)| Output {
+            images,
+            thumbnail_key,
+            filtered: seed.unwrap_or(3),
+            model,
+            final_prompt,
+            seed,
+            cost_micro_usd: number,
+            generation_ms: number / 2,
+        },
+    )
+}
+
+fn state() -> impl Strategy<Value = State> {
+    let text = option::of(any::<String>());
+    let queued = (any::<u32>(), moment(), moment(), any::<u32>(), option::of(error()), text.clone()).prop_map(
+        |(attempt, not_before, publish_at, published, last_error, operation)| State::Queued {
+            attempt,
+            not_before,
+            publish_at,
+            published,
+            last_error,
+            operation,
+        },
+    );
+    let running = (any::<u32>(), moment(), moment(), text, option::of(progress()), option::of(moment())).prop_map(
+        |(attempt, expires_at, started_at, operation, progress, cancel_by)| State::Running {
+            attempt,
+            lease: Lease { owner: WorkerId::new(7, &SystemRandom), expires_at },
+            started_at,
+            operation,
+            progress,
+            cancel_by,
+        },
+    );
+    let letters = [DeadLettering::NotNeeded, DeadLettering::Pending, DeadLettering::Done].to_vec();
+    prop_oneof![
+        queued,
+        running,
+        (any::<u32>(), output(), moment()).prop_map(|(attempt, output, at)| State::Succeeded { attempt, output, at }),
+        (any::<u32>(), error(), proptest::sample::select(letters), moment())
+            .prop_map(|(attempt, error, dead_lettering, at)| State::Failed { attempt, error, dead_lettering, at }),
+        (any::<u32>(), moment()).prop_map(|(attempt, at)| State::Cancelled { attempt, at }),
+    ]
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    let texts = (any::<String>(), any::<String>(), any::<String>());
+    let spec = (texts, any::<u32>(), any::<u32>(), option::of(any::<u32>())).prop_map(
+        |((prompt, name, modifier), width, count, seed)| IllustrationSpec {
+            prompt,
+            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier },
+            width,
+            height: width / 2,
+            count,
+            seed,
+        },
+    );
+    let hold =
+        (any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(number, unit, units)| Hold { number, unit, units });
+    let user = "[a-z0-9][a-z0-9_.@+-]{0,20}".prop_map(|name| name.parse::<UserId>().expect("a user id"));
+    let team = option::of("[a-z0-9]{1,9}".prop_map(|name| name.parse::<TeamId>().expect("a team id")));
+    (spec, hold, user, team, state(), moment(), option::of(moment()), any::<bool>()).prop_map(
+        |(spec, hold, user, team, state, created_at, started_at, is_traced)| {
+            Job::from_record(JobRecord {
+                id: JobId::random(JobKind::Illustration, &SystemRandom),
+                user,
+                team,
+                request_hash: RequestHash::of(spec.prompt.as_bytes()),
+                work: Work::Illustration(spec),
+                state,
+                hold,
+                trace: is_traced.then(|| TraceContext::root(&SystemRandom)),
+                created_at,
+                started_at,
+                deadline: created_at,
+            })
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_job_comes_back_from_its_document_as_it_was(job in job(), version in 1..u64::MAX) {
+        let written = serde_json::to_string(&JobDocument::new(&job, Version(version)))?;
+        let read: JobDocument = serde_json::from_str(&written)?;
+        prop_assert_eq!(read.into_job()?, Versioned { version: Version(version), value: job });
+    }
+}
+
+#[test]
+fn a_field_of_a_newer_build_is_ignored() -> Anything {
+    let first = New::default().submit();
+    let mut document = serde_json::to_value(JobDocument::new(&first.job, Version(1)))?;
+    document["aNewField"] = serde_json::json!({ "deep": [1] });
+    let read: JobDocument = serde_json::from_value(document)?;
+    assert_eq!(read.into_job()?.value, first.job);
+    Ok(())
+}
+
+#[test]
+fn a_field_that_the_status_needs_is_missed_by_name() {
+    let first = New::default().submit();
+    let mut document = JobDocument::new(&first.job, Version(1));
+    document.not_before = None;
+    let missing = InvalidDocument::Missing { status: "queued".to_owned(), field: "notBefore" };
+    assert_eq!(document.into_job(), Err(missing));
+}
+
+#[test]
+fn the_document_is_flat_and_speaks_the_words_of_the_api() -> Anything {
+    let first = New::default().submit();
+    let document = serde_json::to_value(JobDocument::new(&first.job, Version(1)))?;
+    let fields = [
+        "illustrationId",
+        "userId",
+        "prompt",
+        "styleId",
+        "styleName",
+        "width",
+        "height",
+        "count",
+        "seed",
+        "status",
+        "attempt",
+        "createdAt",
+        "version",
+        "dueAt",
+        "requestHash",
+    ];
+    for field in fields {
+        assert!(document.get(field).is_some(), "{field} is missing in {document}");
+    }
+    assert_eq!(document["status"], "queued");
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What every job store must do.
+
+mod jobs;
+mod watching;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mediaforge::{
+    config::{StoreBackend, StoreConfig},
+    embedded::Embedded,
+    store::{self, JobStore},
+};
+use tempfile::TempDir;
+
+/// How a backend is opened: all that a backend adds.
+#[async_trait]
+trait Backend: Sized + Send + Sync {
+    /// A fresh, empty store.
+    async fn open() -> Self;
+    /// The store.
+    fn store(&self) -> Arc<dyn JobStore>;
+    /// The same data through another handle, as a second process has it.
+    fn second(&self) -> Arc<dyn JobStore>;
+    /// The same data after everything has been closed.
+    async fn reopen(self) -> Self;
+}
+
+struct Sqlite {
+    directory: TempDir,
+    store: Arc<dyn JobStore>,
+}
+
+impl Sqlite {
+    fn at(directory: &TempDir) -> Arc<dyn JobStore> {
+        let embedded = Embedded::open(directory.path(), &[]).expect("a database");
+        store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded)
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn open() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Self::at(&directory);
+        Self { directory, store }
+    }
+
+    fn store(&self) -> Arc<dyn JobStore> {
+        Arc::clone(&self.store)
+    }
+
+    fn second(&self) -> Arc<dyn JobStore> {
+        Self::at(&self.directory)
+    }
+
+    async fn reopen(self) -> Self {
+        let Self { directory, store } = self;
+        drop(store);
+        let store = Self::at(&directory);
+        Self { directory, store }
+    }
+}
+
+/// Runs each case on each backend.
+macro_rules! cases {
+    ($($module:ident: $($case:ident),+ $(,)?;)+) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::$module::$case::<super::Sqlite>().await;
+                }
+            )+)+
+        }
+    };
+}
+
+cases! {
+    jobs:
+        a_new_job_is_there_and_its_credits_are_held,
+        inserting_twice_finds_the_first,
+        an_account_that_cannot_pay_is_refused_and_nothing_is_written,
+        fifty_submits_with_credit_for_one_make_one_job,
+        a_stale_commit_is_a_conflict,
+        a_job_that_is_not_there_is_none_and_cannot_be_committed,
+        concurrent_compare_and_set_loses_no_increment,
+        everything_survives_a_reopen,
+        a_ledger_entry_counts_once,
+        the_balance_is_what_the_ledger_sums_to,
+        a_redrive_that_cannot_be_paid_changes_nothing,
+        overdue_jobs_come_most_overdue_first,
+        pages_follow_each_other_without_gap_or_repeat,
+        a_list_shows_only_the_statuses_asked_for,
+        a_deleted_job_is_gone_and_its_key_is_spent,
+        a_healthy_store_answers;
+    watching:
+        a_watcher_sees_the_snapshot_first_and_then_every_state,
+        a_watcher_waits_for_a_job_that_is_not_there_yet,
+        a_user_watcher_begins_with_unfinished_jobs_in_the_order_of_their_changes,
+        a_user_watcher_sees_every_final_state_however_slow_it_is,
+        a_watcher_sees_what_another_process_commits,
+        two_processes_that_both_write_are_both_seen,
+        a_watcher_of_one_user_hears_nothing_of_another;
+}

@@ -1,0 +1,160 @@
+//! Jobs and waits for the cases.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use mediaforge::{
+    domain::{
+        Timestamp,
+        clock::{SystemRandom, after},
+        credits::{Account, LedgerEntry},
+        ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
+        job::{Job, JobKind, JobPolicy, Lease, Output, StoredImage, Submission, Transition, Work},
+        pricing::Prices,
+        request::IllustrationSpec,
+        retry::RetryPolicy,
+        style::Style,
+        trace::TraceContext,
+    },
+    store::{Inserted, JobStore, Versioned},
+};
+
+pub type Anything = Result<(), Box<dyn std::error::Error>>;
+
+/// Far more than anything takes: a case that waits this long has failed.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// The moment the cases begin.
+pub fn start() -> Timestamp {
+    Timestamp::from_microsecond(1_767_225_600_123_456).expect("a moment in 2026")
+}
+
+/// `start()` and some seconds.
+pub fn at(seconds: u64) -> Timestamp {
+    after(start(), Duration::from_secs(seconds))
+}
+
+/// Waits for something that must come.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+pub fn user(name: &str) -> UserId {
+    name.parse().expect("a user id")
+}
+
+pub fn account(name: &str) -> AccountId {
+    AccountId::User(user(name))
+}
+
+pub fn policy() -> JobPolicy {
+    JobPolicy {
+        retry: RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: Duration::from_mins(1) },
+        republish_after: Duration::from_secs(30),
+        republish_cap: Duration::from_mins(10),
+        cancel_grace: Duration::from_secs(10),
+    }
+}
+
+/// What a case says about a new job; the rest is the same everywhere.
+pub struct New<'a> {
+    pub user: &'a str,
+    pub price: u64,
+    pub grant: u64,
+    pub now: Timestamp,
+}
+
+impl Default for New<'_> {
+    fn default() -> Self {
+        Self { user: "ada", price: 1, grant: 1_000_000, now: start() }
+    }
+}
+
+impl New<'_> {
+    /// The first transition of a job with a fresh id.
+    pub fn submit(&self) -> Transition {
+        self.submit_as(JobId::random(JobKind::Illustration, &SystemRandom))
+    }
+
+    pub fn submit_as(&self, id: JobId) -> Transition {
+        let style = Style {
+            id: "ink".to_owned(),
+            name: "Ink".to_owned(),
+            description: "black on white".to_owned(),
+            modifier: "ink drawing".to_owned(),
+        };
+        let spec = IllustrationSpec {
+            prompt: "a lighthouse \u{1f30a}".to_owned(),
+            style,
+            width: 64,
+            height: 64,
+            count: 1,
+            seed: Some(7),
+        };
+        let submission = Submission {
+            id,
+            user: user(self.user),
+            team: None,
+            work: Work::Illustration(spec),
+            request_hash: RequestHash::of(b"case"),
+            trace: Some(TraceContext::root(&SystemRandom)),
+            time_limit: Duration::from_hours(1),
+            starting_grant: self.grant,
+        };
+        let prices = Prices { image: self.price, image_large: self.price, large_above_px: 4096, training: 25 };
+        Job::submit(submission, self.now, &prices, &policy())
+    }
+}
+
+/// Inserts a new job that must be accepted.
+pub async fn inserted(store: &Arc<dyn JobStore>, new: New<'_>) -> Versioned<Job> {
+    let first = new.submit();
+    match store.insert(&first).await {
+        Ok(Inserted::New { version, .. }) => Versioned { version, value: first.job },
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+/// A lease until `until`.
+pub fn lease(until: Timestamp) -> Lease {
+    Lease { owner: WorkerId::new(1, &SystemRandom), expires_at: until }
+}
+
+pub fn output() -> Output {
+    let image = StoredImage {
+        key: "illustrations/ada/x/1-0.png".to_owned(),
+        width: 64,
+        height: 64,
+        bytes: 10,
+        sha256: "00".repeat(32),
+    };
+    Output {
+        images: vec![image],
+        thumbnail_key: None,
+        filtered: 0,
+        model: "preview".to_owned(),
+        final_prompt: "a lighthouse, ink drawing".to_owned(),
+        seed: Some(7),
+        cost_micro_usd: 1,
+        generation_ms: 2,
+    }
+}
+
+/// Commits a transition that must be accepted.
+pub async fn commit(store: &Arc<dyn JobStore>, job: &Versioned<Job>, next: Transition) -> Versioned<Job> {
+    let committed = store.commit(job.version, &next).await.expect("a commit");
+    Versioned { version: committed.version, value: next.job }
+}
+
+/// Runs a job to its end.
+pub async fn finish(store: &Arc<dyn JobStore>, job: &Versioned<Job>) -> Versioned<Job> {
+    let now = job.value.created_at;
+    let started = job.value.clone().start(now, lease(after(now, Duration::from_mins(1))), &policy());
+    let running = commit(store, job, started.expect("a start")).await;
+    let completed = running.value.clone().complete(now, output()).expect("a completion");
+    commit(store, &running, completed).await
+}
+
+/// The balance that a ledger sums to.
+pub fn sum(entries: &[LedgerEntry]) -> Account {
+    entries.iter().fold(Account::default(), |account, entry| account.apply(entry).expect("a ledger that adds up"))
+}
