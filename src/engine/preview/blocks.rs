@@ -93,7 +93,8 @@ pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, d
     let subject = grow > 1.0;
     let span = match (subject, big, small) {
         (true, true, _) => 3,
-        (true, _, false) | (false, true, _) => 2,
+        (true, _, false) => 3,
+        (true, ..) | (false, true, _) => 2,
         _ => 1,
     };
     let floats = matches!(item.thing, Thing::Balloon | Thing::Plane | Thing::Bird | Thing::Rocket);
@@ -105,12 +106,11 @@ pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, d
 }
 
 /// A tall building with windows.
-pub(super) fn tower(palette: &Palette, dice: &mut Dice) -> Model {
+pub(super) fn tower(high: f32, palette: &Palette, dice: &mut Dice) -> Model {
     let wall = dice.pick(&[rgb(150, 166, 198), rgb(204, 168, 158), rgb(176, 184, 196), rgb(214, 196, 170)]);
-    let high = dice.between(1.2, 3.6);
     let mut b = Builder { blocks: Vec::new(), scale: 1.0 };
     b.cube((0.0, 0.0, 0.0), (0.84, 0.84, high), wall).cube((0.0, 0.0, high), (0.5, 0.5, 0.14), wall.darker(0.1));
-    for floor in 0..(high / 0.3) as usize - 1 {
+    for floor in 0..((high - 0.16) / 0.3) as usize {
         let z = 0.16 + floor as f32 * 0.3;
         for side in [-0.22, 0.0, 0.22] {
             let pane = if palette.dark && dice.chance(0.6) { LAMP } else { rgb(112, 150, 184) };

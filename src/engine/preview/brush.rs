@@ -52,6 +52,8 @@ pub(super) struct Painter<'a> {
     pub(super) unit: f32,
     /// What distance does to every colour.
     pub(super) haze: (Hue, f32),
+    /// How much of the hour's dimness is spared what is drawn next: the subject must be seen at night, too.
+    pub(super) spared: f32,
     count: u16,
     stop: &'a AtomicBool,
 }
@@ -71,6 +73,7 @@ impl<'a> Painter<'a> {
             shapes,
             unit: width.min(height) as f32,
             haze: (PAPER, 0.0),
+            spared: 0.0,
             count: 0,
             stop,
         })
@@ -90,7 +93,10 @@ impl<'a> Painter<'a> {
     }
 
     fn seen(&self, hue: Hue) -> Hue {
-        self.palette.lit(hue).mix(self.haze.0, self.haze.1)
+        // Ink drawings leave things white: only what is dark in itself, or the sky, is hatched.
+        let spared = if self.look == Look::Line { 1.0 } else { self.spared };
+        let seen = self.palette.lit(hue).mix(hue, spared).mix(self.haze.0, self.haze.1);
+        if self.look == Look::Line { seen.lighter(0.2) } else { seen }
     }
 
     /// Fills a shape.
@@ -211,15 +217,9 @@ pub(super) struct Pen<'p, 'a> {
     pub(super) flip: f32,
 }
 
-impl<'a> Pen<'_, 'a> {
+impl Pen<'_, '_> {
     fn at(&self, (x, y): (f32, f32)) -> Point {
         Point::from_xy(self.x + x * self.scale * self.flip, self.y - y * self.scale)
-    }
-
-    /// A pen at a point of this one's coordinates.
-    pub(super) fn inner(&mut self, x: f32, y: f32, scale: f32) -> Pen<'_, 'a> {
-        let at = self.at((x, y));
-        Pen { painter: self.painter, x: at.x, y: at.y, scale: self.scale * scale, flip: self.flip }
     }
 
     /// A shape with straight sides.
@@ -280,9 +280,18 @@ impl<'a> Pen<'_, 'a> {
 
 /// A curve through points (Catmull-Rom).
 pub(super) fn smooth(points: &[Point], closed: bool) -> Option<Path> {
-    let count = points.len();
-    let first = points.first()?;
     let mut builder = PathBuilder::new();
+    curve(&mut builder, points, closed);
+    if closed {
+        builder.close();
+    }
+    builder.finish()
+}
+
+/// The same as a part of a longer path.
+pub(super) fn curve(builder: &mut PathBuilder, points: &[Point], closed: bool) {
+    let count = points.len();
+    let Some(first) = points.first() else { return };
     builder.move_to(first.x, first.y);
     let at = |index: isize| {
         let last = count as isize;
@@ -300,10 +309,6 @@ pub(super) fn smooth(points: &[Point], closed: bool) -> Option<Path> {
             to.y,
         );
     }
-    if closed {
-        builder.close();
-    }
-    builder.finish()
 }
 
 fn colour(hue: Hue, alpha: f32) -> Color {
@@ -389,13 +394,13 @@ impl Painter<'_> {
     }
 
     /// Water from `top` to `bottom`: mirrors what is above it, more dimly with every row.
-    pub(super) fn mirror(&mut self, top: f32, bottom: f32, far: Hue, near: Hue, clear: f32) {
+    pub(super) fn mirror(&mut self, (top, bottom): (f32, f32), (far, near): (Hue, Hue), clear: f32, ripples: f32) {
         let (width, height) = (self.colours.width() as usize, self.colours.height() as usize);
         let (first, last) = ((top.max(1.0) as usize).min(height), (bottom.max(0.0) as usize).min(height));
         let noise = Textures::shared();
         let (above, below) = self.colours.data_mut().split_at_mut(first * width * 4);
         let (far, near) = (self.palette.lit(far), self.palette.lit(near));
-        let ripple = (self.unit / 300.0).max(1.0);
+        let ripple = (self.unit / 300.0).max(1.0) * ripples;
         for (n, row) in below.chunks_exact_mut(width * 4).take(last.saturating_sub(first)).enumerate() {
             let depth = n as f32 / (bottom - top).max(1.0);
             let tint = far.mix(near, depth).bytes().map(u32::from);

@@ -152,7 +152,7 @@ fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u
             // 256 is the colour itself. A backrun is the dark line where one level of the clouds ends.
             let backrun = if (18..26).contains(&cloud) { 16 } else { 0 };
             let mut pigment = 244 + cloud * 3 / 4 + fray / 8 + i32::from(row_edges[x / 2]) + backrun + tooth / 3;
-            let inside = columns[x].min(near_row) + fray - 150;
+            let inside = columns[x].min(near_row) + fray / 2 + cloud / 2 - 120;
             if inside < 330 {
                 // The rim of the wash is the last to dry, and the darkest.
                 pigment = if inside < 0 { 0 } else if inside < 60 { pigment * inside / 60 } else { pigment };
@@ -189,11 +189,11 @@ fn line_art(painter: &Painter<'_>, lines: &Pixmap, noise: &Textures) -> Vec<u8> 
             let mut dark = 0;
             let shake = (i32::from(waver[(x / 3) & 255]) - 128) * 6;
             // Each set of lines begins at its own tone and grows thicker below it.
-            for (direction, begins) in [(1, 168), (-1, 96)] {
+            for (direction, begins) in [(1, 120), (-1, 58)] {
                 if light < begins {
                     let along = ((x as i32 + y as i32 * direction) * 181 + shake).rem_euclid(period);
                     let off = (along - period / 2).abs();
-                    let half = (begins - light) * period / 520 + 40;
+                    let half = (begins - light) * period / 330 + 40;
                     dark = dark.max((half - off + 128).clamp(0, 256));
                 }
             }

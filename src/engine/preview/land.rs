@@ -3,7 +3,7 @@
 use tiny_skia::{Path, PathBuilder, Point};
 
 use super::{
-    brush::{Painter, smooth},
+    brush::{Painter, curve, smooth},
     buildings,
     noise::Dice,
     palette::{Hue, WHITE, glow, rgb},
@@ -45,9 +45,8 @@ impl Ridge {
         let reach = width * 0.03;
         let x = |n: i32| -reach + n as f32 / steps as f32 * (width + 2.0 * reach);
         let points: Vec<Point> = (0..=steps).map(|n| Point::from_xy(x(n), self.y(x(n)))).collect();
-        let top = smooth(&points, false)?;
         let mut builder = PathBuilder::new();
-        builder.push_path(&top);
+        curve(&mut builder, &points, false);
         let floor = height + reach;
         builder.line_to(width + reach, floor);
         builder.line_to(-reach, floor);
@@ -203,7 +202,7 @@ fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, dice: &mut Dice) {
 fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
     let Some((top, bottom)) = stage.water else { return };
     let [far, near] = p.palette.water;
-    p.mirror(top, bottom, far, near, clear);
+    p.mirror((top, bottom), (far, near), clear, 1.0);
     let (width, unit) = (p.width(), p.unit);
     // Glints: longer and further apart the nearer they are.
     let light = if p.palette.dark { glow(150, 170, 210) } else { glow(255, 252, 240) };
@@ -228,7 +227,7 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     let wet = matches!(brief.weather, super::words::Weather::Rain | super::words::Weather::Storm);
     let asphalt = rgb(96, 100, 118);
-    p.mirror(stage.horizon, height, asphalt, asphalt.darker(0.2), if wet { 0.75 } else { 0.16 });
+    p.mirror((stage.horizon, height), (asphalt, asphalt.darker(0.2)), if wet { 0.7 } else { 0.12 }, 0.3);
     let edge = stage.near.y(0.0);
     p.pen(0.0, stage.horizon, 1.0).rect(-9.0, unit * 0.0, width + 9.0, stage.horizon - edge + unit * 0.02, rgb(196, 190, 190));
     let middle = (edge + height) / 2.0 + unit * 0.01;

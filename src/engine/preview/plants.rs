@@ -115,13 +115,6 @@ pub(super) fn tuft(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
     }
 }
 
-pub(super) fn bush(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
-    for (x, r, shade) in [(-0.42, 0.34, 0.1), (0.42, 0.36, 0.16), (0.0, 0.5, 0.0)] {
-        let r = r * dice.between(0.9, 1.1);
-        pen.oval(x, r * 0.7, r * 1.1, r, hue.darker(shade));
-    }
-}
-
 pub(super) fn rock(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
     let top = dice.between(0.4, 0.6);
     pen.poly(&[(-0.6, -0.06), (-0.44, top * 0.7), (-0.1, top), (0.3, top * 0.8), (0.6, -0.06)], hue);

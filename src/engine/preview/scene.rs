@@ -117,7 +117,7 @@ impl Stage {
             }
             Place::Coast => {
                 let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
-                head.falls = Some((main_x, spread * 0.42, height - horizon));
+                head.falls = Some((main_x, spread * 0.34, height - horizon));
                 (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
             }
             Place::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
@@ -163,7 +163,9 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
             let mut pen = p.pen(x, y, scale);
             // Looks into the picture.
             pen.flip = if x > pen.painter.width() / 2.0 { -1.0 } else { 1.0 };
+            pen.painter.spared = if index == 0 { 0.45 } else { 0.3 };
             things::draw(&mut pen, item, brief.season, &mut dice);
+            p.spared = 0.0;
         }
     }
 }
