@@ -88,18 +88,21 @@ impl Builder {
 
 /// A thing of blocks, about `grow` times its usual size.
 pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, dice: &mut Dice) -> Model {
-    let big = matches!(item.thing, Thing::Castle | Thing::Barn | Thing::House | Thing::Church | Thing::Pyramid | Thing::Bridge | Thing::Whale);
+    let big = matches!(
+        item.thing,
+        Thing::Castle | Thing::Barn | Thing::House | Thing::Church | Thing::Pyramid | Thing::Bridge | Thing::Whale
+    );
     let small = matches!(item.thing, Thing::Flower | Thing::Mushroom | Thing::Campfire | Thing::Duck);
-    let subject = grow > 1.0;
-    let span = match (subject, big, small) {
-        (true, true, _) => 3,
+    let (subject, main) = (grow > 1.0, grow > 1.2);
+    let span = match (main, big || subject, small) {
         (true, _, false) => 3,
         (true, ..) | (false, true, _) => 2,
         _ => 1,
     };
     let floats = matches!(item.thing, Thing::Balloon | Thing::Plane | Thing::Bird | Thing::Rocket);
     let mut b = Builder { blocks: Vec::new(), scale: span as f32 };
-    if !building(&mut b, item, palette, dice) && !creature(&mut b, item) && !plant(&mut b, item, season, palette, dice) {
+    if !building(&mut b, item, palette, dice) && !creature(&mut b, item) && !plant(&mut b, item, season, palette, dice)
+    {
         object(&mut b, item, dice);
     }
     Model { blocks: b.blocks, span, corner: (0, 0), floats }
@@ -128,8 +131,17 @@ fn building(b: &mut Builder, item: &Item, palette: &Palette, dice: &mut Dice) ->
     match item.thing {
         Thing::House => {
             let wall = paint(rgb(250, 234, 208));
-            b.cube((0.0, 0.0, 0.0), (0.66, 0.56, 0.36), wall).roof((0.0, 0.0, 0.36), (0.78, 0.7, 0.3), (0.0, 1.0), roof);
-            b.cube((-0.18, -0.1, 0.46), (0.1, 0.1, 0.26), rgb(176, 112, 92)).cube((0.1, 0.29, 0.0), (0.14, 0.01, 0.24), WOOD);
+            b.cube((0.0, 0.0, 0.0), (0.66, 0.56, 0.36), wall).roof(
+                (0.0, 0.0, 0.36),
+                (0.78, 0.7, 0.3),
+                (0.0, 1.0),
+                roof,
+            );
+            b.cube((-0.18, -0.1, 0.46), (0.1, 0.1, 0.26), rgb(176, 112, 92)).cube(
+                (0.1, 0.29, 0.0),
+                (0.14, 0.01, 0.24),
+                WOOD,
+            );
             b.cube((-0.16, 0.29, 0.13), (0.14, 0.01, 0.14), pane).cube((0.34, 0.0, 0.13), (0.01, 0.16, 0.14), pane);
         }
         Thing::Lighthouse => {
@@ -140,29 +152,61 @@ fn building(b: &mut Builder, item: &Item, palette: &Palette, dice: &mut Dice) ->
                 b.cube((0.0, 0.0, 0.1 + n as f32 * 0.24), (side, side, 0.24), if n % 2 == 0 { WHITE } else { stripe });
             }
             b.cube((0.0, 0.0, 1.3), (0.36, 0.36, 0.05), DARK).cube((0.0, 0.0, 1.35), (0.2, 0.2, 0.2), LAMP);
-            b.roof((0.0, 0.0, 1.55), (0.32, 0.32, 0.18), (1.0, 1.0), stripe).cube((0.0, 0.21, 0.1), (0.1, 0.01, 0.18), WOOD);
+            b.roof((0.0, 0.0, 1.55), (0.32, 0.32, 0.18), (1.0, 1.0), stripe).cube(
+                (0.0, 0.21, 0.1),
+                (0.1, 0.01, 0.18),
+                WOOD,
+            );
         }
         Thing::Castle => {
             let wall = paint(rgb(218, 210, 214));
-            b.cube((0.0, 0.0, 0.0), (0.66, 0.66, 0.34), wall).cube((0.0, 0.0, 0.34), (0.3, 0.3, 0.5), wall.darker(0.06));
+            b.cube((0.0, 0.0, 0.0), (0.66, 0.66, 0.34), wall).cube(
+                (0.0, 0.0, 0.34),
+                (0.3, 0.3, 0.5),
+                wall.darker(0.06),
+            );
             b.roof((0.0, 0.0, 0.84), (0.36, 0.36, 0.32), (1.0, 1.0), roof);
             for (x, y) in [(-0.33, -0.33), (0.33, -0.33), (-0.33, 0.33), (0.33, 0.33)] {
                 b.cube((x, y, 0.0), (0.22, 0.22, 0.54), wall).roof((x, y, 0.54), (0.28, 0.28, 0.26), (1.0, 1.0), roof);
             }
-            b.cube((0.0, 0.335, 0.0), (0.18, 0.01, 0.22), WOOD.darker(0.2)).cube((0.335, 0.0, 0.14), (0.01, 0.1, 0.12), pane);
+            b.cube((0.0, 0.335, 0.0), (0.18, 0.01, 0.22), WOOD.darker(0.2)).cube(
+                (0.335, 0.0, 0.14),
+                (0.01, 0.1, 0.12),
+                pane,
+            );
         }
         Thing::Barn => {
             let wall = paint(rgb(194, 68, 58));
-            b.cube((-0.04, 0.06, 0.0), (0.62, 0.6, 0.36), wall).roof((-0.04, 0.06, 0.36), (0.7, 0.68, 0.3), (0.56, 0.0), rgb(116, 104, 112));
-            b.cube((-0.04, 0.365, 0.0), (0.26, 0.01, 0.26), WHITE).cube((-0.04, 0.372, 0.0), (0.21, 0.01, 0.23), wall.darker(0.1));
-            b.cube((0.275, 0.06, 0.14), (0.01, 0.14, 0.12), WHITE).cube((-0.2, -0.4, 0.0), (0.2, 0.2, 0.74), rgb(206, 204, 206));
+            b.cube((-0.04, 0.06, 0.0), (0.62, 0.6, 0.36), wall).roof(
+                (-0.04, 0.06, 0.36),
+                (0.7, 0.68, 0.3),
+                (0.56, 0.0),
+                rgb(116, 104, 112),
+            );
+            b.cube((-0.04, 0.365, 0.0), (0.26, 0.01, 0.26), WHITE).cube(
+                (-0.04, 0.372, 0.0),
+                (0.21, 0.01, 0.23),
+                wall.darker(0.1),
+            );
+            b.cube((0.275, 0.06, 0.14), (0.01, 0.14, 0.12), WHITE).cube(
+                (-0.2, -0.4, 0.0),
+                (0.2, 0.2, 0.74),
+                rgb(206, 204, 206),
+            );
             b.roof((-0.2, -0.4, 0.74), (0.22, 0.22, 0.14), (0.7, 0.7), rgb(150, 144, 150));
         }
         Thing::Windmill => {
             let wall = paint(rgb(248, 238, 218));
-            b.roof((0.0, 0.0, 0.0), (0.54, 0.54, 0.84), (0.34, 0.34), wall).roof((0.0, 0.0, 0.84), (0.42, 0.42, 0.24), (1.0, 1.0), roof);
+            b.roof((0.0, 0.0, 0.0), (0.54, 0.54, 0.84), (0.34, 0.34), wall).roof(
+                (0.0, 0.0, 0.84),
+                (0.42, 0.42, 0.24),
+                (1.0, 1.0),
+                roof,
+            );
             b.cube((0.0, 0.28, 0.0), (0.13, 0.01, 0.22), WOOD);
-            for (x, z, dx, dz) in [(0.0, 0.8, 0.1, 0.5), (0.0, 0.24, 0.1, 0.5), (0.3, 0.72, 0.5, 0.1), (-0.3, 0.72, 0.5, 0.1)] {
+            for (x, z, dx, dz) in
+                [(0.0, 0.8, 0.1, 0.5), (0.0, 0.24, 0.1, 0.5), (0.3, 0.72, 0.5, 0.1), (-0.3, 0.72, 0.5, 0.1)]
+            {
                 b.cube((x, 0.3, z), (dx, 0.02, dz), rgb(252, 246, 234));
             }
             b.cube((0.0, 0.33, 0.72), (0.1, 0.06, 0.1), DARK);
@@ -172,22 +216,49 @@ fn building(b: &mut Builder, item: &Item, palette: &Palette, dice: &mut Dice) ->
             for (x, z) in [(-0.4, 0.1), (-0.2, 0.2), (0.0, 0.24), (0.2, 0.2), (0.4, 0.1)] {
                 b.cube((x, 0.0, z), (0.2, 0.34, 0.12), stone);
             }
-            b.cube((-0.3, 0.0, -0.1), (0.1, 0.3, 0.22), stone.darker(0.1)).cube((0.3, 0.0, -0.1), (0.1, 0.3, 0.22), stone.darker(0.1));
+            b.cube((-0.3, 0.0, -0.1), (0.1, 0.3, 0.22), stone.darker(0.1)).cube(
+                (0.3, 0.0, -0.1),
+                (0.1, 0.3, 0.22),
+                stone.darker(0.1),
+            );
         }
         Thing::Church => {
             let wall = paint(rgb(246, 240, 230));
-            b.cube((0.0, -0.1, 0.0), (0.44, 0.6, 0.3), wall).roof((0.0, -0.1, 0.3), (0.52, 0.66, 0.24), (1.0, 0.0), roof);
-            b.cube((0.0, 0.3, 0.0), (0.26, 0.24, 0.58), wall).roof((0.0, 0.3, 0.58), (0.3, 0.28, 0.36), (1.0, 1.0), roof);
+            b.cube((0.0, -0.1, 0.0), (0.44, 0.6, 0.3), wall).roof(
+                (0.0, -0.1, 0.3),
+                (0.52, 0.66, 0.24),
+                (1.0, 0.0),
+                roof,
+            );
+            b.cube((0.0, 0.3, 0.0), (0.26, 0.24, 0.58), wall).roof(
+                (0.0, 0.3, 0.58),
+                (0.3, 0.28, 0.36),
+                (1.0, 1.0),
+                roof,
+            );
             b.cube((0.0, 0.425, 0.0), (0.1, 0.01, 0.18), WOOD).cube((0.22, -0.1, 0.1), (0.01, 0.1, 0.14), pane);
         }
         Thing::Tent => {
             let cloth = paint(rgb(242, 156, 68));
-            b.roof((0.0, 0.0, 0.0), (0.7, 0.76, 0.5), (1.0, 0.0), cloth).roof((0.0, 0.385, 0.0), (0.3, 0.01, 0.34), (1.0, 0.0), DARK);
+            b.roof((0.0, 0.0, 0.0), (0.7, 0.76, 0.5), (1.0, 0.0), cloth).roof(
+                (0.0, 0.385, 0.0),
+                (0.3, 0.01, 0.34),
+                (1.0, 0.0),
+                DARK,
+            );
         }
         Thing::Igloo => {
             let ice = rgb(232, 244, 254);
-            b.cube((0.0, 0.0, 0.0), (0.7, 0.7, 0.24), ice).cube((0.0, 0.0, 0.24), (0.54, 0.54, 0.16), ice).cube((0.0, 0.0, 0.4), (0.3, 0.3, 0.08), ice);
-            b.cube((0.0, 0.4, 0.0), (0.3, 0.14, 0.24), ice).cube((0.0, 0.475, 0.0), (0.16, 0.01, 0.16), rgb(70, 92, 130));
+            b.cube((0.0, 0.0, 0.0), (0.7, 0.7, 0.24), ice).cube((0.0, 0.0, 0.24), (0.54, 0.54, 0.16), ice).cube(
+                (0.0, 0.0, 0.4),
+                (0.3, 0.3, 0.08),
+                ice,
+            );
+            b.cube((0.0, 0.4, 0.0), (0.3, 0.14, 0.24), ice).cube(
+                (0.0, 0.475, 0.0),
+                (0.16, 0.01, 0.16),
+                rgb(70, 92, 130),
+            );
         }
         Thing::Pyramid => {
             b.roof((0.0, 0.0, 0.0), (0.96, 0.96, 0.7), (1.0, 1.0), paint(rgb(240, 204, 132)));
@@ -217,7 +288,11 @@ fn creature(b: &mut Builder, item: &Item) -> bool {
     if upright {
         b.cube((0.0, 0.0, 0.06), (0.42, 0.36, 0.44), coat).cube((0.0, 0.185, 0.08), (0.3, 0.02, 0.36), second);
         for x in [-0.12, 0.12] {
-            b.cube((x, 0.12, 0.0), (0.12, 0.2, 0.06), beak).cube((x * 2.0, 0.0, 0.14), (0.06, 0.24, 0.3), coat.darker(0.18));
+            b.cube((x, 0.12, 0.0), (0.12, 0.2, 0.06), beak).cube(
+                (x * 2.0, 0.0, 0.14),
+                (0.06, 0.24, 0.3),
+                coat.darker(0.18),
+            );
             b.cube((x, 0.0, 0.82), (0.1, 0.1, ears), coat).cube((x, 0.185, 0.62), (0.1, 0.02, 0.1), WHITE);
             b.cube((x, 0.2, 0.63), (0.05, 0.02, 0.07), DARK);
         }
@@ -225,20 +300,38 @@ fn creature(b: &mut Builder, item: &Item) -> bool {
         return true;
     }
     for (x, y) in [(-0.13, -0.26), (0.13, -0.26), (-0.13, 0.14), (0.13, 0.14)] {
-        b.cube((x, y, 0.0), (0.12, 0.12, 0.16), if item.thing == Thing::Sheep || item.thing == Thing::Fox { DARK } else { coat.darker(0.1) });
+        b.cube(
+            (x, y, 0.0),
+            (0.12, 0.12, 0.16),
+            if item.thing == Thing::Sheep || item.thing == Thing::Fox { DARK } else { coat.darker(0.1) },
+        );
     }
     b.cube((0.0, -0.08, 0.14), (0.42, 0.62, 0.34), coat);
     let face = if item.thing == Thing::Sheep { second } else { coat };
-    b.cube((0.0, 0.26, 0.36), (0.4, 0.34, 0.34), face).cube((0.0, 0.44, 0.38), (0.2, 0.06, 0.14), if item.thing == Thing::Sheep { coat } else { second });
+    b.cube((0.0, 0.26, 0.36), (0.4, 0.34, 0.34), face).cube(
+        (0.0, 0.44, 0.38),
+        (0.2, 0.06, 0.14),
+        if item.thing == Thing::Sheep { coat } else { second },
+    );
     b.cube((0.0, 0.48, 0.47), (0.07, 0.02, 0.05), DARK);
     for x in [-0.13, 0.13] {
-        b.cube((x, 0.24, 0.7), (0.11, 0.09, ears), coat.darker(0.06)).cube((x, 0.435, 0.53), (0.06, 0.02, 0.08), if item.thing == Thing::Sheep { WHITE } else { DARK });
+        b.cube((x, 0.24, 0.7), (0.11, 0.09, ears), coat.darker(0.06)).cube(
+            (x, 0.435, 0.53),
+            (0.06, 0.02, 0.08),
+            if item.thing == Thing::Sheep { WHITE } else { DARK },
+        );
     }
     match item.thing {
         Thing::Cat => b.cube((0.0, -0.42, 0.4), (0.1, 0.1, 0.4), coat.darker(0.08)),
-        Thing::Fox => b.cube((0.0, -0.5, 0.24), (0.18, 0.34, 0.18), coat).cube((0.0, -0.7, 0.26), (0.14, 0.14, 0.14), WHITE),
+        Thing::Fox => {
+            b.cube((0.0, -0.5, 0.24), (0.18, 0.34, 0.18), coat).cube((0.0, -0.7, 0.26), (0.14, 0.14, 0.14), WHITE)
+        }
         Thing::Dog => b.cube((0.0, -0.42, 0.4), (0.1, 0.1, 0.2), coat),
-        _ => b.cube((0.0, -0.42, 0.3), (0.14, 0.1, 0.14), if item.thing == Thing::Sheep { coat } else { coat.lighter(0.5) }),
+        _ => b.cube(
+            (0.0, -0.42, 0.3),
+            (0.14, 0.1, 0.14),
+            if item.thing == Thing::Sheep { coat } else { coat.lighter(0.5) },
+        ),
     };
     true
 }
@@ -250,36 +343,62 @@ fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Palette, dice: 
             let hue = item.paint.unwrap_or(palette.pine);
             b.cube((0.0, 0.0, 0.0), (0.14, 0.14, 0.2), WOOD);
             for (n, (side, z)) in [(0.66, 0.2), (0.52, 0.48), (0.36, 0.76)].into_iter().enumerate() {
-                b.roof((0.0, 0.0, z), (side, side, 0.4), (0.8, 0.8), if snowy && n > 0 { WHITE } else { hue.lighter(n as f32 * 0.07) });
+                b.roof(
+                    (0.0, 0.0, z),
+                    (side, side, 0.4),
+                    (0.8, 0.8),
+                    if snowy && n > 0 { WHITE } else { hue.lighter(n as f32 * 0.07) },
+                );
             }
         }
         Thing::Oak => {
             let hue = item.paint.unwrap_or_else(|| dice.pick(&palette.leaves));
             b.cube((0.0, 0.0, 0.0), (0.16, 0.16, 0.4), WOOD).cube((0.0, 0.0, 0.36), (0.62, 0.62, 0.4), hue);
-            b.cube((0.0, 0.0, 0.76), (0.4, 0.4, 0.18), hue.lighter(0.1)).cube((0.26, 0.26, 0.3), (0.28, 0.28, 0.26), hue.darker(0.06));
+            b.cube((0.0, 0.0, 0.76), (0.4, 0.4, 0.18), hue.lighter(0.1)).cube(
+                (0.26, 0.26, 0.3),
+                (0.28, 0.28, 0.26),
+                hue.darker(0.06),
+            );
         }
         Thing::Palm => {
             let hue = item.paint.unwrap_or(rgb(86, 160, 96));
             for n in 0..4 {
                 b.cube((n as f32 * 0.03, 0.0, n as f32 * 0.22), (0.12, 0.12, 0.22), WOOD.lighter(0.15));
             }
-            b.cube((0.1, 0.0, 0.88), (0.86, 0.16, 0.07), hue).cube((0.1, 0.0, 0.9), (0.16, 0.86, 0.07), hue.lighter(0.08));
+            b.cube((0.1, 0.0, 0.88), (0.86, 0.16, 0.07), hue).cube(
+                (0.1, 0.0, 0.9),
+                (0.16, 0.86, 0.07),
+                hue.lighter(0.08),
+            );
         }
         Thing::Cactus => {
             let hue = item.paint.unwrap_or(rgb(92, 160, 104));
-            b.cube((0.0, 0.0, 0.0), (0.22, 0.22, 0.86), hue).cube((0.0, 0.0, 0.86), (0.1, 0.1, 0.07), rgb(240, 120, 150));
+            b.cube((0.0, 0.0, 0.0), (0.22, 0.22, 0.86), hue).cube(
+                (0.0, 0.0, 0.86),
+                (0.1, 0.1, 0.07),
+                rgb(240, 120, 150),
+            );
             b.cube((0.24, 0.0, 0.3), (0.26, 0.16, 0.14), hue).cube((0.3, 0.0, 0.44), (0.14, 0.16, 0.24), hue);
             b.cube((-0.24, 0.0, 0.42), (0.26, 0.16, 0.14), hue).cube((-0.3, 0.0, 0.56), (0.14, 0.16, 0.2), hue);
         }
         Thing::Flower => {
-            let hue = item.paint.unwrap_or_else(|| dice.pick(&[rgb(244, 120, 120), rgb(250, 200, 90), rgb(180, 140, 220)]));
+            let hue =
+                item.paint.unwrap_or_else(|| dice.pick(&[rgb(244, 120, 120), rgb(250, 200, 90), rgb(180, 140, 220)]));
             b.cube((0.0, 0.0, 0.0), (0.08, 0.08, 0.4), rgb(90, 160, 90)).cube((0.0, 0.0, 0.4), (0.36, 0.36, 0.14), hue);
             b.cube((0.0, 0.0, 0.54), (0.14, 0.14, 0.08), rgb(252, 224, 130));
         }
         Thing::Mushroom => {
             let cap = item.paint.unwrap_or(rgb(220, 78, 66));
-            b.cube((0.0, 0.0, 0.0), (0.24, 0.24, 0.36), rgb(248, 238, 220)).cube((0.0, 0.0, 0.34), (0.66, 0.66, 0.22), cap);
-            b.cube((0.0, 0.0, 0.56), (0.42, 0.42, 0.12), cap.lighter(0.06)).cube((0.1, 0.1, 0.68), (0.12, 0.12, 0.03), WHITE);
+            b.cube((0.0, 0.0, 0.0), (0.24, 0.24, 0.36), rgb(248, 238, 220)).cube(
+                (0.0, 0.0, 0.34),
+                (0.66, 0.66, 0.22),
+                cap,
+            );
+            b.cube((0.0, 0.0, 0.56), (0.42, 0.42, 0.12), cap.lighter(0.06)).cube(
+                (0.1, 0.1, 0.68),
+                (0.12, 0.12, 0.03),
+                WHITE,
+            );
             b.cube((0.335, 0.1, 0.42), (0.01, 0.12, 0.09), WHITE).cube((-0.1, 0.335, 0.42), (0.14, 0.01, 0.09), WHITE);
         }
         _ => return false,
@@ -292,21 +411,42 @@ fn object(b: &mut Builder, item: &Item, dice: &mut Dice) {
     let glass = rgb(150, 206, 228);
     match item.thing {
         Thing::Sailboat => {
-            b.cube((0.0, 0.0, 0.0), (0.34, 0.8, 0.16), rgb(160, 86, 64)).cube((0.0, 0.0, 0.16), (0.38, 0.86, 0.05), WHITE);
-            b.cube((0.0, 0.0, 0.2), (0.05, 0.05, 0.9), WOOD).roof((0.0, 0.2, 0.3), (0.02, 0.36, 0.7), (0.0, 1.0), paint(WHITE));
+            b.cube((0.0, 0.0, 0.0), (0.34, 0.8, 0.16), rgb(160, 86, 64)).cube(
+                (0.0, 0.0, 0.16),
+                (0.38, 0.86, 0.05),
+                WHITE,
+            );
+            b.cube((0.0, 0.0, 0.2), (0.03, 0.03, 0.9), WOOD).roof(
+                (0.0, 0.2, 0.3),
+                (0.02, 0.36, 0.7),
+                (0.0, 1.0),
+                paint(WHITE),
+            );
             b.roof((0.0, -0.2, 0.3), (0.02, 0.3, 0.56), (0.0, 1.0), paint(rgb(238, 112, 92)));
         }
         Thing::Balloon => {
             let hue = paint(dice.pick(&[rgb(234, 96, 82), rgb(76, 152, 184), rgb(244, 170, 74)]));
             b.cube((0.0, 0.0, 0.5), (0.2, 0.2, 0.14), WOOD);
-            for (n, (side, z, high)) in [(0.3, 0.76, 0.1), (0.56, 0.86, 0.16), (0.72, 1.02, 0.34), (0.54, 1.36, 0.14), (0.3, 1.5, 0.06)].into_iter().enumerate() {
+            for (n, (side, z, high)) in
+                [(0.3, 0.76, 0.1), (0.56, 0.86, 0.16), (0.72, 1.02, 0.34), (0.54, 1.36, 0.14), (0.3, 1.5, 0.06)]
+                    .into_iter()
+                    .enumerate()
+            {
                 b.cube((0.0, 0.0, z), (side, side, high), if n % 2 == 0 { hue } else { rgb(252, 236, 202) });
             }
         }
         Thing::Rocket => {
             let fin = paint(rgb(226, 84, 72));
-            b.roof((0.0, 0.0, 0.1), (0.22, 0.22, 0.2), (-0.3, -0.3), glow(255, 176, 80)).cube((0.0, 0.0, 0.3), (0.34, 0.34, 0.72), WHITE);
-            b.roof((0.0, 0.0, 1.02), (0.34, 0.34, 0.36), (1.0, 1.0), fin).cube((0.0, 0.18, 0.7), (0.16, 0.01, 0.16), glass);
+            b.roof((0.0, 0.0, 0.1), (0.22, 0.22, 0.2), (-0.3, -0.3), glow(255, 176, 80)).cube(
+                (0.0, 0.0, 0.3),
+                (0.34, 0.34, 0.72),
+                WHITE,
+            );
+            b.roof((0.0, 0.0, 1.02), (0.34, 0.34, 0.36), (1.0, 1.0), fin).cube(
+                (0.0, 0.18, 0.7),
+                (0.16, 0.01, 0.16),
+                glass,
+            );
             b.cube((0.24, 0.0, 0.22), (0.16, 0.06, 0.3), fin).cube((0.0, 0.24, 0.22), (0.06, 0.16, 0.3), fin);
         }
         Thing::Plane => {
@@ -319,36 +459,75 @@ fn object(b: &mut Builder, item: &Item, dice: &mut Dice) {
             for y in [-0.25, 0.25] {
                 b.cube((0.0, y, 0.0), (0.46, 0.18, 0.14), DARK);
             }
-            b.cube((0.0, 0.0, 0.07), (0.42, 0.86, 0.19), body).cube((0.0, -0.06, 0.26), (0.36, 0.46, 0.17), glass).cube((0.0, -0.06, 0.43), (0.38, 0.48, 0.04), body);
+            b.cube((0.0, 0.0, 0.07), (0.42, 0.86, 0.19), body)
+                .cube((0.0, -0.06, 0.26), (0.36, 0.46, 0.17), glass)
+                .cube((0.0, -0.06, 0.43), (0.38, 0.48, 0.04), body);
             b.cube((0.12, 0.435, 0.14), (0.1, 0.01, 0.07), LAMP).cube((-0.12, 0.435, 0.14), (0.1, 0.01, 0.07), LAMP);
         }
         Thing::Snowman => {
             let snow = rgb(248, 251, 255);
-            b.cube((0.0, 0.0, 0.0), (0.56, 0.56, 0.4), snow).cube((0.0, 0.0, 0.4), (0.42, 0.42, 0.32), snow).cube((0.0, 0.0, 0.72), (0.46, 0.46, 0.07), rgb(216, 76, 72));
-            b.cube((0.0, 0.0, 0.79), (0.34, 0.34, 0.28), snow).cube((0.0, 0.22, 0.9), (0.06, 0.14, 0.06), rgb(244, 146, 60));
+            b.cube((0.0, 0.0, 0.0), (0.56, 0.56, 0.4), snow).cube((0.0, 0.0, 0.4), (0.42, 0.42, 0.32), snow).cube(
+                (0.0, 0.0, 0.72),
+                (0.46, 0.46, 0.07),
+                rgb(216, 76, 72),
+            );
+            b.cube((0.0, 0.0, 0.79), (0.34, 0.34, 0.28), snow).cube(
+                (0.0, 0.22, 0.9),
+                (0.06, 0.14, 0.06),
+                rgb(244, 146, 60),
+            );
             b.cube((-0.09, 0.175, 0.98), (0.05, 0.01, 0.05), DARK).cube((0.09, 0.175, 0.98), (0.05, 0.01, 0.05), DARK);
             b.cube((0.0, 0.0, 1.07), (0.44, 0.44, 0.04), DARK).cube((0.0, 0.0, 1.11), (0.28, 0.28, 0.2), DARK);
         }
         Thing::Campfire => {
-            b.cube((0.0, 0.0, 0.0), (0.7, 0.16, 0.12), WOOD).cube((0.0, 0.0, 0.06), (0.16, 0.7, 0.12), WOOD.lighter(0.1));
-            b.roof((0.0, 0.0, 0.16), (0.4, 0.4, 0.56), (0.9, 0.9), glow(250, 140, 60)).roof((0.08, 0.08, 0.18), (0.24, 0.24, 0.34), (0.9, 0.9), glow(255, 216, 110));
+            b.cube((0.0, 0.0, 0.0), (0.7, 0.16, 0.12), WOOD).cube(
+                (0.0, 0.0, 0.06),
+                (0.16, 0.7, 0.12),
+                WOOD.lighter(0.1),
+            );
+            b.roof((0.0, 0.0, 0.16), (0.4, 0.4, 0.56), (0.9, 0.9), glow(250, 140, 60)).roof(
+                (0.08, 0.08, 0.18),
+                (0.24, 0.24, 0.34),
+                (0.9, 0.9),
+                glow(255, 216, 110),
+            );
         }
         Thing::Robot => {
             let metal = paint(rgb(134, 186, 200));
             for x in [-0.13, 0.13] {
-                b.cube((x, 0.0, 0.0), (0.15, 0.2, 0.2), metal.darker(0.3)).cube((x * 2.3, 0.0, 0.26), (0.1, 0.16, 0.3), metal.darker(0.2));
+                b.cube((x, 0.0, 0.0), (0.15, 0.2, 0.2), metal.darker(0.3)).cube(
+                    (x * 2.3, 0.0, 0.26),
+                    (0.1, 0.16, 0.3),
+                    metal.darker(0.2),
+                );
                 b.cube((x * 0.8, 0.185, 0.82), (0.11, 0.01, 0.11), glow(255, 236, 160));
             }
-            b.cube((0.0, 0.0, 0.2), (0.46, 0.32, 0.42), metal).cube((0.0, 0.165, 0.3), (0.26, 0.01, 0.2), metal.darker(0.45));
-            b.cube((0.0, 0.0, 0.66), (0.52, 0.36, 0.36), metal.lighter(0.2)).cube((0.0, 0.0, 1.02), (0.04, 0.04, 0.14), DARK).cube((0.0, 0.0, 1.16), (0.1, 0.1, 0.1), rgb(240, 98, 84));
+            b.cube((0.0, 0.0, 0.2), (0.46, 0.32, 0.42), metal).cube(
+                (0.0, 0.165, 0.3),
+                (0.26, 0.01, 0.2),
+                metal.darker(0.45),
+            );
+            b.cube((0.0, 0.0, 0.66), (0.52, 0.36, 0.36), metal.lighter(0.2))
+                .cube((0.0, 0.0, 1.02), (0.04, 0.04, 0.14), DARK)
+                .cube((0.0, 0.0, 1.16), (0.1, 0.1, 0.1), rgb(240, 98, 84));
         }
         // What lives in the water: a back, a tail and an eye above it.
         _ => {
             let skin = paint(if item.thing == Thing::Whale { rgb(82, 126, 170) } else { rgb(242, 138, 70) });
-            b.cube((0.0, 0.1, -0.1), (0.44, 0.66, 0.36), skin).cube((0.0, -0.3, 0.0), (0.2, 0.2, 0.16), skin).cube((0.0, -0.44, 0.12), (0.5, 0.14, 0.1), skin.darker(0.08));
-            b.cube((0.0, 0.435, -0.1), (0.36, 0.01, 0.12), WHITE).cube((0.225, 0.26, 0.08), (0.01, 0.08, 0.08), DARK).cube((-0.12, 0.435, 0.1), (0.08, 0.01, 0.08), DARK);
+            b.cube((0.0, 0.1, -0.1), (0.44, 0.66, 0.36), skin).cube((0.0, -0.3, 0.0), (0.2, 0.2, 0.16), skin).cube(
+                (0.0, -0.44, 0.12),
+                (0.5, 0.14, 0.1),
+                skin.darker(0.08),
+            );
+            b.cube((0.0, 0.435, -0.1), (0.36, 0.01, 0.12), WHITE)
+                .cube((0.225, 0.26, 0.08), (0.01, 0.08, 0.08), DARK)
+                .cube((-0.12, 0.435, 0.1), (0.08, 0.01, 0.08), DARK);
             if item.thing == Thing::Whale {
-                b.cube((0.0, 0.1, 0.26), (0.05, 0.05, 0.24), rgb(220, 242, 250)).cube((0.0, 0.1, 0.48), (0.24, 0.24, 0.05), rgb(220, 242, 250));
+                b.cube((0.0, 0.1, 0.26), (0.05, 0.05, 0.24), rgb(220, 242, 250)).cube(
+                    (0.0, 0.1, 0.48),
+                    (0.24, 0.24, 0.05),
+                    rgb(220, 242, 250),
+                );
             }
         }
     }

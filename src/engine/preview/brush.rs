@@ -193,6 +193,10 @@ impl<'a> Painter<'a> {
 
     fn mark(&mut self, path: &Path, stroke: Option<f32>) {
         let Some(shapes) = &mut self.shapes else { return };
+        // An eye or a whisker is a mark on its shape, not a shape with edges of its own.
+        if path.bounds().width().max(path.bounds().height()) < self.unit * 0.034 {
+            return;
+        }
         self.count = self.count.saturating_add(1);
         let mut paint = Paint::default();
         let [high, low] = self.count.to_be_bytes();
@@ -367,9 +371,8 @@ fn wobble(path: &Path, amount: f32) -> Option<Path> {
 
 fn between(from: Point, bend: Option<(Point, Point)>, to: Point, t: f32) -> Point {
     let u = 1.0 - t;
-    let weigh = |a: f32, b: f32, c: f32, d: f32| {
-        a * u * u * u + 3.0 * b * u * u * t + 3.0 * c * u * t * t + d * t * t * t
-    };
+    let weigh =
+        |a: f32, b: f32, c: f32, d: f32| a * u * u * u + 3.0 * b * u * u * t + 3.0 * c * u * t * t + d * t * t * t;
     let (a, b) = bend.unwrap_or_else(|| {
         let third = |part: f32| Point::from_xy(from.x + (to.x - from.x) * part, from.y + (to.y - from.y) * part);
         (third(1.0 / 3.0), third(2.0 / 3.0))

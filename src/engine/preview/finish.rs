@@ -155,7 +155,13 @@ fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u
             let inside = columns[x].min(near_row) + fray / 2 + cloud / 2 - 120;
             if inside < 330 {
                 // The rim of the wash is the last to dry, and the darkest.
-                pigment = if inside < 0 { 0 } else if inside < 60 { pigment * inside / 60 } else { pigment };
+                pigment = if inside < 0 {
+                    0
+                } else if inside < 60 {
+                    pigment * inside / 60
+                } else {
+                    pigment
+                };
                 pigment += if (40..120).contains(&inside) { 26 } else { 0 };
             }
             let pigment = pigment.max(0);

@@ -86,8 +86,16 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
     let (x, y) = view.at(SIDE as f32 / 2.0, SIDE as f32 / 2.0, -2.3);
     for n in 0..4 {
         let part = 1.0 - n as f32 * 0.1;
-        p.pen(x, y, view.half * SIDE as f32 * part).oval_faint(0.0, 0.0, 0.86, 0.36, Hue { glows: true, ..shade }, 0.07);
+        p.pen(x, y, view.half * SIDE as f32 * part).oval_faint(
+            0.0,
+            0.0,
+            0.86,
+            0.36,
+            Hue { glows: true, ..shade },
+            0.07,
+        );
     }
+    p.spared = 0.15;
     let soils = soils(brief, dice);
     let mut models = place_things(brief, main, &soils, p, dice);
     // Back to front; a thing is drawn once the last column it stands on is there.
@@ -151,7 +159,13 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
 }
 
 /// Chooses columns: the subject in the middle, trees and houses where there is room.
-fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Painter<'_>, dice: &mut Dice) -> Vec<Model> {
+fn place_things(
+    brief: &Brief,
+    main: bool,
+    soils: &[[Soil; SIDE]; SIDE],
+    p: &Painter<'_>,
+    dice: &mut Dice,
+) -> Vec<Model> {
     let mut taken = [[false; SIDE]; SIDE];
     let mut models: Vec<Model> = Vec::new();
     let mut add = |item: &Item, grow: f32, spots: &[(usize, usize)], models: &mut Vec<Model>, dice: &mut Dice| {
@@ -161,10 +175,12 @@ fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Pai
         let fits = |x: usize, y: usize, taken: &[[bool; SIDE]; SIDE], strict: bool| {
             x + span <= SIDE
                 && y + span <= SIDE
-                && (x..x + span).all(|x| (y..y + span).all(|y| {
-                    let soil = if wet { Soil::Water } else { Soil::Land };
-                    !taken[x][y] && (!strict || soils[x][y] == soil)
-                }))
+                && (x..x + span).all(|x| {
+                    (y..y + span).all(|y| {
+                        let soil = if wet { Soil::Water } else { Soil::Land };
+                        !taken[x][y] && (!strict || soils[x][y] == soil)
+                    })
+                })
         };
         let spot = [true, false].into_iter().find_map(|strict| {
             spots.iter().copied().find(|(x, y)| fits(*x, *y, &taken, strict)).filter(|_| strict || grow > 1.0)
@@ -187,7 +203,7 @@ fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Pai
         let prefer = [(1.8, 1.8), (4.0, 1.0), (1.0, 4.0), (4.0, 4.0)];
         for (item, prefer) in brief.items.iter().zip(prefer) {
             for copy in 0..if item.many { 3 } else { 1 } {
-                let grow = if copy == 0 { 1.35 } else { 1.02 };
+                let grow = if copy == 0 && item == &brief.items[0] { 1.35 } else { 1.02 };
                 add(item, grow, &ordered(prefer), &mut models, dice);
             }
         }
@@ -234,9 +250,11 @@ fn draw(p: &mut Painter<'_>, view: &View, model: &mut Model) {
         let hue = p.palette.land[2].darker(0.6);
         p.pen(x, y, view.half * reach).oval_faint(0.0, 0.0, 1.0, 0.5, hue, 0.28);
     }
+    p.spared = 0.4;
     for block in &model.blocks {
         draw_block(p, view, block);
     }
+    p.spared = 0.15;
 }
 
 fn draw_block(p: &mut Painter<'_>, view: &View, block: &Block) {
@@ -252,6 +270,9 @@ fn draw_block(p: &mut Painter<'_>, view: &View, block: &Block) {
     face([(x, y1, z), (x1, y1, z), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)], hue.darker(dim));
     face([(x1, y1, z), (x1, y, z), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1)], hue.darker(dark));
     if block.taper.0 < 1.0 && block.taper.1 < 1.0 {
-        face([(x + tx, y + ty, z1), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)], hue.lighter(0.12));
+        face(
+            [(x + tx, y + ty, z1), (x1 - tx, y + ty, z1), (x1 - tx, y1 - ty, z1), (x + tx, y1 - ty, z1)],
+            hue.lighter(0.12),
+        );
     }
 }

@@ -84,7 +84,11 @@ pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut 
             for (rise, haze) in [(0.1, 0.62), (0.05, 0.4)] {
                 p.haze = (p.palette.haze, haze);
                 let hue = p.palette.peaks.mix(p.palette.land[0], 0.35);
-                ridge(p, &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * dice.between(0.8, 1.2), dice), hue);
+                ridge(
+                    p,
+                    &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * dice.between(0.8, 1.2), dice),
+                    hue,
+                );
             }
         }
     }
@@ -103,11 +107,17 @@ fn peaks(p: &mut Painter<'_>, stage: &Stage, high: f32, dice: &mut Dice) {
             let lean = dice.between(-0.14, 0.14);
             let mut pen = p.pen(x, stage.horizon + unit * 0.03, tall);
             pen.poly(&[(-half, 0.0), (-half * 0.45, 0.52), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)], hue);
-            pen.poly(&[(lean + 0.08, 0.0), (lean - 0.04, 0.5), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)], hue.darker(0.14));
+            pen.poly(
+                &[(lean + 0.08, 0.0), (lean - 0.04, 0.5), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)],
+                hue.darker(0.14),
+            );
             let left = |t: f32| (lean + (-half * 0.45 - lean) * t, 1.0 - 0.48 * t);
             let right = |t: f32| (lean + (half * 0.4 - lean) * t, 1.0 - 0.44 * t);
             let (l, r) = (left(0.6), right(0.6));
-            pen.poly(&[(lean, 1.0), r, (r.0 * 0.6 + lean * 0.4, 0.77), (lean, 0.68), (l.0 * 0.5 + lean * 0.5, 0.78), l], WHITE);
+            pen.poly(
+                &[(lean, 1.0), r, (r.0 * 0.6 + lean * 0.4, 0.77), (lean, 0.68), (l.0 * 0.5 + lean * 0.5, 0.78), l],
+                WHITE,
+            );
         }
     }
 }
@@ -120,9 +130,19 @@ fn mesas(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
         let x = (n as f32 + dice.between(0.2, 0.8)) / count as f32 * width;
         let (half, top) = (dice.between(0.5, 1.1), dice.between(0.5, 1.0));
         let mut pen = p.pen(x, stage.horizon + unit * 0.03, unit * 0.17);
-        let outline = [(-half, 0.0), (-half * 0.74, top * 0.5), (-half * 0.66, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)];
+        let outline = [
+            (-half, 0.0),
+            (-half * 0.74, top * 0.5),
+            (-half * 0.66, top),
+            (half * 0.6, top),
+            (half * 0.72, top * 0.45),
+            (half, 0.0),
+        ];
         pen.poly(&outline, hue);
-        pen.poly(&[(half * 0.16, 0.0), (half * 0.2, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)], hue.darker(0.16));
+        pen.poly(
+            &[(half * 0.16, 0.0), (half * 0.2, top), (half * 0.6, top), (half * 0.72, top * 0.45), (half, 0.0)],
+            hue.darker(0.16),
+        );
     }
 }
 
@@ -213,7 +233,7 @@ fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &m
         let y = top + unit * 0.012 + depth * depth * (bottom - top);
         let near_disc = brief.time != Time::Noon && n % 2 == 0;
         let spread = if near_disc { unit * (0.06 + depth * 0.12) } else { width };
-        let x = if near_disc { stage.other_x + dice.between(-1.0, 1.0) * spread } else { dice.unit() * width };
+        let x = if near_disc { stage.disc_x + dice.between(-1.0, 1.0) * spread } else { dice.unit() * width };
         let half = unit * (0.01 + depth * 0.035) * dice.between(0.6, 1.3);
         builder.move_to(x - half, y);
         builder.line_to(x + half, y);
@@ -229,7 +249,13 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
     let asphalt = rgb(96, 100, 118);
     p.mirror((stage.horizon, height), (asphalt, asphalt.darker(0.2)), if wet { 0.7 } else { 0.12 }, 0.3);
     let edge = stage.near.y(0.0);
-    p.pen(0.0, stage.horizon, 1.0).rect(-9.0, unit * 0.0, width + 9.0, stage.horizon - edge + unit * 0.02, rgb(196, 190, 190));
+    p.pen(0.0, stage.horizon, 1.0).rect(
+        -9.0,
+        unit * 0.0,
+        width + 9.0,
+        stage.horizon - edge + unit * 0.02,
+        rgb(196, 190, 190),
+    );
     let middle = (edge + height) / 2.0 + unit * 0.01;
     let mut x = unit * 0.05;
     while x < width {
@@ -246,17 +272,20 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
     }
     if brief.place == Place::Coast {
         let sand = if brief.snowed_in() { land[2] } else { rgb(240, 218, 170) };
-        let crowd = brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
+        let crowd =
+            brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
         if crowd {
             ridge(p, &stage.near, sand);
+        } else if brief.items.iter().any(|item| item.thing == Thing::Lighthouse) {
+            path_to(p, stage, height);
         }
         return;
     }
     // A high picture gets more of them, so that no plain stretches on and on.
-    let mut base = (stage.mid.base + stage.near.base) / 2.0;
-    let count = ((stage.near.base - stage.mid.base) / (unit * 0.2)) as usize;
+    let plain = if stage.water.is_some() { 0.0 } else { stage.near.base - stage.mid.base };
+    let count = (plain / (unit * 0.2)) as usize;
     for n in 0..count {
-        base = stage.mid.base + (stage.near.base - stage.mid.base) * (n as f32 + 1.0) / (count as f32 + 1.0);
+        let base = stage.mid.base + (stage.near.base - stage.mid.base) * (n as f32 + 1.0) / (count as f32 + 1.0);
         let hue = land[1].mix(land[2], (n as f32 + 1.0) / (count as f32 + 1.0));
         ridge(p, &Ridge::new(base, unit * 0.03, unit * 1.4, dice), hue);
     }
@@ -267,7 +296,6 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
         path_to(p, stage, height);
     }
     ridge(p, &stage.near, land[2]);
-    let _ = base;
 }
 
 /// A way to the door.

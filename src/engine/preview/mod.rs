@@ -139,7 +139,10 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
     let look = Look::of_style(&wanted.style.id);
     let palette = Palette::new(&brief, &mut dice.fork(hash("palette")));
     let mut painter = Painter::new(look, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
-        AttemptFailure::fail(ErrorCode::InvalidRequest, format!("cannot draw {}x{} pixels", wanted.width, wanted.height))
+        AttemptFailure::fail(
+            ErrorCode::InvalidRequest,
+            format!("cannot draw {}x{} pixels", wanted.width, wanted.height),
+        )
     })?;
     let painted = if look == Look::Isometric {
         isometric::paint(&mut painter, &brief, &dice)
@@ -151,8 +154,9 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
         return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the drawing was stopped"));
     }
     let pixels = finish::develop(&painter);
-    finish::encode(&pixels, wanted.width, wanted.height)
-        .map_err(|error| AttemptFailure::fail(ErrorCode::EngineError, format!("the picture cannot be encoded: {error}")))
+    finish::encode(&pixels, wanted.width, wanted.height).map_err(|error| {
+        AttemptFailure::fail(ErrorCode::EngineError, format!("the picture cannot be encoded: {error}"))
+    })
 }
 
 #[cfg(test)]

@@ -184,13 +184,10 @@ fn seasonal(brief: &Brief, dice: &mut Dice) -> ([Hue; 3], [Hue; 3], Hue) {
         ),
     };
     let land = match brief.place {
-        Place::Desert if !brief.snowed_in() => {
-            dice.pick(&[[rgb(240, 204, 148), rgb(234, 178, 112), rgb(208, 138, 84)], [
-                rgb(246, 214, 168),
-                rgb(236, 168, 120),
-                rgb(202, 116, 88),
-            ]])
-        }
+        Place::Desert if !brief.snowed_in() => dice.pick(&[
+            [rgb(240, 204, 148), rgb(234, 178, 112), rgb(208, 138, 84)],
+            [rgb(246, 214, 168), rgb(236, 168, 120), rgb(202, 116, 88)],
+        ]),
         Place::Space => [rgb(176, 150, 178), rgb(146, 118, 160), rgb(108, 84, 134)],
         _ => land,
     };

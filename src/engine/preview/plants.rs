@@ -17,7 +17,10 @@ pub(super) fn pine(pen: &mut Pen<'_, '_>, needles: Hue, snowy: bool, dice: &mut 
         pen.poly(&[(half * 0.15, low + 0.02), (0.0, high), (half, low)], hue.darker(0.14));
         if snowy {
             let cap = |x: f32, y: f32| (x * half, high + (low - high) * y);
-            pen.poly(&[cap(-0.55, 0.55), cap(0.0, 0.0), cap(0.55, 0.55), cap(0.2, 0.46), cap(0.0, 0.6), cap(-0.25, 0.44)], WHITE);
+            pen.poly(
+                &[cap(-0.55, 0.55), cap(0.0, 0.0), cap(0.55, 0.55), cap(0.2, 0.46), cap(0.0, 0.6), cap(-0.25, 0.44)],
+                WHITE,
+            );
         }
     }
 }
@@ -54,11 +57,21 @@ pub(super) fn oak(pen: &mut Pen<'_, '_>, leaves: Hue, season: Season, dice: &mut
 
 pub(super) fn palm(pen: &mut Pen<'_, '_>, leaves: Hue) {
     pen.line(&[(0.0, -0.02), (0.05, 0.4), (0.16, 0.78)], 0.055, WOOD.lighter(0.12));
-    for (dx, dy, bend) in [(-0.36, 0.02, 0.16), (-0.28, -0.2, 0.14), (0.36, 0.0, 0.16), (0.28, -0.22, 0.14), (-0.12, 0.2, 0.1), (0.2, 0.18, 0.1)] {
+    for (dx, dy, bend) in [
+        (-0.36, 0.02, 0.16),
+        (-0.28, -0.2, 0.14),
+        (0.36, 0.0, 0.16),
+        (0.28, -0.22, 0.14),
+        (-0.12, 0.2, 0.1),
+        (0.2, 0.18, 0.1),
+    ] {
         let (x, y) = (0.16, 0.79);
         let middle = (x + dx * 0.55, y + dy * 0.5 + bend);
         let under = (x + dx * 0.5, y + dy * 0.5 + bend * 0.35);
-        pen.blob(&[(x, y + 0.01), middle, (x + dx, y + dy), under], if dy < -0.1 { leaves.darker(0.16) } else { leaves });
+        pen.blob(
+            &[(x, y + 0.01), middle, (x + dx, y + dy), under],
+            if dy < -0.1 { leaves.darker(0.16) } else { leaves },
+        );
     }
     for (x, y) in [(0.13, 0.755), (0.19, 0.745)] {
         pen.oval(x, y, 0.03, 0.03, WOOD.darker(0.2));
@@ -87,7 +100,16 @@ pub(super) fn flower(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice)
     pen.line(&[(0.0, -0.02), (lean * 0.4, 0.4), (lean, 0.8)], 0.045, stem);
     pen.blob(&[(lean * 0.2, 0.18), (0.16, 0.36), (0.3, 0.4), (0.2, 0.24)], stem.lighter(0.1));
     if dice.chance(0.4) {
-        let cup = [(-0.15, 0.78), (-0.17, 1.02), (-0.07, 0.92), (0.0, 1.06), (0.07, 0.92), (0.17, 1.02), (0.15, 0.78), (0.0, 0.68)];
+        let cup = [
+            (-0.15, 0.78),
+            (-0.17, 1.02),
+            (-0.07, 0.92),
+            (0.0, 1.06),
+            (0.07, 0.92),
+            (0.17, 1.02),
+            (0.15, 0.78),
+            (0.0, 0.68),
+        ];
         pen.poly(&cup.map(|(x, y)| (x + lean, y)), petals);
         return;
     }

@@ -115,14 +115,25 @@ fn planets(p: &mut Painter<'_>, horizon: f32, x: f32, dice: &mut Dice) {
     for (y, half) in [(0.42, 0.84), (-0.1, 0.96), (-0.5, 0.8)] {
         pen.oval_faint(0.0, y, half, 0.1, WHITE, 0.25);
     }
-    pen.line(&[(-0.98, 0.16), (-1.6, 0.1), (-1.2, -0.24), (0.0, -0.4), (1.3, -0.12), (1.65, 0.3), (0.96, 0.26)], 0.09, glow(250, 224, 180));
+    pen.line(
+        &[(-0.98, 0.16), (-1.6, 0.1), (-1.2, -0.24), (0.0, -0.4), (1.3, -0.12), (1.65, 0.3), (0.96, 0.26)],
+        0.09,
+        glow(250, 224, 180),
+    );
     let (x, y) = (p.width() - x, horizon * 0.2);
     p.pen(x, y, unit * 0.04).oval(0.0, 0.0, 1.0, 1.0, glow(200, 206, 226));
 }
 
 fn rainbow(p: &mut Painter<'_>, horizon: f32) {
     let (unit, centre) = (p.unit, p.width() * 0.5);
-    let hues = [rgb(232, 92, 86), rgb(244, 160, 80), rgb(250, 222, 104), rgb(126, 196, 120), rgb(92, 154, 214), rgb(146, 110, 190)];
+    let hues = [
+        rgb(232, 92, 86),
+        rgb(244, 160, 80),
+        rgb(250, 222, 104),
+        rgb(126, 196, 120),
+        rgb(92, 154, 214),
+        rgb(146, 110, 190),
+    ];
     for (n, hue) in hues.into_iter().enumerate() {
         let r = unit * (0.5 - n as f32 * 0.022);
         if let Some(path) = PathBuilder::from_circle(centre, horizon + unit * 0.04, r) {
@@ -141,8 +152,17 @@ fn clouds_in(p: &mut Painter<'_>, count: usize, horizon: f32, dice: &mut Dice) {
         let scale = unit * dice.between(0.07, 0.13) * (1.2 - y / horizon * 0.8);
         let mut bump = |x: f32, y: f32| (x + dice.between(-0.04, 0.04), y + dice.between(-0.06, 0.06));
         let outline = [
-            (-1.15, 0.0), bump(-0.95, 0.2), bump(-0.62, 0.26), bump(-0.45, 0.54), bump(-0.05, 0.68), bump(0.26, 0.5),
-            bump(0.46, 0.32), bump(0.8, 0.3), (1.1, 0.04), (0.9, -0.06), (-0.9, -0.06),
+            (-1.15, 0.0),
+            bump(-0.95, 0.2),
+            bump(-0.62, 0.26),
+            bump(-0.45, 0.54),
+            bump(-0.05, 0.68),
+            bump(0.26, 0.5),
+            bump(0.46, 0.32),
+            bump(0.8, 0.3),
+            (1.1, 0.04),
+            (0.9, -0.06),
+            (-0.9, -0.06),
         ];
         p.haze = (p.palette.sky[1], 0.25);
         p.pen(x, y, scale).blob(&outline, hue);

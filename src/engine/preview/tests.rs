@@ -8,7 +8,8 @@ use crate::domain::{request::IllustrationSpec, style::Style};
 const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
 
 fn spec(prompt: &str, style: &str, (width, height): (u32, u32), seed: u32) -> ImageSpec {
-    let style = Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
+    let style =
+        Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count: 1, seed: None };
     ImageSpec { illustration, seed }
 }
@@ -20,9 +21,20 @@ fn drawn(spec: &ImageSpec) -> Vec<u8> {
 #[test]
 fn every_word_can_be_drawn_in_every_style() {
     let prompts = [
-        "house lighthouse castle barn", "windmill church bridge tent", "igloo pyramid cats dogs", "foxes rabbits owl sheep",
-        "fish whale duck sailboat", "bear penguin pines oaks", "palm cactus flowers mushroom", "balloon rocket plane car",
-        "snowman campfire robot birds", "bird rainbow storm", "city rain night", "space", "foggy village", "desert moon",
+        "house lighthouse castle barn",
+        "windmill church bridge tent",
+        "igloo pyramid cats dogs",
+        "foxes rabbits owl sheep",
+        "fish whale duck sailboat",
+        "bear penguin pines oaks",
+        "palm cactus flowers mushroom",
+        "balloon rocket plane car",
+        "snowman campfire robot birds",
+        "bird rainbow storm",
+        "city rain night",
+        "space",
+        "foggy village",
+        "desert moon",
     ];
     for style in STYLES {
         for prompt in prompts {
@@ -47,7 +59,11 @@ fn preview_samples() {
     let (cell, gap) = (number("MEDIAFORGE_PREVIEW_CELL", 380), 8);
     let (rows, columns) = (list.split('|').count() as u32, STYLES.len() as u32);
     let cell_height = cell * size.1 / size.0;
-    let mut sheet = image::RgbImage::from_pixel(columns * (cell + gap) - gap, rows * (cell_height + gap) - gap, image::Rgb([255; 3]));
+    let mut sheet = image::RgbImage::from_pixel(
+        columns * (cell + gap) - gap,
+        rows * (cell_height + gap) - gap,
+        image::Rgb([255; 3]),
+    );
     for (row, prompt) in (0_u32..).zip(list.split('|')) {
         for (column, style) in (0_u32..).zip(STYLES) {
             let begun = Instant::now();
@@ -55,7 +71,12 @@ fn preview_samples() {
             println!("{:4} ms {:5} kB {style} {prompt}", begun.elapsed().as_millis(), bytes.len() / 1024);
             let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
             let small = image::imageops::resize(&picture, cell, cell_height, image::imageops::FilterType::CatmullRom);
-            image::imageops::replace(&mut sheet, &small, (column * (cell + gap)).into(), (row * (cell_height + gap)).into());
+            image::imageops::replace(
+                &mut sheet,
+                &small,
+                (column * (cell + gap)).into(),
+                (row * (cell_height + gap)).into(),
+            );
             std::fs::write(format!("{directory}/{row:02}-{style}.png"), bytes).unwrap();
         }
     }
