@@ -100,9 +100,9 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
     let mut models = place_things(brief, main, &soils, p, dice);
     // Back to front; a thing is drawn once the last column it stands on is there.
     for sum in 0..2 * SIDE - 1 {
-        for x in 0..SIDE {
+        for (x, row) in soils.iter().enumerate() {
             let Some(y) = sum.checked_sub(x).filter(|y| *y < SIDE) else { continue };
-            column(p, brief, view, (x, y), soils[x][y], dice);
+            column(p, brief, view, (x, y), row[y], dice);
         }
         for model in models.iter_mut().filter(|model| model.front() == sum) {
             draw(p, view, model);

@@ -3,10 +3,11 @@
 use tiny_skia::{Path, PathBuilder, Point};
 
 use super::{
-    brush::{Painter, curve, smooth},
+    brush::Painter,
     buildings,
     noise::Dice,
     palette::{Hue, WHITE, glow, rgb},
+    pen::{curve, smooth},
     plants,
     scene::Stage,
     words::{Brief, Place, Thing, Time},
@@ -25,7 +26,13 @@ pub(super) struct Ridge {
 
 impl Ridge {
     pub(super) fn new(base: f32, amp: f32, length: f32, dice: &mut Dice) -> Self {
-        Self { base, amp, length, phase: [dice.unit() * 6.28, dice.unit() * 6.28], falls: None }
+        Self {
+            base,
+            amp,
+            length,
+            phase: [dice.unit(), dice.unit()].map(|part| part * std::f32::consts::TAU),
+            falls: None,
+        }
     }
 
     /// Its height at `x`.
@@ -256,7 +263,7 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
         stage.horizon - edge + unit * 0.02,
         rgb(196, 190, 190),
     );
-    let middle = (edge + height) / 2.0 + unit * 0.01;
+    let middle = f32::midpoint(edge, height) + unit * 0.01;
     let mut x = unit * 0.05;
     while x < width {
         p.pen(x, middle, unit).rect(0.0, 0.0, 0.09, 0.008, rgb(246, 226, 160));

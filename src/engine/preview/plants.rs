@@ -1,9 +1,9 @@
 //! Plants. Coordinates: the ground is y = 0, a full-grown plant 1 high.
 
 use super::{
-    brush::Pen,
     noise::Dice,
     palette::{Hue, WHITE, WOOD, rgb},
+    pen::Pen,
     words::Season,
 };
 

@@ -3,10 +3,11 @@
 use tiny_skia::{PathBuilder, Point};
 
 use super::{
-    brush::{Look, Painter, smooth},
+    brush::{Look, Painter},
     land::{self, Ridge},
     noise::{Dice, hash},
     palette::{Hue, WHITE, rgb},
+    pen::smooth,
     plants, sky, things,
     words::{Brief, Item, Place, Season, Thing, Weather},
 };
@@ -164,7 +165,7 @@ impl Stage {
         match index {
             0 => self.main_x,
             1 => self.other_x,
-            2 => (self.main_x + self.other_x) / 2.0,
+            2 => f32::midpoint(self.main_x, self.other_x),
             _ => (self.main_x + (self.main_x - self.other_x) * 0.62).clamp(width * 0.1, width * 0.9),
         }
     }

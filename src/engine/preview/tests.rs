@@ -51,13 +51,21 @@ fn a_stopped_drawing_ends_early() {
 }
 
 #[test]
+fn whoever_waits_no_more_stops_the_drawing() {
+    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&stop.0);
+    drop(stop);
+    assert!(seen.load(Ordering::Relaxed));
+}
+
+#[test]
 fn preview_samples() {
     let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
     let list = std::env::var("MEDIAFORGE_PREVIEW_PROMPTS").unwrap_or_else(|_| "a lighthouse at dawn".to_owned());
     let number = |name: &str, or: u32| std::env::var(name).ok().and_then(|side| side.parse().ok()).unwrap_or(or);
     let size = (number("MEDIAFORGE_PREVIEW_WIDTH", 1024), number("MEDIAFORGE_PREVIEW_HEIGHT", 1024));
     let (cell, gap) = (number("MEDIAFORGE_PREVIEW_CELL", 380), 8);
-    let (rows, columns) = (list.split('|').count() as u32, STYLES.len() as u32);
+    let (rows, columns) = (u32::try_from(list.split('|').count()).unwrap(), 5);
     let cell_height = cell * size.1 / size.0;
     let mut sheet = image::RgbImage::from_pixel(
         columns * (cell + gap) - gap,
