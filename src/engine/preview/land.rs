@@ -188,7 +188,6 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
             p.haze = (p.palette.haze, 0.15);
             ridge(p, &stage.mid, land[0].darker(0.12));
             p.haze.1 = 0.0;
-            water(p, brief, stage, 0.72, dice);
         }
         Place::City => street(p, brief, stage),
         _ => {
@@ -226,7 +225,8 @@ fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, dice: &mut Dice) {
     }
 }
 
-fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
+/// Water that mirrors what has been drawn above it.
+pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
     let Some((top, bottom)) = stage.water else { return };
     let [far, near] = p.palette.water;
     p.mirror((top, bottom), (far, near), clear, 1.0);

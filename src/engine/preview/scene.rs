@@ -98,9 +98,16 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
     in_zone(p, brief, &stage, Zone::Air, &dice);
     land::ground(p, brief, &stage, &mut dice.fork(3));
     live(p)?;
-    in_zone(p, brief, &stage, Zone::Water, &dice);
+    if brief.place != Place::Lake {
+        in_zone(p, brief, &stage, Zone::Water, &dice);
+    }
     companions(p, brief, &stage, &mut dice.fork(4));
     in_zone(p, brief, &stage, Zone::Mid, &dice);
+    if brief.place == Place::Lake {
+        // What stands on the far shore is mirrored, what floats hides the mirror.
+        land::water(p, brief, &stage, 0.72, &mut dice.fork(8));
+        in_zone(p, brief, &stage, Zone::Water, &dice);
+    }
     live(p)?;
     land::near(p, brief, &stage, &mut dice.fork(5));
     in_zone(p, brief, &stage, Zone::Near, &dice);
@@ -137,7 +144,7 @@ impl Stage {
                 (
                     ridge(horizon + unit * 0.012, unit * 0.006, dice),
                     ridge(bank, unit * 0.014, dice),
-                    Some((horizon + unit * 0.02, bank + unit * 0.05)),
+                    Some((horizon + unit * 0.028, bank + unit * 0.05)),
                 )
             }
             Place::Coast => {
