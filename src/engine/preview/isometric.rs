@@ -43,7 +43,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
         let part = if n == 0 { 1.0 } else { 0.62 };
         let away = n as f32 * unit * 0.92;
         let (x, y) = if width > height { (away, unit * 0.06) } else { (unit * 0.1 * n.signum() as f32, away) };
-        let half = unit * 0.96 / (2.0 * SIDE as f32) * part;
+        let half = unit * 0.93 / (2.0 * SIDE as f32) * part;
         let view = View { x: width / 2.0 + x, y: height / 2.0 + y - half * SIDE as f32 * 0.3, half };
         island(p, brief, &view, n == 0, &mut dice.fork(n.unsigned_abs().into()));
     }
@@ -54,7 +54,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
 fn backdrop(p: &mut Painter<'_>, brief: &Brief, dice: &mut Dice) {
     let sky = p.palette.sky;
     let soft = |hue: Hue| if p.palette.dark { hue } else { hue.lighter(0.35) };
-    let (top, bottom) = (soft(sky[0].mix(sky[1], 0.55)), soft(sky[2]));
+    let (top, bottom) = (soft(sky[1].mix(sky[0], if p.palette.dark { 0.45 } else { 0.2 })), soft(sky[2]));
     p.rows(|y| top.mix(bottom, y));
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     if p.palette.dark {
