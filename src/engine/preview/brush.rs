@@ -45,7 +45,7 @@ pub(super) struct Painter<'a> {
     pub(super) colours: Pixmap,
     /// The lines of a line drawing.
     pub(super) lines: Option<Pixmap>,
-    /// Which shape is on top, at half the size: edges, bevels and shadows are found here.
+    /// Which shape is on top: edges, bevels and shadows are found here. At half the size where soft is what is wanted.
     pub(super) shapes: Option<Pixmap>,
     /// The unit of length: the shorter side, in pixels.
     pub(super) unit: f32,
@@ -61,8 +61,11 @@ impl<'a> Painter<'a> {
     /// A blank canvas; `None` for a size without pixels.
     pub(super) fn new(look: Look, palette: Palette, size: (u32, u32), stop: &'a AtomicBool) -> Option<Self> {
         let (width, height) = size;
-        let half = || Pixmap::new(width.div_ceil(2), height.div_ceil(2));
-        let shapes = if matches!(look, Look::Watercolor | Look::Clay) { Some(half()?) } else { None };
+        let shapes = match look {
+            Look::Watercolor => Some(Pixmap::new(width, height)?),
+            Look::Clay => Some(Pixmap::new(width.div_ceil(2), height.div_ceil(2))?),
+            _ => None,
+        };
         let lines = if look == Look::Line { Some(Pixmap::new(width, height)?) } else { None };
         Some(Self {
             look,
@@ -108,8 +111,8 @@ impl<'a> Painter<'a> {
         let hue = self.seen(hue);
         let paint = solid(hue, alpha);
         let wobbly = match self.look {
-            Look::Watercolor => wobble(path, self.unit * 0.0045),
-            Look::Line => wobble(path, self.unit * 0.0022),
+            Look::Watercolor => wobble(path, self.unit * 0.0034, self.unit),
+            Look::Line => wobble(path, self.unit * 0.0022, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
@@ -135,7 +138,7 @@ impl<'a> Painter<'a> {
     pub(super) fn stroke(&mut self, path: &Path, width: f32, hue: Hue) {
         let hue = self.seen(hue);
         let wobbly = match self.look {
-            Look::Watercolor | Look::Line => wobble(path, self.unit * 0.0025),
+            Look::Watercolor | Look::Line => wobble(path, self.unit * 0.0025, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
@@ -201,11 +204,12 @@ impl<'a> Painter<'a> {
         let [high, low] = self.count.to_be_bytes();
         paint.set_color_rgba8(high, low, 0, 255);
         paint.anti_alias = false;
-        let half = Transform::from_scale(0.5, 0.5);
+        let part = if self.look == Look::Clay { 0.5 } else { 1.0 };
+        let scaled = Transform::from_scale(part, part);
         if let Some(width) = stroke {
-            shapes.stroke_path(path, &paint, &rounded(width), half, None);
+            shapes.stroke_path(path, &paint, &rounded(width), scaled, None);
         } else {
-            shapes.fill_path(path, &paint, FillRule::Winding, half, None);
+            shapes.fill_path(path, &paint, FillRule::Winding, scaled, None);
         }
     }
 }

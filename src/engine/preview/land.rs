@@ -279,9 +279,7 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
     }
     if brief.place == Place::Coast {
         let sand = if brief.snowed_in() { land[2] } else { rgb(240, 218, 170) };
-        let crowd =
-            brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
-        if crowd {
+        if has_beach(brief) {
             ridge(p, &stage.near, sand);
         } else if brief.items.iter().any(|item| item.thing == Thing::Lighthouse) {
             path_to(p, stage, height);
@@ -303,6 +301,12 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
         path_to(p, stage, height);
     }
     ridge(p, &stage.near, land[2]);
+}
+
+/// Whether there is sand in front of the sea: for all that neither stands on the headland nor swims.
+pub(super) fn has_beach(brief: &Brief) -> bool {
+    let at_home = |thing| matches!(thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale);
+    brief.items.iter().any(|item| !at_home(item.thing))
 }
 
 /// A way to the door.

@@ -95,7 +95,7 @@ impl Palette {
         let haze = sky[2].mix(sky[1], 0.3);
         let (land, leaves, pine) = seasonal(brief, dice);
         let peaks = if brief.place == Place::Desert { rgb(206, 132, 96) } else { rgb(112, 128, 164) };
-        let water = [rgb(128, 190, 208), rgb(48, 122, 156)].map(|hue| hue.mix(veil, gloom * 0.6));
+        let water = [rgb(128, 196, 212).mix(sky[2], 0.4), rgb(48, 126, 160)].map(|hue| hue.mix(veil, gloom * 0.6));
         Self { sky, disc, cloud: cloud.mix(veil, gloom), haze, land, peaks, water, leaves, pine, dark, light, ambient }
     }
 

@@ -109,12 +109,14 @@ pub(super) fn curve(builder: &mut PathBuilder, points: &[Point], closed: bool) {
 }
 
 /// The path as a hand that is not quite steady draws it.
-pub(super) fn wobble(path: &Path, amount: f32) -> Option<Path> {
+pub(super) fn wobble(path: &Path, amount: f32, unit: f32) -> Option<Path> {
     let noise = Textures::shared();
+    // The same hand at every size.
+    let zoom = 900.0 / unit;
     let shift = |p: Point| {
-        let (x, y) = ((p.x * 3.0 + 4096.0) as usize, (p.y * 3.0 + 4096.0) as usize);
-        let dx = f32::from(noise.soft(x / 2, y / 2)) - 128.0;
-        let dy = f32::from(noise.soft(y / 2 + 77, x / 2 + 31)) - 128.0;
+        let (x, y) = ((p.x * zoom + 4096.0) as usize, (p.y * zoom + 4096.0) as usize);
+        let dx = f32::from(noise.soft(x, y)) - 128.0;
+        let dy = f32::from(noise.soft(y + 77, x + 31)) - 128.0;
         Point::from_xy(p.x + dx * amount / 64.0, p.y + dy * amount / 64.0)
     };
     let mut builder = PathBuilder::new();

@@ -304,6 +304,9 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         let low = height - unit * 0.012;
         let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * dice.unit() * 0.55;
         let scale = unit * dice.between(0.035, 0.065);
+        if brief.place == Place::Coast && stage.mid.y(x) > y && !land::has_beach(brief) {
+            continue;
+        }
         let grass = p.palette.land[2].darker(0.16);
         let mut pen = p.pen(x, y, scale);
         match (brief.place, brief.season) {
