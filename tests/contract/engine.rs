@@ -1,1 +1,204 @@
 //! The contract of `ImageEngine`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use mediaforge::{
+    config::{EngineBackend, EngineConfig, PreviewConfig},
+    domain::{
+        clock::Random,
+        job::{Disposition, ErrorCode, Progress},
+        request::IllustrationSpec,
+        style::Style,
+    },
+    engine::{self, AttemptContext, Generation, ImageEngine, ImageSpec},
+    media::image::{DecodeLimits, decode},
+};
+use tokio::sync::watch;
+
+type Engine = Arc<dyn ImageEngine>;
+
+const STYLES: [&str; 6] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d", "unheard-of"];
+
+fn spec(prompt: &str, style: &str, (width, height): (u32, u32), count: u32, seed: u32) -> ImageSpec {
+    let style = Style {
+        id: style.to_owned(),
+        name: "A style".to_owned(),
+        description: String::new(),
+        modifier: "drawn with care".to_owned(),
+    };
+    let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count, seed: Some(seed) };
+    ImageSpec { illustration, seed }
+}
+
+fn context() -> (AttemptContext, watch::Receiver<Option<Progress>>) {
+    let (progress, seen) = watch::channel(None);
+    (AttemptContext { job_id: "ill_00000000000000000000".parse().unwrap(), attempt: 1, progress }, seen)
+}
+
+async fn drawn(engine: &Engine, spec: &ImageSpec) -> Generation {
+    engine.generate(spec, &context().0).await.unwrap()
+}
+
+async fn draws_as_many_as_asked_and_all_decode(engine: Engine) {
+    for count in [1, 4] {
+        let spec = spec("a cat under the stars", "watercolor", (300, 260), count, 5);
+        let generation = drawn(&engine, &spec).await;
+        assert_eq!((u32::try_from(generation.images.len()).unwrap(), generation.filtered), (count, 0));
+        assert!(!generation.model.is_empty());
+        assert_eq!(generation.final_prompt, "a cat under the stars, drawn with care");
+        for (n, image) in generation.images.iter().enumerate() {
+            decode(&image.bytes, &DecodeLimits::default()).unwrap();
+            assert!(generation.images[..n].iter().all(|other| other != image), "pictures of one job differ");
+        }
+    }
+}
+
+async fn progress_grows_to_the_end(engine: Engine) {
+    let (cx, mut seen) = context();
+    let watcher = tokio::spawn(async move {
+        let mut fractions = Vec::new();
+        while seen.changed().await.is_ok() {
+            let progress = *seen.borrow_and_update();
+            fractions.extend(progress.map(|progress| progress.fraction));
+        }
+        fractions
+    });
+    engine.generate(&spec("a house", "flat-2d", (256, 256), 3, 1), &cx).await.unwrap();
+    drop(cx);
+    let fractions = watcher.await.unwrap();
+    assert!(fractions.is_sorted(), "{fractions:?}");
+    assert!(fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction)), "{fractions:?}");
+    assert!((fractions.last().unwrap() - 1.0).abs() < f64::EPSILON, "{fractions:?}");
+}
+
+/// Cases that every engine passes.
+async fn all(open: impl Fn() -> Engine) {
+    draws_as_many_as_asked_and_all_decode(open()).await;
+    progress_grows_to_the_end(open()).await;
+}
+
+// The preview engine: what it promises beyond the contract.
+
+/// Numbers in a row: no two runs differ, and fractions of 0 and 1 mean never and always.
+struct Counting(AtomicU64);
+
+impl Random for Counting {
+    fn next_u64(&self) -> u64 {
+        self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
+    }
+}
+
+fn knobs() -> PreviewConfig {
+    PreviewConfig { latency: Duration::ZERO, rate_limited: 0.0, unavailable: 0.0, filtered: 0.0, hang: 0.0 }
+}
+
+fn preview(preview: PreviewConfig) -> Engine {
+    let config = EngineConfig { default: EngineBackend::Preview, preview };
+    engine::open(&config, Arc::new(Counting(AtomicU64::new(1))))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn preview_keeps_the_contract() {
+    all(|| preview(knobs())).await;
+}
+
+#[tokio::test]
+async fn preview_has_the_exact_size_in_every_style() {
+    let engine = preview(knobs());
+    for style in STYLES {
+        for size in [(256, 256), (1000, 256), (256, 777)] {
+            let spec = spec("sailboat at sunset", style, size, 1, 9);
+            let generation = drawn(&engine, &spec).await;
+            let picture = decode(&generation.images[0].bytes, &DecodeLimits::default()).unwrap().image;
+            assert_eq!((picture.width(), picture.height()), size, "{style}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn preview_repeats_itself_and_follows_prompt_style_size_and_seed() {
+    let (engine, again) = (preview(knobs()), preview(knobs()));
+    let base = spec("a fox", "clay-3d", (256, 256), 1, 42);
+    let picture = drawn(&engine, &base).await;
+    assert_eq!(picture, drawn(&again, &base).await);
+    assert_eq!(picture.seed, Some(42));
+    let others = [
+        spec("a fox!", "clay-3d", (256, 256), 1, 42),
+        spec("a fox", "flat-2d", (256, 256), 1, 42),
+        spec("a fox", "clay-3d", (256, 257), 1, 42),
+        spec("a fox", "clay-3d", (256, 256), 1, 43),
+    ];
+    for other in others {
+        assert_ne!(picture.images, drawn(&engine, &other).await.images, "{other:?}");
+    }
+    let two = drawn(&engine, &spec("a fox", "clay-3d", (256, 256), 2, 42)).await;
+    let second = drawn(&engine, &spec("a fox", "clay-3d", (256, 256), 1, 43)).await;
+    assert_eq!(two.images, [picture.images[0].clone(), second.images[0].clone()], "the n-th picture has seed + n");
+}
+
+#[tokio::test]
+async fn preview_draws_whatever_it_is_told() {
+    let engine = preview(knobs());
+    for prompt in ["quantum computing onboarding", "\u{0}\u{202e}🐈 日本語", "cat cats CAT", &"fox ".repeat(1000)]
+    {
+        let generation = drawn(&engine, &spec(prompt, "isometric", (256, 256), 1, u32::MAX)).await;
+        assert_eq!(generation.images.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn preview_plays_the_faults_it_is_told() {
+    let spec = spec("a cat", "flat-2d", (256, 256), 3, 1);
+    let limited = preview(PreviewConfig { rate_limited: 1.0, ..knobs() });
+    let failure = limited.generate(&spec, &context().0).await.unwrap_err();
+    assert_eq!(failure.error.code, ErrorCode::RateLimited);
+    assert!(matches!(failure.disposition, Disposition::Throttled { .. }));
+
+    let unavailable = preview(PreviewConfig { unavailable: 1.0, ..knobs() });
+    let failure = unavailable.generate(&spec, &context().0).await.unwrap_err();
+    assert_eq!(failure.error.code, ErrorCode::EngineUnavailable);
+    assert!(matches!(failure.disposition, Disposition::Retry { .. }));
+
+    let generation = drawn(&preview(PreviewConfig { filtered: 1.0, ..knobs() }), &spec).await;
+    assert_eq!((generation.images.len(), generation.filtered), (0, 3));
+    let generation = drawn(&preview(PreviewConfig { filtered: 0.5, ..knobs() }), &spec).await;
+    assert_eq!(generation.images.len() + generation.filtered as usize, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn preview_hangs_when_told_until_it_is_dropped() {
+    let (engine, spec) = (preview(PreviewConfig { hang: 1.0, ..knobs() }), spec("a cat", "flat-2d", (256, 256), 1, 1));
+    let cx = context().0;
+    let call = tokio::time::timeout(Duration::from_hours(24), engine.generate(&spec, &cx));
+    assert!(call.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn preview_takes_its_time() {
+    let engine = preview(PreviewConfig { latency: Duration::from_secs(16), ..knobs() });
+    let begun = tokio::time::Instant::now();
+    drawn(&engine, &spec("a cat", "flat-2d", (256, 256), 4, 1)).await;
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(16)..Duration::from_secs(17)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_the_call_stops_the_work() {
+    let engine = preview(knobs());
+    let (cx, mut seen) = context();
+    let call = tokio::spawn(async move {
+        engine.generate(&spec("city rain night", "line-art", (512, 512), 1000, 1), &cx).await.map(drop)
+    });
+    // Underway.
+    seen.wait_for(|progress| progress.is_some_and(|progress| progress.step >= Some(1))).await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    // The sender went with the call, and no picture after it reports.
+    assert!(seen.changed().await.is_err() || seen.has_changed().is_err());
+}

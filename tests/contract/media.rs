@@ -34,7 +34,7 @@ async fn read(store: &Store, at: &str, range: Option<std::ops::Range<u64>>) -> O
 }
 
 async fn what_is_put_is_read_back(store: Store) {
-    let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     put(&store, "illustrations/u@x/ill_1/1-0.png", &bytes).await.unwrap();
     let path = "illustrations/u@x/ill_1/1-0.png";
     let info = store.head(&key(path)).await.unwrap().unwrap();

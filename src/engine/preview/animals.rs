@@ -1,9 +1,9 @@
 //! Animals, looking to the right or at us. Coordinates: the ground is y = 0, the whole animal about 1 high.
 
 use super::{
-    brush::Pen,
     noise::Dice,
     palette::{DARK, Hue, WHITE, rgb},
+    pen::Pen,
 };
 
 const PINK: Hue = rgb(238, 160, 160);

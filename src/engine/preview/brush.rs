@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, PathSegment, Pixmap, Point, Rect, Stroke, Transform,
-};
+use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform};
 
 use super::{
     noise::Textures,
     palette::{Hue, Palette, rgb},
+    pen::{Pen, wobble},
 };
 
 /// How the marks look.
@@ -46,12 +45,14 @@ pub(super) struct Painter<'a> {
     pub(super) colours: Pixmap,
     /// The lines of a line drawing.
     pub(super) lines: Option<Pixmap>,
-    /// Which shape is on top, at half the size: edges, bevels and shadows are found here.
+    /// Which shape is on top: edges, bevels and shadows are found here. At half the size where soft is what is wanted.
     pub(super) shapes: Option<Pixmap>,
     /// The unit of length: the shorter side, in pixels.
     pub(super) unit: f32,
     /// What distance does to every colour.
     pub(super) haze: (Hue, f32),
+    /// How much of the hour's dimness is spared what is drawn next: the subject must be seen at night, too.
+    pub(super) spared: f32,
     count: u16,
     stop: &'a AtomicBool,
 }
@@ -60,8 +61,11 @@ impl<'a> Painter<'a> {
     /// A blank canvas; `None` for a size without pixels.
     pub(super) fn new(look: Look, palette: Palette, size: (u32, u32), stop: &'a AtomicBool) -> Option<Self> {
         let (width, height) = size;
-        let half = || Pixmap::new(width.div_ceil(2), height.div_ceil(2));
-        let shapes = if matches!(look, Look::Watercolor | Look::Clay) { Some(half()?) } else { None };
+        let shapes = match look {
+            Look::Watercolor => Some(Pixmap::new(width, height)?),
+            Look::Clay => Some(Pixmap::new(width.div_ceil(2), height.div_ceil(2))?),
+            _ => None,
+        };
         let lines = if look == Look::Line { Some(Pixmap::new(width, height)?) } else { None };
         Some(Self {
             look,
@@ -71,6 +75,7 @@ impl<'a> Painter<'a> {
             shapes,
             unit: width.min(height) as f32,
             haze: (PAPER, 0.0),
+            spared: 0.0,
             count: 0,
             stop,
         })
@@ -90,7 +95,10 @@ impl<'a> Painter<'a> {
     }
 
     fn seen(&self, hue: Hue) -> Hue {
-        self.palette.lit(hue).mix(self.haze.0, self.haze.1)
+        // Ink drawings leave things white: only what is dark in itself, or the sky, is hatched.
+        let spared = if self.look == Look::Line { 1.0 } else { self.spared };
+        let seen = self.palette.lit(hue).mix(hue, spared).mix(self.haze.0, self.haze.1);
+        if self.look == Look::Line { seen.lighter(0.2) } else { seen }
     }
 
     /// Fills a shape.
@@ -103,8 +111,8 @@ impl<'a> Painter<'a> {
         let hue = self.seen(hue);
         let paint = solid(hue, alpha);
         let wobbly = match self.look {
-            Look::Watercolor => wobble(path, self.unit * 0.0045),
-            Look::Line => wobble(path, self.unit * 0.0022),
+            Look::Watercolor => wobble(path, self.unit * 0.0034, self.unit),
+            Look::Line => wobble(path, self.unit * 0.0022, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
@@ -130,7 +138,7 @@ impl<'a> Painter<'a> {
     pub(super) fn stroke(&mut self, path: &Path, width: f32, hue: Hue) {
         let hue = self.seen(hue);
         let wobbly = match self.look {
-            Look::Watercolor | Look::Line => wobble(path, self.unit * 0.0025),
+            Look::Watercolor | Look::Line => wobble(path, self.unit * 0.0025, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
@@ -187,123 +195,23 @@ impl<'a> Painter<'a> {
 
     fn mark(&mut self, path: &Path, stroke: Option<f32>) {
         let Some(shapes) = &mut self.shapes else { return };
+        // An eye or a whisker is a mark on its shape, not a shape with edges of its own.
+        if path.bounds().width().max(path.bounds().height()) < self.unit * 0.034 {
+            return;
+        }
         self.count = self.count.saturating_add(1);
         let mut paint = Paint::default();
         let [high, low] = self.count.to_be_bytes();
         paint.set_color_rgba8(high, low, 0, 255);
         paint.anti_alias = false;
-        let half = Transform::from_scale(0.5, 0.5);
+        let part = if self.look == Look::Clay { 0.5 } else { 1.0 };
+        let scaled = Transform::from_scale(part, part);
         if let Some(width) = stroke {
-            shapes.stroke_path(path, &paint, &rounded(width), half, None);
+            shapes.stroke_path(path, &paint, &rounded(width), scaled, None);
         } else {
-            shapes.fill_path(path, &paint, FillRule::Winding, half, None);
+            shapes.fill_path(path, &paint, FillRule::Winding, scaled, None);
         }
     }
-}
-
-/// Draws one thing in its own coordinates.
-pub(super) struct Pen<'p, 'a> {
-    pub(super) painter: &'p mut Painter<'a>,
-    pub(super) x: f32,
-    pub(super) y: f32,
-    pub(super) scale: f32,
-    /// -1 to draw mirrored.
-    pub(super) flip: f32,
-}
-
-impl<'a> Pen<'_, 'a> {
-    fn at(&self, (x, y): (f32, f32)) -> Point {
-        Point::from_xy(self.x + x * self.scale * self.flip, self.y - y * self.scale)
-    }
-
-    /// A pen at a point of this one's coordinates.
-    pub(super) fn inner(&mut self, x: f32, y: f32, scale: f32) -> Pen<'_, 'a> {
-        let at = self.at((x, y));
-        Pen { painter: self.painter, x: at.x, y: at.y, scale: self.scale * scale, flip: self.flip }
-    }
-
-    /// A shape with straight sides.
-    pub(super) fn poly(&mut self, points: &[(f32, f32)], hue: Hue) {
-        let mut builder = PathBuilder::new();
-        for (n, point) in points.iter().enumerate() {
-            let at = self.at(*point);
-            if n == 0 { builder.move_to(at.x, at.y) } else { builder.line_to(at.x, at.y) }
-        }
-        builder.close();
-        if let Some(path) = builder.finish() {
-            self.painter.fill(&path, hue);
-        }
-    }
-
-    /// A rectangle from one corner to the opposite one.
-    pub(super) fn rect(&mut self, x0: f32, y0: f32, x1: f32, y1: f32, hue: Hue) {
-        self.poly(&[(x0, y0), (x1, y0), (x1, y1), (x0, y1)], hue);
-    }
-
-    /// An ellipse around a centre.
-    pub(super) fn oval(&mut self, x: f32, y: f32, rx: f32, ry: f32, hue: Hue) {
-        self.oval_faint(x, y, rx, ry, hue, 1.0);
-    }
-
-    /// A translucent ellipse.
-    pub(super) fn oval_faint(&mut self, x: f32, y: f32, rx: f32, ry: f32, hue: Hue, alpha: f32) {
-        let centre = self.at((x, y));
-        let (rx, ry) = (rx * self.scale, ry * self.scale);
-        let rect = Rect::from_ltrb(centre.x - rx, centre.y - ry, centre.x + rx, centre.y + ry);
-        if let Some(path) = rect.and_then(PathBuilder::from_oval) {
-            self.painter.fill_faint(&path, hue, alpha);
-        }
-    }
-
-    /// A soft shape through points.
-    pub(super) fn blob(&mut self, points: &[(f32, f32)], hue: Hue) {
-        let points: Vec<Point> = points.iter().map(|point| self.at(*point)).collect();
-        if let Some(path) = smooth(&points, true) {
-            self.painter.fill(&path, hue);
-        }
-    }
-
-    /// A soft line through points, `width` thick.
-    pub(super) fn line(&mut self, points: &[(f32, f32)], width: f32, hue: Hue) {
-        let points: Vec<Point> = points.iter().map(|point| self.at(*point)).collect();
-        if let Some(path) = smooth(&points, false) {
-            self.painter.stroke(&path, width * self.scale, hue);
-        }
-    }
-
-    /// A soft light.
-    pub(super) fn halo(&mut self, x: f32, y: f32, radius: f32, hue: Hue, strength: f32) {
-        let at = self.at((x, y));
-        self.painter.halo(at.x, at.y, radius * self.scale, hue, strength);
-    }
-}
-
-/// A curve through points (Catmull-Rom).
-pub(super) fn smooth(points: &[Point], closed: bool) -> Option<Path> {
-    let count = points.len();
-    let first = points.first()?;
-    let mut builder = PathBuilder::new();
-    builder.move_to(first.x, first.y);
-    let at = |index: isize| {
-        let last = count as isize;
-        points[if closed { index.rem_euclid(last) } else { index.clamp(0, last - 1) } as usize]
-    };
-    let segments = if closed { count } else { count - 1 };
-    for n in 0..segments as isize {
-        let (before, from, to, after) = (at(n - 1), at(n), at(n + 1), at(n + 2));
-        builder.cubic_to(
-            from.x + (to.x - before.x) / 6.0,
-            from.y + (to.y - before.y) / 6.0,
-            to.x - (after.x - from.x) / 6.0,
-            to.y - (after.y - from.y) / 6.0,
-            to.x,
-            to.y,
-        );
-    }
-    if closed {
-        builder.close();
-    }
-    builder.finish()
 }
 
 fn colour(hue: Hue, alpha: f32) -> Color {
@@ -319,56 +227,6 @@ fn solid(hue: Hue, alpha: f32) -> Paint<'static> {
 
 fn rounded(width: f32) -> Stroke {
     Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() }
-}
-
-/// The path as a hand that is not quite steady draws it.
-fn wobble(path: &Path, amount: f32) -> Option<Path> {
-    let noise = Textures::shared();
-    let shift = |p: Point| {
-        let (x, y) = ((p.x * 3.0 + 4096.0) as usize, (p.y * 3.0 + 4096.0) as usize);
-        let dx = f32::from(noise.soft(x / 2, y / 2)) - 128.0;
-        let dy = f32::from(noise.soft(y / 2 + 77, x / 2 + 31)) - 128.0;
-        Point::from_xy(p.x + dx * amount / 64.0, p.y + dy * amount / 64.0)
-    };
-    let mut builder = PathBuilder::new();
-    let (mut from, mut start) = (Point::zero(), Point::zero());
-    let step = (amount * 4.0).max(6.0);
-    for segment in path.segments() {
-        let (to, bend): (Point, Option<(Point, Point)>) = match segment {
-            PathSegment::MoveTo(to) => {
-                let to_shifted = shift(to);
-                builder.move_to(to_shifted.x, to_shifted.y);
-                (from, start) = (to, to);
-                continue;
-            }
-            PathSegment::LineTo(to) => (to, None),
-            PathSegment::QuadTo(bend, to) => (to, Some((bend, bend))),
-            PathSegment::CubicTo(a, b, to) => (to, Some((a, b))),
-            PathSegment::Close => (start, None),
-        };
-        let pieces = ((from.distance(to) / step) as usize).clamp(1, 200).max(if bend.is_some() { 6 } else { 1 });
-        for piece in 1..=pieces {
-            let t = piece as f32 / pieces as f32;
-            let point = shift(between(from, bend, to, t));
-            builder.line_to(point.x, point.y);
-        }
-        if segment == PathSegment::Close {
-            builder.close();
-        }
-        from = to;
-    }
-    builder.finish()
-}
-
-fn between(from: Point, bend: Option<(Point, Point)>, to: Point, t: f32) -> Point {
-    let u = 1.0 - t;
-    let weigh =
-        |a: f32, b: f32, c: f32, d: f32| a * u * u * u + 3.0 * b * u * u * t + 3.0 * c * u * t * t + d * t * t * t;
-    let (a, b) = bend.unwrap_or_else(|| {
-        let third = |part: f32| Point::from_xy(from.x + (to.x - from.x) * part, from.y + (to.y - from.y) * part);
-        (third(1.0 / 3.0), third(2.0 / 3.0))
-    });
-    Point::from_xy(weigh(from.x, a.x, b.x, to.x), weigh(from.y, a.y, b.y, to.y))
 }
 
 impl Painter<'_> {
@@ -388,13 +246,13 @@ impl Painter<'_> {
     }
 
     /// Water from `top` to `bottom`: mirrors what is above it, more dimly with every row.
-    pub(super) fn mirror(&mut self, top: f32, bottom: f32, far: Hue, near: Hue, clear: f32) {
+    pub(super) fn mirror(&mut self, (top, bottom): (f32, f32), (far, near): (Hue, Hue), clear: f32, ripples: f32) {
         let (width, height) = (self.colours.width() as usize, self.colours.height() as usize);
         let (first, last) = ((top.max(1.0) as usize).min(height), (bottom.max(0.0) as usize).min(height));
         let noise = Textures::shared();
         let (above, below) = self.colours.data_mut().split_at_mut(first * width * 4);
         let (far, near) = (self.palette.lit(far), self.palette.lit(near));
-        let ripple = (self.unit / 300.0).max(1.0);
+        let ripple = (self.unit / 300.0).max(1.0) * ripples;
         for (n, row) in below.chunks_exact_mut(width * 4).take(last.saturating_sub(first)).enumerate() {
             let depth = n as f32 / (bottom - top).max(1.0);
             let tint = far.mix(near, depth).bytes().map(u32::from);

@@ -1,9 +1,9 @@
 //! What people built. Coordinates: the ground is y = 0, the whole thing about 1 high.
 
 use super::{
-    brush::Pen,
     noise::Dice,
     palette::{DARK, Hue, LAMP, WHITE, WOOD, rgb},
+    pen::Pen,
 };
 
 const STONE: Hue = rgb(186, 180, 184);

@@ -39,10 +39,10 @@ fn opaque(colours: &Pixmap) -> Vec<u8> {
     rgb
 }
 
-/// Room around the half-size map, so that looking aside needs no bounds.
+/// Room around the map, so that looking aside needs no bounds.
 const PAD: usize = 40;
 
-/// The shape on top of each pixel at half size; later shapes are nearer.
+/// The shape on top of each pixel; later shapes are nearer.
 struct Shapes {
     ids: Vec<u16>,
     stride: usize,
@@ -124,7 +124,7 @@ impl Shapes {
 fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u8> {
     let (width, height) = (painter.colours.width() as usize, painter.colours.height() as usize);
     let mut edges = shapes.map();
-    let reach = ((painter.unit / 500.0) as isize).clamp(1, 5);
+    let reach = ((painter.unit / 300.0) as isize).clamp(1, 8);
     for (dx, dy) in [(reach, 0), (-reach, 0), (0, reach), (0, -reach)] {
         shapes.compare(&mut edges, dx, dy, |mine, theirs| if mine == theirs { 0 } else { 22 });
     }
@@ -139,20 +139,20 @@ fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u
     let mut rgb = vec![0; width * height * 3];
     for (y, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
         let source = &painter.colours.data()[y * width * 4..][..width * 4];
-        let row_edges = &edges[(y / 2) * shapes.width..][..shapes.width];
-        let ids = &shapes.ids[(y / 2 + PAD) * shapes.stride + PAD..][..shapes.width];
+        let row_edges = &edges[y * shapes.width..][..shapes.width];
+        let ids = &shapes.ids[(y + PAD) * shapes.stride + PAD..][..shapes.width];
         let clouds_row = ((y as f32 * 0.45) / zoom) as usize;
         let (frays, tooth) = (noise.soft_row(((y as f32 * 2.2) / zoom) as usize), noise.fine_row(y));
         let near_row = border(y, height);
         for (x, (to, from)) in out.chunks_exact_mut(3).zip(source.chunks_exact(4)).enumerate() {
-            let id = usize::from(ids[x / 2]);
+            let id = usize::from(ids[x]);
             let cloud = i32::from(noise.soft(wide[x] + id * 37, clouds_row + id * 53)) - 128;
             let fray = i32::from(frays[fray[x] & 255]) - 128;
             let tooth = i32::from(tooth[x & 255]) - 128;
             // 256 is the colour itself. A backrun is the dark line where one level of the clouds ends.
             let backrun = if (18..26).contains(&cloud) { 16 } else { 0 };
-            let mut pigment = 244 + cloud * 3 / 4 + fray / 8 + i32::from(row_edges[x / 2]) + backrun + tooth / 3;
-            let inside = columns[x].min(near_row) + fray - 150;
+            let mut pigment = 244 + cloud * 3 / 4 + fray / 8 + i32::from(row_edges[x]) + backrun + tooth / 3;
+            let inside = columns[x].min(near_row) + fray / 2 + cloud / 2 - 120;
             if inside < 330 {
                 // The rim of the wash is the last to dry, and the darkest.
                 pigment = if inside < 0 {
@@ -195,11 +195,11 @@ fn line_art(painter: &Painter<'_>, lines: &Pixmap, noise: &Textures) -> Vec<u8> 
             let mut dark = 0;
             let shake = (i32::from(waver[(x / 3) & 255]) - 128) * 6;
             // Each set of lines begins at its own tone and grows thicker below it.
-            for (direction, begins) in [(1, 168), (-1, 96)] {
+            for (direction, begins) in [(1, 120), (-1, 58)] {
                 if light < begins {
                     let along = ((x as i32 + y as i32 * direction) * 181 + shake).rem_euclid(period);
                     let off = (along - period / 2).abs();
-                    let half = (begins - light) * period / 520 + 40;
+                    let half = (begins - light) * period / 330 + 40;
                     dark = dark.max((half - off + 128).clamp(0, 256));
                 }
             }

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Blocks along each edge of the island.
-const SIDE: usize = 7;
+const SIDE: usize = 6;
 
 /// From blocks to pixels.
 struct View {
@@ -44,7 +44,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
         let away = n as f32 * unit * 0.92;
         let (x, y) = if width > height { (away, unit * 0.06) } else { (unit * 0.1 * n.signum() as f32, away) };
         let half = unit * 0.93 / (2.0 * SIDE as f32) * part;
-        let view = View { x: width / 2.0 + x, y: height / 2.0 + y - half * SIDE as f32 * 0.24 * part, half };
+        let view = View { x: width / 2.0 + x, y: height / 2.0 + y - half * SIDE as f32 * 0.3, half };
         island(p, brief, &view, n == 0, &mut dice.fork(n.unsigned_abs().into()));
     }
     sky::weather(p, brief, height * 0.5, &mut dice);
@@ -54,7 +54,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
 fn backdrop(p: &mut Painter<'_>, brief: &Brief, dice: &mut Dice) {
     let sky = p.palette.sky;
     let soft = |hue: Hue| if p.palette.dark { hue } else { hue.lighter(0.35) };
-    let (top, bottom) = (soft(sky[0].mix(sky[1], 0.55)), soft(sky[2]));
+    let (top, bottom) = (soft(sky[1].mix(sky[0], if p.palette.dark { 0.45 } else { 0.2 })), soft(sky[2]));
     p.rows(|y| top.mix(bottom, y));
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     if p.palette.dark {
@@ -95,13 +95,14 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
             0.07,
         );
     }
+    p.spared = 0.15;
     let soils = soils(brief, dice);
     let mut models = place_things(brief, main, &soils, p, dice);
     // Back to front; a thing is drawn once the last column it stands on is there.
     for sum in 0..2 * SIDE - 1 {
-        for x in 0..SIDE {
+        for (x, row) in soils.iter().enumerate() {
             let Some(y) = sum.checked_sub(x).filter(|y| *y < SIDE) else { continue };
-            column(p, brief, view, (x, y), soils[x][y], dice);
+            column(p, brief, view, (x, y), row[y], dice);
         }
         for model in models.iter_mut().filter(|model| model.front() == sum) {
             draw(p, view, model);
@@ -116,10 +117,10 @@ fn soils(brief: &Brief, dice: &mut Dice) -> [[Soil; SIDE]; SIDE] {
         for (y, soil) in row.iter_mut().enumerate() {
             let wave = ((x as f32 * 0.9 + bend).sin() * 0.9).round() as i32;
             *soil = match brief.place {
-                Place::Coast if y as i32 >= 5 + wave.min(0) || x >= 6 && y > 2 => Soil::Water,
-                Place::Lake if (y as i32 - 4 - wave / 2).abs() <= 1 && x > 0 || x >= 4 && y >= 4 => Soil::Water,
-                Place::City if x == 3 || y == 4 => Soil::Street,
-                Place::Village if y == 5 => Soil::Street,
+                Place::Coast if y as i32 >= 5 + wave.min(0) || x >= 5 => Soil::Water,
+                Place::Lake if y >= 2 && (x >= 2 || y as i32 >= 4 + wave) && x + y < 10 => Soil::Water,
+                Place::City if x == 3 || y == 3 => Soil::Street,
+                Place::Village if y == 4 => Soil::Street,
                 _ => Soil::Land,
             };
         }
@@ -136,6 +137,7 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
         _ => rgb(164, 118, 86),
     };
     let (hue, top) = match soil {
+        Soil::Land if brief.place == Place::City => (rgb(206, 200, 196).darker(check), 0.0),
         Soil::Land => (land[1].mix(land[2], check * 3.0 + dice.unit() * 0.1), 0.0),
         Soil::Water => (rgb(88, 172, 206).lighter(check), -0.22),
         Soil::Street => (rgb(124, 128, 144).lighter(check), -0.04),
@@ -198,29 +200,32 @@ fn place_things(
         spots
     };
     if main {
-        let prefer = [(2.2, 2.2), (4.4, 1.0), (1.0, 4.6), (4.6, 4.6)];
+        let prefer = [(1.8, 1.8), (4.0, 1.0), (1.0, 4.0), (4.0, 4.0)];
         for (item, prefer) in brief.items.iter().zip(prefer) {
             for copy in 0..if item.many { 3 } else { 1 } {
-                let grow = if copy == 0 { 1.35 } else { 1.02 };
+                let grow = if copy == 0 && item == &brief.items[0] { 1.35 } else { 1.02 };
                 add(item, grow, &ordered(prefer), &mut models, dice);
             }
         }
     }
-    for _ in 0..if brief.place == Place::City { 14 } else { 11 } {
+    if brief.place == Place::City {
+        for (x, y) in ordered((0.0, 0.0)) {
+            let free = soils[x][y] == Soil::Land && !models.iter().any(|model| model.covers(x, y));
+            if free && dice.chance(0.86) {
+                // Lower towards the front, so that all of them are seen.
+                let high = (4.2 - (x + y) as f32 * 0.36) * dice.between(0.6, 1.0);
+                models.push(blocks::tower(high.max(0.6), &p.palette, dice).moved(x, y, 0.0));
+            }
+        }
+        return models;
+    }
+    for _ in 0..12 {
         let spot = (dice.unit() * (SIDE - 1) as f32, dice.unit() * (SIDE - 1) as f32);
         // Tall things stay at the back, where they hide nothing.
         let back = spot.0 + spot.1 < SIDE as f32 - 1.0;
         let item = Item { thing: company(brief, back, dice), paint: None, many: false };
         let small = if back { 0.95 } else { 0.7 };
-        if brief.place == Place::City && back {
-            let tower = blocks::tower(&p.palette, dice);
-            let (x, y) = (spot.0.round() as usize, spot.1.round() as usize);
-            if soils[x][y] == Soil::Land && !models.iter().any(|model| model.covers(x, y)) {
-                models.push(tower.moved(x, y, 0.0));
-            }
-        } else {
-            add(&item, small, &ordered(spot)[..3], &mut models, dice);
-        }
+        add(&item, small, &ordered(spot)[..3], &mut models, dice);
     }
     models
 }
@@ -245,9 +250,11 @@ fn draw(p: &mut Painter<'_>, view: &View, model: &mut Model) {
         let hue = p.palette.land[2].darker(0.6);
         p.pen(x, y, view.half * reach).oval_faint(0.0, 0.0, 1.0, 0.5, hue, 0.28);
     }
+    p.spared = 0.4;
     for block in &model.blocks {
         draw_block(p, view, block);
     }
+    p.spared = 0.15;
 }
 
 fn draw_block(p: &mut Painter<'_>, view: &View, block: &Block) {

@@ -3,10 +3,11 @@
 use tiny_skia::{Path, PathBuilder, Point};
 
 use super::{
-    brush::{Painter, smooth},
+    brush::Painter,
     buildings,
     noise::Dice,
     palette::{Hue, WHITE, glow, rgb},
+    pen::{curve, smooth},
     plants,
     scene::Stage,
     words::{Brief, Place, Thing, Time},
@@ -25,7 +26,13 @@ pub(super) struct Ridge {
 
 impl Ridge {
     pub(super) fn new(base: f32, amp: f32, length: f32, dice: &mut Dice) -> Self {
-        Self { base, amp, length, phase: [dice.unit() * 6.28, dice.unit() * 6.28], falls: None }
+        Self {
+            base,
+            amp,
+            length,
+            phase: [dice.unit(), dice.unit()].map(|part| part * std::f32::consts::TAU),
+            falls: None,
+        }
     }
 
     /// Its height at `x`.
@@ -45,9 +52,8 @@ impl Ridge {
         let reach = width * 0.03;
         let x = |n: i32| -reach + n as f32 / steps as f32 * (width + 2.0 * reach);
         let points: Vec<Point> = (0..=steps).map(|n| Point::from_xy(x(n), self.y(x(n)))).collect();
-        let top = smooth(&points, false)?;
         let mut builder = PathBuilder::new();
-        builder.push_path(&top);
+        curve(&mut builder, &points, false);
         let floor = height + reach;
         builder.line_to(width + reach, floor);
         builder.line_to(-reach, floor);
@@ -182,7 +188,6 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
             p.haze = (p.palette.haze, 0.15);
             ridge(p, &stage.mid, land[0].darker(0.12));
             p.haze.1 = 0.0;
-            water(p, brief, stage, 0.72, dice);
         }
         Place::City => street(p, brief, stage),
         _ => {
@@ -220,10 +225,11 @@ fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, dice: &mut Dice) {
     }
 }
 
-fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
+/// Water that mirrors what has been drawn above it.
+pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
     let Some((top, bottom)) = stage.water else { return };
     let [far, near] = p.palette.water;
-    p.mirror(top, bottom, far, near, clear);
+    p.mirror((top, bottom), (far, near), clear, 1.0);
     let (width, unit) = (p.width(), p.unit);
     // Glints: longer and further apart the nearer they are.
     let light = if p.palette.dark { glow(150, 170, 210) } else { glow(255, 252, 240) };
@@ -234,7 +240,7 @@ fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &m
         let y = top + unit * 0.012 + depth * depth * (bottom - top);
         let near_disc = brief.time != Time::Noon && n % 2 == 0;
         let spread = if near_disc { unit * (0.06 + depth * 0.12) } else { width };
-        let x = if near_disc { stage.other_x + dice.between(-1.0, 1.0) * spread } else { dice.unit() * width };
+        let x = if near_disc { stage.disc_x + dice.between(-1.0, 1.0) * spread } else { dice.unit() * width };
         let half = unit * (0.01 + depth * 0.035) * dice.between(0.6, 1.3);
         builder.move_to(x - half, y);
         builder.line_to(x + half, y);
@@ -248,7 +254,7 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     let wet = matches!(brief.weather, super::words::Weather::Rain | super::words::Weather::Storm);
     let asphalt = rgb(96, 100, 118);
-    p.mirror(stage.horizon, height, asphalt, asphalt.darker(0.2), if wet { 0.75 } else { 0.16 });
+    p.mirror((stage.horizon, height), (asphalt, asphalt.darker(0.2)), if wet { 0.7 } else { 0.12 }, 0.3);
     let edge = stage.near.y(0.0);
     p.pen(0.0, stage.horizon, 1.0).rect(
         -9.0,
@@ -257,7 +263,7 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
         stage.horizon - edge + unit * 0.02,
         rgb(196, 190, 190),
     );
-    let middle = (edge + height) / 2.0 + unit * 0.01;
+    let middle = f32::midpoint(edge, height) + unit * 0.01;
     let mut x = unit * 0.05;
     while x < width {
         p.pen(x, middle, unit).rect(0.0, 0.0, 0.09, 0.008, rgb(246, 226, 160));
@@ -273,18 +279,18 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
     }
     if brief.place == Place::Coast {
         let sand = if brief.snowed_in() { land[2] } else { rgb(240, 218, 170) };
-        let crowd =
-            brief.items.iter().any(|item| !matches!(item.thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale));
-        if crowd {
+        if has_beach(brief) {
             ridge(p, &stage.near, sand);
+        } else if brief.items.iter().any(|item| item.thing == Thing::Lighthouse) {
+            path_to(p, stage, height);
         }
         return;
     }
     // A high picture gets more of them, so that no plain stretches on and on.
-    let mut base = (stage.mid.base + stage.near.base) / 2.0;
-    let count = ((stage.near.base - stage.mid.base) / (unit * 0.2)) as usize;
+    let plain = if stage.water.is_some() { 0.0 } else { stage.near.base - stage.mid.base };
+    let count = (plain / (unit * 0.2)) as usize;
     for n in 0..count {
-        base = stage.mid.base + (stage.near.base - stage.mid.base) * (n as f32 + 1.0) / (count as f32 + 1.0);
+        let base = stage.mid.base + (stage.near.base - stage.mid.base) * (n as f32 + 1.0) / (count as f32 + 1.0);
         let hue = land[1].mix(land[2], (n as f32 + 1.0) / (count as f32 + 1.0));
         ridge(p, &Ridge::new(base, unit * 0.03, unit * 1.4, dice), hue);
     }
@@ -295,7 +301,12 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
         path_to(p, stage, height);
     }
     ridge(p, &stage.near, land[2]);
-    let _ = base;
+}
+
+/// Whether there is sand in front of the sea: for all that neither stands on the headland nor swims.
+pub(super) fn has_beach(brief: &Brief) -> bool {
+    let at_home = |thing| matches!(thing, Thing::Lighthouse | Thing::Sailboat | Thing::Whale);
+    brief.items.iter().any(|item| !at_home(item.thing))
 }
 
 /// A way to the door.

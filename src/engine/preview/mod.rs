@@ -7,9 +7,7 @@
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    clippy::many_single_char_names,
     clippy::similar_names,
-    clippy::too_many_arguments,
     reason = "pixel arithmetic: numbers are small, x and y are names"
 )]
 
@@ -17,11 +15,13 @@ mod animals;
 mod blocks;
 mod brush;
 mod buildings;
+mod figures;
 mod finish;
 mod isometric;
 mod land;
 mod noise;
 mod palette;
+mod pen;
 mod plants;
 mod scene;
 mod sky;

@@ -95,7 +95,7 @@ impl Palette {
         let haze = sky[2].mix(sky[1], 0.3);
         let (land, leaves, pine) = seasonal(brief, dice);
         let peaks = if brief.place == Place::Desert { rgb(206, 132, 96) } else { rgb(112, 128, 164) };
-        let water = [rgb(128, 190, 208), rgb(48, 122, 156)].map(|hue| hue.mix(veil, gloom * 0.6));
+        let water = [rgb(128, 196, 212).mix(sky[2], 0.4), rgb(48, 126, 160)].map(|hue| hue.mix(veil, gloom * 0.6));
         Self { sky, disc, cloud: cloud.mix(veil, gloom), haze, land, peaks, water, leaves, pine, dark, light, ambient }
     }
 
@@ -157,8 +157,8 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
             ]),
             glow(252, 246, 220),
             rgb(72, 88, 138),
-            [0.5, 0.56, 0.8],
-            (rgb(28, 40, 92), 0.24),
+            [0.58, 0.64, 0.86],
+            (rgb(36, 52, 108), 0.2),
         ),
     }
 }

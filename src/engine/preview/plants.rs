@@ -1,9 +1,9 @@
 //! Plants. Coordinates: the ground is y = 0, a full-grown plant 1 high.
 
 use super::{
-    brush::Pen,
     noise::Dice,
     palette::{Hue, WHITE, WOOD, rgb},
+    pen::Pen,
     words::Season,
 };
 
@@ -134,13 +134,6 @@ pub(super) fn tuft(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
     for _ in 0..5 {
         let (x, lean, high) = (dice.between(-0.4, 0.4), dice.between(-0.4, 0.4), dice.between(0.5, 1.0));
         pen.poly(&[(x - 0.07, -0.05), (x + lean, high), (x + 0.07, -0.05)], hue);
-    }
-}
-
-pub(super) fn bush(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
-    for (x, r, shade) in [(-0.42, 0.34, 0.1), (0.42, 0.36, 0.16), (0.0, 0.5, 0.0)] {
-        let r = r * dice.between(0.9, 1.1);
-        pen.oval(x, r * 0.7, r * 1.1, r, hue.darker(shade));
     }
 }
 

@@ -3,10 +3,11 @@
 use tiny_skia::{PathBuilder, Point};
 
 use super::{
-    brush::{Look, Painter, smooth},
+    brush::{Look, Painter},
     land::{self, Ridge},
     noise::{Dice, hash},
     palette::{Hue, WHITE, rgb},
+    pen::smooth,
     plants, sky, things,
     words::{Brief, Item, Place, Season, Thing, Weather},
 };
@@ -16,6 +17,8 @@ pub(super) struct Stage {
     pub(super) horizon: f32,
     /// Where the subject stands, across.
     pub(super) main_x: f32,
+    /// Where sun and moon are.
+    pub(super) disc_x: f32,
     /// Where it is balanced from.
     pub(super) other_x: f32,
     /// Where buildings and trees stand.
@@ -74,20 +77,37 @@ fn size(thing: Thing) -> f32 {
     }
 }
 
+/// Half the width of a thing, in units of its height.
+fn half_width(thing: Thing) -> f32 {
+    match thing {
+        Thing::Bridge | Thing::Pyramid => 1.35,
+        Thing::Whale | Thing::Tent | Thing::Plane | Thing::Car => 1.05,
+        Thing::Castle | Thing::Barn | Thing::Fox | Thing::Fish | Thing::Igloo => 0.8,
+        _ => 0.6,
+    }
+}
+
 /// Draws the picture; `None` when it is no longer wanted.
 pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<()> {
     let mut dice = dice.fork(hash("scene"));
     let stage = Stage::new(p, brief, &mut dice);
-    sky::paint(p, brief, stage.horizon, stage.other_x, &mut dice.fork(1));
+    sky::paint(p, brief, stage.horizon, stage.disc_x, &mut dice.fork(1));
     live(p)?;
     land::far(p, brief, &stage, &mut dice.fork(2));
     live(p)?;
     in_zone(p, brief, &stage, Zone::Air, &dice);
     land::ground(p, brief, &stage, &mut dice.fork(3));
     live(p)?;
-    in_zone(p, brief, &stage, Zone::Water, &dice);
+    if brief.place != Place::Lake {
+        in_zone(p, brief, &stage, Zone::Water, &dice);
+    }
     companions(p, brief, &stage, &mut dice.fork(4));
     in_zone(p, brief, &stage, Zone::Mid, &dice);
+    if brief.place == Place::Lake {
+        // What stands on the far shore is mirrored, what floats hides the mirror.
+        land::water(p, brief, &stage, 0.72, &mut dice.fork(8));
+        in_zone(p, brief, &stage, Zone::Water, &dice);
+    }
     live(p)?;
     land::near(p, brief, &stage, &mut dice.fork(5));
     in_zone(p, brief, &stage, Zone::Near, &dice);
@@ -124,12 +144,15 @@ impl Stage {
                 (
                     ridge(horizon + unit * 0.012, unit * 0.006, dice),
                     ridge(bank, unit * 0.014, dice),
-                    Some((horizon + unit * 0.02, bank + unit * 0.05)),
+                    Some((horizon + unit * 0.028, bank + unit * 0.05)),
                 )
             }
             Place::Coast => {
                 let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
-                head.falls = Some((main_x, spread * 0.42, height - horizon));
+                // What swims has the water to itself.
+                let swims = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Water);
+                let top = if swims { other_x + side * spread * 0.22 } else { main_x };
+                head.falls = Some((top, spread * if swims { 0.2 } else { 0.34 }, height - horizon));
                 (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
             }
             Place::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
@@ -139,7 +162,9 @@ impl Stage {
                 None,
             ),
         };
-        Self { horizon, main_x, other_x, mid, near, water }
+        let alone = brief.items.len() < 2;
+        let disc_x = width / 2.0 + side * spread * if alone { 0.25 } else { 0.04 };
+        Self { horizon, main_x, disc_x, other_x, mid, near, water }
     }
 
     /// Where the `index`-th thing of a picture goes, across.
@@ -147,7 +172,7 @@ impl Stage {
         match index {
             0 => self.main_x,
             1 => self.other_x,
-            2 => (self.main_x + self.other_x) / 2.0,
+            2 => f32::midpoint(self.main_x, self.other_x),
             _ => (self.main_x + (self.main_x - self.other_x) * 0.62).clamp(width * 0.1, width * 0.9),
         }
     }
@@ -160,7 +185,7 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
         let scale = p.unit * size(item.thing) * main;
         let x = stage.x(index, p.width());
         let copies: &[(f32, f32, f32)] =
-            if item.many { &[(0.9, -0.16, 0.6), (-0.85, -0.08, 0.74), (0.0, 0.0, 1.0)] } else { &[(0.0, 0.0, 1.0)] };
+            if item.many { &[(1.85, -0.16, 0.6), (1.0, -0.08, 0.76), (0.0, 0.0, 1.0)] } else { &[(0.0, 0.0, 1.0)] };
         if item.thing == Thing::Bird && item.many {
             let hue = if p.palette.dark { rgb(190, 200, 230) } else { rgb(70, 76, 100) };
             let (x, y) = (stage.other_x - p.unit * 0.25, stage.horizon * 0.36);
@@ -168,7 +193,10 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
             continue;
         }
         for (dx, dy, part) in copies {
-            let (x, scale) = (x + dx * scale, scale * part);
+            let half = half_width(item.thing) * scale * part;
+            let toward = (p.width() / 2.0 - x).signum();
+            let x = (x + dx * scale * toward).clamp(half, (p.width() - half).max(half));
+            let scale = scale * part;
             let y = foot(p, stage, wanted, item.thing, x, scale) + dy * p.unit * 0.3;
             if wanted == Zone::Water {
                 wake(p, x, y, scale, item.thing);
@@ -179,7 +207,9 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
             let mut pen = p.pen(x, y, scale);
             // Looks into the picture.
             pen.flip = if x > pen.painter.width() / 2.0 { -1.0 } else { 1.0 };
+            pen.painter.spared = if index == 0 { 0.45 } else { 0.3 };
             things::draw(&mut pen, item, brief.season, &mut dice);
+            p.spared = 0.0;
         }
     }
 }
@@ -235,7 +265,8 @@ fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
             if !clear || !on_land || brief.place == Place::Coast && dice.chance(0.5) {
                 continue;
             }
-            let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * dice.between(0.1, 0.19));
+            let far = if brief.place == Place::Lake { 0.6 } else { 1.0 };
+            let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * far * dice.between(0.1, 0.19));
             let evergreen = brief.place == Place::Mountains || dice.chance(if snowy { 0.75 } else { 0.4 });
             let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
             let mut pen = p.pen(x, y, high);
@@ -273,6 +304,9 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         let low = height - unit * 0.012;
         let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * dice.unit() * 0.55;
         let scale = unit * dice.between(0.035, 0.065);
+        if brief.place == Place::Coast && stage.mid.y(x) > y && !land::has_beach(brief) {
+            continue;
+        }
         let grass = p.palette.land[2].darker(0.16);
         let mut pen = p.pen(x, y, scale);
         match (brief.place, brief.season) {
@@ -288,10 +322,10 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         }
     }
     if brief.place == Place::Forest {
-        for (x, scale) in [(0.0, 1.0), (1.0, 0.94)] {
+        for (x, out, scale) in [(0.0, -0.13, 1.0), (1.0, 0.13, 0.92)] {
             let hue = p.palette.pine.darker(0.3);
             let leaves = p.palette.leaves[0].darker(0.2);
-            let x = x * width + dice.between(-0.04, 0.04) * unit;
+            let x = x * width + (out + dice.between(-0.03, 0.03)) * unit;
             let mut pen = p.pen(x, height - unit * 0.02, unit * scale * 0.8);
             if brief.season == Season::Autumn {
                 plants::oak(&mut pen, leaves, brief.season, dice);

@@ -3,9 +3,10 @@
 use tiny_skia::{PathBuilder, Point};
 
 use super::{
-    brush::{Look, Painter, smooth},
+    brush::{Look, Painter},
     noise::Dice,
     palette::{Hue, WHITE, glow, rgb},
+    pen::smooth,
     words::{Brief, Place, Time, Weather},
 };
 

@@ -51,17 +51,42 @@ fn a_stopped_drawing_ends_early() {
 }
 
 #[test]
+fn whoever_waits_no_more_stops_the_drawing() {
+    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&stop.0);
+    drop(stop);
+    assert!(seen.load(Ordering::Relaxed));
+}
+
+#[test]
 fn preview_samples() {
     let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
     let list = std::env::var("MEDIAFORGE_PREVIEW_PROMPTS").unwrap_or_else(|_| "a lighthouse at dawn".to_owned());
-    let side = |name: &str| std::env::var(name).ok().and_then(|side| side.parse().ok()).unwrap_or(1024);
-    let size = (side("MEDIAFORGE_PREVIEW_WIDTH"), side("MEDIAFORGE_PREVIEW_HEIGHT"));
-    for (n, prompt) in list.split('|').enumerate() {
-        for style in STYLES {
+    let number = |name: &str, or: u32| std::env::var(name).ok().and_then(|side| side.parse().ok()).unwrap_or(or);
+    let size = (number("MEDIAFORGE_PREVIEW_WIDTH", 1024), number("MEDIAFORGE_PREVIEW_HEIGHT", 1024));
+    let (cell, gap) = (number("MEDIAFORGE_PREVIEW_CELL", 380), 8);
+    let (rows, columns) = (u32::try_from(list.split('|').count()).unwrap(), 5);
+    let cell_height = cell * size.1 / size.0;
+    let mut sheet = image::RgbImage::from_pixel(
+        columns * (cell + gap) - gap,
+        rows * (cell_height + gap) - gap,
+        image::Rgb([255; 3]),
+    );
+    for (row, prompt) in (0_u32..).zip(list.split('|')) {
+        for (column, style) in (0_u32..).zip(STYLES) {
             let begun = Instant::now();
-            let bytes = drawn(&spec(prompt, style, size, 7));
+            let bytes = drawn(&spec(prompt, style, size, number("MEDIAFORGE_PREVIEW_SEED", 7)));
             println!("{:4} ms {:5} kB {style} {prompt}", begun.elapsed().as_millis(), bytes.len() / 1024);
-            std::fs::write(format!("{directory}/{n:02}-{style}.png"), bytes).unwrap();
+            let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
+            let small = image::imageops::resize(&picture, cell, cell_height, image::imageops::FilterType::CatmullRom);
+            image::imageops::replace(
+                &mut sheet,
+                &small,
+                (column * (cell + gap)).into(),
+                (row * (cell_height + gap)).into(),
+            );
+            std::fs::write(format!("{directory}/{row:02}-{style}.png"), bytes).unwrap();
         }
     }
+    sheet.save(format!("{directory}/sheet.png")).unwrap();
 }

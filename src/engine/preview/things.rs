@@ -1,11 +1,10 @@
 //! What moves or was made by hand, and the one place that knows how to draw each [`Thing`].
 
 use super::{
-    animals,
-    brush::Pen,
-    buildings,
+    animals, buildings,
     noise::Dice,
     palette::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
+    pen::Pen,
     plants,
     words::{Item, Season, Thing},
 };

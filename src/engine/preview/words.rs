@@ -257,9 +257,13 @@ impl Brief {
         if moon && time.is_none() {
             time = Some(Time::Night);
         }
-        let time = time.unwrap_or_else(|| dice.pick(&[Time::Dawn, Time::Noon, Time::Noon, Time::Sunset]));
         let snowy = weather == Some(Weather::Snow)
             || items.iter().any(|item| matches!(item.thing, Thing::Igloo | Thing::Penguin | Thing::Snowman));
+        let time = time.unwrap_or_else(|| {
+            // Snow looks its best in a cold light.
+            let last = if snowy || season == Some(Season::Winter) { Time::Noon } else { Time::Sunset };
+            dice.pick(&[Time::Dawn, Time::Noon, Time::Noon, last])
+        });
         let season = match season {
             Some(season) => season,
             None if snowy => Season::Winter,
