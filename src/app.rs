@@ -35,15 +35,22 @@ use crate::{
     worker::{self, Worker, WorkerSettings},
 };
 
-/// Roles that listen.
-#[derive(Debug)]
-pub struct Running {
+/// Where the roles of this process are found.
+#[derive(Debug, Clone)]
+pub struct Places {
     /// The gateway's base URL, for example `http://127.0.0.1:8080`; absent when it does not run here.
     pub gateway: Option<String>,
     /// The worker's base URL.
     pub worker: Option<String>,
     /// Where the data lies.
     pub data_dir: PathBuf,
+}
+
+/// Roles that listen.
+#[derive(Debug)]
+pub struct Running {
+    /// Where they are found.
+    pub places: Places,
     shutdown: Shutdown,
     drain: Duration,
     // Held to the end: the locks must not be free before the last write is durable.
@@ -92,17 +99,10 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
     let embedded = open_embedded(&data_dir, roles).await?;
     let jobs = Arc::new(Jobs::new(open_ports(config, &embedded)?, rules(config)?));
 
-    let mut running = Running {
-        gateway: None,
-        worker: None,
-        data_dir,
-        shutdown: shutdown.clone(),
-        drain: config.worker.drain,
-        embedded: embedded.clone(),
-    };
+    let mut places = Places { gateway: None, worker: None, data_dir };
     if roles.gateway {
         let listener = bind(config.gateway.listen, "gateway.listen").await?;
-        running.gateway = Some(base_url(&listener, config.gateway.listen));
+        places.gateway = Some(base_url(&listener, config.gateway.listen));
         let state = GatewayState::new(Arc::clone(&jobs), gateway_settings(config), shutdown.soft())?;
         shutdown.spawn(serve(listener, gateway::router(state), shutdown.clone()));
     }
@@ -110,9 +110,9 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
         let listener = bind(config.worker.listen, "worker.listen").await?;
         let url = base_url(&listener, config.worker.listen);
         start_worker(config, jobs, &embedded, listener, &url, &shutdown)?;
-        running.worker = Some(url);
+        places.worker = Some(url);
     }
-    Ok(running)
+    Ok(Running { places, shutdown, drain: config.worker.drain, embedded })
 }
 
 impl Running {
