@@ -196,6 +196,16 @@ impl Desk {
                 self.commit(&mut batch);
             }
         }
+        self.tidy();
+    }
+
+    /// Brings the log into the database file, so that a copy of that one file is a backup. Nothing depends on it: what
+    /// a crash or a reader of another process leaves in the log is found there by the next start.
+    fn tidy(&self) {
+        let checkpoint = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpoint {
+            tracing::debug!(error = %error, "the log stays beside the database");
+        }
     }
 
     /// Wakes those who care when another process has committed since the last look.

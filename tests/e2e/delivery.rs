@@ -88,7 +88,8 @@ async fn an_engine_that_hangs_is_given_up_after_its_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limited_engine_burns_no_attempts_until_the_deadline() {
-    let (system, job) = with_knob("RATE_LIMITED", &[("MEDIAFORGE_JOBS__ILLUSTRATION_DEADLINE", "2s")]).await;
+    let limits = [("MEDIAFORGE_JOBS__ILLUSTRATION_DEADLINE", "2s"), ("MEDIAFORGE_JOBS__ATTEMPT_TIMEOUT", "1s")];
+    let (system, job) = with_knob("RATE_LIMITED", &limits).await;
     assert_eq!((job["error"]["code"].as_str(), job["attempt"].as_u64()), (Some("deadline_exceeded"), Some(0)));
     system.finish().await;
 }
