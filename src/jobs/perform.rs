@@ -77,7 +77,7 @@ impl Jobs {
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {
-            let prepared = prepare(generated, illustration.width, illustration.height).await?;
+            let prepared = prepare(generated, illustration.width, illustration.height, n == 0).await?;
             let key = MediaKey::picture(&job.user, &job.id, cx.attempt, fence.0, n, prepared.format);
             images.push(StoredImage {
                 key: key.to_string(),
@@ -87,10 +87,10 @@ impl Jobs {
                 sha256: hex(&prepared.sha256),
             });
             self.put(key, prepared.format, prepared.bytes, stored).await?;
-            if n == 0 {
+            if let Some(thumbnail) = prepared.thumbnail {
                 let key = MediaKey::thumbnail(&job.user, &job.id, cx.attempt, fence.0, n);
                 thumbnail_key = Some(key.to_string());
-                self.put(key, MediaFormat::Webp, prepared.thumbnail, stored).await?;
+                self.put(key, MediaFormat::Webp, thumbnail, stored).await?;
             }
         }
         Ok(Output {
@@ -143,8 +143,14 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 }
 
 /// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.
-async fn prepare(generated: Generated, width: u32, height: u32) -> Result<Prepared, AttemptFailure> {
-    tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, &DecodeLimits::default()))
+async fn prepare(
+    generated: Generated,
+    width: u32,
+    height: u32,
+    with_thumbnail: bool,
+) -> Result<Prepared, AttemptFailure> {
+    let limits = DecodeLimits::default();
+    tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, with_thumbnail, &limits))
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "preparing the picture panicked; see the log"))?
         .map_err(|error| AttemptFailure::retry(ErrorCode::EngineError, format!("the engine's picture: {error}")))
