@@ -104,7 +104,7 @@ impl Jobs {
         let ended = {
             let job = claim.job.clone();
             let mut work = pin!(self.perform(&job, claim.fence, &cx, settings.timeout, &stored));
-            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone()));
+            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
             let mut heartbeat = tokio::time::interval(settings.heartbeat);
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             heartbeat.reset();
@@ -116,7 +116,8 @@ impl Jobs {
                     _ = heartbeat.tick() => self.beat(&mut claim, settings, &mut reached).await,
                     Some(change) = changes.next() => match change {
                         Ok(now) => Ok(claim.adopt(now)),
-                        // The heartbeat reads the same store and decides; a watch that fails only makes it slower.
+                        // The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only
+                        // makes it slower.
                         Err(error) => {
                             tracing::debug!(%error, "watching the claimed job failed");
                             Ok(None)
@@ -156,17 +157,11 @@ impl Jobs {
         let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
             return Ok(Some(Event::Lost));
         };
-        match self.commit(claim.version, &next).await {
+        let error = match self.commit(claim.version, &next).await {
             Ok(version) => {
                 claim.version = version;
                 claim.job = next.job;
-                Ok(None)
-            }
-            Err(error) if error.kind == ErrorKind::Conflict => self.refresh(claim).await,
-            Err(error) if claim.lease_expired(now) => Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "heartbeat failed; trying again");
-                Ok(None)
+                return Ok(None);
             }
         }
     }
@@ -183,7 +178,17 @@ impl Claim {
     /// Takes over what somebody else wrote, if the job is still ours.
     pub(super) fn adopt(&mut self, now: Versioned<Job>) -> Option<Event> {
         if now.version <= self.version {
+            Err(error) if error.kind == ErrorKind::Conflict => match self.refresh(claim).await {
+                Ok(event) => return Ok(event),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if claim.lease_expired(now) {
+            return Err(error);
             return None;
+        tracing::warn!(%error, "heartbeat failed; trying again");
+        Ok(None)
         }
         match &now.value.state {
             State::Running { attempt, lease, cancel_by, .. }

@@ -34,24 +34,25 @@ impl Jobs {
                     return Ok(Outcome::Lost);
                 }
             };
-            match self.commit(claim.version, &next).await {
+            let error = match self.commit(claim.version, &next).await {
                 Ok(version) => {
                     log_settled(&next.job, &settled);
                     let status = next.job.status();
                     self.publish_dead_letter(next.job, version).await;
                     return Ok(Outcome::Settled(status));
                 }
-                Err(error) if error.kind == ErrorKind::Conflict => {
-                    if let Some(outcome) = self.after_conflict(claim, &settled).await? {
-                        return Ok(outcome);
-                    }
-                }
-                Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
-                    tracing::warn!(%error, "settling failed; trying again");
-                    tokio::time::sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &settled).await {
+                    Ok(Some(outcome)) => return Ok(outcome),
+                    Ok(None) => continue,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !error.is_transient() || claim.lease_expired(self.now()) {
+                return Err(error);
             }
+            tracing::warn!(%error, "settling failed; trying again");
+            tokio::time::sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
         }
     }
 

@@ -1,0 +1,5 @@
+//! The use cases and the worker over the embedded parts, while a port misbehaves at the worst moment.
+
+mod attempts;
+mod ports;
+mod settling;

@@ -1,0 +1,24 @@
+//! Writes whose answer is lost, and jobs that cannot be written.
+
+use std::sync::atomic::Ordering;
+
+use mediaforge::{
+    domain::job::Status,
+    jobs::{Deletion, Outcome},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{Bench, settings, user};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    let claim = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    bench.plan.get_unavailable.store(1, Ordering::SeqCst);
+    let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+    let outcome = bench.jobs.run_attempt(claim, &calm, &CancellationToken::new()).await;
+    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
+}
