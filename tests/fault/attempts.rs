@@ -30,3 +30,13 @@ async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attemp
     assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.plan.get_unavailable.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_is_lost_is_worked_on() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    let claim = bench.claim(&id).await;
+    let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
+    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+}
