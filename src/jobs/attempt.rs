@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Jobs, settle::Settled};
 use crate::{
     domain::{
+        Timestamp,
         clock::after,
         ids::{JobId, WorkerId},
-        job::{Job, Lease, State, Status, TransitionError},
+        job::{Job, Lease, Progress, State, Status, TransitionError},
     },
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
@@ -158,7 +159,7 @@ impl Jobs {
         &self,
         claim: &mut Claim,
         settings: &AttemptSettings,
-        reached: &mut watch::Receiver<Option<crate::domain::job::Progress>>,
+        reached: &mut watch::Receiver<Option<Progress>>,
     ) -> Result<Option<Event>, BackendError> {
         let now = self.now();
         let progress = *reached.borrow_and_update();
@@ -199,8 +200,11 @@ impl Claim {
         Ok(None)
         }
         match &now.value.state {
-            State::Running { attempt, lease, cancel_by, .. }
-                if lease.owner == self.owner && *attempt == self.job.attempt() =>
+            State::Running { attempt, lease, started_at, cancel_by, .. }
+                if lease.owner == self.owner
+                    && *attempt == self.job.attempt()
+                    // An attempt that was given back and started again by this very worker bears the same number.
+                    && Some(*started_at) == self.started_at() =>
             {
                 let cancel = cancel_by.is_some();
                 self.version = now.version;
@@ -212,10 +216,17 @@ impl Claim {
     }
 
     /// Whether anybody may have taken over by now.
-    pub(super) fn lease_expired(&self, now: crate::domain::Timestamp) -> bool {
+    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
         match &self.job.state {
             State::Running { lease, .. } => lease.expires_at <= now,
             _ => true,
         }
+    fn started_at(&self) -> Option<Timestamp> {
+        match &self.job.state {
+            State::Running { started_at, .. } => Some(*started_at),
+            _ => None,
+        }
+    }
+
     }
 }

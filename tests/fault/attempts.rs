@@ -40,3 +40,24 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
     let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same_worker() {
+    let bench = Bench::with("RATE_LIMITED", "1.0");
+    let id = bench.submit().await;
+    let first = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+    let stop = CancellationToken::new();
+    // The throttled attempt is given back, but does not hear that it was; before it looks, the next one has begun.
+    let again = async {
+        while bench.status(&id).await != Status::Queued {
+            tokio::task::yield_now().await;
+        }
+        bench.claim(&id).await
+    };
+    let (outcome, second) = tokio::join!(bench.jobs.run_attempt(first, &calm, &stop), again);
+    assert_eq!(second.job.attempt(), 1, "the attempt was not counted");
+    assert_eq!(outcome.expect("a store"), Outcome::Lost);
+    assert_eq!(bench.status(&id).await, Status::Running);
+}
