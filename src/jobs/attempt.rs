@@ -87,7 +87,6 @@ impl Jobs {
                 }
                 // Somebody else's claim, or a cancel: what is there now decides.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
-                Err(error) => return Err(error),
                 // It may have been written all the same. A claim that nobody works on would hold the job up until its
                 // lease lapses, and cost it an attempt.
                 Err(error) if error.kind == ErrorKind::Timeout => {
@@ -96,6 +95,7 @@ impl Jobs {
                     let claim = Claim { job, version, fence: version, owner: owner.clone() };
                     return Ok(Claimed::Ours(Box::new(claim)));
                 }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -140,17 +140,23 @@ impl Jobs {
                 }
             }
         };
-        let outcome = match ended? {
-            Event::Done(settled) => self.settle(&mut claim, settled).await?,
-            Event::Stop => self.settle(&mut claim, Settled::HandedBack).await?,
-            Event::Cancel => self.settle(&mut claim, Settled::Cancelled).await?,
-            Event::Lost => Outcome::Lost,
+        let delivers = matches!(&ended, Ok(Event::Done(Settled::Delivered(_))));
+        let outcome = match ended {
+            Ok(Event::Done(settled)) => self.settle(&mut claim, settled).await,
+            Ok(Event::Stop) => self.settle(&mut claim, Settled::HandedBack).await,
+            Ok(Event::Cancel) => self.settle(&mut claim, Settled::Cancelled).await,
+            Ok(Event::Lost) => Ok(Outcome::Lost),
+            Err(error) => Err(error),
         };
-        // An error leaves it open whether the result was written, so its pictures stay.
-        if outcome != Outcome::Settled(Status::Succeeded) {
+        let count = match &outcome {
+            Ok(outcome) => *outcome == Outcome::Settled(Status::Succeeded),
+            // It is open whether the result was written, so its pictures stay.
+            Err(_) => delivers,
+        };
+        if !count {
             self.drop_stored(&stored).await;
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Renews the lease and writes the progress. A store that does not answer is tried again at the next beat, until
@@ -172,7 +178,17 @@ impl Jobs {
                 claim.job = next.job;
                 return Ok(None);
             }
+            Err(error) if error.kind == ErrorKind::Conflict => match self.refresh(claim).await {
+                Ok(event) => return Ok(event),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if claim.lease_expired(now) {
+            return Err(error);
         }
+        tracing::warn!(%error, "heartbeat failed; trying again");
+        Ok(None)
     }
 
     async fn refresh(&self, claim: &mut Claim) -> Result<Option<Event>, BackendError> {
@@ -187,17 +203,7 @@ impl Claim {
     /// Takes over what somebody else wrote, if the job is still ours.
     pub(super) fn adopt(&mut self, now: Versioned<Job>) -> Option<Event> {
         if now.version <= self.version {
-            Err(error) if error.kind == ErrorKind::Conflict => match self.refresh(claim).await {
-                Ok(event) => return Ok(event),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        if claim.lease_expired(now) {
-            return Err(error);
             return None;
-        tracing::warn!(%error, "heartbeat failed; trying again");
-        Ok(None)
         }
         match &now.value.state {
             State::Running { attempt, lease, started_at, cancel_by, .. }
@@ -215,12 +221,6 @@ impl Claim {
         }
     }
 
-    /// Whether anybody may have taken over by now.
-    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
-        match &self.job.state {
-            State::Running { lease, .. } => lease.expires_at <= now,
-            _ => true,
-        }
     fn started_at(&self) -> Option<Timestamp> {
         match &self.job.state {
             State::Running { started_at, .. } => Some(*started_at),
@@ -228,5 +228,11 @@ impl Claim {
         }
     }
 
+    /// Whether anybody may have taken over by now.
+    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
+        match &self.job.state {
+            State::Running { lease, .. } => lease.expires_at <= now,
+            _ => true,
+        }
     }
 }

@@ -61,3 +61,21 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
     assert_eq!(outcome.expect("a store"), Outcome::Lost);
     assert_eq!(bench.status(&id).await, Status::Running);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    let claim = bench.claim(&id).await;
+    let closed = bench.media.gate.write().await;
+    let jobs = bench.jobs.clone();
+    let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await });
+    bench.media.begun.notified().await;
+    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
+    drop(closed);
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
+    // Whatever was let through last has had the time to appear.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
+}
