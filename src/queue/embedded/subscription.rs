@@ -106,7 +106,7 @@ impl Subscription {
         loop {
             let next = stop.run_until_cancelled(self.next(&mut ready, &mut own, &mut foreign)).await;
             let Some((slot, message)) = next else { break };
-            pushes.spawn(Arc::clone(&self).deliver(message, slot));
+            pushes.spawn(Arc::clone(&self).deliver(message, slot, stop.clone()));
             while let Some(ended) = pushes.try_join_next() {
                 report(ended);
             }
@@ -169,7 +169,7 @@ impl Subscription {
         Ok(pulled.next)
     }
 
-    async fn deliver(self: Arc<Self>, message: Message, slot: OwnedSemaphorePermit) {
+    async fn deliver(self: Arc<Self>, message: Message, slot: OwnedSemaphorePermit, stop: CancellationToken) {
         let id = message.id;
         let verdict = self.push(&message).await;
         // The worker is done with this one; writing down its answer must not keep the next from it.
@@ -182,6 +182,12 @@ impl Subscription {
             }
             Verdict::Nack(reason) => {
                 self.reached();
+            // The worker stops with its broker and refuses what it has not claimed. That is nobody's failure: the
+            // message keeps its count and its place, and comes first after the restart.
+            Verdict::Nack(reason) if stop.is_cancelled() => {
+                tracing::debug!(message.id = id, reason, "push refused while stopping");
+                Ok(())
+            }
                 self.refuse(message, &reason).await
             }
             Verdict::Unreachable(reason) => {
