@@ -22,3 +22,14 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
     assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_answer_is_lost_is_accepted_once() {
+    let bench = Bench::new("0s");
+    bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
+    let submitted = bench.try_submit().await.expect("the job is there");
+    assert!(!submitted.replayed);
+    assert_eq!(bench.status(&submitted.job.value.id).await, Status::Queued);
+    let (_, account) = bench.jobs.account(&submitted.job.value.user).await.expect("a store");
+    assert_eq!(account.held, 1);
+}
