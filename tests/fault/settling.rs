@@ -33,3 +33,12 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
     let (_, account) = bench.jobs.account(&submitted.job.value.user).await.expect("a store");
     assert_eq!(account.held, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.plan.get_then_deleted.store(1, Ordering::SeqCst);
+    assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
+}
