@@ -35,6 +35,15 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
+    let bench = Bench::new("0s");
+    let damaged = bench.submit().await;
+    bench.submit().await;
+    bench.damage(&damaged);
+    assert_eq!(bench.jobs.sweep().await.expect("the store itself is well").published, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
