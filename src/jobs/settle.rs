@@ -84,9 +84,10 @@ impl Jobs {
         Ok(matches!(claim.adopt(now), Some(Event::Lost)).then_some(Outcome::Lost))
     }
 
-    /// Publishes the dead letter a failed job owes, if it owes one. What fails here is left to the sweeper.
-    pub(super) async fn publish_dead_letter(&self, job: Job, version: Version) {
-        let Some(letter) = job.dead_letter() else { return };
+    /// Publishes the dead letter a failed job owes, if it owes one; whether it did. What fails here is left to the
+    /// sweeper.
+    pub(super) async fn publish_dead_letter(&self, job: Job, version: Version) -> bool {
+        let Some(letter) = job.dead_letter() else { return false };
         let id = job.id.clone();
         let written = async {
             self.ports.queue.dead_letter(&letter).await?;
@@ -96,8 +97,14 @@ impl Jobs {
             }
         };
         match written.await {
-            Ok(()) => tracing::info!(job.id = %id, "dead letter published"),
-            Err(error) => tracing::warn!(job.id = %id, %error, "dead letter failed; the sweeper will try again"),
+            Ok(()) => {
+                tracing::info!(job.id = %id, "dead letter published");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(job.id = %id, %error, "dead letter failed; the sweeper will try again");
+                false
+            }
         }
     }
 }

@@ -35,6 +35,17 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_job_that_cannot_be_written_does_not_keep_the_sweep_from_the_others() {
+    let bench = Bench::new("0s");
+    for _ in 0..3 {
+        bench.submit().await;
+    }
+    bench.plan.commit_defect.store(1, Ordering::SeqCst);
+    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    assert_eq!((swept.published, swept.more), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
     let bench = Bench::new("0s");
     let damaged = bench.submit().await;
