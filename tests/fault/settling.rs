@@ -62,3 +62,12 @@ async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
     bench.plan.get_then_deleted.store(1, Ordering::SeqCst);
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_finished_job_does_not_fail_its_deletion() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.plan.delete_conflicts.store(1, Ordering::SeqCst);
+    assert_eq!(bench.jobs.delete(&user(), &id).await.expect("a store"), Deletion::Deleted);
+}
