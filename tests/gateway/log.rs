@@ -8,6 +8,7 @@ use crate::support::{capture, world};
 #[tokio::test]
 async fn a_failure_is_logged_once_with_its_request_and_without_its_prompt() {
     let world = world();
+    capture::lines(); // of the start
     let headers = [
         ("x-request-id", "order-66"),
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
