@@ -5,6 +5,7 @@ pub mod credits;
 pub mod ids;
 pub mod job;
 pub mod message;
+pub mod palette;
 pub mod pricing;
 pub mod request;
 pub mod retry;

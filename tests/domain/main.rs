@@ -2,5 +2,6 @@
 
 mod commands;
 mod ids;
+mod palettes;
 mod requests;
 mod retries;
