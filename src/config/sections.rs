@@ -295,7 +295,7 @@ pub struct StyleConfig {
 impl StyleConfig {
     fn of_id(&self, id: &str) -> Style {
         let Self { name, description, modifier, .. } = self.clone();
-        Style { id: id.to_owned(), name, description, modifier }
+        Style { id: id.to_owned(), name, description, modifier, palette: Vec::new() }
     }
 }
 

@@ -105,7 +105,14 @@ impl IllustrationSpec {
 
 impl GenerateRequest {
     /// The request with its defaults filled in, or everything that is wrong with it.
-    pub fn validate(&self, limits: &RequestLimits, catalogue: &Catalogue) -> Result<IllustrationSpec, Vec<FieldError>> {
+    ///
+    /// A style id that is no style of the catalogue may be a brand's: `brand` is what the caller found under it.
+    pub fn validate(
+        &self,
+        limits: &RequestLimits,
+        catalogue: &Catalogue,
+        brand: Option<&Style>,
+    ) -> Result<IllustrationSpec, Vec<FieldError>> {
         let mut errors = Vec::new();
         let prompt = self.prompt.clone().unwrap_or_default();
         if let Some(detail) = prompt_error(&prompt, limits.prompt_chars) {
@@ -113,10 +120,13 @@ impl GenerateRequest {
         }
         let style = match &self.style_id {
             None => Some(catalogue.default_style()),
-            Some(id) => catalogue.find(id),
+            Some(id) => catalogue.find(id).or(brand),
         };
         if style.is_none() {
-            errors.push(FieldError::new("styleId", format!("unknown style; one of: {}", catalogue.ids())));
+            errors.push(FieldError::new(
+                "styleId",
+                format!("unknown style; one of: {}, or the id of a ready brand", catalogue.ids()),
+            ));
         }
         if self.style_name.as_ref().is_some_and(|name| name.chars().count() > 80) {
             errors.push(FieldError::new("styleName", "must be at most 80 characters"));

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         clock::millis_between,
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Job, Output, StoredImage, Work},
+        job::{AttemptFailure, ErrorCode, Job, Output, Pictures, StoredImage, Work},
         request::{IllustrationSpec, MAX_SEED},
     },
     engine::{AttemptContext, Generated, ImageSpec},
@@ -49,8 +49,12 @@ impl Jobs {
         timeout: Duration,
         stored: &StoredKeys,
     ) -> Settled {
-        let Work::Illustration(illustration) = &job.work;
-        let drawn = self.draw(job, illustration, fence, cx, timeout, stored);
+        let drawn = async {
+            match &job.work {
+                Work::Illustration(spec) => self.draw(job, spec, fence, cx, timeout, stored).await,
+                Work::Brand(_) => Err(AttemptFailure::fail(ErrorCode::InvalidRequest, "this build trains no brands")),
+            }
+        };
         match AssertUnwindSafe(drawn).catch_unwind().await {
             Ok(Ok(output)) => Settled::Delivered(output),
             Ok(Err(failure)) => Settled::Failed(failure),
@@ -93,7 +97,7 @@ impl Jobs {
                 self.put(key, MediaFormat::Webp, prepared.thumbnail, stored).await?;
             }
         }
-        Ok(Output {
+        Ok(Output::Pictures(Pictures {
             images,
             thumbnail_key,
             filtered: generation.filtered,
@@ -102,7 +106,7 @@ impl Jobs {
             seed: generation.seed,
             cost_micro_usd: generation.cost_micro_usd,
             generation_ms: millis_between(started, self.now()),
-        })
+        }))
     }
 
     async fn put(

@@ -74,7 +74,7 @@ impl Jobs {
     async fn after_conflict(&self, claim: &mut Claim, settled: &Settled) -> Result<Option<Outcome>, BackendError> {
         let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(Some(Outcome::Lost)) };
         let written = match (&now.value.state, settled) {
-            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output.images == ours.images,
+            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output == ours,
             _ => false,
         };
         if written {

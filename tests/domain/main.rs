@@ -1,5 +1,6 @@
 //! The rulebook under any sequence of commands.
 
+mod brands;
 mod commands;
 mod ids;
 mod palettes;

@@ -250,7 +250,11 @@ pub mod books {
         let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
         assert_eq!(verdict, "ok");
         let unfinished: i64 = db
-            .query_row("SELECT count(*) FROM jobs WHERE status NOT IN ('completed', 'ready', 'failed', 'cancelled')", [], |row| row.get(0))
+            .query_row(
+                "SELECT count(*) FROM jobs WHERE status NOT IN ('completed', 'ready', 'failed', 'cancelled')",
+                [],
+                |row| row.get(0),
+            )
             .expect("a count");
         assert_eq!(unfinished, 0, "jobs are still in flight");
 

@@ -19,7 +19,7 @@ use mediaforge::{
     domain::{
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Progress, StoredImage, Transition, TransitionError},
+        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
@@ -132,6 +132,7 @@ fn rules() -> Rules {
         name: name.to_owned(),
         description: description.to_owned(),
         modifier: String::new(),
+        palette: Vec::new(),
     };
     let minute = Duration::from_mins(1);
     Rules {
@@ -236,7 +237,7 @@ impl World {
         self.media.put(&key, MediaFormat::Png, Bytes::from_static(b"0123456789abcdefghij")).await.unwrap();
         self.media.put(&thumb, MediaFormat::Webp, Bytes::from_static(b"thumb")).await.unwrap();
         let image = StoredImage { key: key.to_string(), width: 1024, height: 1024, bytes: 20, sha256: "0".repeat(64) };
-        let output = Output {
+        let output = Output::Pictures(Pictures {
             images: vec![image],
             thumbnail_key: Some(thumb.to_string()),
             filtered: 0,
@@ -245,7 +246,7 @@ impl World {
             seed: Some(7),
             cost_micro_usd: 39_000,
             generation_ms: 1234,
-        };
+        });
         let now = self.clock.now();
         self.change(id, |job| job.complete(now, output)).await
     }
