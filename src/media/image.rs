@@ -132,6 +132,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureErr
         }
         MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
         MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+        MediaFormat::Json => Err(PictureError::UnknownFormat),
     }?;
     Ok(Decoded { image, format })
 }

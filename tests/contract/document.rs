@@ -101,7 +101,7 @@ fn job() -> impl Strategy<Value = Job> {
     let spec = (texts, any::<u32>(), any::<u32>(), option::of(any::<u32>())).prop_map(
         |((prompt, name, modifier), width, count, seed)| IllustrationSpec {
             prompt,
-            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier },
+            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette: Vec::new() },
             width,
             height: width / 2,
             count,

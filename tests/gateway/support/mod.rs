@@ -29,7 +29,7 @@ use mediaforge::{
     jobs::{Jobs, Ports, Rules},
     media::{MediaFormat, MediaKey, MediaStore},
     queue::JobQueue,
-    store::{JobFilter, JobStore, PageRequest, Version},
+    store::{JobFilter, JobStore, Owner, PageRequest, Version},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -191,8 +191,11 @@ impl World {
     pub async fn job_count(&self) -> usize {
         let mut count = 0;
         for user in ["local", "ann", "bob"] {
-            let filter =
-                JobFilter { user: user.parse().unwrap(), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+            let filter = JobFilter {
+                owner: Owner::User(user.parse().unwrap()),
+                kind: JobKind::Illustration,
+                statuses: BTreeSet::new(),
+            };
             let page = self.store.list(&filter, &PageRequest { limit: 1000, after: None }).await.unwrap();
             count += page.items.len();
         }
