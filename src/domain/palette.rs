@@ -153,6 +153,31 @@ pub fn distance(picture: &[Swatch], brand: &[Rgb]) -> Option<f64> {
     (!picture.is_empty()).then_some(sum)
 }
 
+/// Colours of a brand, at most and (where its pictures have as many) at least.
+const BRAND_COLORS: std::ops::RangeInclusive<usize> = 5..=8;
+
+/// A brand's colours: those that were given, then the learnt ones that are not nearly among them already.
+pub fn of_brand(given: &[Rgb], learnt: &[Swatch]) -> Vec<Rgb> {
+    let mut brand: Vec<Rgb> = Vec::new();
+    let far = |brand: &[Rgb], color: Rgb, gap: f64| {
+        brand.iter().all(|other| OkLab::from(*other).distance(OkLab::from(color)) > gap)
+    };
+    for color in given {
+        if !brand.contains(color) {
+            brand.push(*color);
+        }
+    }
+    // Pictures of few colours may fill the places with finer shades, and marks so small that they are hardly seen.
+    for (gap, share, size) in [(0.1, 0.01, *BRAND_COLORS.end()), (0.04, 0.0, *BRAND_COLORS.start())] {
+        for swatch in learnt.iter().filter(|swatch| swatch.share >= share) {
+            if brand.len() < size && far(&brand, swatch.color, gap) {
+                brand.push(swatch.color);
+            }
+        }
+    }
+    brand
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Point {
     color: Rgb,

@@ -1,5 +1,6 @@
-//! Port [`ImageEngine`]: turns a prompt into pictures.
+//! Ports [`ImageEngine`], which turns a prompt into pictures, and [`BrandTrainer`], which learns a style.
 
+mod mock_trainer;
 mod preview;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
-    config::{EngineBackend, EngineConfig},
+    config::{EngineBackend, EngineConfig, TrainerBackend, TrainerConfig},
     domain::{
         Timestamp,
         brand::BrandSpec,
@@ -111,8 +112,10 @@ pub enum TrainingStatus {
 
 /// Trains brands as long-running operations: started once, then polled by whoever holds the job.
 ///
-/// Contract, held by `tests/contract` for every backend: `start` for the same job twice is one operation; `poll` and
-/// `cancel` work from any process that knows the id; cancelling twice, or what has ended, is `Ok`.
+/// Contract, held by `tests/contract` for every backend: `start` for the same job twice is one operation while it goes
+/// on; `poll` and `cancel` work from any process that knows the id; progress never falls; cancelling twice, or what has
+/// ended, is `Ok`. An `Err` of `poll` is about the asking and says nothing of the operation; an operation that failed, or
+/// that the provider does not know, is [`TrainingStatus::Failed`]. What has succeeded is so at every later `poll`, too.
 #[async_trait]
 pub trait BrandTrainer: Send + Sync {
     /// Begins, or finds what was begun for this job.
@@ -123,4 +126,11 @@ pub trait BrandTrainer: Send + Sync {
 
     /// Stops it.
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
+}
+
+/// Opens the configured trainer. `random` decides the faults a trainer is told to play.
+pub fn open_trainer(config: &TrainerConfig, random: Arc<dyn Random>) -> Arc<dyn BrandTrainer> {
+    match config.default {
+        TrainerBackend::Mock => Arc::new(mock_trainer::MockTrainer::new(config.mock.clone(), random)),
+    }
 }

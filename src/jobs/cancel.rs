@@ -30,6 +30,10 @@ impl Jobs {
             match self.commit(found.version, &next).await {
                 Ok(version) => {
                     tracing::info!(job.id = %id, "cancel requested");
+                    // A job that waited is over now, with no worker to stop a training that goes on meanwhile.
+                    if let Some(operation) = found.value.operation().filter(|_| next.job.status().is_final()) {
+                        self.abandon(id, operation).await;
+                    }
                     return Ok(Some(Versioned { version, value: next.job }));
                 }
                 Err(error) if error.kind == ErrorKind::Conflict => {}

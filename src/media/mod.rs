@@ -46,6 +46,11 @@ impl MediaKey {
         Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp"))
     }
 
+    /// `brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{extension}`.
+    pub fn sample(user: &UserId, brand: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
+        Self(format!("brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{}", format.extension()))
+    }
+
     /// What all keys of a job begin with.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
         format!("illustrations/{user}/{job}/")

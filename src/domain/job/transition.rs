@@ -205,8 +205,14 @@ impl Job {
         Ok(Transition { ledger, ..self.becomes(State::Succeeded { attempt, output, at: now }) })
     }
 
-    /// The attempt failed: again later, or never. `jitter` lies in `[0, 1)`.
-    pub fn fail(self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+    /// The attempt failed, and its operation with it: again later, or never. `jitter` lies in `[0, 1)`.
+    pub fn fail(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+        self.take_operation();
+        self.set_back(now, failure, policy, jitter)
+    }
+
+    /// As [`Job::fail`], but the provider's operation is sound: the next attempt re-attaches to it.
+    pub fn set_back(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return self.cancel(now);
@@ -221,9 +227,8 @@ impl Job {
             Disposition::Throttled { after } => (attempt - 1, policy.retry.delay(attempt, jitter, after)),
         };
         let not_before = after(now, wait);
-        // A failed operation is not to be re-attached to.
-        let wait = Wait { attempt: counted, not_before, error: Some(error), operation: None };
-        Ok(self.requeued(wait, now, policy))
+        let operation = self.take_operation();
+        Ok(self.requeued(Wait { attempt: counted, not_before, error: Some(error), operation }, now, policy))
     }
 
     /// Somebody wants it stopped: at once while it waits, by its worker (or, late, the sweeper) while it runs.
