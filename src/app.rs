@@ -150,6 +150,7 @@ fn open_ports(config: &Config, embedded: &Embedded) -> Result<Ports, AppError> {
         queue: queue::open(&config.queue, embedded),
         media: media::open(&config.media, embedded.directory())?,
         engine: engine::open(&config.engine, Arc::new(SystemRandom)),
+        trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
     })
@@ -210,6 +211,7 @@ fn start_worker(
             lease: config.worker.lease,
             heartbeat: config.worker.heartbeat(),
             timeout: config.jobs.attempt_timeout,
+            poll_every: config.trainer.poll_every,
         },
         ack_on_claim: config.worker.ack == AckMode::OnClaim,
         slot_wait: config.worker.slot_wait,

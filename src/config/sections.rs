@@ -30,6 +30,8 @@ pub struct Config {
     pub media: MediaConfig,
     /// What draws.
     pub engine: EngineConfig,
+    /// What trains brands.
+    pub trainer: TrainerConfig,
     /// The catalogue, by style id.
     pub styles: BTreeMap<String, StyleConfig>,
     /// Logs.
@@ -278,6 +280,44 @@ pub struct PreviewConfig {
     pub hang: f64,
 }
 
+/// `[trainer]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// Which one trains.
+    pub default: TrainerBackend,
+    /// How often a training is asked how far it is.
+    #[serde(with = "super::duration")]
+    pub poll_every: Duration,
+    /// The built-in one.
+    pub mock: MockTrainerConfig,
+}
+
+/// What trains brands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainerBackend {
+    /// Built-in, by the clock, without AI.
+    Mock,
+}
+
+/// `[trainer.mock]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MockTrainerConfig {
+    /// How long a training takes.
+    #[serde(with = "super::duration")]
+    pub duration: Duration,
+    /// Fraction of calls that answer "too many requests".
+    pub rate_limited: f64,
+    /// Fraction of calls that answer "unavailable".
+    pub unavailable: f64,
+    /// Fraction of trainings that fail in the end.
+    pub failed: f64,
+    /// Fraction of trainings that never end.
+    pub hang: f64,
+}
+
 /// `[styles.<id>]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,7 +335,7 @@ pub struct StyleConfig {
 impl StyleConfig {
     fn of_id(&self, id: &str) -> Style {
         let Self { name, description, modifier, .. } = self.clone();
-        Style { id: id.to_owned(), name, description, modifier }
+        Style { id: id.to_owned(), name, description, modifier, palette: Vec::new() }
     }
 }
 

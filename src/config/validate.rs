@@ -173,17 +173,24 @@ fn queue(config: &Config, profile: Profile, check: &mut Check) {
 }
 
 fn engine(config: &Config, check: &mut Check) {
-    let preview = &config.engine.preview;
+    let (preview, trainer) = (&config.engine.preview, &config.trainer);
     let fractions = [
         ("engine.preview.rate_limited", preview.rate_limited),
         ("engine.preview.unavailable", preview.unavailable),
         ("engine.preview.filtered", preview.filtered),
         ("engine.preview.hang", preview.hang),
+        ("trainer.mock.rate_limited", trainer.mock.rate_limited),
+        ("trainer.mock.unavailable", trainer.mock.unavailable),
+        ("trainer.mock.failed", trainer.mock.failed),
+        ("trainer.mock.hang", trainer.mock.hang),
     ];
     for (key, value) in fractions {
         check.range(key, &value, &(0.0..=1.0));
     }
     check.at_most("engine.preview.latency", preview.latency, "jobs.attempt_timeout", config.jobs.attempt_timeout);
+    let polls = Duration::from_millis(50)..=Duration::from_mins(1);
+    check.time("trainer.poll_every", trainer.poll_every, &polls);
+    check.time("trainer.mock.duration", trainer.mock.duration, &(Duration::ZERO..=Duration::from_hours(24)));
     if let Err(error) = config.catalogue() {
         check.wrong("styles", error.to_string());
     }

@@ -28,8 +28,7 @@ pub struct JobId(String);
 impl JobId {
     /// A fresh id that nobody can guess.
     pub fn random(kind: JobKind, random: &dyn Random) -> Self {
-        let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
-        Self::from_bits(kind, bits)
+        Self(random_text(kind.id_prefix(), random))
     }
 
     /// The id that belongs to (user, idempotency key): a repeated submit finds the first job, even after a crash.
@@ -42,17 +41,7 @@ impl JobId {
         let digest = hash.finalize();
         let mut bits = [0_u8; 16];
         bits.copy_from_slice(&digest[..16]);
-        Self::from_bits(kind, u128::from_be_bytes(bits))
-    }
-
-    fn from_bits(kind: JobKind, mut bits: u128) -> Self {
-        let mut id = String::with_capacity(4 + RANDOM_CHARS);
-        id.push_str(kind.id_prefix());
-        for _ in 0..RANDOM_CHARS {
-            id.push(char::from(BASE62[(bits % 62) as usize]));
-            bits /= 62;
-        }
-        Self(id)
+        Self(text_of_bits(kind.id_prefix(), u128::from_be_bytes(bits)))
     }
 
     /// What kind of job the prefix says this is.
@@ -64,6 +53,21 @@ impl JobId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// `prefix` plus 20 random base62 characters.
+pub(super) fn random_text(prefix: &str, random: &dyn Random) -> String {
+    text_of_bits(prefix, u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()))
+}
+
+fn text_of_bits(prefix: &str, mut bits: u128) -> String {
+    let mut text = String::with_capacity(prefix.len() + RANDOM_CHARS);
+    text.push_str(prefix);
+    for _ in 0..RANDOM_CHARS {
+        text.push(char::from(BASE62[(bits % 62) as usize]));
+        bits /= 62;
+    }
+    text
 }
 
 impl FromStr for JobId {

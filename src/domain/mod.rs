@@ -1,10 +1,12 @@
 //! The rulebook: every rule about a job and its money as a pure function, without I/O, clock or async.
 
+pub mod brand;
 pub mod clock;
 pub mod credits;
 pub mod ids;
 pub mod job;
 pub mod message;
+pub mod palette;
 pub mod pricing;
 pub mod request;
 pub mod retry;

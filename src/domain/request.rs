@@ -105,7 +105,14 @@ impl IllustrationSpec {
 
 impl GenerateRequest {
     /// The request with its defaults filled in, or everything that is wrong with it.
-    pub fn validate(&self, limits: &RequestLimits, catalogue: &Catalogue) -> Result<IllustrationSpec, Vec<FieldError>> {
+    ///
+    /// A style id that is no style of the catalogue may be a brand's: `brand` is what the caller found under it.
+    pub fn validate(
+        &self,
+        limits: &RequestLimits,
+        catalogue: &Catalogue,
+        brand: Option<&Style>,
+    ) -> Result<IllustrationSpec, Vec<FieldError>> {
         let mut errors = Vec::new();
         let prompt = self.prompt.clone().unwrap_or_default();
         if let Some(detail) = prompt_error(&prompt, limits.prompt_chars) {
@@ -113,7 +120,10 @@ impl GenerateRequest {
         }
         let unknown = |field, valid: String| FieldError::new(field, format!("unknown style; one of: {valid}"));
         let style = match (&self.style_id, &self.style_name) {
-            (Some(id), _) => catalogue.find(id).ok_or_else(|| unknown("styleId", catalogue.ids())),
+            (Some(id), _) => catalogue
+                .find(id)
+                .or(brand)
+                .ok_or_else(|| unknown("styleId", format!("{}, or the id of a ready brand", catalogue.ids()))),
             (None, Some(name)) => catalogue.named(name).ok_or_else(|| unknown("styleName", catalogue.names())),
             (None, None) => Ok(catalogue.default_style()),
         };

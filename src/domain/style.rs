@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::palette::Rgb;
+
 /// One style of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,12 +16,23 @@ pub struct Style {
     pub description: String,
     /// What is added to the prompt.
     pub modifier: String,
+    /// Colours to draw in; empty when the style leaves them to the engine.
+    #[serde(default)]
+    pub palette: Vec<Rgb>,
 }
 
 impl Style {
     /// The prompt an engine gets: the person's words first, verbatim, then how to draw them.
     pub fn compose(&self, prompt: &str) -> String {
-        if self.modifier.is_empty() { prompt.to_owned() } else { format!("{}, {}", prompt.trim(), self.modifier) }
+        let mut composed = prompt.to_owned();
+        if !self.modifier.is_empty() {
+            composed = format!("{}, {}", prompt.trim(), self.modifier);
+        }
+        if !self.palette.is_empty() {
+            let colors = self.palette.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            composed = format!("{composed}, in the colours {colors}");
+        }
+        composed
     }
 }
 

@@ -8,10 +8,10 @@ use rusqlite_migration::{M, Migrations};
 use super::OpenError;
 
 /// `user_version` of a database that this build has brought up to date.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 static STEPS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("schema/1.sql"))]));
+    LazyLock::new(|| Migrations::new([include_str!("schema/1.sql"), include_str!("schema/2.sql")].map(M::up).into()));
 
 /// Brings the tables up to date; refuses those of a newer build, whose rules this one does not know.
 pub(super) fn run(db: &mut Connection, path: &Path) -> Result<(), OpenError> {

@@ -1,5 +1,6 @@
-//! Port [`ImageEngine`]: turns a prompt into pictures.
+//! Ports [`ImageEngine`], which turns a prompt into pictures, and [`BrandTrainer`], which learns a style.
 
+mod mock_trainer;
 mod preview;
 
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
-    config::{EngineBackend, EngineConfig},
+    config::{EngineBackend, EngineConfig, TrainerBackend, TrainerConfig},
     domain::{
+        Timestamp,
+        brand::BrandSpec,
         clock::Random,
         ids::JobId,
         job::{AttemptFailure, Progress},
@@ -73,5 +76,61 @@ pub trait ImageEngine: Send + Sync {
 pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngine> {
     match config.default {
         EngineBackend::Preview => Arc::new(preview::Preview::new(config.preview.clone(), random)),
+    }
+}
+
+/// What a trainer is asked to learn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingSpec {
+    /// The job: names the provider's operation, so that asking twice starts it once.
+    pub job_id: JobId,
+    /// The brand, with the media keys of its pictures.
+    pub brand: BrandSpec,
+    /// Now, by the caller's clock.
+    pub now: Timestamp,
+}
+
+/// A provider's long-running operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationId(pub String);
+
+/// Where a training stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrainingStatus {
+    /// It goes on.
+    Running(Progress),
+    /// It is done.
+    Succeeded {
+        /// Where the model is, if there is one.
+        model_path: Option<String>,
+        /// What the provider charges, in millionths of a US dollar.
+        cost_micro_usd: u64,
+    },
+    /// It came to nothing.
+    Failed(AttemptFailure),
+}
+
+/// Trains brands as long-running operations: started once, then polled by whoever holds the job.
+///
+/// Contract, held by `tests/contract` for every backend: `start` for the same job twice is one operation while it goes
+/// on; `poll` and `cancel` work from any process that knows the id; progress never falls; cancelling twice, or what has
+/// ended, is `Ok`. An `Err` of `poll` is about the asking and says nothing of the operation; an operation that failed, or
+/// that the provider does not know, is [`TrainingStatus::Failed`]. What has succeeded is so at every later `poll`, too.
+#[async_trait]
+pub trait BrandTrainer: Send + Sync {
+    /// Begins, or finds what was begun for this job.
+    async fn start(&self, spec: &TrainingSpec) -> Result<OperationId, AttemptFailure>;
+
+    /// Where it stands at `now`.
+    async fn poll(&self, operation: &OperationId, now: Timestamp) -> Result<TrainingStatus, AttemptFailure>;
+
+    /// Stops it.
+    async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
+}
+
+/// Opens the configured trainer. `random` decides the faults a trainer is told to play.
+pub fn open_trainer(config: &TrainerConfig, random: Arc<dyn Random>) -> Arc<dyn BrandTrainer> {
+    match config.default {
+        TrainerBackend::Mock => Arc::new(mock_trainer::MockTrainer::new(config.mock.clone(), random)),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         Timestamp,
         clock::millis_between,
         credits::Credits,
-        job::{Job, JobError, JobKind, Output, State, Status, Work},
+        job::{Job, JobError, JobKind, Output, Pictures, State, Status, Work},
     },
     error::{BackendError, ErrorKind},
     media::{MediaKey, MediaUrl},
@@ -218,11 +218,13 @@ impl Presenter {
     /// The job as clients see it.
     pub async fn illustration<'a>(&self, job: &'a Versioned<Job>) -> Result<Illustration<'a>, BackendError> {
         let Versioned { version, value: job } = job;
-        let Work::Illustration(spec) = &job.work;
+        let Work::Illustration(spec) = &job.work else {
+            return Err(BackendError::new(ErrorKind::Internal, "gateway.present").because("a brand is no illustration"));
+        };
         let status = job.status();
         let finished = |wanted: Status| job.finished_at().filter(|_| status == wanted);
         let output = match &job.state {
-            State::Succeeded { output, .. } => Some(output),
+            State::Succeeded { output: Output::Pictures(pictures), .. } => Some(pictures),
             _ => None,
         };
         let (image_urls, thumbnail_url) = match output {
@@ -277,7 +279,7 @@ impl Presenter {
         })
     }
 
-    async fn links(&self, output: &Output) -> Result<(Vec<String>, Option<String>), BackendError> {
+    async fn links(&self, output: &Pictures) -> Result<(Vec<String>, Option<String>), BackendError> {
         let mut pictures = Vec::with_capacity(output.images.len());
         for image in &output.images {
             pictures.push(self.link(&image.key).await?);
@@ -304,7 +306,7 @@ impl Presenter {
     }
 }
 
-fn credits_used(job: &Job, output: Option<&Output>) -> Credits {
+fn credits_used(job: &Job, output: Option<&Pictures>) -> Credits {
     let delivered = output.map_or(0, |output| u32::try_from(output.images.len()).unwrap_or(u32::MAX));
     job.hold.unit.saturating_mul(delivered.min(job.hold.units).into())
 }

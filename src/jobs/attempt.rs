@@ -3,10 +3,18 @@
 use std::{pin::pin, time::Duration};
 
 use futures::StreamExt as _;
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, Interval, MissedTickBehavior, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Jobs, settle::Settled};
+use super::{
+    Jobs,
+    perform::{Attempt, StoredKeys},
+    settle::{SETTLE_RETRY, Settled},
+    training::Begun,
+};
 use crate::{
     domain::{
         Timestamp,
@@ -26,9 +34,14 @@ pub struct AttemptSettings {
     pub lease: Duration,
     /// How often it is renewed.
     pub heartbeat: Duration,
-    /// How long the engine may take.
+    /// How long one call of an engine may take. A training takes as long as it takes, up to the job's deadline.
     pub timeout: Duration,
+    /// How often a training is asked how far it is.
+    pub poll_every: Duration,
 }
+
+/// Progress is written this often, at most; and as often while it changes.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// A job that this worker holds. Writing under its version is what keeps a late worker out.
 #[derive(Debug, Clone)]
@@ -109,20 +122,33 @@ impl Jobs {
     ) -> Result<Outcome, BackendError> {
         let (progress, mut reached) = watch::channel(None);
         let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
-        let stored = super::perform::StoredKeys::default();
+        let stored = StoredKeys::default();
+        let mut operation = claim.job.operation().map(str::to_owned);
         let ended = {
             let job = claim.job.clone();
-            let mut work = pin!(self.perform(&job, claim.fence, &cx, settings.timeout, &stored));
+            let (sender, mut begun) = mpsc::channel(1);
+            let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored: &stored, begun: sender };
+            let mut work = pin!(self.perform(&attempt));
             let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
             let mut heartbeat = tokio::time::interval(settings.heartbeat);
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             heartbeat.reset();
+            let mut next_progress = Instant::now() + PROGRESS_EVERY;
             loop {
                 let event = tokio::select! {
                     biased;
                     settled = &mut work => Ok(Some(Event::Done(settled))),
                     () = stop.cancelled() => Ok(Some(Event::Stop)),
-                    _ = heartbeat.tick() => self.beat(&mut claim, settings, &mut reached).await,
+                    () = due(&mut heartbeat, &mut reached, next_progress) => {
+                        let event = self.beat(&mut claim, settings, &mut reached).await;
+                        heartbeat.reset();
+                        next_progress = Instant::now() + PROGRESS_EVERY;
+                        event
+                    }
+                    Some(begun) = begun.recv() => {
+                        operation = Some(begun.operation.0.clone());
+                        self.attach(&mut claim, begun).await
+                    }
                     Some(change) = changes.next() => match change {
                         Ok(now) => Ok(claim.adopt(now)),
                         // The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only
@@ -156,7 +182,49 @@ impl Jobs {
         if !count {
             self.drop_stored(&stored).await;
         }
+        if let (Some(operation), Ok(outcome)) = (operation, &outcome)
+            && self.orphaned(&claim, *outcome).await
+        {
+            self.abandon(&claim.job.id, &operation).await;
+        }
         outcome
+    }
+
+    /// Whether nobody else will stop the training of an attempt that ended like this.
+    async fn orphaned(&self, claim: &Claim, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Settled(status) => status.is_final() && status != Status::Succeeded,
+            // Whoever settled the job knew the operation and stopped it.
+            Outcome::Lost if claim.job.operation().is_some() => false,
+            Outcome::Lost => match self.ports.store.get(&claim.job.id).await {
+                Ok(found) => found.is_none_or(|found| found.value.status().is_final()),
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Commits the name of a training that has begun, and only then lets the work go on.
+    async fn attach(&self, claim: &mut Claim, begun: Begun) -> Result<Option<Event>, BackendError> {
+        loop {
+            let Ok(next) = claim.job.clone().attach(begun.operation.0.clone()) else { return Ok(Some(Event::Lost)) };
+            match self.commit(claim.version, &next).await {
+                Ok(version) => {
+                    (claim.version, claim.job) = (version, next.job);
+                    let _ = begun.known.send(()); // the receiver waits in the same task
+                    return Ok(None);
+                }
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    if let Some(event) = self.refresh(claim).await? {
+                        return Ok(Some(event));
+                    }
+                }
+                Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
+                    tracing::warn!(%error, "recording the training failed; trying again");
+                    sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Renews the lease and writes the progress. A store that does not answer is tried again at the next beat, until
@@ -196,6 +264,20 @@ impl Jobs {
             Some(now) => Ok(claim.adopt(now)),
             None => Ok(Some(Event::Lost)),
         }
+    }
+}
+
+/// Returns when the lease is to be renewed: after a heartbeat's time, or sooner when there is progress to be written.
+async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Progress>>, next_progress: Instant) {
+    let progress = async {
+        sleep_until(next_progress).await;
+        if reached.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = heartbeat.tick() => {}
+        () = progress => {}
     }
 }
 

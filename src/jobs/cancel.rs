@@ -32,6 +32,10 @@ impl Jobs {
                     // The job's own trace: the request, which may have another, is named by its id.
                     let (attempt, trace_id) = (next.job.attempt(), super::trace_id(&next.job));
                     tracing::info!(job.id = %id, attempt, trace_id, "cancel requested");
+                    // A job that waited is over now, with no worker to stop a training that goes on meanwhile.
+                    if let Some(operation) = found.value.operation().filter(|_| next.job.status().is_final()) {
+                        self.abandon(id, operation).await;
+                    }
                     return Ok(Some(Versioned { version, value: next.job }));
                 }
                 Err(error) if error.kind == ErrorKind::Conflict => {}

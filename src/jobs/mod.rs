@@ -8,6 +8,7 @@ mod query;
 mod settle;
 mod submit;
 mod sweep;
+mod training;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use crate::{
         style::Catalogue,
         trace::TraceContext,
     },
-    engine::ImageEngine,
+    engine::{BrandTrainer, ImageEngine},
     error::BackendError,
     media::MediaStore,
     queue::JobQueue,
@@ -61,6 +62,8 @@ pub struct Ports {
     pub media: Arc<dyn MediaStore>,
     /// What draws.
     pub engine: Arc<dyn ImageEngine>,
+    /// What trains brands.
+    pub trainer: Arc<dyn BrandTrainer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -7,18 +7,19 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{Jobs, settle::Settled};
+use super::{AttemptSettings, Jobs, settle::Settled, training::Begun};
 use crate::{
     domain::{
         clock::millis_between,
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Job, Output, StoredImage, Work},
+        job::{AttemptFailure, ErrorCode, Job, Output, Pictures, StoredImage, Work},
         request::{IllustrationSpec, MAX_SEED},
     },
-    engine::{AttemptContext, Generated, ImageSpec},
+    engine::{AttemptContext, Generated, Generation, ImageSpec},
     error::{BackendError, ErrorKind},
     media::{
         MediaFormat, MediaKey,
@@ -48,53 +49,59 @@ impl StoredKeys {
     }
 }
 
+/// What the work of one attempt goes by.
+pub(super) struct Attempt<'a> {
+    pub(super) job: &'a Job,
+    /// Names what this attempt stores.
+    pub(super) fence: Version,
+    pub(super) cx: &'a AttemptContext,
+    pub(super) settings: &'a AttemptSettings,
+    pub(super) stored: &'a StoredKeys,
+    /// To whoever holds the claim and can write.
+    pub(super) begun: mpsc::Sender<Begun>,
+}
+
 impl Jobs {
-    /// Draws and stores. A panic in an engine is a failed attempt, never a dead process.
-    pub(super) async fn perform(
-        &self,
-        job: &Job,
-        fence: Version,
-        cx: &AttemptContext,
-        timeout: Duration,
-        stored: &StoredKeys,
-    ) -> Settled {
-        let Work::Illustration(illustration) = &job.work;
-        let drawn = self.draw(job, illustration, fence, cx, timeout, stored);
-        match AssertUnwindSafe(drawn).catch_unwind().await {
-            Ok(Ok(output)) => Settled::Delivered(output),
-            Ok(Err(failure)) => Settled::Failed(failure),
-            Err(_) => Settled::Failed(AttemptFailure::retry(ErrorCode::Internal, "the attempt panicked; see the log")),
-        }
+    /// Draws or trains, and stores. A panic in an engine is a failed attempt, never a dead process.
+    pub(super) async fn perform(&self, attempt: &Attempt<'_>) -> Settled {
+        let work = async {
+            match &attempt.job.work {
+                Work::Illustration(spec) => {
+                    self.draw(attempt, spec).await.map_or_else(Settled::Failed, Settled::Delivered)
+                }
+                Work::Brand(brand) => self.train(attempt, brand).await,
+            }
+        };
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+            Settled::Failed(AttemptFailure::retry(ErrorCode::Internal, "the attempt panicked; see the log"))
+        })
     }
 
-    async fn draw(
+    /// One call of the engine, which takes no longer than it may.
+    pub(super) async fn generate(
         &self,
-        job: &Job,
-        illustration: &IllustrationSpec,
-        fence: Version,
+        attempt: &Attempt<'_>,
+        spec: &ImageSpec,
         cx: &AttemptContext,
-        timeout: Duration,
-        stored: &StoredKeys,
-    ) -> Result<Output, AttemptFailure> {
+    ) -> Result<Generation, AttemptFailure> {
+        let limit = attempt.settings.timeout;
+        tokio::time::timeout(limit, self.ports.engine.generate(spec, cx)).await.unwrap_or_else(|_| {
+            Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("the engine took longer than {limit:?}")))
+        })
+    }
+
+    async fn draw(&self, attempt: &Attempt<'_>, illustration: &IllustrationSpec) -> Result<Output, AttemptFailure> {
+        let Attempt { job, fence, cx, stored, .. } = *attempt;
         let started = self.now();
         let seed = illustration.seed.unwrap_or_else(|| seed_of(&job.id));
         let spec = ImageSpec { illustration: illustration.clone(), seed };
-        let generation =
-            tokio::time::timeout(timeout, self.ports.engine.generate(&spec, cx)).await.map_err(|_| {
-                AttemptFailure::retry(ErrorCode::EngineTimeout, format!("the engine took longer than {timeout:?}"))
-            })??;
+        let generation = self.generate(attempt, &spec, cx).await?;
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {
             let prepared = prepare(generated, illustration.width, illustration.height, n == 0).await?;
             let key = MediaKey::picture(&job.user, &job.id, cx.attempt, fence.0, n, prepared.format);
-            images.push(StoredImage {
-                key: key.to_string(),
-                width: prepared.width,
-                height: prepared.height,
-                bytes: prepared.bytes.len() as u64,
-                sha256: hex(&prepared.sha256),
-            });
+            images.push(stored_image(&key, &prepared));
             self.put(key, prepared.format, prepared.bytes, stored).await?;
             if let Some(thumbnail) = prepared.thumbnail {
                 let key = MediaKey::thumbnail(&job.user, &job.id, cx.attempt, fence.0, n);
@@ -102,7 +109,7 @@ impl Jobs {
                 self.put(key, MediaFormat::Webp, thumbnail, stored).await?;
             }
         }
-        Ok(Output {
+        Ok(Output::Pictures(Pictures {
             images,
             thumbnail_key,
             filtered: generation.filtered,
@@ -111,10 +118,10 @@ impl Jobs {
             seed: generation.seed,
             cost_micro_usd: generation.cost_micro_usd,
             generation_ms: millis_between(started, self.now()),
-        })
+        }))
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         key: MediaKey,
         format: MediaFormat,
@@ -148,10 +155,20 @@ impl Jobs {
 }
 
 /// The seed of a request that names none: the same in every attempt, so that a retry draws the same picture.
-fn seed_of(id: &JobId) -> u32 {
+pub(super) fn seed_of(id: &JobId) -> u32 {
     let folded =
         id.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
     folded & MAX_SEED
+}
+
+pub(super) fn stored_image(key: &MediaKey, prepared: &Prepared) -> StoredImage {
+    StoredImage {
+        key: key.to_string(),
+        width: prepared.width,
+        height: prepared.height,
+        bytes: prepared.bytes.len() as u64,
+        sha256: hex(&prepared.sha256),
+    }
 }
 
 fn storage_failure(error: &BackendError) -> AttemptFailure {
@@ -159,7 +176,7 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 }
 
 /// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.
-async fn prepare(
+pub(super) async fn prepare(
     generated: Generated,
     width: u32,
     height: u32,

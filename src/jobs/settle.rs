@@ -13,13 +13,16 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Settled {
     Delivered(Output),
+    /// A training that was begun is not lost by this.
     Failed(AttemptFailure),
+    /// The provider's operation itself came to nothing.
+    TrainingFailed(AttemptFailure),
     HandedBack,
     Cancelled,
 }
 
 /// The wait between two tries to write a result while the store does not answer.
-const SETTLE_RETRY: Duration = Duration::from_millis(250);
+pub(super) const SETTLE_RETRY: Duration = Duration::from_millis(250);
 
 impl Jobs {
     /// Writes the end of an attempt. A store that does not answer is tried again until the lease is at risk: the work
@@ -64,7 +67,8 @@ impl Jobs {
                 Err(TransitionError::CancelRequested) => job.cancel(now),
                 verdict => verdict,
             },
-            Settled::Failed(failure) => job.fail(now, failure.clone(), policy, jitter),
+            Settled::Failed(failure) => job.set_back(now, failure.clone(), policy, jitter),
+            Settled::TrainingFailed(failure) => job.fail(now, failure.clone(), policy, jitter),
             Settled::HandedBack => job.hand_back(now, policy),
             Settled::Cancelled => job.cancel(now),
         }
@@ -75,7 +79,7 @@ impl Jobs {
     async fn after_conflict(&self, claim: &mut Claim, settled: &Settled) -> Result<Option<Outcome>, BackendError> {
         let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(Some(Outcome::Lost)) };
         let written = match (&now.value.state, settled) {
-            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output.images == ours.images,
+            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output == ours,
             _ => false,
         };
         if written {
@@ -112,10 +116,10 @@ impl Jobs {
 fn log_settled(job: &Job, settled: &Settled) {
     let status = job.status().shown_as(job.kind());
     match settled {
-        Settled::Failed(failure) if job.status() == Status::Failed => {
+        Settled::Failed(failure) | Settled::TrainingFailed(failure) if job.status() == Status::Failed => {
             tracing::error!(code = %failure.error.code, reason = failure.error.message, "job failed");
         }
-        Settled::Failed(failure) => {
+        Settled::Failed(failure) | Settled::TrainingFailed(failure) => {
             tracing::warn!(code = %failure.error.code, reason = failure.error.message, "attempt failed; will retry");
         }
         Settled::HandedBack => tracing::info!(status, "job handed back"),

@@ -65,7 +65,7 @@ impl Jobs {
     pub async fn submit_illustration(&self, submit: SubmitIllustration) -> Result<Submitted, SubmitError> {
         let SubmitIllustration { user, request, idempotency_key, trace } = submit;
         let rules = &self.rules;
-        let spec = request.validate(&rules.limits, &rules.catalogue).map_err(SubmitError::Invalid)?;
+        let spec = request.validate(&rules.limits, &rules.catalogue, None).map_err(SubmitError::Invalid)?;
         let id = match &idempotency_key {
             Some(key) => JobId::derived(JobKind::Illustration, &user, key),
             None => JobId::random(JobKind::Illustration, &*self.ports.random),

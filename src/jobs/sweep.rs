@@ -57,7 +57,7 @@ impl Jobs {
             swept.dead_lettered += usize::from(is_out);
             return Ok(is_out);
         }
-        let before = found.value.status();
+        let (before, operation) = (found.value.status(), found.value.operation().map(str::to_owned));
         let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(false) };
         let version = match self.commit(found.version, &next).await {
             Ok(version) => version,
@@ -73,6 +73,10 @@ impl Jobs {
         } else {
             swept.settled += 1;
             tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");
+        }
+        // What its worker would have stopped, had it been there.
+        if let Some(operation) = operation.filter(|_| status.is_final()) {
+            self.abandon(&job.id, &operation).await;
         }
         self.publish_dead_letter(job, version).await;
         Ok(true)

@@ -101,6 +101,18 @@ impl MediaStore for DiskMedia {
         self.blocking(OP, move |inner| inner.head(OP, &key)).await
     }
 
+    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        const OP: &str = "media.copy";
+        let (from, to) = (from.clone(), to.clone());
+        self.blocking(OP, move |inner| inner.copy(OP, &from, &to)).await
+    }
+
+    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize> {
+        const OP: &str = "media.expire";
+        let directory = directory_of(OP, prefix)?;
+        self.blocking(OP, move |inner| inner.expire(OP, &directory, before)).await
+    }
+
     async fn delete(&self, key: &MediaKey) -> Result<()> {
         const OP: &str = "media.delete";
         let key = key.clone();
@@ -109,12 +121,7 @@ impl MediaStore for DiskMedia {
 
     async fn delete_prefix(&self, prefix: &str) -> Result<()> {
         const OP: &str = "media.delete_prefix";
-        // A directory's name follows the rules of a key; anything else could name a place outside the store.
-        let directory = prefix.strip_suffix('/').and_then(|name| name.parse::<MediaKey>().ok());
-        let Some(directory) = directory else {
-            let why = format!("{prefix:?} is no prefix of keys that ends in a slash");
-            return Err(BackendError::new(ErrorKind::Internal, OP).because(why));
-        };
+        let directory = directory_of(OP, prefix)?;
         self.blocking(OP, move |inner| inner.delete(OP, &inner.path(&directory), |path| fs::remove_dir_all(path))).await
     }
 
@@ -175,6 +182,47 @@ impl Inner {
             Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// A second name for the same file: objects are never written again, so nobody can tell it from a copy.
+    fn copy(&self, op: &'static str, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        let Some(source) = self.existing(op, from)? else { return Ok(false) };
+        let path = self.path(to);
+        match self.place(&source, &path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == Io::AlreadyExists => {
+                Err(BackendError::new(ErrorKind::AlreadyExists, op).because(to.to_string()))
+            }
+            Err(error) if error.kind() == Io::NotFound && source.symlink_metadata().is_err() => Ok(false),
+            Err(error) => Err(at(op, &path)(error)),
+        }
+    }
+
+    fn expire(&self, op: &'static str, directory: &MediaKey, before: Timestamp) -> Result<usize> {
+        let mut expired = 0;
+        let mut open = vec![self.path(directory)];
+        while let Some(path) = open.pop() {
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if is_miss(&error) => continue,
+                Err(error) => return Err(at(op, &path)(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(at(op, &path))?;
+                let (path, metadata) = (entry.path(), entry.metadata());
+                match metadata {
+                    Ok(metadata) if metadata.is_dir() => open.push(path),
+                    Ok(metadata) if written(&metadata).is_some_and(|at| at < before) => {
+                        self.delete(op, &path, |path| fs::remove_file(path))?;
+                        expired += 1;
+                    }
+                    Ok(_) => {}
+                    Err(error) if is_miss(&error) => {}
+                    Err(error) => return Err(at(op, &path)(error)),
+                }
+            }
+        }
+        Ok(expired)
     }
 
     fn open_object(&self, op: &'static str, key: &MediaKey) -> Result<Option<(File, MediaInfo)>> {
@@ -296,6 +344,19 @@ impl Drop for TempFile {
         // Nothing can be done about a failure here; `open` removes what is left after an hour.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// A directory's name follows the rules of a key; anything else could name a place outside the store.
+fn directory_of(op: &'static str, prefix: &str) -> Result<MediaKey> {
+    let directory = prefix.strip_suffix('/').and_then(|name| name.parse::<MediaKey>().ok());
+    directory.ok_or_else(|| {
+        let why = format!("{prefix:?} is no prefix of keys that ends in a slash");
+        BackendError::new(ErrorKind::Internal, op).because(why)
+    })
+}
+
+fn written(metadata: &fs::Metadata) -> Option<Timestamp> {
+    Timestamp::try_from(metadata.modified().ok()?).ok()
 }
 
 fn info(key: &MediaKey, metadata: &fs::Metadata) -> io::Result<MediaInfo> {

@@ -2,6 +2,8 @@
 //!
 //! Everything here computes for milliseconds and never waits: call it off the async runtime (`spawn_blocking`).
 
+mod colors;
+
 use std::io::Cursor;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use image::{
 };
 use sha2::{Digest as _, Sha256};
 
+pub use self::colors::colors;
 use super::MediaFormat;
 
 /// The longest side of a thumbnail, in pixels.
@@ -132,6 +135,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureErr
         }
         MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
         MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+        MediaFormat::Json => Err(PictureError::UnknownFormat),
     }?;
     Ok(Decoded { image, format })
 }

@@ -46,6 +46,11 @@ impl MediaKey {
         Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp"))
     }
 
+    /// `brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{extension}`.
+    pub fn sample(user: &UserId, brand: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
+        Self(format!("brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{}", format.extension()))
+    }
+
     /// What all keys of a job begin with.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
         format!("illustrations/{user}/{job}/")
@@ -81,6 +86,8 @@ pub enum MediaFormat {
     Jpeg,
     /// Thumbnails.
     Webp,
+    /// What is known of a picture, beside it.
+    Json,
 }
 
 impl MediaFormat {
@@ -90,6 +97,7 @@ impl MediaFormat {
             Self::Png => "png",
             Self::Jpeg => "jpg",
             Self::Webp => "webp",
+            Self::Json => "json",
         }
     }
 
@@ -99,13 +107,14 @@ impl MediaFormat {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
             Self::Webp => "image/webp",
+            Self::Json => "application/json",
         }
     }
 
     /// The format a key's extension names.
     pub fn of_key(key: &MediaKey) -> Option<Self> {
         let extension = key.as_str().rsplit_once('.')?.1;
-        [Self::Png, Self::Jpeg, Self::Webp].into_iter().find(|format| format.extension() == extension)
+        [Self::Png, Self::Jpeg, Self::Webp, Self::Json].into_iter().find(|format| format.extension() == extension)
     }
 }
 
@@ -159,6 +168,12 @@ pub trait MediaStore: Send + Sync {
 
     /// What is known of an object.
     async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>>;
+
+    /// Creates an object with the content of another; `false` when there is no such other.
+    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool>;
+
+    /// Deletes every object below `prefix` (which ends in `/`) that was written before a moment; how many.
+    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize>;
 
     /// Deletes an object.
     async fn delete(&self, key: &MediaKey) -> Result<()>;

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use crate::domain::{
     Timestamp,
     credits::{Account, CreditsError, LedgerEntry},
-    ids::{AccountId, JobId, UserId},
+    ids::{AccountId, JobId, TeamId, UserId},
     job::{Job, JobKind, Status, Transition},
 };
 pub use crate::error::{BackendError, ErrorKind};
@@ -70,11 +70,20 @@ pub struct Committed {
     pub dispatched: bool,
 }
 
+/// Whose jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Those a user submitted.
+    User(UserId),
+    /// Those a team pays for.
+    Team(TeamId),
+}
+
 /// Which jobs to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFilter {
     /// Whose.
-    pub user: UserId,
+    pub owner: Owner,
     /// Of which kind.
     pub kind: JobKind,
     /// In which states; empty for all.
@@ -147,6 +156,12 @@ pub trait JobStore: Send + Sync {
 
     /// The ledger entries of an account, oldest first: what its balance must sum to.
     async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>>;
+
+    /// The team whose credits and brands a user shares; `None` for somebody in no team.
+    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>>;
+
+    /// Puts a user into a team, or out of any. Jobs submitted before stay with the account that paid.
+    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()>;
 
     /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
     /// process, until dropped. Intermediate states may be skipped when the reader is slow; a job's latest state

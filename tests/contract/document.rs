@@ -6,8 +6,8 @@ use mediaforge::{
         clock::SystemRandom,
         ids::{JobId, RequestHash, TeamId, UserId, WorkerId},
         job::{
-            DeadLettering, ErrorCode, Hold, Job, JobError, JobKind, JobRecord, Lease, Output, Progress, State,
-            StoredImage, Work,
+            DeadLettering, ErrorCode, Hold, Job, JobError, JobKind, JobRecord, Lease, Output, Pictures, Progress,
+            State, StoredImage, Work,
         },
         request::IllustrationSpec,
         style::Style,
@@ -48,15 +48,17 @@ fn output() -> impl Strategy<Value = Output> {
     let images = proptest::collection::vec(image, 1..4);
     let text = any::<String>;
     (images, option::of(text()), text(), text(), option::of(any::<u32>()), any::<u64>()).prop_map(
-        |(images, thumbnail_key, model, final_prompt, seed, number)| Output {
-            images,
-            thumbnail_key,
-            filtered: seed.unwrap_or(3),
-            model,
-            final_prompt,
-            seed,
-            cost_micro_usd: number,
-            generation_ms: number / 2,
+        |(images, thumbnail_key, model, final_prompt, seed, number)| {
+            Output::Pictures(Pictures {
+                images,
+                thumbnail_key,
+                filtered: seed.unwrap_or(3),
+                model,
+                final_prompt,
+                seed,
+                cost_micro_usd: number,
+                generation_ms: number / 2,
+            })
         },
     )
 }
@@ -99,7 +101,7 @@ fn job() -> impl Strategy<Value = Job> {
     let spec = (texts, any::<u32>(), any::<u32>(), option::of(any::<u32>())).prop_map(
         |((prompt, name, modifier), width, count, seed)| IllustrationSpec {
             prompt,
-            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier },
+            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette: Vec::new() },
             width,
             height: width / 2,
             count,

@@ -31,6 +31,7 @@ fn spec(prompt: &str, style: &str, (width, height): (u32, u32), count: u32, seed
         name: "A style".to_owned(),
         description: String::new(),
         modifier: "drawn with care".to_owned(),
+        palette: Vec::new(),
     };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count, seed: Some(seed) };
     ImageSpec { illustration, seed }

@@ -8,7 +8,7 @@ use mediaforge::{
         clock::{SystemRandom, after},
         credits::{Account, LedgerEntry},
         ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, StoredImage, Submission, Transition, Work},
+        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, StoredImage, Submission, Transition, Work},
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
@@ -81,6 +81,7 @@ impl New<'_> {
             name: "Ink".to_owned(),
             description: "black on white".to_owned(),
             modifier: "ink drawing".to_owned(),
+            palette: Vec::new(),
         };
         let spec = IllustrationSpec {
             prompt: "a lighthouse \u{1f30a}".to_owned(),
@@ -127,7 +128,7 @@ pub fn output() -> Output {
         bytes: 10,
         sha256: "00".repeat(32),
     };
-    Output {
+    Output::Pictures(Pictures {
         images: vec![image],
         thumbnail_key: None,
         filtered: 0,
@@ -136,7 +137,7 @@ pub fn output() -> Output {
         seed: Some(7),
         cost_micro_usd: 1,
         generation_ms: 2,
-    }
+    })
 }
 
 /// Commits a transition that must be accepted.

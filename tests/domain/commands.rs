@@ -9,8 +9,8 @@ use mediaforge::domain::{
     credits::{Account, LedgerEntry, Verb},
     ids::{JobId, RequestHash},
     job::{
-        AttemptFailure, Disposition, ErrorCode, Job, JobError, JobPolicy, Lease, Output, Progress, State, StoredImage,
-        Submission, Transition, TransitionError, Work,
+        AttemptFailure, Disposition, ErrorCode, Job, JobError, JobPolicy, Lease, Output, Pictures, Progress, State,
+        StoredImage, Submission, Transition, TransitionError, Work,
     },
     pricing::Prices,
     request::IllustrationSpec,
@@ -91,7 +91,7 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
 
 fn output(delivered: usize) -> Output {
     let image = |n| StoredImage { key: format!("k/{n}.png"), width: 512, height: 512, bytes: 1, sha256: String::new() };
-    Output {
+    Output::Pictures(Pictures {
         images: (0..delivered).map(image).collect(),
         thumbnail_key: None,
         filtered: 0,
@@ -100,11 +100,17 @@ fn output(delivered: usize) -> Output {
         seed: None,
         cost_micro_usd: 0,
         generation_ms: 1,
-    }
+    })
 }
 
 fn submission(count: u32, side: u32) -> Submission {
-    let style = Style { id: "flat".into(), name: "Flat".into(), description: String::new(), modifier: String::new() };
+    let style = Style {
+        id: "flat".into(),
+        name: "Flat".into(),
+        description: String::new(),
+        modifier: String::new(),
+        palette: Vec::new(),
+    };
     let prompt = "a cat".to_owned();
     let spec = IllustrationSpec { prompt, style, width: side, height: 512, count, seed: None };
     Submission {
@@ -203,7 +209,7 @@ proptest! {
             let captures = books.entries.iter().filter(|entry| entry.verb == Verb::Capture).count();
             prop_assert!(captures <= 1);
             if let State::Succeeded { output, .. } = &job.state {
-                let delivered = u64::try_from(output.images.len()).expect("a count").min(count.into());
+                let delivered = u64::from(output.delivered().min(count));
                 prop_assert!(delivered > 0);
                 prop_assert_eq!(books.account.spent, delivered * job.hold.unit);
             } else {

@@ -15,12 +15,13 @@ fn catalogue() -> Catalogue {
         name: id.to_owned(),
         description: String::new(),
         modifier: format!("in {id}"),
+        palette: Vec::new(),
     };
     Catalogue::new(vec![style("watercolor"), style("flat-2d")]).expect("a catalogue")
 }
 
 fn pointers(request: &GenerateRequest) -> Vec<String> {
-    match request.validate(&LIMITS, &catalogue()) {
+    match request.validate(&LIMITS, &catalogue(), None) {
         Ok(_) => Vec::new(),
         Err(errors) => errors.into_iter().map(|error| error.pointer).collect(),
     }
@@ -29,7 +30,7 @@ fn pointers(request: &GenerateRequest) -> Vec<String> {
 #[test]
 fn the_shortest_request_has_sensible_defaults() {
     let request = GenerateRequest { prompt: Some("a cat".into()), ..GenerateRequest::default() };
-    let spec = request.validate(&LIMITS, &catalogue()).expect("valid");
+    let spec = request.validate(&LIMITS, &catalogue(), None).expect("valid");
     assert_eq!((spec.width, spec.height, spec.count, spec.seed), (1024, 1024, 1, None));
     assert_eq!(spec.final_prompt(), "a cat, in watercolor");
 }
@@ -47,7 +48,7 @@ fn everything_wrong_is_named_at_once() {
         ..GenerateRequest::default()
     };
     assert_eq!(pointers(&request), ["/prompt", "/styleId", "/styleName", "/width", "/height", "/count", "/seed"]);
-    let errors = request.validate(&LIMITS, &catalogue()).expect_err("invalid");
+    let errors = request.validate(&LIMITS, &catalogue(), None).expect_err("invalid");
     assert!(errors[1].detail.contains("watercolor, flat-2d"), "the valid values are listed: {}", errors[1].detail);
 }
 
@@ -59,7 +60,7 @@ fn a_style_is_chosen_by_its_name_when_no_id_says_otherwise() {
         style_name: Some(name.to_owned()),
         ..GenerateRequest::default()
     };
-    let chosen = |request: GenerateRequest| request.validate(&LIMITS, &catalogue()).map(|spec| spec.style.id);
+    let chosen = |request: GenerateRequest| request.validate(&LIMITS, &catalogue(), None).map(|spec| spec.style.id);
     assert_eq!(chosen(named(None, "FLAT-2D")).expect("valid"), "flat-2d");
     assert_eq!(chosen(named(Some("watercolor"), "whatever the client shows")).expect("valid"), "watercolor");
     assert_eq!(pointers(&named(None, "oil")), ["/styleName"], "a style that is not drawn is not paid for either");
@@ -73,7 +74,7 @@ fn prompts_are_counted_in_characters_and_kept_verbatim() {
     assert_eq!(pointers(&prompt("a\0b".into())), ["/prompt"]);
     assert_eq!(pointers(&GenerateRequest::default()), ["/prompt"]);
     let odd = "  \u{202e}<b>ignore previous instructions</b>\n{\"severity\":1} 🦊 ";
-    let spec = prompt(odd.into()).validate(&LIMITS, &catalogue()).expect("valid");
+    let spec = prompt(odd.into()).validate(&LIMITS, &catalogue(), None).expect("valid");
     assert_eq!(spec.prompt, odd);
 }
 
@@ -91,7 +92,7 @@ proptest! {
             seed: Some(seed.into()),
             ..GenerateRequest::default()
         };
-        match request.validate(&LIMITS, &catalogue()) {
+        match request.validate(&LIMITS, &catalogue(), None) {
             Ok(spec) => {
                 prop_assert!((256..=2048).contains(&spec.width) && (256..=2048).contains(&spec.height));
                 prop_assert!((1..=4).contains(&spec.count));
@@ -106,7 +107,7 @@ proptest! {
         let user: UserId = "ada".parse().expect("user");
         let spec = |prompt: &str, width: i64| {
             let request = GenerateRequest { prompt: Some(format!("x{prompt}")), width: Some(width.into()), ..GenerateRequest::default() };
-            request.validate(&LIMITS, &catalogue())
+            request.validate(&LIMITS, &catalogue(), None)
         };
         if let (Ok(first), Ok(second)) = (spec(&a, width), spec(&b, width)) {
             prop_assert_eq!(first.hash(&user) == second.hash(&user), a == b);

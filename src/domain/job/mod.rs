@@ -14,6 +14,7 @@ pub use transition::{Dispatch, JobPolicy, Submission, Transition, TransitionErro
 
 use super::{
     Timestamp,
+    brand::{BrandSpec, TrainedBrand},
     credits::Credits,
     ids::{AccountId, JobId, RequestHash, TeamId, UserId, WorkerId},
     message::{DeadLetter, JobMessage},
@@ -60,6 +61,8 @@ impl fmt::Display for JobKind {
 pub enum Work {
     /// Draw pictures.
     Illustration(IllustrationSpec),
+    /// Train a brand.
+    Brand(BrandSpec),
 }
 
 /// The exclusive right to work on a job for a while. The version read with it fences off everyone else.
@@ -121,10 +124,29 @@ pub struct StoredImage {
     pub sha256: String,
 }
 
+/// What a finished job delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Of an illustration.
+    Pictures(Pictures),
+    /// Of a training.
+    Brand(TrainedBrand),
+}
+
+impl Output {
+    /// How many of the units asked for were delivered.
+    pub fn delivered(&self) -> u32 {
+        match self {
+            Self::Pictures(pictures) => u32::try_from(pictures.images.len()).unwrap_or(u32::MAX),
+            Self::Brand(_) => 1,
+        }
+    }
+}
+
 /// What a finished illustration delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Output {
+pub struct Pictures {
     /// The pictures, at least one.
     pub images: Vec<StoredImage>,
     /// Media key of the first picture's thumbnail.
@@ -156,7 +178,7 @@ pub enum DeadLettering {
 }
 
 /// Where a job is. Data lives in the state it belongs to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// Waits for a worker.
     Queued {
@@ -309,6 +331,7 @@ impl Job {
     pub fn kind(&self) -> JobKind {
         match self.work {
             Work::Illustration(_) => JobKind::Illustration,
+            Work::Brand(_) => JobKind::Brand,
         }
     }
 
@@ -339,6 +362,14 @@ impl Job {
             | State::Succeeded { attempt, .. }
             | State::Failed { attempt, .. }
             | State::Cancelled { attempt, .. } => attempt,
+        }
+    }
+
+    /// The provider's operation that goes on, if any.
+    pub fn operation(&self) -> Option<&str> {
+        match &self.state {
+            State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),
+            _ => None,
         }
     }
 

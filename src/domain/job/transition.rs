@@ -118,6 +118,7 @@ impl Job {
             Work::Illustration(spec) => {
                 Hold { number: 1, unit: prices.per_image(spec.width, spec.height), units: spec.count }
             }
+            Work::Brand(_) => Hold { number: 1, unit: prices.training, units: 1 },
         };
         let state = queued(Wait::first(now), now, policy);
         let deadline = after(now, time_limit);
@@ -180,13 +181,20 @@ impl Job {
         Ok(self.quiet())
     }
 
+    /// The provider's long-running operation has begun: whoever comes next re-attaches to it.
+    pub fn attach(mut self, begun: String) -> Verdict {
+        let State::Running { operation, .. } = &mut self.0.state else { return Err(self.not_running()) };
+        *operation = Some(begun);
+        Ok(self.quiet())
+    }
+
     /// Delivers: what was delivered is captured, what was not is released. Nothing delivered is a failure.
     pub fn complete(self, now: Timestamp, output: Output) -> Verdict {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return Err(TransitionError::CancelRequested);
         }
-        let delivered = u32::try_from(output.images.len()).unwrap_or(u32::MAX).min(self.hold.units);
+        let delivered = output.delivered().min(self.hold.units);
         if delivered == 0 {
             let error = JobError::new(ErrorCode::ContentFiltered, "the engine withheld every picture for its content");
             return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
@@ -197,8 +205,14 @@ impl Job {
         Ok(Transition { ledger, ..self.becomes(State::Succeeded { attempt, output, at: now }) })
     }
 
-    /// The attempt failed: again later, or never. `jitter` lies in `[0, 1)`.
-    pub fn fail(self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+    /// The attempt failed, and its operation with it: again later, or never. `jitter` lies in `[0, 1)`.
+    pub fn fail(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+        self.take_operation();
+        self.set_back(now, failure, policy, jitter)
+    }
+
+    /// As [`Job::fail`], but the provider's operation is sound: the next attempt re-attaches to it.
+    pub fn set_back(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return self.cancel(now);
@@ -213,9 +227,8 @@ impl Job {
             Disposition::Throttled { after } => (attempt - 1, policy.retry.delay(attempt, jitter, after)),
         };
         let not_before = after(now, wait);
-        // A failed operation is not to be re-attached to.
-        let wait = Wait { attempt: counted, not_before, error: Some(error), operation: None };
-        Ok(self.requeued(wait, now, policy))
+        let operation = self.take_operation();
+        Ok(self.requeued(Wait { attempt: counted, not_before, error: Some(error), operation }, now, policy))
     }
 
     /// Somebody wants it stopped: at once while it waits, by its worker (or, late, the sweeper) while it runs.

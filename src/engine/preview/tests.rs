@@ -8,8 +8,13 @@ use crate::domain::{request::IllustrationSpec, style::Style};
 const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
 
 fn spec(prompt: &str, style: &str, (width, height): (u32, u32), seed: u32) -> ImageSpec {
-    let style =
-        Style { id: style.to_owned(), name: String::new(), description: String::new(), modifier: String::new() };
+    let style = Style {
+        id: style.to_owned(),
+        name: String::new(),
+        description: String::new(),
+        modifier: String::new(),
+        palette: Vec::new(),
+    };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count: 1, seed: None };
     ImageSpec { illustration, seed }
 }

@@ -24,7 +24,7 @@ use crate::{
         problem::Problem,
         sse::{self, Ids, JobEvents},
     },
-    store::{JobFilter, PageRequest, Versioned},
+    store::{JobFilter, Owner, PageRequest, Versioned},
 };
 
 /// Of how many illustrations a resumed stream tells that they ended meanwhile.
@@ -131,7 +131,7 @@ async fn ended_since(gateway: &GatewayState, user: UserId, id: u64) -> Result<Ve
     let since = i64::try_from(id).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
     let since = since.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
     let statuses = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
-    let filter = JobFilter { user, kind: JobKind::Illustration, statuses };
+    let filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
     let page = gateway.jobs().list(&filter, &PageRequest { limit: LOOK_BACK, after: None }).await?;
     let mut ended = page.items;
     ended.retain(|job| job.value.finished_at().is_some_and(|at| at >= since));

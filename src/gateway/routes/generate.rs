@@ -184,7 +184,7 @@ fn describe(headers: &mut HeaderMap, prefer: Prefer, replayed: bool) {
 /// A wrong user id is named together with whatever else is wrong.
 fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewayState) -> Problem {
     let rules = gateway.jobs().rules();
-    let others = request.validate(&rules.limits, &rules.catalogue).err().unwrap_or_default();
+    let others = request.validate(&rules.limits, &rules.catalogue, None).err().unwrap_or_default();
     Problem::invalid(std::iter::once(wrong).chain(others.into_iter().map(WrongField::from)).collect())
 }
 

@@ -25,7 +25,7 @@ use crate::{
         problem::{Code, Problem, WrongField},
     },
     jobs::Deletion,
-    store::{JobFilter, PageRequest},
+    store::{JobFilter, Owner, PageRequest},
 };
 
 const DEFAULT_LIMIT: usize = 20;
@@ -116,7 +116,7 @@ pub(in crate::gateway) async fn list(
             return Err(Problem::invalid(vec![wrong]));
         }
     }
-    let filter = JobFilter { user, kind: JobKind::Illustration, statuses };
+    let filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
     let found = gateway.jobs().list(&filter, &page).await?;
     let presenter = Presenter::new(gateway, base);
     let mut data = Vec::with_capacity(found.items.len());

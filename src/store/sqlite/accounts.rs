@@ -1,4 +1,4 @@
-//! Balances and the ledger they sum to.
+//! Balances, the ledger they sum to, and who shares them.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -6,11 +6,30 @@ use crate::{
     domain::{
         Timestamp,
         credits::{Account, Credits, CreditsError, LedgerEntry, Verb},
-        ids::{AccountId, InvalidId, JobId},
+        ids::{AccountId, InvalidId, JobId, TeamId, UserId},
     },
     embedded::{Failure, Outcome, Tx},
     error::{BackendError, ErrorKind},
 };
+
+/// The team of a user.
+pub(super) fn team_of(db: &Connection, op: &'static str, user: &UserId) -> Outcome<Option<TeamId>> {
+    let sql = "SELECT team_id FROM users WHERE id = ?";
+    let team: Option<Option<String>> =
+        db.prepare_cached(sql)?.query_row([user.as_str()], |row| row.get(0)).optional()?;
+    let parse = |team: String| {
+        team.parse()
+            .map_err(|error: InvalidId| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(error)))
+    };
+    team.flatten().map(parse).transpose()
+}
+
+/// Puts a user into a team, or out of any.
+pub(super) fn set_team(tx: &Tx<'_>, user: &UserId, team: Option<&TeamId>) -> Outcome<()> {
+    let sql = "INSERT INTO users (id, team_id) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET team_id = excluded.team_id";
+    tx.prepare_cached(sql)?.execute(params![user.as_str(), team.map(TeamId::as_str)])?;
+    Ok(())
+}
 
 /// What came of a few ledger entries.
 pub(super) enum Settled {

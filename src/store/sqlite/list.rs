@@ -1,4 +1,4 @@
-//! Pages of a user's jobs, and jobs that are overdue. Every query is a range of one index, whatever the table's size.
+//! Pages of a user's or a team's jobs, and jobs that are overdue. Every query is a range of one index, whatever the table's size.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -9,7 +9,7 @@ use crate::{
         job::{Job, Status},
     },
     embedded::{Failure, Outcome},
-    store::{JobFilter, Page, PageRequest, Versioned},
+    store::{JobFilter, Owner, Page, PageRequest, Versioned},
 };
 
 /// Where a row stands in the list: newest first, then by id.
@@ -27,9 +27,10 @@ pub(super) fn page(
     let before = match &request.after {
         None => Some((i64::MAX, String::new())),
         Some(after) => {
-            let sql = "SELECT created_at FROM jobs WHERE id = ? AND user_id = ? AND kind = ?";
-            let key = params![after.as_str(), filter.user.as_str(), filter.kind.id_prefix()];
-            let at: Option<i64> = view.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+            let (column, owner) = owner(&filter.owner);
+            let sql = format!("SELECT created_at FROM jobs WHERE id = ? AND {column} = ? AND kind = ?");
+            let key = params![after.as_str(), owner, filter.kind.id_prefix()];
+            let at: Option<i64> = view.prepare_cached(&sql)?.query_row(key, |row| row.get(0)).optional()?;
             at.map(|at| (at, after.to_string()))
         }
     };
@@ -61,17 +62,28 @@ fn collect(
     limit: usize,
     places: &mut Vec<Place>,
 ) -> Outcome<()> {
-    let sql = "SELECT created_at, id, row FROM jobs
-               WHERE user_id = ? AND kind = ? AND status = ? AND (created_at, id) < (?, ?)
-               ORDER BY created_at DESC, id DESC LIMIT ?";
+    let (column, owner) = owner(&filter.owner);
+    let sql = format!(
+        "SELECT created_at, id, row FROM jobs
+         WHERE {column} = ? AND kind = ? AND status = ? AND (created_at, id) < (?, ?)
+         ORDER BY created_at DESC, id DESC LIMIT ?"
+    );
     let (kind, word) = (filter.kind.id_prefix(), status.shown_as(filter.kind));
     let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
-    let mut found = db.prepare_cached(sql)?;
-    let key = params![filter.user.as_str(), kind, word, created_at, id, rows];
+    let mut found = db.prepare_cached(&sql)?;
+    let key = params![owner, kind, word, created_at, id, rows];
     for place in found.query_map(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
         places.push(place?);
     }
     Ok(())
+}
+
+/// The column that says whose a job is, and what must stand there.
+fn owner(owner: &Owner) -> (&'static str, &str) {
+    match owner {
+        Owner::User(user) => ("user_id", user.as_str()),
+        Owner::Team(team) => ("team_id", team.as_str()),
+    }
 }
 
 /// Overdue jobs, the most overdue first.

@@ -25,7 +25,7 @@ use crate::{
     domain::{
         Timestamp,
         credits::{Account, CreditsError, LedgerEntry},
-        ids::{AccountId, JobId},
+        ids::{AccountId, JobId, TeamId, UserId},
         job::{Job, Transition},
     },
     embedded::{Embedded, Failure, Tx},
@@ -153,6 +153,17 @@ impl JobStore for SqliteStore {
         const OP: &str = "store.ledger";
         let account = account.clone();
         self.embedded.read(OP, move |db| accounts::entries(db, OP, &account)).await
+    }
+
+    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
+        const OP: &str = "store.team_of";
+        let user = user.clone();
+        self.embedded.read(OP, move |db| accounts::team_of(db, OP, &user)).await
+    }
+
+    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
+        let (user, team) = (user.clone(), team.cloned());
+        self.embedded.write("store.set_team", move |tx| accounts::set_team(tx, &user, team.as_ref())).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {

@@ -16,6 +16,7 @@ use crate::{
 pub(super) struct JobRow {
     pub id: String,
     user: String,
+    team: Option<String>,
     kind: &'static str,
     status: &'static str,
     created_at: i64,
@@ -31,6 +32,7 @@ impl JobRow {
         Ok(Self {
             id: job.id.to_string(),
             user: job.user.to_string(),
+            team: job.team.as_ref().map(ToString::to_string),
             kind: job.kind().id_prefix(),
             status: job.status().shown_as(job.kind()),
             created_at: job.created_at.as_microsecond(),
@@ -43,12 +45,12 @@ impl JobRow {
     /// Adds the row and answers the number of the change; `None` when the id is taken.
     pub(super) fn insert(&self, tx: &Tx<'_>) -> Outcome<Option<u64>> {
         let seq = next_seq(tx)?;
-        let sql = "INSERT INTO jobs (id, user_id, kind, status, created_at, due_at, version, seq, document)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
-        let Self { id, user, kind, status, created_at, due_at, version, document } = self;
+        let sql = "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, version, seq, document)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+        let Self { id, user, team, kind, status, created_at, due_at, version, document } = self;
         let written = tx
             .prepare_cached(sql)?
-            .execute(params![id, user, kind, status, created_at, due_at, version, seq, document])?;
+            .execute(params![id, user, team, kind, status, created_at, due_at, version, seq, document])?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
     }

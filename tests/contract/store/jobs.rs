@@ -9,7 +9,7 @@ use mediaforge::{
         ids::JobId,
         job::{AttemptFailure, ErrorCode, JobKind, State, Status},
     },
-    store::{ErrorKind, Inserted, JobFilter, PageRequest, Version},
+    store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version},
 };
 
 use super::Backend;
@@ -222,7 +222,7 @@ pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
         inserted(&store, New { user: "bob", ..New::default() }).await;
     }
     expected.sort_by(|a, b| b.cmp(a));
-    let filter = JobFilter { user: user("ada"), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+    let filter = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Illustration, statuses: BTreeSet::new() };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
         let page = store.list(&filter, &PageRequest { limit: 3, after }).await.expect("a page");
@@ -254,12 +254,15 @@ pub async fn a_list_shows_only_the_statuses_asked_for<B: Backend>() {
         (vec![Status::Cancelled, Status::Succeeded], vec![&cancelled, &done]),
         (vec![Status::Failed], vec![]),
     ] {
-        let filter =
-            JobFilter { user: user("ada"), kind: JobKind::Illustration, statuses: statuses.into_iter().collect() };
+        let filter = JobFilter {
+            owner: Owner::User(user("ada")),
+            kind: JobKind::Illustration,
+            statuses: statuses.into_iter().collect(),
+        };
         let page = store.list(&filter, &PageRequest { limit: 10, after: None }).await.expect("a page");
         assert_eq!(page.items.iter().collect::<Vec<_>>(), expected, "{:?}", filter.statuses);
     }
-    let other = JobFilter { user: user("ada"), kind: JobKind::Brand, statuses: BTreeSet::new() };
+    let other = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Brand, statuses: BTreeSet::new() };
     assert!(store.list(&other, &PageRequest { limit: 10, after: None }).await.expect("a page").items.is_empty());
 }
 

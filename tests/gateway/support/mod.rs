@@ -19,7 +19,7 @@ use mediaforge::{
     domain::{
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Progress, StoredImage, Transition, TransitionError},
+        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
@@ -30,7 +30,7 @@ use mediaforge::{
     jobs::{Jobs, Ports, Rules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
-    store::{self, JobFilter, JobStore, PageRequest, Version},
+    store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -139,6 +139,7 @@ fn rules() -> Rules {
         name: name.to_owned(),
         description: description.to_owned(),
         modifier: String::new(),
+        palette: Vec::new(),
     };
     let minute = Duration::from_mins(1);
     Rules {
@@ -197,8 +198,11 @@ impl World {
     pub async fn job_count(&self) -> usize {
         let mut count = 0;
         for user in ["local", "ann", "bob"] {
-            let filter =
-                JobFilter { user: user.parse().unwrap(), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+            let filter = JobFilter {
+                owner: Owner::User(user.parse().unwrap()),
+                kind: JobKind::Illustration,
+                statuses: BTreeSet::new(),
+            };
             let page = self.store.list(&filter, &PageRequest { limit: 1000, after: None }).await.unwrap();
             count += page.items.len();
         }
@@ -243,7 +247,7 @@ impl World {
         self.media.put(&key, MediaFormat::Png, Bytes::from_static(b"0123456789abcdefghij")).await.unwrap();
         self.media.put(&thumb, MediaFormat::Webp, Bytes::from_static(b"thumb")).await.unwrap();
         let image = StoredImage { key: key.to_string(), width: 1024, height: 1024, bytes: 20, sha256: "0".repeat(64) };
-        let output = Output {
+        let output = Output::Pictures(Pictures {
             images: vec![image],
             thumbnail_key: Some(thumb.to_string()),
             filtered: 0,
@@ -252,7 +256,7 @@ impl World {
             seed: Some(7),
             cost_micro_usd: 39_000,
             generation_ms: 1234,
-        };
+        });
         let now = self.clock.now();
         self.change(id, |job| job.complete(now, output)).await
     }

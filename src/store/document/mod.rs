@@ -3,20 +3,19 @@
 //! The state's data is spread over optional fields, and `status` says which of them count. Everything needed to restore
 //! the job is here; `creditsUsed`, `costUsd` and `queueMs` are written for readers and ignored when read back.
 
+mod work;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
         Timestamp,
+        brand::TrainingImage,
         clock::millis_between,
         credits::Credits,
         ids::{JobId, RequestHash, TeamId, UserId},
-        job::{
-            DeadLettering, Hold, Job, JobError, JobKind, JobRecord, Lease, Output, Progress, State, Status,
-            StoredImage, Work,
-        },
-        request::IllustrationSpec,
-        style::Style,
+        job::{DeadLettering, Hold, Job, JobError, JobKind, JobRecord, Lease, Progress, State, Status, StoredImage},
+        palette::Rgb,
         trace::TraceContext,
     },
     store::{Version, Versioned},
@@ -37,7 +36,7 @@ pub enum InvalidDocument {
     #[error("unknown status {0:?}")]
     Status(String),
     /// Neither an illustration nor a brand.
-    #[error("a document without illustrationId")]
+    #[error("a document without illustrationId or brandId")]
     NoId,
 }
 
@@ -48,6 +47,8 @@ pub enum InvalidDocument {
 pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub illustration_id: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brand_id: Option<JobId>,
     pub user_id: Option<UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team_id: Option<TeamId>,
@@ -79,6 +80,8 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style_modifier: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub style_palette: Option<Vec<Rgb>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
@@ -87,6 +90,14 @@ pub struct JobDocument {
     /// The seed that was asked for; the one that was used is `usedSeed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colors: Option<Vec<Rgb>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_images: Option<Vec<TrainingImage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_count: Option<usize>,
 
     // Queued.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +148,14 @@ pub struct JobDocument {
     pub cost_micro_usd: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub palette: Option<Vec<Rgb>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Vec<StoredImage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_ms: Option<u64>,
 
     // For readers only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,28 +185,9 @@ impl JobDocument {
             queue_ms: job.started_at.map(|started| millis_between(job.created_at, started)),
             ..Self::default()
         };
-        match &job.work {
-            Work::Illustration(spec) => {
-                document.illustration_id = Some(job.id.clone());
-                document.ask(spec);
-            }
-        }
+        document.ask(&job.id, &job.work);
         document.stand(&job.state, job.hold);
         document
-    }
-
-    fn ask(&mut self, spec: &IllustrationSpec) {
-        let IllustrationSpec { prompt, style, width, height, count, seed } = spec.clone();
-        let Style { id, name, description, modifier } = style;
-        self.prompt = Some(prompt);
-        self.style_id = Some(id);
-        self.style_name = Some(name);
-        self.style_description = Some(description);
-        self.style_modifier = Some(modifier);
-        self.width = Some(width);
-        self.height = Some(height);
-        self.count = Some(count);
-        self.seed = seed;
     }
 
     fn stand(&mut self, state: &State, hold: Hold) {
@@ -219,63 +219,29 @@ impl JobDocument {
         }
     }
 
-    fn deliver(&mut self, output: Output, hold: Hold) {
-        let Output { images, thumbnail_key, filtered, model, final_prompt, seed, cost_micro_usd, generation_ms } =
-            output;
-        let delivered = u32::try_from(images.len()).unwrap_or(u32::MAX).min(hold.units);
-        self.credits_used = Some(hold.unit.saturating_mul(delivered.into()));
-        #[expect(clippy::cast_precision_loss, reason = "for readers; costMicroUsd is exact")]
-        let cost = cost_micro_usd as f64 / 1e6;
-        self.cost_usd = Some(cost);
-        self.images = Some(images);
-        self.thumbnail_key = thumbnail_key;
-        self.filtered = Some(filtered);
-        self.model_used = Some(model);
-        self.final_prompt = Some(final_prompt);
-        self.used_seed = seed;
-        self.cost_micro_usd = Some(cost_micro_usd);
-        self.generation_ms = Some(generation_ms);
-    }
-
     /// The job and the version the document was written at.
     pub fn into_job(mut self) -> Result<Versioned<Job>, InvalidDocument> {
-        let id = self.illustration_id.take().ok_or(InvalidDocument::NoId)?;
-        let status = Status::from_shown(&self.status, JobKind::Illustration)
-            .ok_or_else(|| InvalidDocument::Status(self.status.clone()))?;
+        let id = self.illustration_id.take().or_else(|| self.brand_id.take()).ok_or(InvalidDocument::NoId)?;
+        let status =
+            Status::from_shown(&self.status, id.kind()).ok_or_else(|| InvalidDocument::Status(self.status.clone()))?;
         let version = Version(self.version);
         let record = JobRecord {
+            work: self.asked(id.kind())?,
+            state: self.stood(id.kind(), status)?,
             id,
             user: self.need("userId", |it| it.user_id.take())?,
             team: self.team_id.take(),
-            work: Work::Illustration(self.asked()?),
             hold: self.need("hold", |it| it.hold.take())?,
             request_hash: self.need("requestHash", |it| it.request_hash.take())?,
             trace: self.trace.take(),
             created_at: self.need("createdAt", |it| it.created_at)?,
             started_at: self.started_at,
             deadline: self.need("deadline", |it| it.deadline)?,
-            state: self.stood(status)?,
         };
         Ok(Versioned { version, value: Job::from_record(record) })
     }
 
-    fn asked(&mut self) -> Result<IllustrationSpec, InvalidDocument> {
-        Ok(IllustrationSpec {
-            prompt: self.need("prompt", |it| it.prompt.take())?,
-            style: Style {
-                id: self.need("styleId", |it| it.style_id.take())?,
-                name: self.need("styleName", |it| it.style_name.take())?,
-                description: self.style_description.take().unwrap_or_default(),
-                modifier: self.style_modifier.take().unwrap_or_default(),
-            },
-            width: self.need("width", |it| it.width)?,
-            height: self.need("height", |it| it.height)?,
-            count: self.need("count", |it| it.count)?,
-            seed: self.seed,
-        })
-    }
-
-    fn stood(&mut self, status: Status) -> Result<State, InvalidDocument> {
+    fn stood(&mut self, kind: JobKind, status: Status) -> Result<State, InvalidDocument> {
         let attempt = self.attempt;
         Ok(match status {
             Status::Queued => State::Queued {
@@ -296,7 +262,7 @@ impl JobDocument {
             },
             Status::Succeeded => State::Succeeded {
                 attempt,
-                output: self.delivered()?,
+                output: self.delivered(kind)?,
                 at: self.need("completedAt", |it| it.completed_at)?,
             },
             Status::Failed => State::Failed {
@@ -306,19 +272,6 @@ impl JobDocument {
                 at: self.need("failedAt", |it| it.failed_at)?,
             },
             Status::Cancelled => State::Cancelled { attempt, at: self.need("cancelledAt", |it| it.cancelled_at)? },
-        })
-    }
-
-    fn delivered(&mut self) -> Result<Output, InvalidDocument> {
-        Ok(Output {
-            images: self.need("images", |it| it.images.take())?,
-            thumbnail_key: self.thumbnail_key.take(),
-            filtered: self.filtered.unwrap_or_default(),
-            model: self.need("modelUsed", |it| it.model_used.take())?,
-            final_prompt: self.need("finalPrompt", |it| it.final_prompt.take())?,
-            seed: self.used_seed,
-            cost_micro_usd: self.cost_micro_usd.unwrap_or_default(),
-            generation_ms: self.generation_ms.unwrap_or_default(),
         })
     }
 

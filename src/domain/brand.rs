@@ -1,0 +1,303 @@
+//! A brand: what it is trained from, which pictures are fit for it, and what was learnt.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    clock::Random,
+    ids::{RequestHash, UserId},
+    job::StoredImage,
+    palette::Rgb,
+    request::FieldError,
+    style::Style,
+};
+
+/// What a training may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrandLimits {
+    /// Training images, at least.
+    pub min_images: usize,
+    /// Training images, at most.
+    pub max_images: usize,
+    /// Colours, at most.
+    pub max_colors: usize,
+    /// Characters of a name, at most.
+    pub name_chars: usize,
+    /// The short side of a training image, in pixels, at least.
+    pub min_side: u32,
+    /// The long side of a training image by its short side, at most.
+    pub max_aspect: u32,
+    /// Bits in which the fingerprints of two different pictures differ, at least.
+    pub min_difference: u32,
+}
+
+/// An uploaded picture: `upl_` plus 20 base62 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UploadId(String);
+
+/// Text that is no upload id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an upload id is upl_ and 20 letters or digits")]
+pub struct InvalidUploadId;
+
+impl UploadId {
+    /// A fresh id that nobody can guess.
+    pub fn random(random: &dyn Random) -> Self {
+        Self(super::ids::random_text("upl_", random))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = InvalidUploadId;
+    fn from_str(text: &str) -> Result<Self, InvalidUploadId> {
+        let tail = text.strip_prefix("upl_").ok_or(InvalidUploadId)?;
+        let legal = tail.len() == 20 && tail.bytes().all(|b| b.is_ascii_alphanumeric());
+        if legal { Ok(Self(text.to_owned())) } else { Err(InvalidUploadId) }
+    }
+}
+
+impl TryFrom<String> for UploadId {
+    type Error = InvalidUploadId;
+    fn try_from(text: String) -> Result<Self, InvalidUploadId> {
+        text.parse()
+    }
+}
+
+impl From<UploadId> for String {
+    fn from(id: UploadId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The body of `POST /train-brand` as it came in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrainRequest {
+    /// What people call the brand.
+    pub brand_name: Option<String>,
+    /// Colours it must have, `#rrggbb`.
+    pub brand_colors: Option<Vec<String>>,
+    /// Uploads to learn from.
+    pub training_images: Option<Vec<String>>,
+}
+
+/// A request whose fields are right; its images are still to be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainOrder {
+    /// Trimmed.
+    pub name: String,
+    /// Distinct, in the order given.
+    pub colors: Vec<Rgb>,
+    /// Distinct, in the order given.
+    pub uploads: Vec<UploadId>,
+}
+
+impl TrainRequest {
+    /// The order, or everything that is wrong with the request.
+    pub fn validate(&self, limits: &BrandLimits) -> Result<TrainOrder, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = self.brand_name.as_deref().unwrap_or_default().trim();
+        let chars = name.chars().count();
+        if chars == 0 || chars > limits.name_chars || name.chars().any(char::is_control) {
+            let detail = format!("must be 1 to {} characters without control characters", limits.name_chars);
+            errors.push(FieldError::new("brandName", detail));
+        }
+        let colors = self.brand_colors.as_deref().unwrap_or_default();
+        if colors.len() > limits.max_colors {
+            errors.push(FieldError::new("brandColors", format!("must be at most {} colours", limits.max_colors)));
+        }
+        let colors = each(colors, "brandColors", &mut errors);
+        let uploads = self.training_images.as_deref().unwrap_or_default();
+        if uploads.len() < limits.min_images || uploads.len() > limits.max_images {
+            let (min, max) = (limits.min_images, limits.max_images);
+            errors.push(FieldError::new("trainingImages", format!("must be {min} to {max} uploadIds")));
+        }
+        // More than can be right are not looked at one by one: the answer must stay small.
+        let uploads = each(&uploads[..uploads.len().min(limits.max_images)], "trainingImages", &mut errors);
+        if errors.is_empty() { Ok(TrainOrder { name: name.to_owned(), colors, uploads }) } else { Err(errors) }
+    }
+}
+
+fn each<T>(texts: &[String], field: &str, errors: &mut Vec<FieldError>) -> Vec<T>
+where
+    T: FromStr<Err: fmt::Display> + PartialEq,
+{
+    let mut values = Vec::with_capacity(texts.len());
+    for (n, text) in texts.iter().enumerate() {
+        let at = |detail: String| FieldError::new(&format!("{field}/{n}"), detail);
+        match text.parse::<T>() {
+            Ok(value) if values.contains(&value) => errors.push(at("occurs twice".to_owned())),
+            Ok(value) => values.push(value),
+            Err(wrong) => errors.push(at(wrong.to_string())),
+        }
+    }
+    values
+}
+
+/// What is known of an uploaded picture without opening it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFacts {
+    /// Pixels, upright.
+    pub width: u32,
+    /// Pixels, upright.
+    pub height: u32,
+    /// A perceptual hash: pictures that look alike differ in few bits.
+    pub fingerprint: u64,
+}
+
+/// Whether a picture is fit for training.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Verdict {
+    /// It is.
+    Ok,
+    /// Nothing was uploaded under this id, or it has expired.
+    Missing,
+    /// What was uploaded is no picture.
+    NotAnImage,
+    /// Its short side has fewer pixels than needed.
+    TooSmall {
+        /// Pixels it has.
+        short_side: u32,
+        /// Pixels it needs.
+        needed: u32,
+    },
+    /// It is much longer than wide, or the other way round.
+    ExtremeAspect,
+    /// It looks like an earlier one of the same request.
+    NearDuplicate {
+        /// Position of the earlier one.
+        of: usize,
+    },
+}
+
+impl Verdict {
+    /// What a person is told.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Ok => "fit for training".to_owned(),
+            Self::Missing => "nothing was uploaded under this id, or it has expired".to_owned(),
+            Self::NotAnImage => "is no picture".to_owned(),
+            Self::TooSmall { short_side, needed } => {
+                format!("its short side has {short_side} px; {needed} px are needed")
+            }
+            Self::ExtremeAspect => "its sides are too different in length".to_owned(),
+            Self::NearDuplicate { of } => format!("looks like image {of}"),
+        }
+    }
+}
+
+/// What an upload turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upload {
+    /// A picture.
+    Picture(ImageFacts),
+    /// Something else.
+    NotAnImage,
+    /// Nothing.
+    Missing,
+}
+
+/// A verdict per picture, in order. Of pictures that look alike the first is fit.
+pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<Verdict> {
+    let mut seen: Vec<(usize, u64)> = Vec::new();
+    let verdict = |(n, upload): (usize, &Upload)| {
+        let facts = match upload {
+            Upload::Picture(facts) => facts,
+            Upload::NotAnImage => return Verdict::NotAnImage,
+            Upload::Missing => return Verdict::Missing,
+        };
+        let (short, long) = (facts.width.min(facts.height), facts.width.max(facts.height));
+        if short < limits.min_side {
+            return Verdict::TooSmall { short_side: short, needed: limits.min_side };
+        }
+        if u64::from(long) > u64::from(short) * u64::from(limits.max_aspect) {
+            return Verdict::ExtremeAspect;
+        }
+        let alike = |(_, other): &&(usize, u64)| (other ^ facts.fingerprint).count_ones() < limits.min_difference;
+        if let Some((of, _)) = seen.iter().find(alike) {
+            return Verdict::NearDuplicate { of: *of };
+        }
+        seen.push((n, facts.fingerprint));
+        Verdict::Ok
+    };
+    uploads.iter().enumerate().map(verdict).collect()
+}
+
+/// A picture to learn from, copied into the brand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrainingImage {
+    /// Media key.
+    pub key: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+/// What to train, complete and valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrandSpec {
+    /// What people call it.
+    pub name: String,
+    /// Colours it must have.
+    pub colors: Vec<Rgb>,
+    /// What to learn from.
+    pub images: Vec<TrainingImage>,
+}
+
+impl TrainOrder {
+    /// What makes two requests "the same" under one idempotency key.
+    pub fn hash(&self, user: &UserId) -> RequestHash {
+        let canonical = serde_json::json!([user.as_str(), self.name, self.colors, self.uploads]);
+        RequestHash::of(canonical.to_string().as_bytes())
+    }
+}
+
+/// What a training learnt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrainedBrand {
+    /// The brand's colours, the given ones first.
+    pub palette: Vec<Rgb>,
+    /// Where the trainer put the model, if it made one.
+    pub model_path: Option<String>,
+    /// Sample pictures.
+    pub samples: Vec<StoredImage>,
+    /// What the provider charges, in millionths of a US dollar.
+    pub cost_micro_usd: u64,
+    /// Time from the start of the operation to its end, in milliseconds.
+    pub training_ms: u64,
+}
+
+impl BrandSpec {
+    /// The style that draws in this brand, once it is trained.
+    pub fn style(&self, id: &str, trained: &TrainedBrand) -> Style {
+        Style {
+            id: id.to_owned(),
+            name: self.name.clone(),
+            description: format!("The style of {}, trained from {} pictures", self.name, self.images.len()),
+            modifier: format!("in the visual style of the brand {}", self.name),
+            palette: trained.palette.clone(),
+        }
+    }
+}
+
+/// What the sample pictures of a brand show.
+pub const SAMPLE_PROMPTS: [&str; 3] =
+    ["a lighthouse on a cliff by the sea", "a city street with people and trees", "a cat on a hill under the stars"];

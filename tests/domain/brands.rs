@@ -1,0 +1,97 @@
+//! Trainings: what may be asked, and which pictures are fit.
+
+use mediaforge::domain::brand::{BrandLimits, ImageFacts, TrainRequest, Upload, UploadId, Verdict, judge};
+use proptest::prelude::*;
+
+const LIMITS: BrandLimits = BrandLimits {
+    min_images: 5,
+    max_images: 50,
+    max_colors: 5,
+    name_chars: 80,
+    min_side: 512,
+    max_aspect: 3,
+    min_difference: 6,
+};
+
+fn request(images: usize) -> TrainRequest {
+    TrainRequest {
+        brand_name: Some(" Acme ".into()),
+        brand_colors: Some(vec!["#ff6600".into()]),
+        training_images: Some((0..images).map(|n| format!("upl_{n:020}")).collect()),
+    }
+}
+
+#[test]
+fn everything_wrong_with_a_training_is_named_at_once() {
+    let wrong = TrainRequest {
+        brand_name: Some("  ".into()),
+        brand_colors: Some(["#ff6600", "orange", "#FF6600", "#1", "#2", "#3"].map(String::from).to_vec()),
+        training_images: Some(vec!["upl_00000000000000000000".into(), "../x".into()]),
+    };
+    let errors = wrong.validate(&LIMITS).expect_err("invalid");
+    let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+    let expected = [
+        "/brandName",
+        "/brandColors",
+        "/brandColors/1",
+        "/brandColors/2",
+        "/brandColors/3",
+        "/brandColors/4",
+        "/brandColors/5",
+        "/trainingImages",
+        "/trainingImages/1",
+    ];
+    assert_eq!(pointers, expected);
+    assert_eq!(request(5).validate(&LIMITS).expect("valid").name, "Acme");
+    assert!(request(4).validate(&LIMITS).is_err() && request(51).validate(&LIMITS).is_err());
+}
+
+#[test]
+fn each_picture_gets_its_verdict() {
+    let picture = |width, height, fingerprint| Upload::Picture(ImageFacts { width, height, fingerprint });
+    let uploads = [
+        picture(800, 600, 0xffff_0000),
+        Upload::Missing,
+        Upload::NotAnImage,
+        picture(2000, 511, 0),
+        picture(2000, 600, 0),
+        picture(1024, 1024, 0xffff_0001),
+        picture(1024, 1024, 0x0000_ffff),
+    ];
+    let expected = [
+        Verdict::Ok,
+        Verdict::Missing,
+        Verdict::NotAnImage,
+        Verdict::TooSmall { short_side: 511, needed: 512 },
+        Verdict::ExtremeAspect,
+        Verdict::NearDuplicate { of: 0 },
+        Verdict::Ok,
+    ];
+    assert_eq!(judge(&uploads, &LIMITS), expected);
+}
+
+proptest! {
+    #[test]
+    fn only_fit_pictures_are_ok(sides in proptest::collection::vec((1..5000_u32, 1..5000_u32, any::<u64>()), 0..60)) {
+        let uploads: Vec<_> = sides
+            .iter()
+            .map(|(width, height, fingerprint)| {
+                Upload::Picture(ImageFacts { width: *width, height: *height, fingerprint: *fingerprint })
+            })
+            .collect();
+        let verdicts = judge(&uploads, &LIMITS);
+        prop_assert_eq!(verdicts.len(), uploads.len());
+        let fit: Vec<_> = sides.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Ok).collect();
+        for (n, ((width, height, print), _)) in fit.iter().enumerate() {
+            prop_assert!(width.min(height) >= &512 && width.max(height) <= &(3 * width.min(height)));
+            prop_assert!(fit[..n].iter().all(|((_, _, other), _)| (print ^ other).count_ones() >= 6));
+        }
+    }
+
+    #[test]
+    fn any_text_is_an_upload_id_or_an_error(text in ".{0,30}") {
+        if let Ok(id) = text.parse::<UploadId>() {
+            prop_assert_eq!(id.as_str(), text);
+        }
+    }
+}
