@@ -9,3 +9,4 @@ mod delivery;
 mod flow;
 mod shutdown;
 mod startup;
+mod training;
