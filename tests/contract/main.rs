@@ -8,3 +8,4 @@ mod media;
 mod queue;
 mod store;
 mod support;
+mod trainer;

@@ -10,3 +10,4 @@ mod flow;
 mod log;
 mod shutdown;
 mod startup;
+mod training;

@@ -1,7 +1,8 @@
 //! The preview engine: a small illustrator without AI, for laptops, tests and demonstrations.
 //!
 //! It follows the words it knows (see `words.rs`), lets the prompt and the seed decide the rest, and draws the same bytes
-//! for the same prompt, style, size and seed on every run. Style modifiers are not read: the style id picks the tools.
+//! for the same prompt, style, size and seed on every run. Style modifiers are not read: the style id picks the tools, and
+//! the style's palette, where it has one, the colours.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -13,6 +14,7 @@
 
 mod animals;
 mod blocks;
+mod brand;
 mod brush;
 mod buildings;
 mod figures;
@@ -39,6 +41,7 @@ use std::{
 use async_trait::async_trait;
 
 use self::{
+    brand::Grade,
     brush::{Look, Painter},
     noise::{Dice, hash},
     palette::Palette,
@@ -136,7 +139,8 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
     let seed = spec.seed.wrapping_add(n) & MAX_SEED;
     let dice = Dice::new(hash(&wanted.prompt) ^ noise::mix(u64::from(seed) + 1));
     let brief = Brief::read(&wanted.prompt, &dice);
-    let look = Look::of_style(&wanted.style.id);
+    let style = &wanted.style;
+    let look = if style.id.starts_with("brd_") { brand::look(&style.id) } else { Look::of_style(&style.id) };
     let palette = Palette::new(&brief, &mut dice.fork(hash("palette")));
     let mut painter = Painter::new(look, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
         AttemptFailure::fail(
@@ -152,6 +156,9 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
     if painted.is_none() {
         // Nobody reads this: the future that waited for it is gone.
         return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the drawing was stopped"));
+    }
+    if let Some(grade) = Grade::new(&style.palette) {
+        grade.apply(&mut painter.colours);
     }
     let pixels = finish::develop(&painter);
     finish::encode(&pixels, wanted.width, wanted.height).map_err(|error| {

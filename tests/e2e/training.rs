@@ -1,0 +1,338 @@
+//! Trainings: begun once however often the worker dies, paid once, stopped when nobody wants them any more.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use image::{DynamicImage, Rgb as Pixel, RgbImage};
+use mediaforge::{
+    config::{MediaBackend, MediaConfig, StoreBackend, StoreConfig},
+    domain::{
+        Timestamp,
+        brand::{BrandSpec, TrainedBrand, TrainingImage},
+        clock::{Clock as _, SystemClock, SystemRandom, millis_between},
+        ids::{JobId, RequestHash, UserId},
+        job::{Job, JobKind, JobPolicy, Output, State, Status, Submission, Work},
+        palette::Rgb,
+        pricing::Prices,
+        retry::RetryPolicy,
+    },
+    embedded::Embedded,
+    media::{self, MediaFormat, MediaKey, MediaStore},
+    store::{self, Inserted, JobStore, Watch},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{PATIENCE, System, Topology};
+
+/// Given to the brand; its pictures have others, too.
+const COLORS: [&str; 2] = ["#ff6600", "#14213d"];
+
+/// The stores of a running system, as an operator opens them.
+struct Backstage {
+    store: Arc<dyn JobStore>,
+    media: Arc<dyn MediaStore>,
+    _embedded: Embedded,
+}
+
+impl Backstage {
+    fn of(system: &System) -> Self {
+        let embedded = Embedded::open(&system.data_dir(), &[]).expect("the data directory");
+        let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+        let media = media::open(&MediaConfig { backend: MediaBackend::Disk }, &system.data_dir()).expect("media");
+        Self { store, media, _embedded: embedded }
+    }
+
+    /// Puts five pictures and a brand to train on them where a gateway would.
+    async fn submit(&self) -> JobId {
+        let (user, id): (UserId, _) = ("ada".parse().expect("an id"), JobId::random(JobKind::Brand, &SystemRandom));
+        let mut images = Vec::new();
+        for n in 0..5 {
+            let key: MediaKey = format!("brands/{user}/{id}/training-{n}.png").parse().expect("a key");
+            let bytes = media::image::png(&picture(n)).expect("a picture");
+            self.media.put(&key, MediaFormat::Png, bytes).await.expect("stored");
+            images.push(TrainingImage { key: key.to_string(), width: 600, height: 512 });
+        }
+        let submission = Submission {
+            id: id.clone(),
+            user,
+            team: None,
+            work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors: colors(), images }),
+            request_hash: RequestHash::of(b"acme"),
+            trace: None,
+            time_limit: Duration::from_hours(1),
+            starting_grant: 1000,
+        };
+        let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
+        let first = Job::submit(submission, SystemClock.now(), &prices, &policy());
+        let inserted = self.store.insert(&first).await.expect("inserted");
+        assert!(matches!(inserted, Inserted::New { dispatched: true, .. }), "{inserted:?}");
+        id
+    }
+
+    async fn job(&self, id: &JobId) -> Job {
+        self.store.get(id).await.expect("read").expect("there").value
+    }
+
+    /// The job once it is what is asked for.
+    async fn until(&self, system: &System, id: &JobId, wanted: impl Fn(&Job) -> bool) -> Job {
+        let mut changes = self.store.watch(Watch::Job(id.clone()));
+        let wait = async {
+            loop {
+                let job = changes.next().await.expect("it goes on").expect("a change").value;
+                if wanted(&job) {
+                    return job;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{id} never became so: {}", system.logs()))
+    }
+
+    async fn begun(&self, system: &System, id: &JobId) -> String {
+        let job = self.until(system, id, |job| job.operation().is_some()).await;
+        job.operation().expect("begun").to_owned()
+    }
+
+    /// The brand, whose pictures must all be there.
+    async fn ready(&self, system: &System, id: &JobId) -> (Job, TrainedBrand) {
+        let job = self.until(system, id, |job| job.status().is_final()).await;
+        let State::Succeeded { output: Output::Brand(trained), .. } = &job.state else {
+            panic!("{:?}: {}", job.state, system.logs())
+        };
+        for sample in &trained.samples {
+            let key: MediaKey = sample.key.parse().expect("a key");
+            let info = self.media.head(&key).await.expect("read").expect("stored");
+            assert_eq!((info.length, sample.width, sample.height), (sample.bytes, 512, 512));
+        }
+        let trained = trained.clone();
+        (job, trained)
+    }
+
+    async fn request_cancel(&self, id: &JobId) {
+        for _ in 0..10 {
+            let found = self.store.get(id).await.expect("read").expect("there");
+            let next = found.value.request_cancel(SystemClock.now(), &policy()).expect("it runs");
+            if self.store.commit(found.version, &next).await.is_ok() {
+                return;
+            }
+        }
+        panic!("{id} keeps changing");
+    }
+}
+
+fn policy() -> JobPolicy {
+    JobPolicy {
+        retry: RetryPolicy { max_attempts: 5, base: Duration::from_millis(50), cap: Duration::from_secs(1) },
+        republish_after: Duration::from_secs(2),
+        republish_cap: Duration::from_secs(2),
+        cancel_grace: Duration::from_secs(5),
+    }
+}
+
+fn colors() -> Vec<Rgb> {
+    COLORS.iter().map(|color| color.parse().expect("a colour")).collect()
+}
+
+/// Stripes of orange, navy, sand and teal, different in each picture.
+fn picture(n: u32) -> DynamicImage {
+    let stripes = [[255, 102, 0], [20, 33, 61], [233, 216, 166], [10, 147, 150], [148, 27, 12], [238, 155, 0]];
+    let stripe = |x: u32, y: u32| stripes[((x / 100 + y / 128 * n) % 6) as usize];
+    DynamicImage::ImageRgb8(RgbImage::from_fn(600, 512, |x, y| Pixel(stripe(x, y))))
+}
+
+/// When an operation of the mock began.
+fn began(operation: &str) -> Timestamp {
+    let moment = operation.rsplit(':').next().expect("a moment").parse().expect("a number");
+    Timestamp::from_microsecond(moment).expect("a moment")
+}
+
+fn times(system: &System, message: &str) -> usize {
+    system.logs().matches(message).count()
+}
+
+async fn sleep_until_half_of(seconds: u64, operation: &str) {
+    let gone = Duration::from_millis(millis_between(began(operation), SystemClock.now()));
+    sleep((Duration::from_secs(seconds) / 2).saturating_sub(gone)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_learns_the_colours_and_shows_its_progress() {
+    let system = System::start(Topology::TwoProcesses, &[("MEDIAFORGE_TRAINER__MOCK__DURATION", "7s")]).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    let mut changes = backstage.store.watch(Watch::Job(id.clone()));
+    let (mut seen, mut moments) = (Vec::new(), Vec::new());
+    while let Some(change) = changes.next().await {
+        let job = change.expect("a change").value;
+        if let State::Running { progress: Some(progress), .. } = &job.state
+            && seen.last() != Some(progress)
+        {
+            seen.push(*progress);
+            moments.push(Instant::now());
+        }
+        if job.status().is_final() {
+            break;
+        }
+    }
+    assert!((2..=4).contains(&seen.len()), "{seen:?}");
+    assert!(seen.is_sorted_by(|x, y| x.fraction < y.fraction && x.step < y.step && x.eta_seconds > y.eta_seconds));
+    assert_eq!(seen[0].total_steps, Some(100));
+    // What a slow machine delays at one end it shortens at the other.
+    let gap = moments[1] - moments[0];
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&gap), "{gap:?}");
+
+    let (job, trained) = backstage.ready(&system, &id).await;
+    assert_eq!((job.attempt(), trained.samples.len()), (1, 3));
+    assert_eq!(trained.palette[..2], colors(), "the given ones first");
+    assert!((5..=8).contains(&trained.palette.len()), "{:?}", trained.palette);
+    assert!(trained.palette.contains(&"#0a9396".parse().expect("a colour")), "{:?}", trained.palette);
+    assert!(trained.training_ms >= 7000, "{}", trained.training_ms);
+    assert_eq!(system.credits("ada").await, (975, 0, 25, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_whose_worker_died_is_found_again_and_is_ready_on_time() {
+    let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "8s"), ("MEDIAFORGE_WORKER__LEASE", "1s")];
+    let mut system = System::start(Topology::OneProcess, &slow).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    let operation = backstage.begun(&system, &id).await;
+    sleep_until_half_of(8, &operation).await;
+    system.kill().await;
+    system.launch().await;
+    let again = backstage.until(&system, &id, |job| job.attempt() == 2).await;
+    assert_eq!(again.operation(), Some(operation.as_str()), "the same one");
+    let (job, trained) = backstage.ready(&system, &id).await;
+    let took = millis_between(began(&operation), job.finished_at().expect("finished"));
+    assert!((8000..12_000).contains(&took), "{took} ms after it began, not after the restart: {}", system.logs());
+    assert_eq!((job.attempt(), trained.samples.len()), (2, 3));
+    assert_eq!((times(&system, "training begun"), times(&system, "re-attached")), (1, 1));
+    assert_eq!(system.credits("ada").await, (975, 0, 25, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_is_handed_back_goes_on_and_costs_no_attempt() {
+    let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "6s"), ("MEDIAFORGE_WORKER__DRAIN", "300ms")];
+    let mut system = System::start(Topology::OneProcess, &slow).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    let operation = backstage.begun(&system, &id).await;
+    sleep_until_half_of(6, &operation).await;
+    system.terminate().await;
+    let waiting = backstage.job(&id).await;
+    assert_eq!((waiting.status(), waiting.attempt(), waiting.operation()), (Status::Queued, 0, Some(&*operation)));
+    system.launch().await;
+    let (job, _) = backstage.ready(&system, &id).await;
+    assert_eq!((job.attempt(), times(&system, "training begun")), (1, 1));
+    assert_eq!(system.credits("ada").await, (975, 0, 25, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_is_cancelled_is_stopped_and_costs_nothing() {
+    let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_TRAINER__MOCK__HANG", "1.0")]).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    backstage.begun(&system, &id).await;
+    assert_eq!(system.credits("ada").await, (975, 25, 0, 1000));
+    let asked = Instant::now();
+    backstage.request_cancel(&id).await;
+    let job = backstage.until(&system, &id, |job| job.status().is_final()).await;
+    assert_eq!(job.status(), Status::Cancelled);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(system.credits("ada").await, (1000, 0, 0, 1000));
+    while times(&system, "training stopped") == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_no_worker_hears_is_carried_out_by_the_sweeper() {
+    let mut system = System::start(
+        Topology::TwoProcesses,
+        &[("MEDIAFORGE_TRAINER__MOCK__HANG", "1.0"), ("MEDIAFORGE_WORKER__LEASE", "3s")],
+    )
+    .await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    backstage.begun(&system, &id).await;
+    system.kill().await;
+    backstage.request_cancel(&id).await;
+    system.launch().await;
+    let job = backstage.until(&system, &id, |job| job.status().is_final()).await;
+    assert_eq!(job.status(), Status::Cancelled);
+    while times(&system, "training stopped") == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(system.credits("ada").await, (1000, 0, 0, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_fails_is_begun_anew_until_the_attempts_are_used_up() {
+    let system = System::start(
+        Topology::OneProcess,
+        &[
+            ("MEDIAFORGE_TRAINER__MOCK__FAILED", "1.0"),
+            ("MEDIAFORGE_TRAINER__MOCK__DURATION", "300ms"),
+            ("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "2"),
+        ],
+    )
+    .await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    let job = backstage.until(&system, &id, |job| job.status().is_final()).await;
+    assert_eq!((job.status(), job.attempt()), (Status::Failed, 2));
+    assert_eq!(times(&system, "training begun"), 2);
+    assert_eq!(system.credits("ada").await, (1000, 0, 0, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_training_is_not_lost_to_samples_that_cannot_be_drawn() {
+    let system = System::start(
+        Topology::OneProcess,
+        &[
+            ("MEDIAFORGE_ENGINE__PREVIEW__UNAVAILABLE", "1.0"),
+            ("MEDIAFORGE_TRAINER__MOCK__DURATION", "300ms"),
+            ("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "3"),
+        ],
+    )
+    .await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    let (job, trained) = backstage.ready(&system, &id).await;
+    assert_eq!((job.attempt(), trained.samples.len()), (3, 0));
+    assert_eq!((times(&system, "training begun"), times(&system, "re-attached")), (1, 2));
+    assert_eq!(system.credits("ada").await, (975, 0, 25, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trainer_that_hiccups_is_asked_again() {
+    let system = System::start(
+        Topology::OneProcess,
+        &[
+            ("MEDIAFORGE_TRAINER__MOCK__UNAVAILABLE", "0.4"),
+            ("MEDIAFORGE_TRAINER__MOCK__DURATION", "1s"),
+            ("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "30"),
+        ],
+    )
+    .await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    backstage.ready(&system, &id).await;
+    assert_eq!(times(&system, "training begun"), 1);
+    assert_eq!(times(&system, "re-attached"), 0, "an unanswered question does not end the attempt");
+    drop(backstage);
+    system.finish().await;
+}
