@@ -337,7 +337,7 @@ impl Job {
 
     fn take_operation(&mut self) -> Option<String> {
         match &mut self.0.state {
-            State::Running { operation, .. } => operation.take(),
+            State::Queued { operation, .. } | State::Running { operation, .. } => operation.take(),
             _ => None,
         }
     }
