@@ -3,12 +3,14 @@
 use mediaforge::{
     domain::{
         Timestamp,
+        brand::{BrandSpec, TrainedBrand, TrainingImage},
         clock::SystemRandom,
         ids::{JobId, RequestHash, TeamId, UserId, WorkerId},
         job::{
             DeadLettering, ErrorCode, Hold, Job, JobError, JobKind, JobRecord, Lease, Output, Pictures, Progress,
             State, StoredImage, Work,
         },
+        palette::Rgb,
         request::IllustrationSpec,
         style::Style,
         trace::TraceContext,
@@ -37,15 +39,18 @@ fn progress() -> impl Strategy<Value = Progress> {
         .prop_map(|(fraction, step, total_steps, eta_seconds)| Progress { fraction, step, total_steps, eta_seconds })
 }
 
-fn output() -> impl Strategy<Value = Output> {
-    let image = (any::<String>(), any::<u32>(), any::<u64>()).prop_map(|(key, side, bytes)| StoredImage {
+fn image() -> impl Strategy<Value = StoredImage> {
+    (any::<String>(), any::<u32>(), any::<u64>()).prop_map(|(key, side, bytes)| StoredImage {
         key,
         width: side,
         height: side / 2,
         bytes,
         sha256: "ab".repeat(32),
-    });
-    let images = proptest::collection::vec(image, 1..4);
+    })
+}
+
+fn pictures() -> impl Strategy<Value = Output> {
+    let images = proptest::collection::vec(image(), 1..4);
     let text = any::<String>;
     (images, option::of(text()), text(), text(), option::of(any::<u32>()), any::<u64>()).prop_map(
         |(images, thumbnail_key, model, final_prompt, seed, number)| {
@@ -63,7 +68,20 @@ fn output() -> impl Strategy<Value = Output> {
     )
 }
 
-fn state() -> impl Strategy<Value = State> {
+fn colors() -> impl Strategy<Value = Vec<Rgb>> {
+    let color = any::<u32>().prop_map(|bits| format!("#{:06x}", bits & 0xff_ffff).parse().expect("a colour"));
+    proptest::collection::vec(color, 0..6)
+}
+
+fn trained() -> impl Strategy<Value = Output> {
+    let samples = proptest::collection::vec(image(), 0..4);
+    (colors(), option::of(any::<String>()), samples, any::<u64>()).prop_map(|(palette, model_path, samples, number)| {
+        let cost_micro_usd = number;
+        Output::Brand(TrainedBrand { palette, model_path, samples, cost_micro_usd, training_ms: number / 2 })
+    })
+}
+
+fn state(output: BoxedStrategy<Output>) -> impl Strategy<Value = State> {
     let text = option::of(any::<String>());
     let queued = (any::<u32>(), moment(), moment(), any::<u32>(), option::of(error()), text.clone()).prop_map(
         |(attempt, not_before, publish_at, published, last_error, operation)| State::Queued {
@@ -89,37 +107,52 @@ fn state() -> impl Strategy<Value = State> {
     prop_oneof![
         queued,
         running,
-        (any::<u32>(), output(), moment()).prop_map(|(attempt, output, at)| State::Succeeded { attempt, output, at }),
+        (any::<u32>(), output, moment()).prop_map(|(attempt, output, at)| State::Succeeded { attempt, output, at }),
         (any::<u32>(), error(), proptest::sample::select(letters), moment())
             .prop_map(|(attempt, error, dead_lettering, at)| State::Failed { attempt, error, dead_lettering, at }),
         (any::<u32>(), moment()).prop_map(|(attempt, at)| State::Cancelled { attempt, at }),
     ]
 }
 
-fn job() -> impl Strategy<Value = Job> {
+fn illustration() -> BoxedStrategy<Work> {
     let texts = (any::<String>(), any::<String>(), any::<String>());
-    let spec = (texts, any::<u32>(), any::<u32>(), option::of(any::<u32>())).prop_map(
-        |((prompt, name, modifier), width, count, seed)| IllustrationSpec {
-            prompt,
-            style: Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette: Vec::new() },
-            width,
-            height: width / 2,
-            count,
-            seed,
-        },
-    );
+    (texts, colors(), any::<u32>(), any::<u32>(), option::of(any::<u32>()))
+        .prop_map(|((prompt, name, modifier), palette, width, count, seed)| {
+            let style = Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette };
+            Work::Illustration(IllustrationSpec { prompt, style, width, height: width / 2, count, seed })
+        })
+        .boxed()
+}
+
+fn brand() -> BoxedStrategy<Work> {
+    let image =
+        (any::<String>(), any::<u32>()).prop_map(|(key, side)| TrainingImage { key, width: side, height: side / 2 });
+    let images = proptest::collection::vec(image, 0..6);
+    (any::<String>(), colors(), images)
+        .prop_map(|(name, colors, images)| Work::Brand(BrandSpec { name, colors, images }))
+        .boxed()
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    prop_oneof![
+        job_of(JobKind::Illustration, illustration(), pictures().boxed()),
+        job_of(JobKind::Brand, brand(), trained().boxed()),
+    ]
+}
+
+fn job_of(kind: JobKind, work: BoxedStrategy<Work>, output: BoxedStrategy<Output>) -> impl Strategy<Value = Job> {
     let hold =
         (any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(number, unit, units)| Hold { number, unit, units });
     let user = "[a-z0-9][a-z0-9_.@+-]{0,20}".prop_map(|name| name.parse::<UserId>().expect("a user id"));
     let team = option::of("[a-z0-9]{1,9}".prop_map(|name| name.parse::<TeamId>().expect("a team id")));
-    (spec, hold, user, team, state(), moment(), option::of(moment()), any::<bool>()).prop_map(
-        |(spec, hold, user, team, state, created_at, started_at, is_traced)| {
+    (work, hold, user, team, state(output), moment(), option::of(moment()), any::<bool>()).prop_map(
+        move |(work, hold, user, team, state, created_at, started_at, is_traced)| {
             Job::from_record(JobRecord {
-                id: JobId::random(JobKind::Illustration, &SystemRandom),
+                id: JobId::random(kind, &SystemRandom),
+                request_hash: RequestHash::of(user.as_str().as_bytes()),
                 user,
                 team,
-                request_hash: RequestHash::of(spec.prompt.as_bytes()),
-                work: Work::Illustration(spec),
+                work,
                 state,
                 hold,
                 trace: is_traced.then(|| TraceContext::root(&SystemRandom)),

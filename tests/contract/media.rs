@@ -155,6 +155,66 @@ async fn the_extension_names_the_format(store: Store) {
     assert_eq!(error.kind, ErrorKind::Internal);
 }
 
+async fn a_copy_is_an_object_of_its_own(store: Store) {
+    put(&store, "uploads/u/1.png", b"pixels").await.unwrap();
+    let copy = |from: &'static str, to: &'static str| {
+        let store = store.clone();
+        async move { store.copy(&key(from), &key(to)).await.map_err(|error| error.kind) }
+    };
+    assert_eq!(copy("uploads/u/1.png", "brands/u/b/0.png").await, Ok(true));
+    assert_eq!(read(&store, "brands/u/b/0.png", None).await.unwrap(), b"pixels");
+    let info = store.head(&key("brands/u/b/0.png")).await.unwrap().unwrap();
+    assert_eq!((info.length, info.content_type), (6, "image/png"));
+
+    assert_eq!(copy("uploads/u/2.png", "brands/u/b/1.png").await, Ok(false), "there is no such other");
+    assert!(store.head(&key("brands/u/b/1.png")).await.unwrap().is_none());
+    put(&store, "brands/u/b/2.png", b"taken").await.unwrap();
+    assert_eq!(copy("uploads/u/1.png", "brands/u/b/2.png").await, Err(ErrorKind::AlreadyExists));
+    assert_eq!(read(&store, "brands/u/b/2.png", None).await.unwrap(), b"taken");
+    assert_eq!(copy("uploads/u/1.png", "uploads/u/1.png").await, Err(ErrorKind::AlreadyExists));
+
+    store.delete(&key("uploads/u/1.png")).await.unwrap();
+    assert_eq!(read(&store, "brands/u/b/0.png", None).await.unwrap(), b"pixels", "the copy stays");
+    put(&store, "uploads/u/1.png", b"others").await.unwrap();
+    assert_eq!(read(&store, "brands/u/b/0.png", None).await.unwrap(), b"pixels");
+    store.delete_prefix("brands/u/b/").await.unwrap();
+    assert_eq!(read(&store, "uploads/u/1.png", None).await.unwrap(), b"others", "and goes alone");
+}
+
+async fn only_what_is_old_and_below_the_prefix_expires(store: Store) {
+    for at in ["up/a/1.png", "up/a/2.json", "up/b/deep/3.webp", "up2/a/1.png", "other.png"] {
+        put(&store, at, b"old").await.unwrap();
+    }
+    assert_eq!(store.expire("up/", Timestamp::UNIX_EPOCH).await.unwrap(), 0, "nothing is as old as that");
+    let old = store.head(&key("up/b/deep/3.webp")).await.unwrap().unwrap().modified;
+    // The clock of a file system may be coarse: until it has moved on, young and old are one.
+    let young = loop {
+        put(&store, "up/young/1.png", b"young").await.unwrap();
+        let modified = store.head(&key("up/young/1.png")).await.unwrap().unwrap().modified;
+        if modified > old {
+            break modified;
+        }
+        store.delete(&key("up/young/1.png")).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    };
+    assert_eq!(store.expire("up/", young).await.unwrap(), 3);
+    assert_eq!(store.expire("up/", young).await.unwrap(), 0);
+    for (at, there) in [("up/a/1.png", false), ("up/a/2.json", false), ("up/b/deep/3.webp", false)].into_iter().chain([
+        ("up/young/1.png", true),
+        ("up2/a/1.png", true),
+        ("other.png", true),
+    ]) {
+        assert_eq!(store.head(&key(at)).await.unwrap().is_some(), there, "{at}");
+    }
+    let late = young + jiff::SignedDuration::from_hours(1);
+    assert_eq!(store.expire("never/was/", late).await.unwrap(), 0);
+    for bad in ["", "/", "up", "../", "up/../", "/etc/", ".tmp/"] {
+        assert!(store.expire(bad, late).await.is_err(), "{bad:?}");
+    }
+    put(&store, "up/a/1.png", b"again").await.unwrap();
+    assert_eq!(read(&store, "up/a/1.png", None).await.unwrap(), b"again");
+}
+
 /// Every case; `open` gives a fresh, empty store each time.
 async fn all<F: Future<Output = Store>>(open: impl Fn() -> F) {
     what_is_put_is_read_back(open().await).await;
@@ -167,6 +227,8 @@ async fn all<F: Future<Output = Store>>(open: impl Fn() -> F) {
     a_miss_is_none(open().await).await;
     a_url_names_the_object(open().await).await;
     the_extension_names_the_format(open().await).await;
+    a_copy_is_an_object_of_its_own(open().await).await;
+    only_what_is_old_and_below_the_prefix_expires(open().await).await;
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What every job store must do.
 
 mod jobs;
+mod teams;
 mod watching;
 
 use std::sync::Arc;
@@ -94,6 +95,11 @@ cases! {
         a_list_shows_only_the_statuses_asked_for,
         a_deleted_job_is_gone_and_its_key_is_spent,
         a_healthy_store_answers;
+    teams:
+        a_user_is_in_one_team_at_a_time_or_in_none,
+        a_team_survives_a_reopen_and_is_seen_by_another_process,
+        a_team_pays_for_its_members_and_not_for_others,
+        a_list_of_a_team_is_newest_first_page_by_page;
     watching:
         a_watcher_sees_the_snapshot_first_and_then_every_state,
         a_watcher_waits_for_a_job_that_is_not_there_yet,

@@ -7,7 +7,7 @@ use mediaforge::{
         Timestamp,
         clock::{SystemRandom, after},
         credits::{Account, LedgerEntry},
-        ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
+        ids::{AccountId, JobId, RequestHash, TeamId, UserId, WorkerId},
         job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, StoredImage, Submission, Transition, Work},
         pricing::Prices,
         request::IllustrationSpec,
@@ -42,6 +42,10 @@ pub fn user(name: &str) -> UserId {
     name.parse().expect("a user id")
 }
 
+pub fn team(name: &str) -> TeamId {
+    name.parse().expect("a team id")
+}
+
 pub fn account(name: &str) -> AccountId {
     AccountId::User(user(name))
 }
@@ -58,6 +62,7 @@ pub fn policy() -> JobPolicy {
 /// What a case says about a new job; the rest is the same everywhere.
 pub struct New<'a> {
     pub user: &'a str,
+    pub team: Option<&'a str>,
     pub price: u64,
     pub grant: u64,
     pub now: Timestamp,
@@ -65,7 +70,7 @@ pub struct New<'a> {
 
 impl Default for New<'_> {
     fn default() -> Self {
-        Self { user: "ada", price: 1, grant: 1_000_000, now: start() }
+        Self { user: "ada", team: None, price: 1, grant: 1_000_000, now: start() }
     }
 }
 
@@ -94,7 +99,7 @@ impl New<'_> {
         let submission = Submission {
             id,
             user: user(self.user),
-            team: None,
+            team: self.team.map(team),
             work: Work::Illustration(spec),
             request_hash: RequestHash::of(b"case"),
             trace: Some(TraceContext::root(&SystemRandom)),

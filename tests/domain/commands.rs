@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use mediaforge::domain::{
     Timestamp,
+    brand::{BrandSpec, TrainedBrand},
     clock::after,
     credits::{Account, LedgerEntry, Verb},
     ids::{JobId, RequestHash},
     job::{
-        AttemptFailure, Disposition, ErrorCode, Job, JobError, JobPolicy, Lease, Output, Pictures, Progress, State,
-        StoredImage, Submission, Transition, TransitionError, Work,
+        AttemptFailure, Disposition, ErrorCode, Job, JobError, JobKind, JobPolicy, Lease, Output, Pictures, Progress,
+        State, StoredImage, Submission, Transition, TransitionError, Work,
     },
     pricing::Prices,
     request::IllustrationSpec,
@@ -33,6 +34,7 @@ const TIME_LIMIT: Duration = Duration::from_mins(15);
 enum Command {
     Start { lease: u64 },
     Renew { fraction: f64 },
+    Attach { operation: u8 },
     Complete { delivered: usize },
     Fail { disposition: Disposition, jitter: f64 },
     RequestCancel,
@@ -53,6 +55,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => (1..60_u64).prop_map(|lease| Command::Start { lease }),
         2 => prop_oneof![(-1.0..2.0_f64).boxed(), Just(f64::NAN).boxed()].prop_map(|fraction| Command::Renew { fraction }),
+        1 => any::<u8>().prop_map(|operation| Command::Attach { operation }),
         1 => (0..6_usize).prop_map(|delivered| Command::Complete { delivered }),
         2 => (disposition, 0.0..1.0_f64).prop_map(|(disposition, jitter)| Command::Fail { disposition, jitter }),
         1 => Just(Command::RequestCancel),
@@ -75,7 +78,11 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
             let progress = Progress { fraction: *fraction, ..Progress::default() };
             job.renew(after(now, Duration::from_secs(30)), Some(progress))
         }
-        Command::Complete { delivered } => job.complete(now, output(*delivered)),
+        Command::Attach { operation } => job.attach(format!("operations/{operation}")),
+        Command::Complete { delivered } => {
+            let output = output(job.kind(), *delivered);
+            job.complete(now, output)
+        }
         Command::Fail { disposition, jitter } => {
             let error = JobError::new(ErrorCode::EngineUnavailable, "down");
             job.fail(now, AttemptFailure { error, disposition: *disposition }, &POLICY, *jitter)
@@ -89,7 +96,16 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
     }
 }
 
-fn output(delivered: usize) -> Output {
+fn output(kind: JobKind, delivered: usize) -> Output {
+    if kind == JobKind::Brand {
+        return Output::Brand(TrainedBrand {
+            palette: vec!["#ff6600".parse().expect("a colour")],
+            model_path: None,
+            samples: Vec::new(),
+            cost_micro_usd: 0,
+            training_ms: 1,
+        });
+    }
     let image = |n| StoredImage { key: format!("k/{n}.png"), width: 512, height: 512, bytes: 1, sha256: String::new() };
     Output::Pictures(Pictures {
         images: (0..delivered).map(image).collect(),
@@ -103,7 +119,7 @@ fn output(delivered: usize) -> Output {
     })
 }
 
-fn submission(count: u32, side: u32) -> Submission {
+fn illustration(count: u32, side: u32) -> Work {
     let style = Style {
         id: "flat".into(),
         name: "Flat".into(),
@@ -112,16 +128,40 @@ fn submission(count: u32, side: u32) -> Submission {
         palette: Vec::new(),
     };
     let prompt = "a cat".to_owned();
-    let spec = IllustrationSpec { prompt, style, width: side, height: 512, count, seed: None };
+    Work::Illustration(IllustrationSpec { prompt, style, width: side, height: 512, count, seed: None })
+}
+
+fn brand() -> Work {
+    Work::Brand(BrandSpec { name: "Acme".to_owned(), colors: Vec::new(), images: Vec::new() })
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    let pictures = (1..=4_u32, prop_oneof![Just(1024_u32), Just(2048_u32)]);
+    prop_oneof![2 => pictures.prop_map(|(count, side)| illustration(count, side)), 1 => Just(brand())]
+}
+
+fn submission(work: Work) -> Submission {
+    let id = match &work {
+        Work::Illustration(_) => "ill_0123456789abcdefABCD",
+        Work::Brand(_) => "brd_0123456789abcdefABCD",
+    };
     Submission {
-        id: "ill_0123456789abcdefABCD".parse::<JobId>().expect("an id"),
+        id: id.parse::<JobId>().expect("an id"),
         user: "ada".parse().expect("a user"),
         team: None,
-        work: Work::Illustration(spec),
+        work,
         request_hash: RequestHash::of(b"request"),
         trace: None,
         time_limit: TIME_LIMIT,
         starting_grant: GRANT,
+    }
+}
+
+/// The provider's operation that the next attempt would re-attach to.
+fn operation(job: &Job) -> Option<&str> {
+    match &job.state {
+        State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),
+        _ => None,
     }
 }
 
@@ -156,12 +196,11 @@ proptest! {
 
     #[test]
     fn money_and_states_hold_under_any_sequence(
-        count in 1..=4_u32,
-        side in prop_oneof![Just(1024_u32), Just(2048_u32)],
+        work in work(),
         steps in proptest::collection::vec((command(), 0..120_u64), 1..60),
     ) {
         let mut now = Timestamp::from_second(1_800_000_000).expect("a time");
-        let first = Job::submit(submission(count, side), now, &PRICES, &POLICY);
+        let first = Job::submit(submission(work), now, &PRICES, &POLICY);
         prop_assert!(first.dispatch.is_some());
         let mut books = Books::default();
         books.post(&first.ledger)?;
@@ -187,6 +226,16 @@ proptest! {
             if !matches!(before.state, State::Queued { .. }) && matches!(job.state, State::Queued { .. }) {
                 prop_assert!(next.dispatch.is_some());
             }
+            // A provider's operation is begun by `attach` and outlives its worker; only a failure or an end drops it.
+            match &command {
+                Command::Attach { operation: begun } => {
+                    let begun = format!("operations/{begun}");
+                    prop_assert_eq!(operation(&job), Some(begun.as_str()));
+                }
+                Command::Fail { .. } => prop_assert_eq!(operation(&job), None),
+                _ if job.status().is_final() || before.status().is_final() => prop_assert_eq!(operation(&job), None),
+                _ => prop_assert_eq!(operation(&job), operation(&before), "{:?}", command),
+            }
             prop_assert!(job.attempt() <= POLICY.retry.max_attempts);
             if let (State::Running { progress: Some(was), attempt: a, .. }, State::Running { progress: Some(is), attempt: b, .. }) =
                 (&before.state, &job.state)
@@ -209,7 +258,7 @@ proptest! {
             let captures = books.entries.iter().filter(|entry| entry.verb == Verb::Capture).count();
             prop_assert!(captures <= 1);
             if let State::Succeeded { output, .. } = &job.state {
-                let delivered = u64::from(output.delivered().min(count));
+                let delivered = u64::from(output.delivered().min(job.hold.units));
                 prop_assert!(delivered > 0);
                 prop_assert_eq!(books.account.spent, delivered * job.hold.unit);
             } else {
@@ -219,9 +268,9 @@ proptest! {
     }
 
     #[test]
-    fn an_untouched_job_ends_by_itself(lease in 1..60_u64, starts in proptest::collection::vec(any::<bool>(), 64)) {
+    fn an_untouched_job_ends_by_itself(work in work(), lease in 1..60_u64, starts in proptest::collection::vec(any::<bool>(), 64)) {
         let mut now = Timestamp::from_second(1_800_000_000).expect("a time");
-        let mut job = Job::submit(submission(1, 1024), now, &PRICES, &POLICY).job;
+        let mut job = Job::submit(submission(work), now, &PRICES, &POLICY).job;
         let begin = now;
         for start in starts {
             if start && let Ok(next) = apply(job.clone(), &Command::Start { lease }, now) {
@@ -245,10 +294,10 @@ proptest! {
 #[test]
 fn a_cancel_that_was_written_first_wins_over_the_result() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let job = Job::submit(submission(1, 1024), now, &PRICES, &POLICY).job;
+    let job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
     let job = job.request_cancel(now, &POLICY).expect("requested").job;
-    assert_eq!(job.clone().complete(now, output(1)), Err(TransitionError::CancelRequested));
+    assert_eq!(job.clone().complete(now, output(JobKind::Illustration, 1)), Err(TransitionError::CancelRequested));
     let due = job.due_at().expect("due");
     assert_eq!(due, after(now, POLICY.cancel_grace), "the sweeper cancels when the worker does not");
     let again = job.clone().request_cancel(after(now, Duration::from_secs(5)), &POLICY).expect("requested twice").job;
@@ -259,9 +308,9 @@ fn a_cancel_that_was_written_first_wins_over_the_result() {
 #[test]
 fn three_of_four_pictures_cost_three() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let job = Job::submit(submission(4, 2048), now, &PRICES, &POLICY).job;
+    let job = Job::submit(submission(illustration(4, 2048)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
-    let done = job.complete(now, output(3)).expect("completed");
+    let done = job.complete(now, output(JobKind::Illustration, 3)).expect("completed");
     let amounts: Vec<_> = done.ledger.iter().map(|entry| (entry.verb, entry.amount)).collect();
     assert_eq!(amounts, [(Verb::Capture, 6), (Verb::Release, 2)]);
 }
@@ -269,7 +318,7 @@ fn three_of_four_pictures_cost_three() {
 #[test]
 fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let mut job = Job::submit(submission(1, 1024), now, &PRICES, &POLICY).job;
+    let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..POLICY.retry.max_attempts {
         job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
         let retry = Command::Fail { disposition: Disposition::Retry { after: None }, jitter: 0.0 };
@@ -290,7 +339,7 @@ fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
 #[test]
 fn a_rate_limited_attempt_and_one_handed_back_are_not_counted() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let mut job = Job::submit(submission(1, 1024), now, &PRICES, &POLICY).job;
+    let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..10 {
         job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
         let throttled = Command::Fail { disposition: Disposition::Throttled { after: None }, jitter: 0.0 };
@@ -299,4 +348,46 @@ fn a_rate_limited_attempt_and_one_handed_back_are_not_counted() {
         job = apply(job, &Command::HandBack, now).expect("handed back").job;
         assert_eq!(job.attempt(), 0);
     }
+}
+
+#[test]
+fn an_operation_outlives_its_worker_and_is_paid_once() {
+    let now = Timestamp::from_second(1_800_000_000).expect("a time");
+    let first = Job::submit(submission(brand()), now, &PRICES, &POLICY);
+    let mut books = Books::default();
+    books.post(&first.ledger).expect("a hold");
+    assert_eq!((books.account.available, books.account.held), (GRANT - 25, 25));
+    let mut job = apply(first.job, &Command::Start { lease: 30 }, now).expect("started").job;
+    assert_eq!(job.attempt(), 1);
+    job = job.attach("operations/7".to_owned()).expect("attached").job;
+
+    // The worker shuts down, and the next one dies.
+    job = apply(job, &Command::HandBack, now).expect("handed back").job;
+    assert_eq!((operation(&job), job.attempt()), (Some("operations/7"), 0));
+    job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
+    assert_eq!(operation(&job), Some("operations/7"));
+    let lapsed = after(now, Duration::from_secs(30));
+    job = apply(job, &Command::Overdue, lapsed).expect("lapsed").job;
+    assert_eq!(operation(&job), Some("operations/7"));
+    job = apply(job, &Command::Start { lease: 30 }, lapsed).expect("started").job;
+    assert_eq!((operation(&job), job.attempt()), (Some("operations/7"), 2));
+
+    let done = apply(job.clone(), &Command::Complete { delivered: 1 }, lapsed).expect("completed");
+    for _ in 0..2 {
+        books.post(&done.ledger).expect("a capture");
+        assert_eq!((books.account.spent, books.account.held, books.account.available), (25, 0, GRANT - 25));
+    }
+    assert_eq!(done.job.clone().attach("operations/8".to_owned()), Err(TransitionError::Finished));
+
+    // A claim takes over from a lapsed lease without the sweeper, too.
+    let taken = apply(job.clone(), &Command::Start { lease: 30 }, after(lapsed, Duration::from_secs(30)));
+    assert_eq!(operation(&taken.expect("taken over").job), Some("operations/7"));
+
+    // What failed is not re-attached to: the next attempt begins anew.
+    let retry = Command::Fail { disposition: Disposition::Retry { after: None }, jitter: 0.0 };
+    let again = apply(job, &Command::HandBack, lapsed).expect("handed back").job;
+    let again = apply(again, &Command::Start { lease: 30 }, lapsed).expect("started").job;
+    let failed = apply(again, &retry, lapsed).expect("failed").job;
+    assert!(matches!(failed.state, State::Queued { .. }));
+    assert_eq!(operation(&failed), None);
 }

@@ -8,6 +8,7 @@ mod crashes;
 mod delivery;
 mod flow;
 mod log;
+mod operator;
 mod shutdown;
 mod startup;
 mod training;

@@ -1,0 +1,102 @@
+//! Who shares credits and jobs with whom.
+
+use std::collections::BTreeSet;
+
+use mediaforge::{
+    domain::{
+        credits::Account,
+        ids::AccountId,
+        job::{JobKind, Status},
+    },
+    store::{JobFilter, Owner, PageRequest},
+};
+
+use super::Backend;
+use crate::support::{New, account, at, finish, inserted, team, user};
+
+pub async fn a_user_is_in_one_team_at_a_time_or_in_none<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    assert_eq!(store.team_of(&user("ada")).await.expect("a read"), None, "who was never heard of is in no team");
+    store.set_team(&user("ada"), None).await.expect("out of none");
+    for name in ["acme", "acme", "zoo"] {
+        store.set_team(&user("ada"), Some(&team(name))).await.expect("into a team");
+        assert_eq!(store.team_of(&user("ada")).await.expect("a read"), Some(team(name)));
+    }
+    assert_eq!(store.team_of(&user("bob")).await.expect("a read"), None);
+    for _ in 0..2 {
+        store.set_team(&user("ada"), None).await.expect("out of it");
+        assert_eq!(store.team_of(&user("ada")).await.expect("a read"), None);
+    }
+}
+
+pub async fn a_team_survives_a_reopen_and_is_seen_by_another_process<B: Backend>() {
+    let backend = B::open().await;
+    backend.store().set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+    let there = backend.second();
+    assert_eq!(there.team_of(&user("ada")).await.expect("a read"), Some(team("acme")));
+    there.set_team(&user("bob"), Some(&team("acme"))).await.expect("into a team");
+    assert_eq!(backend.store().team_of(&user("bob")).await.expect("a read"), Some(team("acme")));
+    drop(there);
+    let backend = backend.reopen().await;
+    let store = backend.store();
+    for name in ["ada", "bob"] {
+        assert_eq!(store.team_of(&user(name)).await.expect("a read"), Some(team("acme")));
+    }
+}
+
+pub async fn a_team_pays_for_its_members_and_not_for_others<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let new = |user| New { user, team: Some("acme"), price: 3, grant: 10, ..New::default() };
+    finish(&store, &inserted(&store, new("ada")).await).await;
+    inserted(&store, new("bob")).await;
+    inserted(&store, New { price: 3, grant: 10, ..New::default() }).await;
+    let shared = store.account(&AccountId::Team(team("acme"))).await.expect("a read").expect("the team's account");
+    assert_eq!(shared, Account { available: 4, held: 3, spent: 3, granted: 10 }, "one welcome, whoever comes first");
+    let own = store.account(&account("ada")).await.expect("a read").expect("her own account");
+    assert_eq!(own, Account { available: 7, held: 3, spent: 0, granted: 10 });
+    assert_eq!(store.account(&account("bob")).await.expect("a read"), None);
+}
+
+pub async fn a_list_of_a_team_is_newest_first_page_by_page<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let mut expected = Vec::new();
+    for n in 0..7 {
+        // Two jobs share each moment: their ids decide.
+        let user = if n % 3 == 0 { "ada" } else { "bob" };
+        let job = inserted(&store, New { user, team: Some("acme"), now: at(n / 2), ..New::default() }).await;
+        expected.push((job.value.created_at, job.value.id.clone()));
+        // Neither another team's nor one that a member paid for alone.
+        inserted(&store, New { user, team: Some("zoo"), now: at(n), ..New::default() }).await;
+        inserted(&store, New { user, now: at(n), ..New::default() }).await;
+    }
+    expected.sort_by(|a, b| b.cmp(a));
+    let owner = Owner::Team(team("acme"));
+    let filter = JobFilter { owner: owner.clone(), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(&filter, &PageRequest { limit: 2, after }).await.expect("a page");
+        assert!(page.items.len() <= 2);
+        seen.extend(page.items.iter().map(|job| (job.value.created_at, job.value.id.clone())));
+        after = seen.last().map(|(_, id)| id.clone());
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(seen, expected);
+
+    let done = JobFilter { statuses: [Status::Succeeded].into(), ..filter };
+    let all = PageRequest { limit: 10, after: None };
+    assert!(store.list(&done, &all).await.expect("a page").items.is_empty());
+    let brands = JobFilter { owner, kind: JobKind::Brand, statuses: BTreeSet::new() };
+    assert!(store.list(&brands, &all).await.expect("a page").items.is_empty());
+    // A row of somebody else is no place in this list.
+    let own = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Illustration, statuses: BTreeSet::new() };
+    let foreign = store.list(&own, &PageRequest { limit: 1, after: None }).await.expect("a page").items;
+    let foreign = foreign.first().expect("a row").value.id.clone();
+    let filter = JobFilter { statuses: BTreeSet::new(), ..done };
+    let page = store.list(&filter, &PageRequest { limit: 1, after: Some(foreign) }).await.expect("a page");
+    assert!(page.items.is_empty() && !page.has_more);
+}
