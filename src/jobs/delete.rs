@@ -19,14 +19,14 @@ pub enum Deletion {
 }
 
 impl Jobs {
-    /// Deletes the user's finished job with everything it stored. The ledger keeps what it cost.
+    /// Deletes a finished job that the user may see, with everything it stored. The ledger keeps what it cost.
     pub async fn delete(&self, user: &UserId, id: &JobId) -> Result<Deletion, BackendError> {
         let Some(found) = self.get(user, id).await? else { return Ok(Deletion::Missing) };
         if !found.value.status().is_final() {
             return Ok(Deletion::NotFinished);
         }
         // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
-        self.ports.media.delete_prefix(&MediaKey::job_prefix(user, id)).await?;
+        self.ports.media.delete_prefix(&MediaKey::job_prefix(&found.value.user, id)).await?;
         self.ports.store.delete(id, found.version).await?;
         tracing::info!(job.id = %id, "job deleted");
         Ok(Deletion::Deleted)

@@ -53,6 +53,7 @@ impl Jobs {
             }
             self.publish_dead_letter(job, version).await;
         }
+        self.expire_uploads().await;
         Ok(swept)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Everything here computes for milliseconds and never waits: call it off the async runtime (`spawn_blocking`).
 
+mod upload;
+
 use std::io::Cursor;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use image::{
 use sha2::{Digest as _, Sha256};
 
 use super::MediaFormat;
+pub use upload::{Kept, keep};
 
 /// The longest side of a thumbnail, in pixels.
 pub const THUMBNAIL_SIDE: u32 = 384;
@@ -75,6 +78,9 @@ pub enum PictureError {
     /// Truncated, corrupt, or a variant the decoder does not know.
     #[error("the picture cannot be decoded: {0}")]
     Damaged(String),
+    /// More than one picture.
+    #[error("the file is an animation; send a single picture")]
+    Animated,
     /// A picture could not be resized or encoded.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),
@@ -121,6 +127,15 @@ pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
 
 /// Decodes a picture of unknown origin. Size and format are checked before its pixels are touched.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
+    decode_shaped(bytes, limits, Ok)
+}
+
+/// The same with something done to the pixels as soon as there are any, before they are copied or turned.
+fn decode_shaped(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
+) -> Result<Decoded, PictureError> {
     if bytes.len() > limits.max_bytes {
         return Err(PictureError::TooManyBytes { bytes: bytes.len(), max: limits.max_bytes });
     }
@@ -128,10 +143,10 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureErr
     let alloc = image_limits(limits);
     let image = match format {
         MediaFormat::Png => {
-            pixels(PngDecoder::with_limits(Cursor::new(bytes), alloc.clone()).map_err(damaged)?, alloc, limits)
+            pixels(PngDecoder::with_limits(Cursor::new(bytes), alloc.clone()).map_err(damaged)?, alloc, limits, shape)
         }
-        MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
-        MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+        MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits, shape),
+        MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits, shape),
         MediaFormat::Json => Err(PictureError::UnknownFormat),
     }?;
     Ok(Decoded { image, format })
@@ -215,6 +230,7 @@ fn pixels(
     mut decoder: impl ImageDecoder,
     alloc: image::Limits,
     limits: &DecodeLimits,
+    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
 ) -> Result<DynamicImage, PictureError> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > limits.max_pixels {
@@ -229,7 +245,7 @@ fn pixels(
     }
     decoder.set_limits(alloc).map_err(damaged)?;
     let orientation = decoder.orientation().map_err(damaged)?;
-    let mut image = eight_bits(DynamicImage::from_decoder(decoder).map_err(damaged)?);
+    let mut image = eight_bits(shape(DynamicImage::from_decoder(decoder).map_err(damaged)?)?);
     image.apply_orientation(orientation);
     Ok(image)
 }
