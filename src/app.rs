@@ -17,6 +17,7 @@ pub use crate::config::Roles;
 use crate::{
     config::{AckMode, AuthMode, Config},
     domain::{
+        brand::BrandLimits,
         clock::{SystemClock, SystemRandom},
         ids::WorkerId,
         job::JobPolicy,
@@ -24,12 +25,13 @@ use crate::{
         request::RequestLimits,
         retry::RetryPolicy,
         style::InvalidCatalogue,
+        upload::UploadLimits,
     },
     embedded::{self, Embedded, OpenError, Role},
     engine,
     error::BackendError,
     gateway::{self, Auth, GatewaySettings, GatewayState, InvalidSettings},
-    jobs::{AttemptSettings, Jobs, Ports, Rules},
+    jobs::{AttemptSettings, Jobs, Ports, Rules, UploadRules},
     lifecycle::{Drained, Shutdown},
     media, queue,
     store::{self, JobStore},
@@ -192,6 +194,21 @@ fn rules(config: &Config) -> Result<Rules, AppError> {
         catalogue: config.catalogue()?,
         starting_grant: credits.starting_grant,
         illustration_deadline: jobs.illustration_deadline,
+        brand_limits: BrandLimits {
+            min_images: limits.min_training_images,
+            max_images: limits.max_training_images,
+            max_colors: 5,
+            name_chars: 80,
+            min_side: limits.min_training_side,
+            max_aspect: 3,
+            min_difference: 6,
+        },
+        training_deadline: jobs.training_deadline,
+        training_estimate: jobs.training_estimate.clone(),
+        uploads: UploadRules {
+            limits: UploadLimits { max_bytes: limits.upload_bytes, max_pixels: limits.upload_pixels },
+            keep: limits.upload_keep,
+        },
     })
 }
 

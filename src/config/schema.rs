@@ -10,7 +10,14 @@ use super::{
 };
 
 /// Keys whose environment values are taken verbatim: `007` stays text.
-const TEXT: [&str; 5] = ["data_dir", "telemetry.filter", "styles.*.name", "styles.*.description", "styles.*.modifier"];
+const TEXT: [&str; 6] = [
+    "data_dir",
+    "jobs.training_estimate",
+    "telemetry.filter",
+    "styles.*.name",
+    "styles.*.description",
+    "styles.*.modifier",
+];
 /// Keys whose environment value may be a plain list with commas.
 const LISTS: [&str; 1] = ["gateway.cors_origins"];
 

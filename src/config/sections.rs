@@ -130,6 +130,11 @@ pub struct JobsConfig {
     /// How long an illustration may take in all.
     #[serde(with = "super::duration")]
     pub illustration_deadline: Duration,
+    /// How long a training may take in all.
+    #[serde(with = "super::duration")]
+    pub training_deadline: Duration,
+    /// How long people are told that a training takes.
+    pub training_estimate: String,
     /// How long one engine call may take.
     #[serde(with = "super::duration")]
     pub attempt_timeout: Duration,
@@ -169,6 +174,19 @@ pub struct LimitsConfig {
     pub max_side: u32,
     /// Pictures of one job.
     pub max_count: u32,
+    /// Training images of a brand, at least.
+    pub min_training_images: usize,
+    /// Training images of a brand, at most.
+    pub max_training_images: usize,
+    /// Shortest side of a training image, in pixels.
+    pub min_training_side: u32,
+    /// Bytes of an uploaded file.
+    pub upload_bytes: usize,
+    /// Pixels of an uploaded picture.
+    pub upload_pixels: u64,
+    /// How long an upload that no brand uses is kept.
+    #[serde(with = "super::duration")]
+    pub upload_keep: Duration,
 }
 
 /// `[store]`

@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
     worker(config, &mut check);
     jobs(config, &mut check);
     amounts(config, &mut check);
+    uploads(config, &mut check);
     queue(config, context.profile, &mut check);
     engine(config, &mut check);
     if let Some(roles) = context.roles {
@@ -122,6 +123,10 @@ fn jobs(config: &Config, check: &mut Check) {
     check.range("jobs.max_attempts", &jobs.max_attempts, &(1..=100));
     check.some_time("jobs.backoff", jobs.backoff);
     check.some_time("jobs.illustration_deadline", jobs.illustration_deadline);
+    check.some_time("jobs.training_deadline", jobs.training_deadline);
+    if jobs.training_estimate.trim().is_empty() {
+        check.wrong("jobs.training_estimate", "must not be empty");
+    }
     check.some_time("jobs.attempt_timeout", jobs.attempt_timeout);
     check.some_time("jobs.republish_after", jobs.republish_after);
     check.at_most("jobs.backoff", jobs.backoff, "jobs.backoff_cap", jobs.backoff_cap);
@@ -150,6 +155,16 @@ fn amounts(config: &Config, check: &mut Check) {
             format!("{} is out of range; 1 to limits.max_side ({most})", config.limits.min_side),
         );
     }
+}
+
+fn uploads(config: &Config, check: &mut Check) {
+    let limits = &config.limits;
+    check.range("limits.max_training_images", &limits.max_training_images, &(1..=200));
+    check.range("limits.min_training_images", &limits.min_training_images, &(1..=limits.max_training_images));
+    check.range("limits.min_training_side", &limits.min_training_side, &(1..=2048));
+    check.range("limits.upload_bytes", &limits.upload_bytes, &(1024..=64 << 20));
+    check.range("limits.upload_pixels", &limits.upload_pixels, &(1..=100_000_000));
+    check.some_time("limits.upload_keep", limits.upload_keep);
 }
 
 /// Pub/Sub's ranges, so that what works here works there; automatic tests may be faster.

@@ -12,6 +12,7 @@ pub mod request;
 pub mod retry;
 pub mod style;
 pub mod trace;
+pub mod upload;
 
 /// A moment in UTC with microsecond resolution (what Firestore keeps); RFC 3339 on the wire.
 pub type Timestamp = jiff::Timestamp;

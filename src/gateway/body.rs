@@ -1,4 +1,4 @@
-//! JSON bodies: read once, within a limit and a time, parsed once, and every refusal explained.
+//! Bodies: read once, within a limit and a time, parsed once where they are JSON, and every refusal explained.
 
 use std::{fmt, time::Duration};
 
@@ -16,16 +16,25 @@ use crate::domain::request::FieldError;
 
 /// How long a body may take to arrive: who sends a byte now and then is not to hold a connection for ever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a file, which may come over a slow line.
+const FILE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest text of a refusal; parsers quote what they refuse, and that may be a megabyte.
 const DETAIL_CHARS: usize = 480;
 
 /// The JSON object in the body.
 pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: usize) -> Result<T, Problem> {
     check_content_type(headers)?;
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, read(headers, body, limit))
-        .await
-        .map_err(|_| Problem::new(Code::RequestTimeout, "the body did not arrive in time"))??;
-    parse(&bytes)
+    parse(&within(BODY_TIMEOUT, headers, body, limit).await?)
+}
+
+/// The body as it is, for a file.
+pub(super) async fn file(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    within(FILE_TIMEOUT, headers, body, limit).await
+}
+
+async fn within(time: Duration, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let late = |_| Problem::new(Code::RequestTimeout, "the body did not arrive in time");
+    tokio::time::timeout(time, read(headers, body, limit)).await.map_err(late)?
 }
 
 const HINT: &str = "send the header Content-Type: application/json";
@@ -50,35 +59,38 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::PayloadTooLarge, format!("the body may have at most {limit} bytes"));
-    // Refused before a byte of it is read, where the client says how long it is.
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body may have at most {limit} bytes"))
+}
+
+/// Refuses a body before a byte of it is read, where the client says that it is too long.
+pub(super) fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
-        return Err(too_large());
+    match announced {
+        Some(length) if usize::try_from(length).map_or(true, |length| length > limit) => Err(too_large(limit)),
+        _ => Ok(()),
     }
+}
+
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    check_length(headers, limit)?;
     let mut chunks = body.into_data_stream();
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = BytesMut::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Problem::new(Code::Malformed, "the body ended early"))?;
-        if first.len() + rest.len() + chunk.len() > limit {
-            return Err(too_large());
+        if first.len() + whole.len() + chunk.len() > limit {
+            return Err(too_large(limit));
         }
-        // Most bodies come in one piece, which then need not be copied.
-        if first.is_empty() {
+        // Most bodies come in one piece, which then need not be copied; a file comes in many.
+        if first.is_empty() && whole.is_empty() {
             first = chunk;
         } else {
-            rest.extend_from_slice(&chunk);
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&chunk);
         }
     }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

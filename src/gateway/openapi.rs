@@ -22,8 +22,9 @@ accepted and paid for what is delivered; the rest is given back.\n\nErrors are p
 stable `code`; those with `retryable` may succeed later. Every answer bears an `X-Request-Id`: quote it when you ask \
 for help.";
 
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("illustrations", "Ask for pictures, look at them, stop them, delete them."),
+    ("brands", "Upload pictures, train a style from them, draw in it."),
     ("events", "Server-sent events: what happens, as it happens."),
     ("account", "Styles to choose from and credits to pay with."),
     ("media", "The pictures themselves."),
@@ -117,22 +118,33 @@ fn never_null(schema: &mut RefOr<Schema>) {
 /// The limits of requests as they are configured here.
 fn limit(api: &mut OpenApi, state: &GatewayState) {
     let rules = state.jobs().rules();
-    let request = api.components.as_mut().and_then(|all| all.schemas.get_mut("GenerateRequest"));
-    let Some(RefOr::T(Schema::Object(request))) = request else { return };
-    for (name, field) in &mut request.properties {
-        let RefOr::T(Schema::Object(field)) = field else { continue };
-        match name.as_str() {
-            "prompt" => field.max_length = Some(rules.limits.prompt_chars),
-            "width" | "height" => {
-                field.minimum = Some(rules.limits.min_side.into());
-                field.maximum = Some(rules.limits.max_side.into());
+    let (limits, brands) = (&rules.limits, &rules.brand_limits);
+    let Some(components) = api.components.as_mut() else { return };
+    for (request, schema) in &mut components.schemas {
+        let RefOr::T(Schema::Object(schema)) = schema else { continue };
+        for (name, field) in &mut schema.properties {
+            let RefOr::T(field) = field else { continue };
+            match (request.as_str(), name.as_str(), field) {
+                ("GenerateRequest", "prompt", Schema::Object(field)) => field.max_length = Some(limits.prompt_chars),
+                ("GenerateRequest", "width" | "height", Schema::Object(field)) => {
+                    field.minimum = Some(limits.min_side.into());
+                    field.maximum = Some(limits.max_side.into());
+                }
+                ("GenerateRequest", "count", Schema::Object(field)) => field.maximum = Some(limits.max_count.into()),
+                ("GenerateRequest", "styleId", Schema::Object(field)) => {
+                    // No enumeration: brands are styles too.
+                    field.examples = rules.catalogue.iter().map(|style| style.id.clone().into()).collect();
+                }
+                ("TrainRequest", "brandName", Schema::Object(field)) => field.max_length = Some(brands.name_chars),
+                ("TrainRequest", "brandColors", Schema::Array(field)) => field.max_items = Some(brands.max_colors),
+                ("TrainRequest", "trainingImages", Schema::Array(field)) => {
+                    (field.min_items, field.max_items) = (Some(brands.min_images), Some(brands.max_images));
+                }
+                ("UploadRequest", "size", Schema::Object(field)) => {
+                    field.maximum = Some(rules.uploads.limits.max_bytes.into());
+                }
+                _ => {}
             }
-            "count" => field.maximum = Some(rules.limits.max_count.into()),
-            "styleId" => {
-                let ids = rules.catalogue.iter().map(|style| style.id.clone().into());
-                field.enum_values = Some(ids.collect());
-            }
-            _ => {}
         }
     }
 }

@@ -10,8 +10,8 @@ use url::form_urlencoded;
 
 use super::problem::{Code, Problem, WrongField};
 use crate::{
-    domain::{ids::JobId, job::JobKind},
-    media::MediaKey,
+    domain::{brand::UploadId, ids::JobId, job::JobKind},
+    media::{MediaFormat, MediaKey},
 };
 
 /// The query of a request. Unknown parameters are ignored, as the web expects.
@@ -46,11 +46,37 @@ pub(super) struct IllustrationId(pub JobId);
 impl<S: Send + Sync> FromRequestParts<S> for IllustrationId {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::no_such_job())?;
-        match JobId::from_str(&text) {
-            Ok(id) if id.kind() == JobKind::Illustration => Ok(Self(id)),
-            _ => Err(Problem::no_such_job()),
-        }
+        job_id(parts, state, JobKind::Illustration).await.map(Self)
+    }
+}
+
+/// The `{id}` of a brand.
+#[derive(Debug)]
+pub(super) struct BrandId(pub JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for BrandId {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        job_id(parts, state, JobKind::Brand).await.map(Self)
+    }
+}
+
+async fn job_id<S: Send + Sync>(parts: &mut Parts, state: &S, kind: JobKind) -> Result<JobId, Problem> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    let id = path.ok().and_then(|Path(text)| JobId::from_str(&text).ok());
+    id.filter(|id| id.kind() == kind).ok_or_else(|| Problem::no_such(kind))
+}
+
+/// The `{id}` of an upload.
+#[derive(Debug)]
+pub(super) struct UploadPath(pub UploadId);
+
+impl<S: Send + Sync> FromRequestParts<S> for UploadPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let id = path.ok().and_then(|Path(text)| UploadId::from_str(&text).ok());
+        id.map(Self).ok_or_else(|| Problem::new(Code::NotFound, "no such upload; POST /uploads makes one"))
     }
 }
 
@@ -69,6 +95,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PictureKey {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Self::missing())?;
-        MediaKey::from_str(&text).map(Self).map_err(|_| Self::missing())
+        let key = MediaKey::from_str(&text).map_err(|_| Self::missing())?;
+        // What the gateway notes beside a picture is its own business.
+        if MediaFormat::of_key(&key) == Some(MediaFormat::Json) { Err(Self::missing()) } else { Ok(Self(key)) }
     }
 }

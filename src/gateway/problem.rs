@@ -9,10 +9,12 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::present::VerdictView;
 use crate::{
-    domain::request::FieldError,
+    domain::{job::JobKind, request::FieldError},
     error::{BackendError, ErrorKind},
-    jobs::SubmitError,
+    jobs::{SubmitError, UploadError},
+    media::image::PictureError,
 };
 
 /// The media type of a problem document.
@@ -34,6 +36,8 @@ pub(super) enum Code {
     RequestTimeout,
     JobNotFinished,
     IdempotencyKeySpent,
+    UploadTaken,
+    UnusablePicture,
     PayloadTooLarge,
     UnsupportedMediaType,
     RangeNotSatisfiable,
@@ -65,6 +69,8 @@ impl Code {
             Self::IdempotencyKeySpent => {
                 (S::CONFLICT, "idempotency_key_spent", "The job made with this Idempotency-Key was deleted")
             }
+            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another picture was uploaded under this id"),
+            Self::UnusablePicture => (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file is no usable picture"),
             Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")
@@ -136,6 +142,7 @@ struct Inner {
     code: Code,
     detail: Cow<'static, str>,
     errors: Vec<WrongField>,
+    verdicts: Vec<VerdictView>,
     retry_after: Option<Duration>,
     headers: HeaderMap,
 }
@@ -173,6 +180,10 @@ pub(super) struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [WrongField],
+    /// On every training image, where some are unfit.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    verdicts: &'a [VerdictView],
     /// Always false.
     #[schema(example = false)]
     success: bool,
@@ -183,7 +194,8 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY);
         let detail = detail.into();
-        Self(Box::new(Inner { code, detail, errors: Vec::new(), retry_after, headers: HeaderMap::new() }))
+        let (errors, verdicts) = (Vec::new(), Vec::new());
+        Self(Box::new(Inner { code, detail, errors, verdicts, retry_after, headers: HeaderMap::new() }))
     }
 
     /// Wrong fields or parameters, all of them.
@@ -196,8 +208,14 @@ impl Problem {
     }
 
     /// No such job, or somebody else's: the two must not be told apart.
-    pub fn no_such_job() -> Self {
-        Self::new(Code::NotFound, "no such illustration")
+    pub fn no_such(kind: JobKind) -> Self {
+        Self::new(
+            Code::NotFound,
+            match kind {
+                JobKind::Illustration => "no such illustration",
+                JobKind::Brand => "no such brand",
+            },
+        )
     }
 
     /// The same with the places that are wrong.
@@ -271,6 +289,7 @@ impl Problem {
             request_id,
             retryable: self.0.code.retryable(),
             errors: &self.0.errors,
+            verdicts: &self.0.verdicts,
             success: false,
         };
         // Strings, numbers and lists only: this cannot fail, and an error about an error helps nobody.
@@ -319,6 +338,12 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Invalid(errors) => Self::invalid(errors.into_iter().map(WrongField::from).collect()),
+            SubmitError::Unfit { errors, verdicts } => {
+                let mut problem = Self::invalid(errors.into_iter().map(WrongField::from).collect());
+                problem.0.verdicts = verdicts.into_iter().map(VerdictView::from).collect();
+                problem
+            }
+            SubmitError::NoSuchBrand => Self::no_such(JobKind::Brand),
             SubmitError::KeyReused => {
                 Self::new(Code::IdempotencyKeyReused, "use a fresh key, or repeat the first request unchanged")
             }
@@ -327,6 +352,23 @@ impl From<SubmitError> for Problem {
                 Self::new(Code::InsufficientCredits, format!("{needed} credits needed, {available} available"))
             }
             SubmitError::Backend(error) => error.into(),
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Refused(PictureError::Encode(why)) => {
+                tracing::error!(why, "an uploaded picture could not be encoded");
+                Self::new(Code::Internal, "something went wrong on our side")
+            }
+            UploadError::Refused(refused @ PictureError::TooManyBytes { .. }) => {
+                Self::new(Code::PayloadTooLarge, refused.to_string())
+            }
+            UploadError::Refused(refused) => Self::new(Code::UnusablePicture, refused.to_string()),
+            UploadError::Taken => Self::new(Code::UploadTaken, "POST /uploads makes a place for it"),
+            UploadError::Backend(error) => error.into(),
         }
     }
 }

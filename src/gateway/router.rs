@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     GatewayState, idempotency, observe, openapi, prefer,
     problem::{Code, Problem},
-    routes::{credits, docs, events, generate, health, illustrations, media, styles},
+    routes::{brands, credits, docs, events, generate, health, illustrations, media, styles, train, uploads},
 };
 
 /// The HTTP API as a service.
@@ -22,7 +22,14 @@ pub fn router(state: GatewayState) -> Router {
         .routes(routes!(illustrations::list))
         .routes(routes!(illustrations::get, illustrations::delete))
         .routes(routes!(illustrations::cancel))
+        .routes(routes!(uploads::offer))
+        .routes(routes!(uploads::put))
+        .routes(routes!(train::train))
+        .routes(routes!(brands::list))
+        .routes(routes!(brands::get, brands::delete))
+        .routes(routes!(brands::cancel))
         .routes(routes!(events::of_one))
+        .routes(routes!(events::of_brand))
         .routes(routes!(events::of_all))
         .routes(routes!(styles::list))
         .routes(routes!(credits::get))
@@ -59,7 +66,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
     }
     let layer = CorsLayer::new()
         .allow_origin(state.0.cors_origins.clone())
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

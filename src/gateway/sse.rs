@@ -194,7 +194,7 @@ impl JobEvents {
             }
             return Ok(None);
         };
-        let view = self.presenter.illustration(job).await?;
+        let view = self.presenter.job(job).await?;
         if self.seen.len() >= REMEMBERED {
             // A stream of all may stay open for weeks. Told twice is bearable; growing for ever is not.
             self.seen.retain(|_, seen| !seen.status.is_final());

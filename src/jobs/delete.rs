@@ -22,7 +22,7 @@ pub enum Deletion {
 }
 
 impl Jobs {
-    /// Deletes the user's finished job with everything it stored. The ledger keeps what it cost.
+    /// Deletes a finished job that the user may see, with everything it stored. The ledger keeps what it cost.
     pub async fn delete(&self, user: &UserId, id: &JobId) -> Result<Deletion, BackendError> {
         for _ in 0..ROUNDS {
             let Some(found) = self.get(user, id).await? else { return Ok(Deletion::Missing) };
@@ -30,7 +30,7 @@ impl Jobs {
                 return Ok(Deletion::NotFinished);
             }
             // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
-            self.ports.media.delete_prefix(&MediaKey::job_prefix(user, id)).await?;
+            self.ports.media.delete_prefix(&MediaKey::job_prefix(&found.value.user, id)).await?;
             match self.ports.store.delete(id, found.version).await {
                 Ok(()) => {
                     let (attempt, trace_id) = (found.value.attempt(), super::trace_id(&found.value));

@@ -8,18 +8,24 @@ mod query;
 mod settle;
 mod submit;
 mod sweep;
+mod train;
 mod training;
+mod uploads;
 
 use std::{sync::Arc, time::Duration};
 
 pub use attempt::{AttemptSettings, Claim, Claimed, Outcome};
 pub use delete::Deletion;
+pub use query::BrandStyle;
 pub use submit::{SubmitError, SubmitIllustration, Submitted};
 pub use sweep::Swept;
+pub use train::{Examined, SubmitBrand, Verdicts};
+pub use uploads::{UploadError, UploadPlace, UploadRules, Uploaded};
 
 use crate::{
     domain::{
         Timestamp,
+        brand::BrandLimits,
         clock::{Clock, Random},
         credits::Credits,
         job::{Dispatch, Job, JobPolicy, Transition},
@@ -50,6 +56,14 @@ pub struct Rules {
     pub starting_grant: Credits,
     /// How long an illustration may take in all.
     pub illustration_deadline: Duration,
+    /// What a training may be made of.
+    pub brand_limits: BrandLimits,
+    /// How long a training may take in all.
+    pub training_deadline: Duration,
+    /// How long people are told that a training takes, in words.
+    pub training_estimate: String,
+    /// What may be uploaded, and for how long it is kept.
+    pub uploads: UploadRules,
 }
 
 /// What the use cases work with.
@@ -74,12 +88,13 @@ pub struct Ports {
 pub struct Jobs {
     ports: Ports,
     rules: Rules,
+    desk: uploads::UploadDesk,
 }
 
 impl Jobs {
     /// The use cases over these ports, by these rules.
     pub fn new(ports: Ports, rules: Rules) -> Self {
-        Self { ports, rules }
+        Self { ports, rules, desk: uploads::UploadDesk::default() }
     }
 
     /// The rules they go by.

@@ -1,4 +1,6 @@
-//! Reading: a person sees their own jobs; somebody else's do not exist.
+//! Reading: a person sees their own jobs and the brands of their team; somebody else's do not exist.
+//!
+//! Who sees a brand may use, stop and delete it: its team has paid for it.
 
 use futures::{
     StreamExt as _,
@@ -9,20 +11,56 @@ use super::Jobs;
 use crate::{
     domain::{
         credits::Account,
-        ids::{AccountId, JobId, UserId},
-        job::Job,
+        ids::{AccountId, JobId, TeamId, UserId},
+        job::{Job, JobKind, Output, State, Status, Work},
+        style::Style,
     },
     error::BackendError,
-    store::{JobFilter, Page, PageRequest, Versioned, Watch},
+    store::{JobFilter, Owner, Page, PageRequest, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
 
+/// Brands that are offered as styles, at most.
+const STYLES: usize = 100;
+
+/// A ready brand as a style.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrandStyle {
+    /// Its name and palette.
+    pub style: Style,
+    /// Media key of its first sample picture.
+    pub sample: Option<String>,
+}
+
 impl Jobs {
-    /// The user's job; `None` when there is none, or it is somebody else's.
+    /// The user's job or their team's brand; `None` when there is none, or it is somebody else's.
     pub async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Versioned<Job>>> {
-        let job = self.ports.store.get(id).await?;
-        Ok(job.filter(|job| job.value.user == *user))
+        let Some(job) = self.ports.store.get(id).await? else { return Ok(None) };
+        if is_visible(&job.value, user, None) {
+            return Ok(Some(job));
+        }
+        if job.value.kind() == JobKind::Illustration || job.value.team.is_none() {
+            return Ok(None);
+        }
+        let team = self.ports.store.team_of(user).await?;
+        Ok(Some(job).filter(|job| is_visible(&job.value, user, team.as_ref())))
+    }
+
+    /// Whose brands the user sees: their own, and those of their team.
+    pub async fn brand_owner(&self, user: &UserId) -> Result<Owner> {
+        Ok(match self.ports.store.team_of(user).await? {
+            Some(team) => Owner::Member(user.clone(), team),
+            None => Owner::User(user.clone()),
+        })
+    }
+
+    /// The ready brands that the user may draw in, newest first, each as a style with its sample pictures' keys.
+    pub async fn brand_styles(&self, user: &UserId) -> Result<Vec<BrandStyle>> {
+        let owner = self.brand_owner(user).await?;
+        let filter = JobFilter { owner, kind: JobKind::Brand, statuses: [Status::Succeeded].into() };
+        let page = self.ports.store.list(&filter, &PageRequest { limit: STYLES, after: None }).await?;
+        Ok(page.items.iter().filter_map(|job| brand_style(&job.value)).collect())
     }
 
     /// A page of the user's jobs, newest first.
@@ -62,9 +100,30 @@ impl Jobs {
 
     /// The account that pays for the user's jobs, and its balance. A first-time user sees the grant they will get.
     pub async fn account(&self, user: &UserId) -> Result<(AccountId, Account)> {
-        let id = AccountId::User(user.clone());
+        let id = match self.ports.store.team_of(user).await? {
+            Some(team) => AccountId::Team(team),
+            None => AccountId::User(user.clone()),
+        };
         let granted = self.rules.starting_grant;
         let account = self.ports.store.account(&id).await?;
         Ok((id, account.unwrap_or(Account { available: granted, granted, ..Account::default() })))
     }
+}
+
+/// Whether the user may know of the job.
+pub(super) fn is_visible(job: &Job, user: &UserId, team: Option<&TeamId>) -> bool {
+    job.user == *user || (job.kind() == JobKind::Brand && team.is_some() && job.team.as_ref() == team)
+}
+
+/// The style that draws in a brand; `None` when it is not ready.
+pub(super) fn style_of(job: &Job) -> Option<Style> {
+    brand_style(job).map(|brand| brand.style)
+}
+
+fn brand_style(job: &Job) -> Option<BrandStyle> {
+    let (Work::Brand(spec), State::Succeeded { output: Output::Brand(trained), .. }) = (&job.work, &job.state) else {
+        return None;
+    };
+    let sample = trained.samples.first().map(|image| image.key.clone());
+    Some(BrandStyle { style: spec.style(job.id.as_str(), trained), sample })
 }

@@ -1,12 +1,16 @@
 //! Submit: validate, hold the credits, store the job, publish its message.
 
-use super::Jobs;
+use super::{
+    Jobs, Rules,
+    query::{is_visible, style_of},
+    train::Verdicts,
+};
 use crate::{
     domain::{
         credits::{Credits, CreditsError},
-        ids::{JobId, UserId},
+        ids::{JobId, RequestHash, TeamId, UserId},
         job::{Job, JobKind, Submission, Transition, Work},
-        request::{FieldError, GenerateRequest},
+        request::{FieldError, GenerateRequest, IllustrationSpec},
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
@@ -41,6 +45,17 @@ pub enum SubmitError {
     /// Fields are wrong; all of them are named.
     #[error("the request has {} invalid field(s)", .0.len())]
     Invalid(Vec<FieldError>),
+    /// Training images are unfit; there is a verdict on each.
+    #[error("{} of the training images are unfit", .errors.len())]
+    Unfit {
+        /// The unfit ones.
+        errors: Vec<FieldError>,
+        /// On all of them.
+        verdicts: Verdicts,
+    },
+    /// The style is a brand that does not exist, or is not theirs.
+    #[error("no such brand")]
+    NoSuchBrand,
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -60,28 +75,46 @@ pub enum SubmitError {
     Backend(#[from] BackendError),
 }
 
+impl Submitted {
+    /// The answer to a request whose id is taken: the job there, when it was made by the same request.
+    pub(super) fn again(job: Versioned<Job>, request_hash: &RequestHash) -> Result<Self, SubmitError> {
+        if job.value.request_hash == *request_hash {
+            Ok(Self { job, replayed: true })
+        } else {
+            Err(SubmitError::KeyReused)
+        }
+    }
+}
+
 impl Jobs {
     /// Accepts a request for pictures: when this returns `Ok`, the job and its hold are durable.
     pub async fn submit_illustration(&self, submit: SubmitIllustration) -> Result<Submitted, SubmitError> {
         let SubmitIllustration { user, request, idempotency_key, trace } = submit;
+        let (spec, team) = self.drawable(&user, &request).await?;
         let rules = &self.rules;
-        let spec = request.validate(&rules.limits, &rules.catalogue, None).map_err(SubmitError::Invalid)?;
-        let id = match &idempotency_key {
-            Some(key) => JobId::derived(JobKind::Illustration, &user, key),
-            None => JobId::random(JobKind::Illustration, &*self.ports.random),
-        };
-        let request_hash = spec.hash(&user);
         let submission = Submission {
-            id,
+            id: self.job_id(JobKind::Illustration, &user, idempotency_key.as_deref()),
+            request_hash: spec.hash(&user),
             user,
-            team: None,
+            team,
             work: Work::Illustration(spec),
-            request_hash: request_hash.clone(),
             trace,
             time_limit: rules.illustration_deadline,
             starting_grant: rules.starting_grant,
         };
-        let first = Job::submit(submission, self.now(), &rules.prices, &rules.policy);
+        self.accept(Job::submit(submission, self.now(), &rules.prices, &rules.policy)).await
+    }
+
+    /// A fresh id, or the one that belongs to the user's key.
+    pub(super) fn job_id(&self, kind: JobKind, user: &UserId, key: Option<&str>) -> JobId {
+        match key {
+            Some(key) => JobId::derived(kind, user, key),
+            None => JobId::random(kind, &*self.ports.random),
+        }
+    }
+
+    /// Stores a new job with its hold and publishes its message; an id that is taken is a repeat, or a mistake.
+    pub(super) async fn accept(&self, first: Transition) -> Result<Submitted, SubmitError> {
         let mut inserted = self.ports.store.insert(&first).await;
         let is_unknown = matches!(&inserted, Err(error) if error.kind == ErrorKind::Timeout);
         if is_unknown {
@@ -97,10 +130,7 @@ impl Jobs {
                 self.accepted(&first, dispatched).await;
                 Ok(Submitted { job: Versioned { version, value: first.job }, replayed: false })
             }
-            Inserted::Existing(job) if job.value.request_hash == request_hash => {
-                Ok(Submitted { job: *job, replayed: true })
-            }
-            Inserted::Existing(_) => Err(SubmitError::KeyReused),
+            Inserted::Existing(job) => Submitted::again(*job, &first.job.request_hash),
             Inserted::Deleted => Err(SubmitError::KeySpent),
             Inserted::Refused(CreditsError::Insufficient { needed, available }) => {
                 Err(SubmitError::NoCredits { needed, available })
@@ -116,6 +146,37 @@ impl Jobs {
         let job = &first.job;
         let (attempt, credits) = (job.attempt(), job.hold.amount());
         tracing::info!(job.id = %job.id, attempt, user = %job.user, credits, "job accepted");
+    }
+
+    /// What to draw and which team pays. One read, of the team; a second one only to draw in a brand.
+    async fn drawable(
+        &self,
+        user: &UserId,
+        request: &GenerateRequest,
+    ) -> Result<(IllustrationSpec, Option<TeamId>), SubmitError> {
+        let Rules { limits, catalogue, .. } = &self.rules;
+        let named = request.style_id.as_deref().filter(|id| catalogue.find(id).is_none());
+        let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
+            let spec = request.validate(limits, catalogue, None).map_err(SubmitError::Invalid)?;
+            return Ok((spec, self.ports.store.team_of(user).await?));
+        };
+        let team = self.ports.store.team_of(user).await?;
+        let id = brand.parse::<JobId>().map_err(|_| SubmitError::NoSuchBrand)?;
+        let job = self.ports.store.get(&id).await?.map(|job| job.value);
+        let job = job.filter(|job| is_visible(job, user, team.as_ref())).ok_or(SubmitError::NoSuchBrand)?;
+        let style = style_of(&job);
+        match (request.validate(limits, catalogue, style.as_ref()), style) {
+            (Ok(spec), Some(_)) => Ok((spec, team)),
+            (Err(errors), Some(_)) => Err(SubmitError::Invalid(errors)),
+            (checked, None) => {
+                let mut errors = checked.err().unwrap_or_default();
+                errors.retain(|error| error.pointer != "/styleId");
+                let status = job.status().shown_as(job.kind());
+                errors
+                    .push(FieldError::new("styleId", format!("this brand is {status}; only a ready one can be used")));
+                Err(SubmitError::Invalid(errors))
+            }
+        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Jobs {
         }
         // When none could be moved, the same ones would be found again at once.
         swept.more = is_full && !is_stuck;
+        self.expire_uploads().await;
         Ok(swept)
     }
 

@@ -3,6 +3,7 @@
 //! Everything here computes for milliseconds and never waits: call it off the async runtime (`spawn_blocking`).
 
 mod colors;
+mod upload;
 
 use std::io::Cursor;
 
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::colors::colors;
 use super::MediaFormat;
+pub use upload::{Kept, keep};
 
 /// The longest side of a thumbnail, in pixels.
 pub const THUMBNAIL_SIDE: u32 = 384;
@@ -78,6 +80,9 @@ pub enum PictureError {
     /// Truncated, corrupt, or a variant the decoder does not know.
     #[error("the picture cannot be decoded: {0}")]
     Damaged(String),
+    /// More than one picture.
+    #[error("the file is an animation; send a single picture")]
+    Animated,
     /// A picture could not be resized or encoded.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),
@@ -124,6 +129,15 @@ pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
 
 /// Decodes a picture of unknown origin. Size and format are checked before its pixels are touched.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
+    decode_shaped(bytes, limits, Ok)
+}
+
+/// The same with something done to the pixels as soon as there are any, before they are copied or turned.
+fn decode_shaped(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
+) -> Result<Decoded, PictureError> {
     if bytes.len() > limits.max_bytes {
         return Err(PictureError::TooManyBytes { bytes: bytes.len(), max: limits.max_bytes });
     }
@@ -131,10 +145,10 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureErr
     let alloc = image_limits(limits);
     let image = match format {
         MediaFormat::Png => {
-            pixels(PngDecoder::with_limits(Cursor::new(bytes), alloc.clone()).map_err(damaged)?, alloc, limits)
+            pixels(PngDecoder::with_limits(Cursor::new(bytes), alloc.clone()).map_err(damaged)?, alloc, limits, shape)
         }
-        MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
-        MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits),
+        MediaFormat::Jpeg => pixels(JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits, shape),
+        MediaFormat::Webp => pixels(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?, alloc, limits, shape),
         MediaFormat::Json => Err(PictureError::UnknownFormat),
     }?;
     Ok(Decoded { image, format })
@@ -224,6 +238,7 @@ fn pixels(
     mut decoder: impl ImageDecoder,
     alloc: image::Limits,
     limits: &DecodeLimits,
+    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
 ) -> Result<DynamicImage, PictureError> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > limits.max_pixels {
@@ -238,7 +253,7 @@ fn pixels(
     }
     decoder.set_limits(alloc).map_err(damaged)?;
     let orientation = decoder.orientation().map_err(damaged)?;
-    let mut image = eight_bits(DynamicImage::from_decoder(decoder).map_err(damaged)?);
+    let mut image = eight_bits(shape(DynamicImage::from_decoder(decoder).map_err(damaged)?)?);
     image.apply_orientation(orientation);
     Ok(image)
 }

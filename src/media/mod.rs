@@ -14,7 +14,9 @@ use crate::{
     config::{MediaBackend, MediaConfig},
     domain::{
         Timestamp,
+        brand::UploadId,
         ids::{JobId, UserId},
+        job::JobKind,
     },
 };
 
@@ -51,9 +53,31 @@ impl MediaKey {
         Self(format!("brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{}", format.extension()))
     }
 
+    /// `uploads/{user}/{upload}-{content}.{extension}`.
+    ///
+    /// `content` tells the bytes that were sent: whoever sends others under the same id does not touch these.
+    pub fn upload(user: &UserId, upload: &UploadId, content: u64, format: MediaFormat) -> Self {
+        Self(format!("uploads/{user}/{upload}-{content:016x}.{}", format.extension()))
+    }
+
+    /// `uploads/{user}/{upload}.json`: written last, so an upload that has it is complete.
+    pub fn upload_facts(user: &UserId, upload: &UploadId) -> Self {
+        Self(format!("uploads/{user}/{upload}.{}", MediaFormat::Json.extension()))
+    }
+
+    /// `brands/{user}/{job}/{fence}-{n}.{extension}`: a picture to learn from.
+    ///
+    /// The fence is drawn for each submission, so that one that is refused removes its own pictures and no others.
+    pub fn training(user: &UserId, job: &JobId, fence: u64, n: usize, format: MediaFormat) -> Self {
+        Self(format!("brands/{user}/{job}/{fence:016x}-{n}.{}", format.extension()))
+    }
+
     /// What all keys of a job begin with.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
-        format!("illustrations/{user}/{job}/")
+        match job.kind() {
+            JobKind::Illustration => format!("illustrations/{user}/{job}/"),
+            JobKind::Brand => format!("brands/{user}/{job}/"),
+        }
     }
 
     /// The key as text.

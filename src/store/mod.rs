@@ -77,6 +77,8 @@ pub enum Owner {
     User(UserId),
     /// Those a team pays for.
     Team(TeamId),
+    /// Those a user submitted and those their team pays for, each once.
+    Member(UserId, TeamId),
 }
 
 /// Which jobs to list.

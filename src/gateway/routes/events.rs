@@ -1,4 +1,4 @@
-//! Server-sent events of one illustration, or of all of the caller's.
+//! Server-sent events of one job, or of all of the caller's.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use crate::{
     domain::{
         Timestamp,
-        ids::UserId,
+        ids::{JobId, UserId},
         job::{Job, JobKind, Status},
     },
     error::BackendError,
     gateway::{
         GatewayState,
         auth::Caller,
-        params::IllustrationId,
+        params::{BrandId, IllustrationId},
         present::{BaseUrl, Presenter},
         problem::Problem,
         sse::{self, Ids, JobEvents},
@@ -27,7 +27,7 @@ use crate::{
     store::{JobFilter, Owner, PageRequest, Versioned},
 };
 
-/// Of how many illustrations a resumed stream tells that they ended meanwhile.
+/// Of how many jobs of a kind a resumed stream tells that they ended meanwhile.
 const LOOK_BACK: usize = 100;
 /// Clocks of two gateways may differ, and a client may come back to the other one.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
@@ -66,10 +66,57 @@ pub(in crate::gateway) async fn of_one(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut changes = gateway.jobs().watch_job(&user, &id).await?.ok_or_else(Problem::no_such_job)?;
+    follow(gateway, &user, base, &id, &headers, &uri).await
+}
+
+/// Watch a brand
+///
+/// Its state now, then every change, until it is finished: the same events as of an illustration, so `job.processing`
+/// while its `status` is `training`, and `job.completed` when it is `ready`. `data` is the brand, `id` its version.
+#[utoipa::path(
+    get,
+    operation_id = "watchBrand",
+    path = "/brands/{id}/events",
+    tag = "events",
+    params(
+        ("id" = String, Path, description = "The brand's id.", example = "brd_4kQ0b1xYc7ZpT2mN9sVd"),
+        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
+        ("last_event_id" = Option<u64>, Query, description = "As the header."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event the client has seen."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream",
+            example = "retry: 2000\n\nevent: job.processing\nid: 2\ndata: {\"brandId\":\"brd_4kQ0b1xYc7ZpT2mN9sVd\",\"status\":\"training\",\"version\":2}\n\n"),
+        (status = 204, description = "It is finished, and the client has seen its end."),
+        (status = 404, description = "There is no such brand of the caller or their team."),
+        (status = 422, description = "The user id is invalid."),
+        (status = 503, description = "A backend cannot be reached."),
+    )
+)]
+pub(in crate::gateway) async fn of_brand(
+    State(gateway): State<GatewayState>,
+    Caller(user): Caller,
+    base: BaseUrl,
+    BrandId(id): BrandId,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    follow(gateway, &user, base, &id, &headers, &uri).await
+}
+
+async fn follow(
+    gateway: GatewayState,
+    user: &UserId,
+    base: BaseUrl,
+    id: &JobId,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Response, Problem> {
+    let missing = || Problem::no_such(id.kind());
+    let mut changes = gateway.jobs().watch_job(user, id).await?.ok_or_else(missing)?;
     // Read before the answer begins, so that a failing store is a problem document and not an empty stream.
-    let now = changes.next().await.ok_or_else(Problem::no_such_job)??;
-    let last = sse::last_event_id(&headers, &uri);
+    let now = changes.next().await.ok_or_else(missing)??;
+    let last = sse::last_event_id(headers, uri);
     let finished = now.value.status().is_final();
     if finished && last == Some(now.version.0) {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -85,10 +132,11 @@ pub(in crate::gateway) async fn of_one(
     Ok(events.into_response())
 }
 
-/// Watch all of the caller's illustrations
+/// Watch all of the caller's illustrations and brands
 ///
-/// Every unfinished one as it stands, then every change of any, without an end. The `id` of an event is a moment; a
-/// client that comes back with `Last-Event-ID` is also told of those among its 100 newest that ended since. It may be
+/// `data` is an illustration or a brand: the one has an `illustrationId`, the other a `brandId`. Brands of the caller's
+/// team that somebody else trains are watched one by one. Every unfinished job as it stands, then every change of any, without an end. The `id` of an event is a moment; a
+/// client that comes back with `Last-Event-ID` is also told of those among its 100 newest of either kind that ended since. It may be
 /// told twice: `version` tells.
 #[utoipa::path(
     get,
@@ -130,10 +178,12 @@ pub(in crate::gateway) async fn of_all(
 async fn ended_since(gateway: &GatewayState, user: UserId, id: u64) -> Result<Vec<Versioned<Job>>, BackendError> {
     let since = i64::try_from(id).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
     let since = since.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
-    let statuses = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
-    let filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
-    let page = gateway.jobs().list(&filter, &PageRequest { limit: LOOK_BACK, after: None }).await?;
-    let mut ended = page.items;
+    let statuses: std::collections::BTreeSet<_> = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
+    let mut filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
+    let page = PageRequest { limit: LOOK_BACK, after: None };
+    let mut ended = gateway.jobs().list(&filter, &page).await?.items;
+    filter.kind = JobKind::Brand;
+    ended.extend(gateway.jobs().list(&filter, &page).await?.items);
     ended.retain(|job| job.value.finished_at().is_some_and(|at| at >= since));
     ended.sort_by_key(|job| job.value.finished_at());
     Ok(ended)

@@ -1,30 +1,25 @@
 //! `POST /generate`: a prompt becomes a job.
 
-use std::time::Duration;
-
 use axum::{
-    Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::shared;
 use crate::{
-    domain::{job::Job, request::GenerateRequest, trace::TraceContext},
+    domain::{request::GenerateRequest, trace::TraceContext},
     gateway::{
         GatewayState,
         auth::Credentials,
         body::{self, WholeNumber},
         idempotency,
-        prefer::{PREFER, PREFERENCE_APPLIED, Prefer},
-        present::{BaseUrl, Illustration, Presenter},
+        prefer::Prefer,
+        present::{BaseUrl, Illustration},
         problem::{Problem, WrongField},
     },
-    jobs::{SubmitIllustration, Submitted},
-    store::Versioned,
+    jobs::SubmitIllustration,
 };
 
 /// What to draw. Unknown fields are refused, so that a misspelt one is not silently ignored; `null` is as good as absent.
@@ -40,7 +35,8 @@ pub(in crate::gateway) struct GenerateBody {
     /// What to draw.
     #[schema(required = true, nullable = false, min_length = 1)]
     prompt: Option<String>,
-    /// A style of `GET /styles`; its first when absent.
+    /// A style of `GET /styles`; its first when absent. The id of a ready brand of the caller or their team draws in
+    /// that brand's colours.
     style_id: Option<String>,
     /// The style's name: chooses the style when there is no `styleId`. The catalogue's name is what is stored.
     #[schema(max_length = 80)]
@@ -125,6 +121,7 @@ pub(in crate::gateway) struct Accepted<'a> {
         (status = 400, description = "Not JSON, a wrong type, an unknown or repeated field, or an unusable \
             Idempotency-Key."),
         (status = 402, description = "The account cannot pay; nothing was written."),
+        (status = 404, description = "The style is a brand that neither the caller nor their team has."),
         (status = 408, description = "The body did not arrive in time."),
         (status = 409, description = "The job made with this Idempotency-Key was deleted."),
         (status = 413, description = "The body is too large."),
@@ -151,34 +148,9 @@ pub(in crate::gateway) async fn generate(
     };
     let trace = parts.extensions.get::<TraceContext>().cloned();
     let submit = SubmitIllustration { user, request, idempotency_key, trace };
-    let Submitted { job, replayed } = gateway.jobs().submit_illustration(submit).await?;
-    let finished = match prefer.wait() {
-        Some(wait) => finished(&gateway, &job, wait).await,
-        None => None,
-    };
-    let mut response = if let Some(job) = &finished {
-        let presenter = Presenter::new(gateway.clone(), base);
-        Json(presenter.illustration(job).await?).into_response()
-    } else {
-        let accepted = Accepted { success: true, illustration_id: job.value.id.as_str(), status: "queued" };
-        (StatusCode::ACCEPTED, Json(accepted)).into_response()
-    };
-    let headers = response.headers_mut();
-    if let Ok(location) = HeaderValue::try_from(format!("/illustrations/{}", job.value.id)) {
-        headers.insert(header::LOCATION, location);
-    }
-    describe(headers, prefer, replayed);
-    Ok(response)
-}
-
-fn describe(headers: &mut HeaderMap, prefer: Prefer, replayed: bool) {
-    headers.append(header::VARY, HeaderValue::from(PREFER));
-    if replayed {
-        headers.insert(idempotency::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
-    if let Some(applied) = prefer.applied() {
-        headers.insert(PREFERENCE_APPLIED, applied);
-    }
+    let submitted = gateway.jobs().submit_illustration(submit).await?;
+    let answer = Accepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
+    shared::accepted(gateway, base, prefer, &submitted, answer).await
 }
 
 /// A wrong user id is named together with whatever else is wrong.
@@ -186,27 +158,4 @@ fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewaySta
     let rules = gateway.jobs().rules();
     let others = request.validate(&rules.limits, &rules.catalogue, None).err().unwrap_or_default();
     Problem::invalid(std::iter::once(wrong).chain(others.into_iter().map(WrongField::from)).collect())
-}
-
-/// The job once it is finished; `None` when it is not by then, the gateway is about to stop, or the store cannot tell:
-/// the job is accepted all the same, and the client learns the rest from its path.
-async fn finished(gateway: &GatewayState, job: &Versioned<Job>, wait: Duration) -> Option<Versioned<Job>> {
-    let last = async {
-        let mut changes = gateway.jobs().watch_job(&job.value.user, &job.value.id).await.ok()??;
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(job) if job.value.status().is_final() => return Some(job),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(op = error.op, %error, "watching for the end of the job failed");
-                    return None;
-                }
-            }
-        }
-        None
-    };
-    tokio::select! {
-        () = gateway.drain().cancelled() => None,
-        ended = tokio::time::timeout(wait, last) => ended.ok().flatten(),
-    }
 }

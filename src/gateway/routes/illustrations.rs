@@ -1,48 +1,35 @@
 //! `/illustrations`: one, many, cancel, delete.
 
-use std::collections::BTreeSet;
-
 use axum::{
-    Json,
     extract::State,
-    http::{HeaderValue, StatusCode, Uri, header},
-    response::{IntoResponse as _, Response},
+    http::{StatusCode, Uri},
+    response::Response,
 };
-use serde::Serialize;
-use url::form_urlencoded;
 use utoipa::ToSchema;
 
+use super::shared;
 use crate::{
-    domain::{
-        ids::JobId,
-        job::{JobKind, Status},
-    },
+    domain::job::JobKind,
     gateway::{
         GatewayState,
         auth::Caller,
-        params::{IllustrationId, Params},
-        present::{BaseUrl, Illustration, Presenter, statuses},
-        problem::{Code, Problem, WrongField},
+        params::IllustrationId,
+        present::{BaseUrl, Illustration},
+        problem::Problem,
     },
-    jobs::Deletion,
-    store::{JobFilter, Owner, PageRequest},
+    store::Owner,
 };
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 100;
-
 /// A page of illustrations, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = IllustrationPage)]
+#[derive(ToSchema)]
+#[schema(as = IllustrationPage, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `shared::list` sends")]
 pub(in crate::gateway) struct IllustrationPage<'a> {
     data: Vec<Illustration<'a>>,
     /// The first one's id; absent on an empty page.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     first_id: Option<&'a str>,
     /// The last one's id: the `after` of the next page.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     last_id: Option<&'a str>,
     /// Whether there is a next page.
@@ -74,9 +61,7 @@ pub(in crate::gateway) async fn get(
     base: BaseUrl,
     IllustrationId(id): IllustrationId,
 ) -> Result<Response, Problem> {
-    let job = gateway.jobs().get(&user, &id).await?.ok_or_else(Problem::no_such_job)?;
-    let presenter = Presenter::new(gateway, base);
-    Ok(Json(presenter.illustration(&job).await?).into_response())
+    shared::get(gateway, &user, base, &id).await
 }
 
 /// The caller's illustrations
@@ -108,30 +93,8 @@ pub(in crate::gateway) async fn list(
     base: BaseUrl,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let Query { statuses, page } = Query::parse(Params::of(&uri)).map_err(Problem::invalid)?;
-    if let Some(after) = &page.after {
-        // A store answers an unknown cursor with an empty page, which a client would take for the end of the list.
-        if gateway.jobs().get(&user, after).await?.is_none() {
-            let wrong = WrongField::query("after", "no such illustration; begin again with the first page");
-            return Err(Problem::invalid(vec![wrong]));
-        }
-    }
-    let filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
-    let found = gateway.jobs().list(&filter, &page).await?;
-    let presenter = Presenter::new(gateway, base);
-    let mut data = Vec::with_capacity(found.items.len());
-    for job in &found.items {
-        data.push(presenter.illustration(job).await?);
-    }
-    let first_id = found.items.first().map(|job| job.value.id.as_str());
-    let last_id = found.items.last().map(|job| job.value.id.as_str());
-    let next = last_id.filter(|_| found.has_more).and_then(|last| next_link(&uri, last));
-    let page = IllustrationPage { data, first_id, last_id, has_more: found.has_more };
-    let mut response = Json(page).into_response();
-    if let Some(next) = next {
-        response.headers_mut().insert(header::LINK, next);
-    }
-    Ok(response)
+    let owner = Owner::User(user.clone());
+    shared::list(gateway, &user, owner, JobKind::Illustration, base, &uri).await
 }
 
 /// Stop an illustration
@@ -161,10 +124,7 @@ pub(in crate::gateway) async fn cancel(
     base: BaseUrl,
     IllustrationId(id): IllustrationId,
 ) -> Result<Response, Problem> {
-    let job = gateway.jobs().cancel(&user, &id).await?.ok_or_else(Problem::no_such_job)?;
-    let status = if job.value.status().is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let presenter = Presenter::new(gateway, base);
-    Ok((status, Json(presenter.illustration(&job).await?)).into_response())
+    shared::cancel(gateway, &user, base, &id).await
 }
 
 /// Delete an illustration
@@ -192,57 +152,5 @@ pub(in crate::gateway) async fn delete(
     Caller(user): Caller,
     IllustrationId(id): IllustrationId,
 ) -> Result<StatusCode, Problem> {
-    match gateway.jobs().delete(&user, &id).await? {
-        Deletion::Deleted => Ok(StatusCode::NO_CONTENT),
-        Deletion::Missing => Err(Problem::no_such_job()),
-        Deletion::NotFinished => {
-            Err(Problem::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"))
-        }
-    }
-}
-
-/// The parameters of a list.
-struct Query {
-    statuses: BTreeSet<Status>,
-    page: PageRequest,
-}
-
-impl Query {
-    fn parse(params: Params<'_>) -> Result<Self, Vec<WrongField>> {
-        let status = params.one("status").and_then(|text| text.map_or(Ok(BTreeSet::new()), |text| wanted(&text)));
-        let limit = params.one("limit").and_then(|text| text.map_or(Ok(DEFAULT_LIMIT), |text| bounded(&text)));
-        let after = params.one("after").and_then(|text| text.map(|text| cursor(&text)).transpose());
-        match (status, limit, after) {
-            (Ok(statuses), Ok(limit), Ok(after)) => Ok(Self { statuses, page: PageRequest { limit, after } }),
-            (status, limit, after) => Err([status.err(), limit.err(), after.err()].into_iter().flatten().collect()),
-        }
-    }
-}
-
-fn wanted(text: &str) -> Result<BTreeSet<Status>, WrongField> {
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words
-        .map(|word| {
-            Status::from_shown(word, JobKind::Illustration).ok_or_else(|| {
-                WrongField::query("status", format!("unknown status; one or more of: {}", statuses().join(", ")))
-            })
-        })
-        .collect()
-}
-
-fn bounded(text: &str) -> Result<usize, WrongField> {
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| WrongField::query("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
-}
-
-fn cursor(text: &str) -> Result<JobId, WrongField> {
-    text.parse().map_err(|error| WrongField::query("after", format!("{error}")))
-}
-
-/// The same list, further down.
-fn next_link(uri: &Uri, last: &str) -> Option<HeaderValue> {
-    let others = Params::of(uri).pairs().filter(|(name, _)| name != "after");
-    let query =
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(others).append_pair("after", last).finish();
-    HeaderValue::try_from(format!("</illustrations?{query}>; rel=\"next\"")).ok()
+    shared::delete(&gateway, &user, &id).await
 }

@@ -1,5 +1,6 @@
 //! The routes, one file per noun.
 
+pub(super) mod brands;
 pub(super) mod credits;
 pub(super) mod docs;
 pub(super) mod events;
@@ -7,4 +8,7 @@ pub(super) mod generate;
 pub(super) mod health;
 pub(super) mod illustrations;
 pub(super) mod media;
+mod shared;
 pub(super) mod styles;
+pub(super) mod train;
+pub(super) mod uploads;

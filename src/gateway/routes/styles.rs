@@ -1,4 +1,4 @@
-//! `GET /styles`: the catalogue.
+//! `GET /styles`: the catalogue, and the brands that are ready to be drawn in.
 
 use axum::{
     Json,
@@ -8,7 +8,12 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::gateway::GatewayState;
+use crate::gateway::{
+    GatewayState,
+    auth::Caller,
+    present::{BaseUrl, Presenter},
+    problem::Problem,
+};
 
 /// The styles on offer; the first is what a request gets that names none.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,20 +36,59 @@ struct StyleView<'a> {
     /// How it looks.
     #[schema(example = "Soft washes on rough paper")]
     description: &'a str,
+    /// A picture in this style, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sample_url: Option<String>,
+    /// The brand this style was learnt by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "brd_4kQ0b1xYc7ZpT2mN9sVd")]
+    brand_id: Option<&'a str>,
 }
 
 /// The styles
+///
+/// The catalogue first, then the ready brands of the caller and their team, the newest first, 100 at most.
 #[utoipa::path(
     get,
     operation_id = "listStyles",
     path = "/styles",
     tag = "account",
-    responses((status = 200, description = "The catalogue, in the order to show it.", body = StyleList))
+    params(("userId" = Option<String>, Query, description = "The caller; `local` when absent.")),
+    responses(
+        (status = 200, description = "The styles, in the order to show them.", body = StyleList),
+        (status = 422, description = "The user id is invalid."),
+        (status = 503, description = "A backend cannot be reached."),
+    )
 )]
-pub(in crate::gateway) async fn list(State(gateway): State<GatewayState>) -> Response {
-    let styles = gateway.jobs().rules().catalogue.iter();
-    let data = styles
-        .map(|style| StyleView { style_id: &style.id, name: &style.name, description: &style.description })
-        .collect();
-    Json(StyleList { data }).into_response()
+pub(in crate::gateway) async fn list(
+    State(gateway): State<GatewayState>,
+    Caller(user): Caller,
+    base: BaseUrl,
+) -> Result<Response, Problem> {
+    let brands = gateway.jobs().brand_styles(&user).await?;
+    let presenter = Presenter::new(gateway.clone(), base);
+    let catalogue = gateway.jobs().rules().catalogue.iter().map(|style| StyleView {
+        style_id: &style.id,
+        name: &style.name,
+        description: &style.description,
+        sample_url: None,
+        brand_id: None,
+    });
+    let mut data: Vec<_> = catalogue.collect();
+    for brand in &brands {
+        let sample_url = match &brand.sample {
+            Some(key) => Some(presenter.link(key).await?),
+            None => None,
+        };
+        let style = &brand.style;
+        data.push(StyleView {
+            style_id: &style.id,
+            name: &style.name,
+            description: &style.description,
+            sample_url,
+            brand_id: Some(&style.id),
+        });
+    }
+    Ok(Json(StyleList { data }).into_response())
 }

@@ -27,21 +27,28 @@ pub(super) fn page(
     let before = match &request.after {
         None => Some((i64::MAX, String::new())),
         Some(after) => {
-            let (column, owner) = owner(&filter.owner);
-            let sql = format!("SELECT created_at FROM jobs WHERE id = ? AND {column} = ? AND kind = ?");
-            let key = params![after.as_str(), owner, filter.kind.id_prefix()];
-            let at: Option<i64> = view.prepare_cached(&sql)?.query_row(key, |row| row.get(0)).optional()?;
-            at.map(|at| (at, after.to_string()))
+            let mut found = None;
+            for (column, owner) in owners(&filter.owner) {
+                let sql = format!("SELECT created_at FROM jobs WHERE id = ? AND {column} = ? AND kind = ?");
+                let key = params![after.as_str(), owner, filter.kind.id_prefix()];
+                let at: Option<i64> = view.prepare_cached(&sql)?.query_row(key, |row| row.get(0)).optional()?;
+                found = found.or(at);
+            }
+            found.map(|at| (at, after.to_string()))
         }
     };
     let Some(before) = before else { return Ok(Page { items: Vec::new(), has_more: false }) };
     let mut places = Vec::new();
     for status in Status::ALL {
         if filter.statuses.is_empty() || filter.statuses.contains(&status) {
-            collect(&view, filter, status, &before, limit, &mut places)?;
+            for owner in owners(&filter.owner) {
+                collect(&view, filter, owner, status, &before, limit, &mut places)?;
+            }
         }
     }
     places.sort_unstable_by(|a, b| b.cmp(a));
+    // A member's own jobs that the team pays for are found twice.
+    places.dedup();
     let has_more = places.len() > limit;
     places.truncate(limit);
     let mut document = view.prepare_cached("SELECT document FROM jobs WHERE row = ?")?;
@@ -57,12 +64,12 @@ pub(super) fn page(
 fn collect(
     db: &Connection,
     filter: &JobFilter,
+    (column, owner): (&str, &str),
     status: Status,
     (created_at, id): &(i64, String),
     limit: usize,
     places: &mut Vec<Place>,
 ) -> Outcome<()> {
-    let (column, owner) = owner(&filter.owner);
     let sql = format!(
         "SELECT created_at, id, row FROM jobs
          WHERE {column} = ? AND kind = ? AND status = ? AND (created_at, id) < (?, ?)
@@ -78,11 +85,12 @@ fn collect(
     Ok(())
 }
 
-/// The column that says whose a job is, and what must stand there.
-fn owner(owner: &Owner) -> (&'static str, &str) {
+/// The columns that say whose a job is, each with what must stand there for it to be on the list.
+fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
     match owner {
-        Owner::User(user) => ("user_id", user.as_str()),
-        Owner::Team(team) => ("team_id", team.as_str()),
+        Owner::User(user) => vec![("user_id", user.as_str())],
+        Owner::Team(team) => vec![("team_id", team.as_str())],
+        Owner::Member(user, team) => vec![("user_id", user.as_str()), ("team_id", team.as_str())],
     }
 }
 

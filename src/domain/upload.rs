@@ -1,0 +1,55 @@
+//! An upload: a place for a picture to learn from, promised before the bytes come.
+
+use super::request::FieldError;
+
+/// What may be uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// Bytes of a file, at most.
+    pub max_bytes: usize,
+    /// Width times height, at most.
+    pub max_pixels: u64,
+}
+
+/// The media types of pictures that are taken.
+pub const UPLOAD_TYPES: [&str; 3] = ["image/png", "image/jpeg", "image/webp"];
+/// Characters of a file's name, at most.
+const NAME_CHARS: usize = 255;
+
+/// The body of `POST /uploads` as it came in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadRequest {
+    /// What the file is called where it comes from. Checked for its length and then forgotten: no path is made of it.
+    pub file_name: Option<String>,
+    /// What the file is said to be.
+    pub content_type: Option<String>,
+    /// How many bytes it is said to have.
+    pub size: Option<i128>,
+}
+
+impl UploadRequest {
+    /// The media type, or everything that is wrong with the request.
+    ///
+    /// This only spares people a transfer that would be refused: what counts is what the bytes turn out to be.
+    pub fn validate(&self, limits: &UploadLimits) -> Result<&'static str, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = self.file_name.as_deref().unwrap_or_default();
+        if name.trim().is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
+            let detail = format!("must be 1 to {NAME_CHARS} characters without control characters");
+            errors.push(FieldError::new("fileName", detail));
+        }
+        let given = self.content_type.as_deref().unwrap_or_default().trim();
+        let content_type = UPLOAD_TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(given));
+        if content_type.is_none() {
+            errors.push(FieldError::new("contentType", format!("must be one of: {}", UPLOAD_TYPES.join(", "))));
+        }
+        let max = limits.max_bytes;
+        if !self.size.is_some_and(|size| size >= 1 && usize::try_from(size).is_ok_and(|size| size <= max)) {
+            errors.push(FieldError::new("size", format!("must be a whole number of bytes from 1 to {max}")));
+        }
+        match content_type {
+            Some(content_type) if errors.is_empty() => Ok(content_type),
+            _ => Err(errors),
+        }
+    }
+}

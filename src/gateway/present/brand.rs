@@ -1,0 +1,134 @@
+//! A brand as clients see it, and what is said of the pictures it is made from.
+
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::{Presenter, common::Common};
+use crate::{
+    domain::{
+        brand::{BrandSpec, UploadId, Verdict},
+        job::{Job, JobKind, Output, State},
+    },
+    error::BackendError,
+    store::Versioned,
+};
+
+/// A brand, as it stands now.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Brand, example = json!({
+    "brandId": "brd_4kQ0b1xYc7ZpT2mN9sVd", "status": "ready", "name": "Acme",
+    "colors": ["#ff6600"], "palette": ["#ff6600", "#1b2a41", "#f4efe6"], "imageCount": 12,
+    "sampleUrls": ["http://127.0.0.1:8080/media/brands/local/brd_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"],
+    "trainingMs": 1043000, "userId": "local", "attempt": 1, "creditsUsed": 25, "costUsd": 1.85,
+    "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
+    "completedAt": "2026-03-01T12:17:23.120Z", "queueMs": 120, "version": 96
+}))]
+pub(in crate::gateway) struct Brand<'a> {
+    #[serde(rename = "brandId")]
+    id: &'a str,
+    #[schema(schema_with = status_schema)]
+    status: &'static str,
+    /// What people call it.
+    name: &'a str,
+    /// The colours it was given.
+    #[schema(example = json!(["#ff6600"]))]
+    colors: Vec<String>,
+    /// The colours it draws in, once it is ready: the given ones, then those of its pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    palette: Option<Vec<String>>,
+    /// Pictures it learns from.
+    image_count: usize,
+    /// Sample pictures, once it is ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    sample_urls: Vec<String>,
+    /// Where the trainer put the model, if it made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    model_path: Option<&'a str>,
+    /// Milliseconds the training took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    training_ms: Option<u64>,
+    #[serde(flatten)]
+    common: Common<'a>,
+}
+
+fn status_schema() -> RefOr<Schema> {
+    super::status_schema(JobKind::Brand)
+}
+
+impl Presenter {
+    pub(super) async fn brand<'a>(
+        &self,
+        job: &'a Versioned<Job>,
+        spec: &'a BrandSpec,
+    ) -> Result<Brand<'a>, BackendError> {
+        let trained = match &job.value.state {
+            State::Succeeded { output: Output::Brand(trained), .. } => Some(trained),
+            _ => None,
+        };
+        let mut sample_urls = Vec::new();
+        for sample in trained.iter().flat_map(|trained| &trained.samples) {
+            sample_urls.push(self.link(&sample.key).await?);
+        }
+        Ok(Brand {
+            id: job.value.id.as_str(),
+            status: job.value.status().shown_as(JobKind::Brand),
+            name: &spec.name,
+            colors: spec.colors.iter().map(ToString::to_string).collect(),
+            palette: trained.map(|trained| trained.palette.iter().map(ToString::to_string).collect()),
+            image_count: spec.images.len(),
+            sample_urls,
+            model_path: trained.and_then(|trained| trained.model_path.as_deref()),
+            training_ms: trained.map(|trained| trained.training_ms),
+            common: Common::of(job),
+        })
+    }
+}
+
+/// Whether a picture is fit for training.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Verdict, example = json!({
+    "uploadId": "upl_4kQ0b1xYc7ZpT2mN9sVd", "verdict": "too_small", "detail": "its short side has 300 px; 512 px are needed",
+    "shortSide": 300, "needed": 512
+}))]
+pub(in crate::gateway) struct VerdictView {
+    upload_id: String,
+    /// `ok`, `missing`, `not_an_image`, `too_small`, `extreme_aspect` or `near_duplicate`.
+    verdict: &'static str,
+    /// For people.
+    detail: String,
+    /// Of one that is too small: pixels of its short side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    short_side: Option<u32>,
+    /// Of one that is too small: pixels it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    needed: Option<u32>,
+    /// Of one that looks like an earlier one: the earlier one's position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    of: Option<usize>,
+}
+
+impl From<(UploadId, Verdict)> for VerdictView {
+    fn from((id, verdict): (UploadId, Verdict)) -> Self {
+        let (word, short_side, needed, of) = match verdict {
+            Verdict::Ok => ("ok", None, None, None),
+            Verdict::Missing => ("missing", None, None, None),
+            Verdict::NotAnImage => ("not_an_image", None, None, None),
+            Verdict::TooSmall { short_side, needed } => ("too_small", Some(short_side), Some(needed), None),
+            Verdict::ExtremeAspect => ("extreme_aspect", None, None, None),
+            Verdict::NearDuplicate { of } => ("near_duplicate", None, None, Some(of)),
+        };
+        Self { upload_id: id.to_string(), verdict: word, detail: verdict.detail(), short_side, needed, of }
+    }
+}

@@ -1,0 +1,159 @@
+//! What clients see of every job, whatever it makes.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{
+        Timestamp,
+        clock::millis_between,
+        credits::Credits,
+        ids::TeamId,
+        job::{Job, JobError, Output, State, Status},
+    },
+    store::Versioned,
+};
+
+/// What all jobs have.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Job)]
+pub(in crate::gateway) struct Common<'a> {
+    user_id: &'a str,
+    /// The team whose credits pay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    team_id: Option<&'a str>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<ErrorView<'a>>,
+    /// Attempts started so far.
+    attempt: u32,
+    /// How far the running attempt is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    progress: Option<ProgressView>,
+    /// Present and true while a running job is being stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    cancel_requested: bool,
+    /// Credits paid, once it is finished: for what was delivered, and nothing for the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, nullable = false)]
+    credits_used: Option<Credits>,
+    /// What the provider charges, in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cost_usd: Option<f64>,
+    created_at: Timestamp,
+    /// When its first attempt started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    completed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    failed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cancelled_at: Option<Timestamp>,
+    /// Milliseconds it waited for its first attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    queue_ms: Option<u64>,
+    /// Grows with every change; the `id` of this state's event.
+    version: u64,
+}
+
+/// Why a job failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobError)]
+struct ErrorView<'a> {
+    /// For programs.
+    #[schema(example = "content_filtered")]
+    code: &'static str,
+    /// For people.
+    #[schema(example = "the engine withheld every picture for its content")]
+    message: &'a str,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Progress)]
+struct ProgressView {
+    /// From 0 to 1.
+    #[schema(minimum = 0, maximum = 1, example = 0.4)]
+    fraction: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    step: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    total_steps: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    eta_seconds: Option<u32>,
+}
+
+impl<'a> Common<'a> {
+    pub(super) fn of(job: &'a Versioned<Job>) -> Self {
+        let Versioned { version, value: job } = job;
+        let status = job.status();
+        let finished = |wanted: Status| job.finished_at().filter(|_| status == wanted);
+        let output = match &job.state {
+            State::Succeeded { output, .. } => Some(output),
+            _ => None,
+        };
+        let (progress, cancel_requested) = match &job.state {
+            State::Running { progress, cancel_by, .. } => (*progress, cancel_by.is_some()),
+            _ => (None, false),
+        };
+        Self {
+            user_id: job.user.as_str(),
+            team_id: job.team.as_ref().map(TeamId::as_str),
+            error: match &job.state {
+                State::Failed { error: JobError { code, message }, .. } => {
+                    Some(ErrorView { code: code.as_str(), message })
+                }
+                _ => None,
+            },
+            attempt: job.attempt(),
+            progress: progress.map(|progress| ProgressView {
+                fraction: progress.fraction,
+                step: progress.step,
+                total_steps: progress.total_steps,
+                eta_seconds: progress.eta_seconds,
+            }),
+            cancel_requested,
+            credits_used: status.is_final().then(|| credits_used(job, output)),
+            cost_usd: output.map(|output| {
+                dollars(match output {
+                    Output::Pictures(pictures) => pictures.cost_micro_usd,
+                    Output::Brand(trained) => trained.cost_micro_usd,
+                })
+            }),
+            created_at: job.created_at,
+            started_at: job.started_at,
+            completed_at: finished(Status::Succeeded),
+            failed_at: finished(Status::Failed),
+            cancelled_at: finished(Status::Cancelled),
+            queue_ms: job.started_at.map(|started| millis_between(job.created_at, started)),
+            version: version.0,
+        }
+    }
+}
+
+fn credits_used(job: &Job, output: Option<&Output>) -> Credits {
+    let delivered = output.map_or(0, Output::delivered);
+    job.hold.unit.saturating_mul(delivered.min(job.hold.units).into())
+}
+
+fn dollars(micros: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "exact below nine billion dollars")]
+    let micros = micros as f64;
+    micros / 1e6
+}

@@ -1,0 +1,130 @@
+//! An illustration as clients see it.
+
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::{Presenter, common::Common};
+use crate::{
+    domain::{
+        job::{Job, JobKind, Output, Pictures, State},
+        request::IllustrationSpec,
+    },
+    error::BackendError,
+    store::Versioned,
+};
+
+/// An illustration, as it stands now.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Illustration, example = json!({
+    "illustrationId": "ill_4kQ0b1xYc7ZpT2mN9sVd", "status": "completed", "userId": "local",
+    "prompt": "a lighthouse at dawn", "styleId": "watercolor", "styleName": "Watercolor",
+    "width": 1536, "height": 1024, "count": 1, "seed": 7,
+    "imageUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png",
+    "imageUrls": ["http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"],
+    "thumbnailUrl": "http://127.0.0.1:8080/media/illustrations/local/ill_4kQ0b1xYc7ZpT2mN9sVd/1-2-0_thumb.webp",
+    "attempt": 1, "creditsUsed": 1, "costUsd": 0.039, "modelUsed": "imagen-4.0-generate-001",
+    "finalPrompt": "a lighthouse at dawn, soft watercolor washes",
+    "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
+    "completedAt": "2026-03-01T12:00:16.480Z", "queueMs": 120, "generationMs": 16360, "version": 6
+}))]
+pub(in crate::gateway) struct Illustration<'a> {
+    #[serde(rename = "illustrationId")]
+    id: &'a str,
+    #[schema(schema_with = status_schema)]
+    status: &'static str,
+    /// The person's words, verbatim.
+    prompt: &'a str,
+    style_id: &'a str,
+    style_name: &'a str,
+    /// Pixels.
+    width: u32,
+    /// Pixels.
+    height: u32,
+    /// Pictures asked for.
+    count: u32,
+    /// The seed that repeats the result: the one asked for, else the one the model used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seed: Option<u32>,
+    /// The first picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    image_url: Option<String>,
+    /// All pictures: fewer than `count` when the model withheld some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    image_urls: Vec<String>,
+    /// A small WebP of the first picture, 384 pixels at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    thumbnail_url: Option<String>,
+    /// The model that drew it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    model_used: Option<&'a str>,
+    /// What the model was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    final_prompt: Option<&'a str>,
+    /// Milliseconds the successful attempt took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    generation_ms: Option<u64>,
+    #[serde(flatten)]
+    common: Common<'a>,
+}
+
+fn status_schema() -> RefOr<Schema> {
+    super::status_schema(JobKind::Illustration)
+}
+
+impl Presenter {
+    pub(super) async fn illustration<'a>(
+        &self,
+        job: &'a Versioned<Job>,
+        spec: &'a IllustrationSpec,
+    ) -> Result<Illustration<'a>, BackendError> {
+        let output = match &job.value.state {
+            State::Succeeded { output: Output::Pictures(pictures), .. } => Some(pictures),
+            _ => None,
+        };
+        let (image_urls, thumbnail_url) = match output {
+            Some(output) => self.links(output).await?,
+            None => (Vec::new(), None),
+        };
+        Ok(Illustration {
+            id: job.value.id.as_str(),
+            status: job.value.status().shown_as(JobKind::Illustration),
+            prompt: &spec.prompt,
+            style_id: &spec.style.id,
+            style_name: &spec.style.name,
+            width: spec.width,
+            height: spec.height,
+            count: spec.count,
+            seed: spec.seed.or(output.and_then(|output| output.seed)),
+            image_url: image_urls.first().cloned(),
+            image_urls,
+            thumbnail_url,
+            model_used: output.map(|output| output.model.as_str()),
+            final_prompt: output.map(|output| output.final_prompt.as_str()),
+            generation_ms: output.map(|output| output.generation_ms),
+            common: Common::of(job),
+        })
+    }
+
+    async fn links(&self, output: &Pictures) -> Result<(Vec<String>, Option<String>), BackendError> {
+        let mut pictures = Vec::with_capacity(output.images.len());
+        for image in &output.images {
+            pictures.push(self.link(&image.key).await?);
+        }
+        let thumbnail = match &output.thumbnail_key {
+            Some(key) => Some(self.link(key).await?),
+            None => None,
+        };
+        Ok((pictures, thumbnail))
+    }
+}

@@ -1,0 +1,113 @@
+//! What clients see of a job: camelCase, RFC 3339, absent rather than null.
+
+mod brand;
+mod common;
+mod illustration;
+
+use std::{fmt::Write as _, str::FromStr as _, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{request::Parts, uri::Authority},
+};
+use serde::Serialize;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
+
+use super::{GatewayState, problem::Problem};
+use crate::{
+    domain::job::{Job, JobKind, Status, Work},
+    error::{BackendError, ErrorKind},
+    media::{MediaKey, MediaUrl},
+    store::Versioned,
+};
+pub(super) use brand::{Brand, VerdictView};
+pub(super) use illustration::Illustration;
+
+/// What links in answers begin with: the public address, or the one the client used; empty when neither is known, which
+/// leaves links that are relative to the address of the request.
+///
+/// `X-Forwarded-*` is not looked at: anybody can send it. Behind a proxy, configure the public address.
+#[derive(Debug, Clone)]
+pub(super) struct BaseUrl(Arc<str>);
+
+impl FromRequestParts<GatewayState> for BaseUrl {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, gateway: &GatewayState) -> Result<Self, Problem> {
+        if let Some(public) = &gateway.0.public_url {
+            return Ok(Self(Arc::clone(public)));
+        }
+        let mut hosts = parts.headers.get_all(axum::http::header::HOST).iter();
+        let host = match (parts.uri.authority(), hosts.next(), hosts.next()) {
+            (Some(authority), _, _) => Some(authority.as_str()),
+            (None, Some(host), None) => host.to_str().ok(),
+            _ => None,
+        };
+        let base = host.filter(|host| is_host(host)).map(|host| format!("http://{host}"));
+        Ok(Self(base.unwrap_or_default().into()))
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    text.len() <= 255 && text.bytes().all(legal) && Authority::from_str(text).is_ok_and(|host| !host.host().is_empty())
+}
+
+impl BaseUrl {
+    /// The link to a path of this gateway.
+    pub fn link(&self, path: &str) -> String {
+        let mut url = String::with_capacity(self.0.len() + path.len());
+        let _ = write!(url, "{}{path}", self.0); // writing to a String cannot fail
+        url
+    }
+}
+
+/// Makes jobs presentable for one request or stream.
+#[derive(Clone)]
+pub(super) struct Presenter {
+    gateway: GatewayState,
+    base: BaseUrl,
+}
+
+/// A job of either kind, as it stands now.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum JobView<'a> {
+    Illustration(Box<Illustration<'a>>),
+    Brand(Box<Brand<'a>>),
+}
+
+/// The words a status of this kind of job has, from the one place that knows them.
+pub(super) fn statuses(kind: JobKind) -> [&'static str; Status::ALL.len()] {
+    Status::ALL.map(|status| status.shown_as(kind))
+}
+
+fn status_schema(kind: JobKind) -> RefOr<Schema> {
+    let object = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(statuses(kind)));
+    RefOr::T(Schema::Object(object.build()))
+}
+
+impl Presenter {
+    /// A presenter of links below `base`.
+    pub fn new(gateway: GatewayState, base: BaseUrl) -> Self {
+        Self { gateway, base }
+    }
+
+    /// The job as clients see it.
+    pub async fn job<'a>(&self, job: &'a Versioned<Job>) -> Result<JobView<'a>, BackendError> {
+        Ok(match &job.value.work {
+            Work::Illustration(spec) => JobView::Illustration(Box::new(self.illustration(job, spec).await?)),
+            Work::Brand(spec) => JobView::Brand(Box::new(self.brand(job, spec).await?)),
+        })
+    }
+
+    /// Where a client fetches what lies under a media key.
+    pub async fn link(&self, key: &str) -> Result<String, BackendError> {
+        // Only our own worker writes keys, so one that is none is a defect or a damaged store.
+        let key = MediaKey::from_str(key)
+            .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
+        Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
+            MediaUrl::Absolute { url, .. } => url,
+            MediaUrl::Gateway(path) => self.base.link(&path),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! `/uploads`: where pictures to learn from are put.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{Timestamp, upload::UploadRequest},
+    gateway::{
+        GatewayState,
+        auth::{Caller, Credentials},
+        body::{self, WholeNumber},
+        params::UploadPath,
+        present::BaseUrl,
+        problem::{Problem, WrongField},
+    },
+};
+
+/// A file to come. Unknown fields are refused.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = UploadRequest, example = json!({
+    "userId": "local", "fileName": "poster-1.jpg", "contentType": "image/jpeg", "size": 2_345_678
+}))]
+pub(in crate::gateway) struct UploadBody {
+    /// Who asks. Absent: `?userId=`, else `local`.
+    user_id: Option<String>,
+    /// What the file is called. Only its length is looked at; it is not kept.
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 255)]
+    file_name: Option<String>,
+    /// `image/png`, `image/jpeg` or `image/webp`.
+    #[schema(required = true, nullable = false)]
+    content_type: Option<String>,
+    /// Bytes.
+    #[schema(required = true, nullable = false, value_type = u64, minimum = 1)]
+    size: Option<WholeNumber>,
+}
+
+/// Where to send the file, and how.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UploadPlace)]
+struct Place {
+    /// What `trainingImages` of a training names.
+    #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
+    upload_id: String,
+    /// Always `PUT`.
+    #[schema(example = "PUT")]
+    method: &'static str,
+    /// Where to.
+    #[schema(example = "http://127.0.0.1:8080/uploads/upl_4kQ0b1xYc7ZpT2mN9sVd?userId=local")]
+    upload_url: String,
+    /// Headers to send along.
+    headers: BTreeMap<&'static str, &'static str>,
+    /// Send it before.
+    expires_at: Timestamp,
+}
+
+/// A picture that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Uploaded)]
+struct Taken {
+    #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
+    upload_id: String,
+    /// Pixels of what is kept, upright.
+    #[schema(example = 2048)]
+    width: u32,
+    /// Pixels of what is kept, upright.
+    #[schema(example = 1365)]
+    height: u32,
+}
+
+/// Ask for a place to put a picture
+///
+/// For each picture that a brand is to learn from. A picture that no brand uses is removed after a day.
+#[utoipa::path(
+    post,
+    operation_id = "offerUpload",
+    path = "/uploads",
+    tag = "brands",
+    params(("userId" = Option<String>, Query, description = "The caller, when the body names none.")),
+    request_body = UploadBody,
+    responses(
+        (status = 201, description = "Send the file as it says.", body = Place),
+        (status = 400, description = "Not JSON, a wrong type, or an unknown or repeated field."),
+        (status = 408, description = "The body did not arrive in time."),
+        (status = 413, description = "The body is too large."),
+        (status = 415, description = "The body is not JSON by its Content-Type."),
+        (status = 422, description = "Fields are invalid; all of them are listed."),
+    )
+)]
+pub(in crate::gateway) async fn offer(
+    State(gateway): State<GatewayState>,
+    credentials: Credentials,
+    base: BaseUrl,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body: UploadBody = body::json(&parts.headers, body, gateway.0.body_limit).await?;
+    let UploadBody { user_id, file_name, content_type, size } = body;
+    let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
+    let (user, place) = match (credentials.user(user_id.as_deref()), gateway.jobs().offer_upload(&request)) {
+        (Ok(user), Ok(place)) => (user, place),
+        (user, place) => {
+            let wrong = place.err().unwrap_or_default().into_iter().map(WrongField::from);
+            return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
+        }
+    };
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("userId", user.as_str()).finish();
+    let answer = Place {
+        upload_url: base.link(&format!("/uploads/{}?{query}", place.id)),
+        upload_id: place.id.into(),
+        method: "PUT",
+        headers: [("Content-Type", place.content_type)].into(),
+        expires_at: place.expires_at,
+    };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// Put a picture
+///
+/// A PNG, JPEG or WebP, whatever its `Content-Type` says: what counts is its first bytes. It is decoded, brought
+/// upright, reduced to 4 megapixels at most, and encoded anew, so metadata and anything behind its end are gone. The
+/// same file may be sent again; another one needs another place.
+#[utoipa::path(
+    put,
+    operation_id = "putUpload",
+    path = "/uploads/{id}",
+    tag = "brands",
+    params(
+        ("id" = String, Path, description = "The upload's id.", example = "upl_4kQ0b1xYc7ZpT2mN9sVd"),
+        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
+    ),
+    request_body(content(
+        (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp")
+    )),
+    responses(
+        (status = 200, description = "It is kept.", body = Taken),
+        (status = 400, description = "The file ended early."),
+        (status = 404, description = "That is no upload's id."),
+        (status = 408, description = "The file did not arrive in time."),
+        (status = 409, description = "Another picture was sent there before."),
+        (status = 413, description = "The file is too large."),
+        (status = 422, description = "The file is no usable picture (`unusable_picture`): no PNG, JPEG or WebP, \
+            damaged, an animation, or of too many pixels. Or the user id is invalid."),
+        (status = 503, description = "A backend cannot be reached."),
+    )
+)]
+pub(in crate::gateway) async fn put(
+    State(gateway): State<GatewayState>,
+    Caller(user): Caller,
+    UploadPath(id): UploadPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let limit = gateway.jobs().rules().uploads.limits.max_bytes;
+    body::check_length(&parts.headers, limit)?;
+    // Held until the picture is kept: files in memory are few, however many clients send.
+    let turn = gateway.jobs().upload_turn().await?;
+    let bytes = body::file(&parts.headers, body, limit).await?;
+    let facts = gateway.jobs().take_upload(&user, &id, bytes).await?.facts;
+    drop(turn);
+    Ok(Json(Taken { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())
+}

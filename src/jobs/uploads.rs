@@ -1,0 +1,221 @@
+//! Uploads: pictures that people send to train a brand from.
+//!
+//! An upload is a picture and, written after it, the facts about it; both expire. A brand copies what it uses, so no
+//! upload is ever referred to by anything that lasts.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Jobs;
+use crate::{
+    domain::{
+        Timestamp,
+        brand::{ImageFacts, UploadId},
+        clock::after,
+        ids::UserId,
+        request::FieldError,
+        upload::{UploadLimits, UploadRequest},
+    },
+    error::{BackendError, ErrorKind},
+    media::{
+        MediaFormat, MediaKey,
+        image::{DecodeLimits, Kept, PictureError, keep},
+    },
+};
+
+/// Files that are received at once: each is held in memory until it is checked.
+const RECEIVED_AT_ONCE: usize = 4;
+/// Pictures that are decoded at once. Memory is what it costs, and a decoder uses one core anyway.
+const DECODED_AT_ONCE: usize = 1;
+/// Bytes a decoder may allocate for each pixel that is allowed: 8 bits of red, green, blue and alpha.
+const BYTES_PER_PIXEL: u64 = 4;
+/// How often expired uploads are looked for.
+const EXPIRY_EVERY: Duration = Duration::from_mins(10);
+/// Facts are short; more than this is something else.
+const FACTS_BYTES: u64 = 4096;
+
+/// The rules of uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadRules {
+    /// What may be uploaded.
+    pub limits: UploadLimits,
+    /// How long an upload that no brand uses is kept.
+    pub keep: Duration,
+}
+
+/// What uploads share: turns, and when to look for expired ones.
+pub(super) struct UploadDesk {
+    receiving: Semaphore,
+    decoding: Arc<Semaphore>,
+    next_expiry: Mutex<Timestamp>,
+}
+
+impl Default for UploadDesk {
+    fn default() -> Self {
+        Self {
+            receiving: Semaphore::new(RECEIVED_AT_ONCE),
+            decoding: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
+            next_expiry: Mutex::new(Timestamp::MIN),
+        }
+    }
+}
+
+/// A place for a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadPlace {
+    /// Its name.
+    pub id: UploadId,
+    /// The media type that was announced.
+    pub content_type: &'static str,
+    /// Until when the picture should have been sent.
+    pub expires_at: Timestamp,
+}
+
+/// A picture that was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uploaded {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub facts: ImageFacts,
+    /// Where it is.
+    pub(super) key: String,
+    /// SHA-256 of the bytes that were sent, in hex: tells a repeat from another picture.
+    source: String,
+}
+
+/// Why an upload was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// What was sent is no usable picture.
+    #[error(transparent)]
+    Refused(#[from] PictureError),
+    /// Another picture was sent under this id before.
+    #[error("another picture was uploaded under this id")]
+    Taken,
+    /// A backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl Jobs {
+    /// A place for a picture of the user. Nothing is written before the picture comes.
+    pub fn offer_upload(&self, request: &UploadRequest) -> Result<UploadPlace, Vec<FieldError>> {
+        let rules = &self.rules.uploads;
+        let content_type = request.validate(&rules.limits)?;
+        let id = UploadId::random(&*self.ports.random);
+        Ok(UploadPlace { id, content_type, expires_at: after(self.now(), rules.keep) })
+    }
+
+    /// Waits for the turn to receive a file into memory.
+    pub async fn upload_turn(&self) -> Result<SemaphorePermit<'_>, BackendError> {
+        let turn = self.desk.receiving.acquire().await;
+        turn.map_err(|closed| BackendError::new(ErrorKind::Internal, "uploads.turn").because(closed))
+    }
+
+    /// Takes a picture. The same bytes again are answered as the first time; others under the same id are refused.
+    pub async fn take_upload(&self, user: &UserId, id: &UploadId, bytes: Bytes) -> Result<Uploaded, UploadError> {
+        let digest = Sha256::digest(&bytes);
+        let source = digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
+        if let Some(earlier) = self.uploaded(user, id).await? {
+            return same(earlier, &source);
+        }
+        let kept = self.decoded(bytes).await?;
+        let content = digest.iter().take(8).fold(0, |content, byte| content << 8 | u64::from(*byte));
+        let key = MediaKey::upload(user, id, content, kept.format);
+        let uploaded = Uploaded {
+            facts: ImageFacts { width: kept.width, height: kept.height, fingerprint: kept.fingerprint },
+            key: key.to_string(),
+            source,
+        };
+        // The picture first: facts are the sign that both are there. The key names the content, so a picture that is
+        // there already, from a sender who went away, is this one.
+        existing_is_fine(self.ports.media.put(&key, kept.format, kept.bytes).await)?;
+        let facts = serde_json::to_vec(&uploaded)
+            .map_err(|error| BackendError::new(ErrorKind::Internal, "uploads.take").because(error))?;
+        let place = MediaKey::upload_facts(user, id);
+        match self.ports.media.put(&place, MediaFormat::Json, facts.into()).await {
+            Ok(()) => Ok(uploaded),
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                let earlier = self.uploaded(user, id).await?.ok_or(UploadError::Taken)?;
+                same(earlier, &uploaded.source)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the user has uploaded under an id; `None` when nothing, or no longer.
+    pub async fn uploaded(&self, user: &UserId, id: &UploadId) -> Result<Option<Uploaded>, BackendError> {
+        const OP: &str = "uploads.facts";
+        let broken = |why: &dyn std::fmt::Display| BackendError::new(ErrorKind::Broken, OP).because(why.to_string());
+        let key = MediaKey::upload_facts(user, id);
+        let Some(read) = self.ports.media.get(&key, None).await? else { return Ok(None) };
+        if read.info.length > FACTS_BYTES {
+            return Err(broken(&format!("{key} is too long to be facts")));
+        }
+        let chunks: Vec<Bytes> = read.body.try_collect().await.map_err(|error| broken(&error))?;
+        serde_json::from_slice(&chunks.concat()).map(Some).map_err(|error| broken(&format!("{key}: {error}")))
+    }
+
+    /// The same for several, in order.
+    pub(super) async fn all_uploaded(
+        &self,
+        user: &UserId,
+        ids: &[UploadId],
+    ) -> Result<Vec<Option<Uploaded>>, BackendError> {
+        // One after the other: a few dozen small reads, and nobody waits for them but the one who asked.
+        futures::stream::iter(ids).then(|id| self.uploaded(user, id)).try_collect().await
+    }
+
+    /// Removes uploads that are too old, now and then. A failure is logged: the next round does it.
+    pub(super) async fn expire_uploads(&self) {
+        let now = self.now();
+        {
+            let mut next = self.desk.next_expiry.lock().unwrap_or_else(PoisonError::into_inner);
+            if now < *next {
+                return;
+            }
+            *next = after(now, EXPIRY_EVERY);
+        }
+        let before = now.checked_sub(self.rules.uploads.keep).unwrap_or(Timestamp::MIN);
+        match self.ports.media.expire("uploads/", before).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "expired uploads removed"),
+            Err(error) => tracing::warn!(%error, "expired uploads could not be removed"),
+        }
+    }
+
+    async fn decoded(&self, bytes: Bytes) -> Result<Kept, UploadError> {
+        const OP: &str = "uploads.decode";
+        let defect = |why: String| BackendError::new(ErrorKind::Internal, OP).because(why);
+        let UploadLimits { max_bytes, max_pixels } = self.rules.uploads.limits;
+        let limits = DecodeLimits { max_bytes, max_pixels, max_alloc: max_pixels.saturating_mul(BYTES_PER_PIXEL) };
+        let turn =
+            Arc::clone(&self.desk.decoding).acquire_owned().await.map_err(|closed| defect(closed.to_string()))?;
+        let work = tokio::task::spawn_blocking(move || {
+            let kept = keep(bytes, &limits);
+            // Held until the memory is free again, also when the sender has gone away meanwhile.
+            drop(turn);
+            kept
+        });
+        Ok(work.await.map_err(|panic| defect(panic.to_string()))??)
+    }
+}
+
+fn same(earlier: Uploaded, source: &str) -> Result<Uploaded, UploadError> {
+    if earlier.source == source { Ok(earlier) } else { Err(UploadError::Taken) }
+}
+
+/// Creating what is there already is no failure where the key says what it must be.
+pub(super) fn existing_is_fine<T: Default>(created: Result<T, BackendError>) -> Result<T, BackendError> {
+    match created {
+        Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(T::default()),
+        created => created,
+    }
+}
