@@ -28,7 +28,7 @@ fn colors(brand: &[&str]) -> Vec<Rgb> {
 }
 
 fn branded(prompt: &str, colors: &[&str], look: Look, side: u32) -> ImageSpec {
-    let id = (0..).map(|n| format!("brd_{n:020}")).find(|id| brand::look(id) == look).unwrap();
+    let id = (0..99).map(|n| format!("brd_{n:020}")).find(|id| brand::look(id) == look).unwrap();
     let mut spec = spec(prompt, &id, (side, side), 7);
     spec.illustration.style.palette = self::colors(colors);
     spec
