@@ -78,7 +78,9 @@ impl Loaded {
         fn walk(prefix: &str, value: serde_json::Value, found: &mut Vec<(String, serde_json::Value)>) {
             match value {
                 serde_json::Value::Object(map) => {
-                    for (name, value) in map {
+                    // A section's own keys before those of the sections in it, as TOML wants them.
+                    let (sections, keys): (Vec<_>, Vec<_>) = map.into_iter().partition(|(_, value)| value.is_object());
+                    for (name, value) in keys.into_iter().chain(sections) {
                         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
                         walk(&key, value, found);
                     }
@@ -88,7 +90,6 @@ impl Loaded {
         }
         let mut found = Vec::new();
         walk("", serde_json::to_value(&self.config).unwrap_or_default(), &mut found);
-        found.sort_by_key(|(key, _)| key.contains('.'));
         let origin = |key: &str| self.origins.get(key).cloned().unwrap_or(Origin::Default);
         found.into_iter().map(|(key, value)| Entry { origin: origin(&key), key, value }).collect()
     }

@@ -249,3 +249,18 @@ fn the_documented_defaults_name_every_key() {
         assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{name}");
     }
 }
+
+#[test]
+fn a_trainer_is_checked_as_an_engine_is() {
+    let error = error(&sources([
+        ("MEDIAFORGE_TRAINER__POLL_EVERY", "1ms"),
+        ("MEDIAFORGE_TRAINER__MOCK__DURATION", "25h"),
+        ("MEDIAFORGE_TRAINER__MOCK__FAILED", "-0.1"),
+        ("MEDIAFORGE_TRAINER__MOCK__HANG", "2"),
+    ]));
+    for part in
+        ["4 problems", "trainer.poll_every", "50ms to 1m", "trainer.mock.duration", "trainer.mock.failed", "0 to 1"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}

@@ -102,7 +102,8 @@ impl Jobs {
                             if since.elapsed() < attempt.settings.timeout =>
                         {
                             tracing::debug!(%failure, "the trainer does not answer; asking again");
-                            after.unwrap_or_default().max(attempt.settings.poll_every)
+                            let asked = after.unwrap_or_default().min(attempt.settings.timeout);
+                            asked.max(attempt.settings.poll_every)
                         }
                         _ => return Err(Settled::Failed(failure)),
                     }

@@ -3,6 +3,7 @@
 mod brands;
 mod commands;
 mod ids;
+mod operations;
 mod palettes;
 mod requests;
 mod retries;

@@ -1,6 +1,6 @@
 //! Palettes: few, true, and apart when the colours are.
 
-use mediaforge::domain::palette::{OkLab, Rgb, distance, palette};
+use mediaforge::domain::palette::{OkLab, Rgb, distance, of_brand, palette};
 use proptest::prelude::*;
 
 fn rgb(text: &str) -> Rgb {
@@ -39,6 +39,20 @@ fn white_is_white_in_oklab() {
     let white = OkLab::from(rgb("#ffffff"));
     assert!((white.l - 1.0).abs() < 1e-4 && white.chroma() < 1e-4, "{white:?}");
     assert!(OkLab::from(rgb("#000000")).l.abs() < 1e-9);
+}
+
+#[test]
+fn a_brand_has_its_given_colours_and_then_what_its_pictures_add() {
+    let given = [rgb("#ff6600"), rgb("#14213d")];
+    let colors = ["#fb6a05", "#ffffff", "#0a9396", "#94d2bd", "#9b2226", "#ee9b00", "#e9d8a6", "#005f73", "#ca6702"];
+    let weighted: Vec<_> = colors.iter().zip(1_u32..).map(|(color, n)| (rgb(color), f64::from(20 - n))).collect();
+    let brand = of_brand(&given, &palette(&weighted, 12));
+    assert_eq!((&brand[..2], brand.len()), (&given[..], 8));
+    assert!(!brand.contains(&rgb("#fb6a05")), "{brand:?} has orange already");
+    // Few colours make a small palette: none is made up, and shades fill it only as far as they can be told apart.
+    let few = [(rgb("#111111"), 9.0), (rgb("#ffd60a"), 5.0), (rgb("#ffeb80"), 0.1), (rgb("#ffd70c"), 0.1)];
+    assert_eq!(of_brand(&[], &palette(&few, 12)), [rgb("#111111"), rgb("#ffd60a"), rgb("#ffeb80")]);
+    assert_eq!(of_brand(&given, &[]), given);
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use mediaforge::{
         brand::{BrandSpec, TrainedBrand, TrainingImage},
         clock::{Clock as _, SystemClock, SystemRandom, millis_between},
         ids::{JobId, RequestHash, UserId},
-        job::{Job, JobKind, JobPolicy, Output, State, Status, Submission, Work},
+        job::{ErrorCode, Job, JobKind, JobPolicy, Output, State, Status, Submission, Work},
         palette::Rgb,
         pricing::Prices,
         retry::RetryPolicy,
@@ -44,6 +44,10 @@ impl Backstage {
 
     /// Puts five pictures and a brand to train on them where a gateway would.
     async fn submit(&self) -> JobId {
+        self.submit_within(Duration::from_hours(1)).await
+    }
+
+    async fn submit_within(&self, time_limit: Duration) -> JobId {
         let (user, id): (UserId, _) = ("ada".parse().expect("an id"), JobId::random(JobKind::Brand, &SystemRandom));
         let mut images = Vec::new();
         for n in 0..5 {
@@ -59,7 +63,7 @@ impl Backstage {
             work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors: colors(), images }),
             request_hash: RequestHash::of(b"acme"),
             trace: None,
-            time_limit: Duration::from_hours(1),
+            time_limit,
             starting_grant: 1000,
         };
         let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
@@ -267,6 +271,22 @@ async fn a_cancel_that_no_worker_hears_is_carried_out_by_the_sweeper() {
     system.launch().await;
     let job = backstage.until(&system, &id, |job| job.status().is_final()).await;
     assert_eq!(job.status(), Status::Cancelled);
+    while times(&system, "training stopped") == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(system.credits("ada").await, (1000, 0, 0, 1000));
+    drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_without_an_end_is_stopped_at_its_deadline() {
+    let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_TRAINER__MOCK__HANG", "1.0")]).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit_within(Duration::from_secs(2)).await;
+    let job = backstage.until(&system, &id, |job| job.status().is_final()).await;
+    let State::Failed { error, .. } = &job.state else { panic!("{:?}", job.state) };
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded);
     while times(&system, "training stopped") == 0 {
         sleep(Duration::from_millis(20)).await;
     }

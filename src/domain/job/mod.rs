@@ -225,14 +225,6 @@ impl Job {
         }
     }
 
-    /// The provider's operation that goes on, if any.
-    pub fn operation(&self) -> Option<&str> {
-        match &self.state {
-            State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),
-            _ => None,
-        }
-    }
-
     /// By when somebody must have touched this job; `None` when nothing is left to do.
     ///
     /// Every unfinished job has one, so one index and one sweep find whatever is stuck.

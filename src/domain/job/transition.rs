@@ -345,6 +345,14 @@ impl Job {
         self.becomes(queued(wait, now, policy)).job.dispatched(Vec::new(), not_before)
     }
 
+    /// The provider's operation that goes on, if any.
+    pub fn operation(&self) -> Option<&str> {
+        match &self.state {
+            State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),
+            _ => None,
+        }
+    }
+
     fn take_operation(&mut self) -> Option<String> {
         match &mut self.0.state {
             State::Queued { operation, .. } | State::Running { operation, .. } => operation.take(),

@@ -21,13 +21,13 @@ pub(super) fn look(id: &str) -> Look {
 const STEPS: usize = 17;
 
 /// How much a difference of hue weighs against one of lightness.
-const HUE: f64 = 1.0;
+const HUE: f64 = 0.8;
 /// The smaller, the fewer colours between the brand's.
-const SOFTNESS: f64 = 0.003;
+const SOFTNESS: f64 = 0.004;
 /// How much of a surface's own lightness is left, so that what is modelled stays modelled.
-const RELIEF: f64 = 0.15;
+const RELIEF: f64 = 0.25;
 /// Lightness of the darkest and the lightest of a scene.
-const SCENE: (f64, f64) = (0.38, 0.96);
+const SCENE: (f64, f64) = (0.34, 0.965);
 
 /// What every colour becomes: a cube of `STEPS` along each channel.
 pub(super) struct Grade(Vec<[f32; 3]>);
@@ -84,7 +84,7 @@ fn anchors(brand: &[Rgb]) -> Option<Vec<OkLab>> {
     let lightest = *anchors.iter().max_by(by_lightness)?;
     let toned = |of: OkLab, l: f64, chroma: f64| OkLab { l, a: of.a * chroma, b: of.b * chroma };
     if lightest.l < 0.8 {
-        anchors.push(toned(lightest, 0.9, 0.45));
+        anchors.push(toned(lightest, lightest.l.max(0.68) + 0.11, 0.7));
     }
     if darkest.l > 0.5 {
         anchors.push(toned(darkest, 0.34, 0.6));

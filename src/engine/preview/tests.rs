@@ -1,5 +1,7 @@
 //! Pictures to look at: `MEDIAFORGE_PREVIEW_SAMPLES=/tmp/samples cargo test --release preview_samples`.
 
+mod brands;
+
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 use super::*;
@@ -61,55 +63,6 @@ fn whoever_waits_no_more_stops_the_drawing() {
     let seen = Arc::clone(&stop.0);
     drop(stop);
     assert!(seen.load(Ordering::Relaxed));
-}
-
-/// Given colours of brands, and ids that make each of the looks.
-const BRANDS: [(&str, &[&str]); 6] = [
-    ("orange and navy", &["#ff6600", "#14213d"]),
-    ("green, pink, cream", &["#2d6a4f", "#ff8fab", "#fff1e6"]),
-    ("black and yellow", &["#111111", "#ffd60a"]),
-    ("orange, navy and more", &["#ff6600", "#14213d", "#fca311", "#e5e5e5", "#3d5a80"]),
-    ("violet", &["#7209b7"]),
-    ("teal, coral, sand", &["#006d77", "#e29578", "#ffddd2", "#83c5be", "#264653"]),
-];
-
-fn branded(prompt: &str, colors: &[&str], look: Look, side: u32) -> ImageSpec {
-    let id = (0..).map(|n| format!("brd_{n:020}")).find(|id| brand::look(id) == look).unwrap();
-    let mut spec = spec(prompt, &id, (side, side), 7);
-    spec.illustration.style.palette = colors.iter().map(|color| color.parse().unwrap()).collect();
-    spec
-}
-
-#[test]
-fn brand_samples() {
-    let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
-    let prompts = crate::domain::brand::SAMPLE_PROMPTS;
-    for look in [Look::Flat, Look::Clay] {
-        let mut sheet = image::RgbImage::from_pixel(6 * 330, 3 * 330, image::Rgb([255; 3]));
-        for (column, (name, colors)) in (0_i64..).zip(BRANDS) {
-            for (row, prompt) in (0_i64..).zip(prompts) {
-                let bytes = drawn(&branded(prompt, colors, look, 512));
-                let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
-                let found = crate::domain::palette::palette(&pixels(&picture), 6);
-                let far: Vec<String> = BRANDS
-                    .iter()
-                    .map(|(_, other)| {
-                        let other: Vec<_> = other.iter().map(|color| color.parse().unwrap()).collect();
-                        format!("{:.3}", crate::domain::palette::distance(&found, &other).unwrap())
-                    })
-                    .collect();
-                println!("{look:?} {name} {prompt}: {far:?}");
-                let small = image::imageops::resize(&picture, 322, 322, image::imageops::FilterType::CatmullRom);
-                image::imageops::replace(&mut sheet, &small, column * 330, row * 330);
-            }
-        }
-        sheet.save(format!("{directory}/brands-{look:?}.png")).unwrap();
-    }
-}
-
-fn pixels(picture: &image::RgbImage) -> Vec<(crate::domain::palette::Rgb, f64)> {
-    let small = image::imageops::thumbnail(picture, 64, 64);
-    small.pixels().map(|image::Rgb([r, g, b])| (crate::domain::palette::Rgb { r: *r, g: *g, b: *b }, 1.0)).collect()
 }
 
 #[test]

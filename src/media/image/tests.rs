@@ -126,3 +126,25 @@ fn keeps_the_bytes_of_an_exact_png_and_nothing_appended_to_it() {
         assert_eq!((back.format, back.image.width()), (MediaFormat::Png, 32), "{format}");
     }
 }
+
+#[test]
+fn colours_come_with_their_shares_and_without_what_cannot_be_seen() {
+    let limits = DecodeLimits::default();
+    // A quarter orange, a quarter navy, the rest transparent.
+    let parts = RgbaImage::from_fn(800, 600, |x, y| match (x < 400, y < 300) {
+        (true, true) => image::Rgba([255, 102, 0, 255]),
+        (true, false) => image::Rgba([20, 33, 61, 255]),
+        _ => image::Rgba([0, 255, 0, 0]),
+    });
+    let bytes = png(&DynamicImage::ImageRgba8(parts)).unwrap();
+    let found = colors(&bytes, &limits).unwrap();
+    assert!((found.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
+    for color in ["#ff6600", "#14213d"] {
+        let share = found.iter().find(|(found, _)| found.to_string() == color).unwrap().1;
+        assert!((0.45..=0.5).contains(&share), "{color}: {share}");
+    }
+    assert!(found.iter().all(|(color, _)| color.g < 110), "{found:?}");
+    assert_eq!(colors(&png(&RgbaImage::new(30, 1).into()).unwrap(), &limits), Ok(Vec::new()));
+    assert!(colors(b"<svg/>", &limits).is_err());
+    assert!(colors(&png_that_claims(60_000, 60_000), &limits).is_err());
+}
