@@ -5,8 +5,10 @@ mod completions;
 mod config;
 mod exit;
 mod generate;
+mod job;
 mod output;
 mod serve;
+mod train;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   mediaforge serve                                  the whole system on this machine
   mediaforge generate \"a lighthouse at dawn\"        a picture in the current directory
+  mediaforge train \"Acme\" img/*.png                 a style of your own from your pictures
   mediaforge config                                 every setting and where it came from
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
@@ -62,6 +65,7 @@ struct GlobalArgs {
 enum Command {
     Serve(serve::ServeArgs),
     Generate(generate::GenerateArgs),
+    Train(train::TrainArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -72,6 +76,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args, &invocation).await,
         Command::Generate(args) => generate::run(args, &invocation).await,
+        Command::Train(args) => train::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),
     };

@@ -25,6 +25,8 @@ fn every_documented_form_parses() {
         "mediaforge serve worker --worker-listen 127.0.0.1:0 --ready-file ready.json",
         "mediaforge generate lighthouse --style watercolor --size 1536x1024 --count 2 -o out/",
         "mediaforge generate fox --seed 7 --json --timeout 5m --no-wait --user ada --idempotency-key k1",
+        "mediaforge train Acme a.png b.png --color #ff6600 --color #003366 --dry-run --json",
+        "mediaforge train Acme a.png -o out --detach --user ada --timeout 40m --url http://127.0.0.1:1",
         "mediaforge config worker --profile test",
         "mediaforge config --defaults",
         "mediaforge completions zsh",
@@ -42,6 +44,8 @@ fn wrong_usage_is_exit_code_2() {
         "mediaforge generate fox --size big",
         "mediaforge generate fox --timeout soon",
         "mediaforge generate fox --url nowhere",
+        "mediaforge train Acme",
+        "mediaforge train Acme a.png --color orange",
         "mediaforge config --json --defaults",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -1,28 +1,18 @@
 //! `mediaforge generate`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
-mod api;
-mod follow;
-mod interrupt;
-mod local;
-mod progress;
-mod save;
+mod style;
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::{
-    api::{Api, Job},
-    follow::Followed,
-    progress::Progress,
+use super::{
+    Exit, Invocation,
+    job::{self, Job, ServiceArgs, Session},
+    output,
 };
-use super::{Exit, Failure, Invocation, output};
-use crate::{
-    config::duration,
-    domain::clock::{Random as _, SystemRandom},
-};
+use crate::domain::job::JobKind;
 
 /// Turn a prompt into pictures
 ///
@@ -47,8 +37,9 @@ pub(super) struct GenerateArgs {
     /// What to draw
     #[arg(value_name = "PROMPT")]
     prompt: String,
-    /// A style of the catalogue, such as watercolor, flat-2d, line-art, isometric or clay-3d [default: the service's first]
-    #[arg(short, long, value_name = "ID", help_heading = "Picture")]
+    /// A style of the catalogue, such as watercolor, flat-2d, line-art, isometric or clay-3d, or a trained brand by its
+    /// name or id [default: the service's first]
+    #[arg(short, long, value_name = "STYLE", help_heading = "Picture")]
     style: Option<String>,
     /// Pixels, such as 1536x1024; one number is a square [default: 1024x1024]
     #[arg(long, value_name = "WxH", help_heading = "Picture")]
@@ -68,21 +59,8 @@ pub(super) struct GenerateArgs {
     /// Do not show progress
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
-    /// The gateway to ask [env: MEDIAFORGE_URL] [default: gateway.listen on this machine]
-    #[arg(long, value_name = "URL", help_heading = "Service")]
-    url: Option<url::Url>,
-    /// Who asks, where the service believes it (gateway.auth = "none") [env: MEDIAFORGE_USER] [default: local]
-    #[arg(long, value_name = "ID", help_heading = "Service")]
-    user: Option<String>,
-    /// Do not wait: print the job's id once it is accepted
-    #[arg(long, alias = "no-wait", help_heading = "Service")]
-    detach: bool,
-    /// Wait at most this long, such as 90s or 5m
-    #[arg(long, value_name = "DURATION", value_parser = duration::from_text, help_heading = "Service")]
-    timeout: Option<Duration>,
-    /// Names this request: repeating it finds the same job instead of paying again [default: a random one]
-    #[arg(long, value_name = "KEY", value_parser = idempotency_key, help_heading = "Service")]
-    idempotency_key: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 /// `1536x1024`
@@ -103,99 +81,37 @@ impl FromStr for Size {
     }
 }
 
-/// A key is a quoted string in its header, so it is held to what needs no escapes there.
-fn idempotency_key(text: &str) -> Result<String, String> {
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
-    if (1..=255).contains(&text.len()) && text.bytes().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("1 to 255 visible ASCII characters without quotes and backslashes".into())
-    }
-}
-
 pub(super) async fn run(args: GenerateArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
-    // Taken first: from here on Ctrl-C ends the command in order, whatever it is doing.
-    let mut interrupts = interrupt::Interrupts::new()?;
-    let service = local::Service::find(args.url.as_ref(), invocation).await?;
-    let user = args.user.clone().or_else(|| invocation.environment.get("MEDIAFORGE_USER").map(str::to_owned));
-    let api = Api::new(service.url(), user)?;
-    let outcome = tokio::select! {
-        outcome = draw(&args, &api, &mut interrupts, service.afterwards()) => outcome,
-        error = service.failed() => Err(error),
-    };
-    let stopped = tokio::select! {
-        stopped = service.stop() => stopped,
-        // What is not done yet is taken over when its lease lapses.
-        () = interrupts.next() => return Ok(Exit::INTERRUPTED),
-    };
-    let exit = outcome?;
-    stopped?;
-    Ok(exit)
+    job::with_service(&args.service, invocation, async |session| draw(&args, session).await).await
 }
 
-/// Submits, waits, saves. `afterwards` says what becomes of a job that is not waited for.
-async fn draw(
-    args: &GenerateArgs,
-    api: &Api,
-    interrupts: &mut interrupt::Interrupts,
-    afterwards: &str,
-) -> anyhow::Result<Exit> {
-    let until = args.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-    let random = SystemRandom;
-    let key = args
-        .idempotency_key
-        .clone()
-        .unwrap_or_else(|| format!("cli-{:016x}{:016x}", random.next_u64(), random.next_u64()));
-    let body = request(args, api.user());
-    let id = tokio::select! {
-        id = api.submit(&body, &key) => id?,
-        exit = given_up(interrupts, until) => {
-            let hint = format!("`--idempotency-key {key}` with the same request finds it without paying twice");
-            return Err(Failure::new(exit, "gave up; the job may have been accepted").hint(hint).into());
-        }
+/// Submits, waits, saves.
+async fn draw(args: &GenerateArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    const KIND: JobKind = JobKind::Illustration;
+    let api = session.api;
+    let style = match &args.style {
+        Some(style) => Some(session.unless_given_up(style::id_of(api, style), "nothing was asked for").await?),
+        None => None,
     };
-    if args.detach {
-        print_accepted(args, &id)?;
+    let id = session.submit(KIND, &request(args, style, api.user())).await?;
+    if args.service.detach {
+        job::print_accepted(KIND, &id, args.json)?;
         return Ok(Exit::Done);
     }
-
-    let progress = Progress::new(args.quiet);
-    let followed = follow::until_done(api, &id, &progress, interrupts, until).await;
-    progress.finish();
-    match followed? {
-        Followed::Ended(job) => tokio::select! {
-            exit = finish(args, api, &job) => exit,
-            () = interrupts.next() => {
-                let hint = format!("the job {id} is done; its pictures stay with the service");
-                Err(Failure::new(Exit::INTERRUPTED, "interrupted while saving").hint(hint).into())
-            }
-        },
-        Followed::Detached => {
-            output::note(format!("detached; {afterwards}"));
-            print_accepted(args, &id)?;
-            Ok(Exit::INTERRUPTED)
-        }
-        Followed::TimedOut => {
-            output::note(format!("timed out; {afterwards}"));
-            print_accepted(args, &id)?;
-            Ok(Exit::TimedOut)
+    match session.follow(KIND, &id, args.quiet).await? {
+        Ok(job) => finish(args, session, &job).await,
+        Err(exit) => {
+            job::print_accepted(KIND, &id, args.json)?;
+            Ok(exit)
         }
     }
 }
 
-/// Resolves when the person or the clock ends the wait.
-async fn given_up(interrupts: &mut interrupt::Interrupts, until: Option<tokio::time::Instant>) -> Exit {
-    tokio::select! {
-        () = interrupts.next() => Exit::INTERRUPTED,
-        () = follow::reached(until) => Exit::TimedOut,
-    }
-}
-
-fn request(args: &GenerateArgs, user: Option<&str>) -> Value {
+fn request(args: &GenerateArgs, style: Option<String>, user: Option<&str>) -> Value {
     let fields = [
         ("userId", user.map(Value::from)),
         ("prompt", Some(args.prompt.as_str().into())),
-        ("styleId", args.style.as_deref().map(Value::from)),
+        ("styleId", style.map(Value::from)),
         ("width", args.size.map(|size| size.width.into())),
         ("height", args.size.map(|size| size.height.into())),
         ("count", args.count.map(Value::from)),
@@ -208,13 +124,13 @@ fn request(args: &GenerateArgs, user: Option<&str>) -> Value {
         .into()
 }
 
-fn print_accepted(args: &GenerateArgs, id: &str) -> std::io::Result<()> {
-    if args.json { output::line(json!({ "illustrationId": id, "files": [] }).to_string()) } else { output::line(id) }
-}
-
 /// Saves what a finished job made and says how it ended.
-async fn finish(args: &GenerateArgs, api: &Api, job: &Job) -> anyhow::Result<Exit> {
-    let files = if job.is_completed() { save::all(api, job, &args.prompt, &args.output).await? } else { Vec::new() };
+async fn finish(args: &GenerateArgs, session: &mut Session<'_>, job: &Job) -> anyhow::Result<Exit> {
+    let mut files = Vec::new();
+    if job.is_completed() {
+        let saving = job::save::all(session.api, (&job.id, &job.image_urls), &args.prompt, &args.output);
+        files = session.save(&job.id, saving).await?;
+    }
     if args.json {
         let mut shown = job.raw.clone();
         shown["files"] = files.iter().map(|file| file.display().to_string()).collect();
@@ -224,23 +140,7 @@ async fn finish(args: &GenerateArgs, api: &Api, job: &Job) -> anyhow::Result<Exi
             output::line(file.display().to_string())?;
         }
     }
-    match job.status.as_str() {
-        "completed" => Ok(Exit::Done),
-        "cancelled" => {
-            output::note(format!("{} was cancelled; no credits were taken", job.illustration_id));
-            Ok(Exit::Cancelled)
-        }
-        _ => {
-            let cause = job
-                .error
-                .as_ref()
-                .map_or("no reason given".to_owned(), |error| format!("{} ({})", error.message, error.code));
-            let message = format!("the job failed: {cause}");
-            Err(Failure::new(Exit::Failed, message)
-                .hint(format!("no credits were taken; the job is {}", job.illustration_id))
-                .into())
-        }
-    }
+    job::ended(job)
 }
 
 #[cfg(test)]

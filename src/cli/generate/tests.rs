@@ -11,7 +11,13 @@ use axum::{
 };
 use clap::Parser;
 
+use serde_json::json;
+
 use super::*;
+use crate::cli::{
+    Failure,
+    job::{Api, idempotency_key, no_interrupts},
+};
 
 #[derive(Parser)]
 struct Line {
@@ -78,8 +84,9 @@ fn job(status: &str, more: &Value) -> Value {
 }
 
 async fn drawn(gateway: &Gateway, args: &GenerateArgs) -> anyhow::Result<Exit> {
-    let api = Api::new(&served(gateway).await, args.user.clone()).unwrap();
-    draw(args, &api, &mut interrupt::Interrupts::new().unwrap(), "the job goes on").await
+    let api = Api::new(&served(gateway).await, args.service.user.clone()).unwrap();
+    let mut interrupts = no_interrupts();
+    draw(args, &mut Session::new(&args.service, &api, &mut interrupts, "the job goes on")).await
 }
 
 #[tokio::test]

@@ -80,8 +80,13 @@ impl Service {
     pub(super) fn afterwards(&self) -> &'static str {
         match self {
             Self::Running(_) => "the job goes on",
-            Self::Embedded { .. } => "the job goes on with the next `serve` or `generate` on this data directory",
+            Self::Embedded { .. } => "the job goes on with the next `serve` or other command on this data directory",
         }
+    }
+
+    /// Whether the gateway stays when this command ends.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Running(_))
     }
 
     pub(super) fn url(&self) -> &url::Url {
@@ -132,7 +137,7 @@ async fn is_gateway(url: &url::Url) -> anyhow::Result<bool> {
     if url.port() == Some(0) {
         return Ok(false);
     }
-    let client = api::client(url).context("cannot set up HTTP")?;
+    let client = api::client(url, None).context("cannot set up HTTP")?;
     let answer = async { client.get(url.join("health").ok()?).send().await.ok()?.json::<Health>().await.ok() };
     let health = tokio::time::timeout(PROBE, answer).await.ok().flatten();
     Ok(health.is_some_and(|health| health.service == "gateway"))

@@ -9,17 +9,22 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use tokio::{fs, io::AsyncWriteExt as _};
 
-use super::api::{Api, ApiError, Job};
+use super::{api::Api, error::ApiError};
 
 const TRIES: u32 = 3;
 
-/// Saves every picture of the job in `dir` and returns the paths.
-pub(super) async fn all(api: &Api, job: &Job, prompt: &str, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Saves pictures of a job in `dir`, named after `title`, and returns the paths.
+pub(in crate::cli) async fn all(
+    api: &Api,
+    (id, addresses): (&str, &[String]),
+    title: &str,
+    dir: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
     let shown = dir.display();
     fs::create_dir_all(dir).await.with_context(|| format!("cannot create the directory {shown}"))?;
-    let stem = stem(prompt, &job.illustration_id);
+    let stem = stem(title, id);
     let mut files = Vec::new();
-    for (index, address) in job.image_urls.iter().enumerate() {
+    for (index, address) in addresses.iter().enumerate() {
         let stem = format!("{stem}-{}", index + 1);
         files.push(one(api, address, dir, &stem).await?);
     }

@@ -18,7 +18,7 @@ pub(super) enum Choice {
 }
 
 /// Ctrl-C, from its creation on.
-pub(super) struct Interrupts {
+pub(in crate::cli) struct Interrupts {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,
     #[cfg(windows)]

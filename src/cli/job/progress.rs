@@ -1,15 +1,19 @@
 //! What the person sees while a job runs: a bar on a terminal, a line a change elsewhere.
 
-use std::{io::IsTerminal as _, sync::Mutex, time::Duration};
+use std::{fmt::Write as _, io::IsTerminal as _, sync::Mutex, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{super::output, api::Job, interrupt::somebody_there};
+use super::{
+    super::output,
+    interrupt::somebody_there,
+    state::{self, Job},
+};
 
 const STEPS: u64 = 1000;
 
 /// The progress of one job, on standard error.
-pub(super) enum Progress {
+pub(in crate::cli) enum Progress {
     Bar(ProgressBar),
     Lines(Mutex<String>),
     Quiet,
@@ -36,7 +40,15 @@ impl Progress {
         if let (Self::Bar(bar), Some(progress)) = (self, &job.progress) {
             bar.set_position(position(progress.fraction));
         }
-        self.say(&label(job));
+        let text = label(job);
+        self.say(&match (self, &job.progress) {
+            (Self::Bar(_), Some(progress)) => format!("{text}{}", detail(progress)),
+            // A line for every tenth is enough of a long job.
+            (Self::Lines(_), Some(progress)) if progress.step.is_some() => {
+                format!("{text}, {} %", position(progress.fraction) / (STEPS / 10) * 10)
+            }
+            _ => text,
+        });
     }
 
     /// Something else is worth knowing.
@@ -83,6 +95,25 @@ fn label(job: &Job) -> String {
     if job.attempt > 1 { format!("{}, attempt {}", job.status, job.attempt) } else { job.status.clone() }
 }
 
+/// `, step 120/400, 30 %, 21 s left`, as far as it is known.
+fn detail(progress: &state::Progress) -> String {
+    let mut text = String::new();
+    if let Some(step) = progress.step {
+        let _ = write!(text, ", step {step}"); // writing to a String cannot fail
+        if let Some(total) = progress.total_steps {
+            let _ = write!(text, "/{total}");
+        }
+        let _ = write!(text, ", {} %", position(progress.fraction) * 100 / STEPS);
+    }
+    if let Some(seconds) = progress.eta_seconds {
+        let _ = match seconds {
+            0..120 => write!(text, ", {seconds} s left"),
+            _ => write!(text, ", {} min left", seconds.div_ceil(60)),
+        };
+    }
+    text
+}
+
 fn position(fraction: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 before")]
     let position = (fraction.clamp(0.0, 1.0) * 1000.0).round() as u64;
@@ -92,13 +123,28 @@ fn position(fraction: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::job::JobKind;
 
     #[test]
     fn a_later_attempt_is_named_and_fractions_are_held_in_range() {
-        let job =
-            |attempt| Job::parse(&format!(r#"{{"illustrationId":"i","status":"processing","attempt":{attempt}}}"#));
+        let job = |attempt| {
+            let text = format!(r#"{{"illustrationId":"i","status":"processing","attempt":{attempt}}}"#);
+            Job::parse(JobKind::Illustration, &text)
+        };
         assert_eq!(label(&job(1).unwrap()), "processing");
         assert_eq!(label(&job(2).unwrap()), "processing, attempt 2");
         assert_eq!([-1.0, 0.25, 7.0, f64::NAN].map(position), [0, 250, 1000, 0]);
+    }
+
+    #[test]
+    fn a_training_shows_its_step_percent_and_the_time_left() {
+        let progress = |text: &str| {
+            let text = format!(r#"{{"brandId":"b","status":"training","progress":{text}}}"#);
+            detail(&Job::parse(JobKind::Brand, &text).unwrap().progress.unwrap())
+        };
+        let full = progress(r#"{"fraction":0.3,"step":120,"totalSteps":400,"etaSeconds":21}"#);
+        assert_eq!(full, ", step 120/400, 30 %, 21 s left");
+        assert_eq!(progress(r#"{"fraction":0.3,"etaSeconds":601}"#), ", 11 min left");
+        assert_eq!(progress(r#"{"fraction":0.3}"#), "");
     }
 }

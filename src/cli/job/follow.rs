@@ -7,11 +7,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     super::{Exit, Failure, output},
-    api::{Api, ApiError, Job},
+    api::Api,
+    error::ApiError,
     interrupt::{Choice, Interrupts, ask},
     progress::Progress,
+    state::Job,
 };
-use crate::domain::clock::{Random as _, SystemRandom};
+use crate::domain::{
+    clock::{Random as _, SystemRandom},
+    job::JobKind,
+};
 
 /// How long a service may be away before this command gives up on it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -31,12 +36,12 @@ pub(super) enum Followed {
 /// Watches the job, shows its progress and asks the person what to do at Ctrl-C.
 pub(super) async fn until_done(
     api: &Api,
-    id: &str,
+    (kind, id): (JobKind, &str),
     progress: &Progress,
     interrupts: &mut Interrupts,
     until: Option<Instant>,
 ) -> Result<Followed, Failure> {
-    let mut ended = pin!(last_state(api, id, progress));
+    let mut ended = pin!(last_state(api, (kind, id), progress));
     let mut timed_out = pin!(reached(until));
     loop {
         tokio::select! {
@@ -56,7 +61,7 @@ pub(super) async fn until_done(
         match choice {
             Choice::Wait => {}
             Choice::Detach => return Ok(Followed::Detached),
-            Choice::Cancel => match api.cancel(id).await {
+            Choice::Cancel => match api.cancel(kind, id).await {
                 Ok(()) => progress.say("cancelling"),
                 Err(error) => output::note(format!("cannot cancel: {error}")),
             },
@@ -73,15 +78,15 @@ pub(super) async fn reached(until: Option<Instant>) {
 }
 
 /// The job once it is over.
-async fn last_state(api: &Api, id: &str, progress: &Progress) -> Result<Job, Failure> {
+async fn last_state(api: &Api, (kind, id): (JobKind, &str), progress: &Progress) -> Result<Job, Failure> {
     let mut seen = None;
     let mut pause = FIRST_PAUSE;
     let mut away_since = None;
     loop {
-        match api.events(id, seen.as_deref()).await {
+        match api.events(kind, id, seen.as_deref()).await {
             Ok(events) => {
                 let before = seen.clone();
-                if let Some(job) = read(events, &mut seen, progress).await {
+                if let Some(job) = read(kind, events, &mut seen, progress).await {
                     return Ok(job);
                 }
                 if before != seen {
@@ -100,6 +105,7 @@ async fn last_state(api: &Api, id: &str, progress: &Progress) -> Result<Job, Fai
 
 /// The final state, unless the connection ends before it.
 async fn read(
+    kind: JobKind,
     events: impl Stream<Item = Option<eventsource_stream::Event>>,
     seen: &mut Option<String>,
     progress: &Progress,
@@ -109,7 +115,7 @@ async fn read(
         if !event.id.is_empty() {
             *seen = Some(event.id);
         }
-        let Some(job) = Job::parse(&event.data) else { continue };
+        let Some(job) = Job::parse(kind, &event.data) else { continue };
         progress.show(&job);
         if job.is_over() {
             return Some(job);

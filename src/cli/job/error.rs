@@ -1,0 +1,163 @@
+//! A request without a good answer, and what the person is told.
+
+use std::{fmt::Write as _, time::Duration};
+
+use reqwest::{Response, header};
+use serde::Deserialize;
+
+use super::super::{Exit, Failure};
+
+/// Why a request has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum ApiError {
+    /// No answer.
+    #[error("{0}")]
+    Unreachable(#[source] reqwest::Error),
+    /// An answer that says no.
+    #[error("{}", .0.text())]
+    Refused(Refusal),
+}
+
+impl From<reqwest::Error> for ApiError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+impl ApiError {
+    /// Whether the same request may succeed later.
+    pub(in crate::cli) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(refusal) => matches!(refusal.status, 408 | 409 | 429 | 500..),
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Refused(refusal) => refusal.retry_after,
+        }
+    }
+
+    /// For the person, with its exit code and advice.
+    pub(in crate::cli) fn explain(self, url: &url::Url) -> Failure {
+        match self {
+            Self::Unreachable(error) => {
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(deeper) = cause.source() {
+                    cause = deeper;
+                }
+                Failure::new(Exit::Unavailable, format!("cannot reach {url}: {cause}"))
+                    .hint("`mediaforge serve` runs a service on this machine; --url names another")
+            }
+            Self::Refused(refusal) => {
+                let mut failure = Failure::new(Exit::of_status(refusal.status), refusal.text());
+                if let Some(after) = refusal.retry_after {
+                    failure = failure.hint(format!("try again in {} s", after.as_secs().max(1)));
+                }
+                if let Some(elsewhere) = refusal.elsewhere {
+                    failure = failure.hint(format!("it sends callers to {elsewhere}: give that address to --url"));
+                }
+                if let Some(id) = refusal.problem.request_id {
+                    failure = failure.hint(format!("the request was {id}"));
+                }
+                failure
+            }
+        }
+    }
+}
+
+/// An answer that says no, as RFC 9457 has it.
+#[derive(Debug)]
+pub(in crate::cli) struct Refusal {
+    pub(in crate::cli) status: u16,
+    retry_after: Option<Duration>,
+    /// Where the service says it is instead.
+    elsewhere: Option<String>,
+    problem: Problem,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+    request_id: Option<String>,
+    errors: Vec<FieldProblem>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FieldProblem {
+    detail: String,
+    pointer: String,
+}
+
+impl Refusal {
+    pub(super) async fn of(response: Response) -> Self {
+        let status = response.status().as_u16();
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let seconds = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let elsewhere = text(header::LOCATION).map(str::to_owned);
+        let problem = response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        Self { status, retry_after: seconds.map(Duration::from_secs), elsewhere, problem: problem.unwrap_or_default() }
+    }
+
+    fn text(&self) -> String {
+        let said = self.problem.detail.as_ref().or(self.problem.title.as_ref());
+        let mut text =
+            said.cloned().unwrap_or_else(|| format!("the service answered {} without saying why", self.status));
+        for error in &self.problem.errors {
+            let _ = write!(text, "\n  {}: {}", argument(&error.pointer), error.detail); // writing to a String cannot fail
+        }
+        text
+    }
+}
+
+/// The argument of this command behind a field of the request.
+fn argument(pointer: &str) -> String {
+    match pointer {
+        "/prompt" => "PROMPT".to_owned(),
+        "/styleId" => "--style".to_owned(),
+        "/width" => "--size (width)".to_owned(),
+        "/height" => "--size (height)".to_owned(),
+        "/count" => "--count".to_owned(),
+        "/seed" => "--seed".to_owned(),
+        "/userId" => "--user".to_owned(),
+        "/brandName" => "NAME".to_owned(),
+        "/brandColors" => "--color".to_owned(),
+        "/trainingImages" => "IMAGES".to_owned(),
+        other => match other.rsplit_once('/').map(|(list, n)| (list, n.parse::<usize>())) {
+            Some(("/brandColors", Ok(n))) => format!("--color (number {})", n + 1),
+            Some(("/trainingImages", Ok(n))) => format!("IMAGES (number {})", n + 1),
+            _ => other.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_lists_every_field_by_the_name_of_its_argument() {
+        let body = r#"{"title":"Invalid","detail":"two fields are wrong","code":"invalid","requestId":"r1","success":false,
+            "errors":[{"pointer":"/width","detail":"must be a whole number from 256 to 2048"},{"pointer":"/styleId","detail":"unknown style"}]}"#;
+        let refusal =
+            Refusal { status: 422, retry_after: None, elsewhere: None, problem: serde_json::from_str(body).unwrap() };
+        let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
+        assert_eq!(failure.exit, Exit::Usage);
+        assert_eq!(
+            failure.message,
+            "two fields are wrong\n  --size (width): must be a whole number from 256 to 2048\n  --style: unknown style"
+        );
+        assert_eq!(failure.hints, ["the request was r1"]);
+    }
+
+    #[test]
+    fn an_item_of_a_list_is_counted_from_one() {
+        assert_eq!(argument("/trainingImages/0"), "IMAGES (number 1)");
+        assert_eq!(argument("/brandColors/4"), "--color (number 5)");
+        assert_eq!(argument("/somethingNew/4"), "/somethingNew/4");
+    }
+}

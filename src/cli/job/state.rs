@@ -1,0 +1,130 @@
+//! A job as the API shows it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::job::{JobKind, Status};
+
+/// What the API calls a kind of job.
+pub(in crate::cli) trait Names {
+    /// The route that takes one.
+    fn submit_path(self) -> &'static str;
+    /// The route below which they are found.
+    fn collection(self) -> &'static str;
+    /// The field that holds the id.
+    fn id_field(self) -> &'static str;
+}
+
+impl Names for JobKind {
+    fn submit_path(self) -> &'static str {
+        match self {
+            Self::Illustration => "generate",
+            Self::Brand => "train-brand",
+        }
+    }
+
+    fn collection(self) -> &'static str {
+        match self {
+            Self::Illustration => "illustrations",
+            Self::Brand => "brands",
+        }
+    }
+
+    fn id_field(self) -> &'static str {
+        match self {
+            Self::Illustration => "illustrationId",
+            Self::Brand => "brandId",
+        }
+    }
+}
+
+/// A job of either kind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct Job {
+    #[serde(skip)]
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) status: String,
+    #[serde(default)]
+    pub(super) attempt: u32,
+    pub(super) progress: Option<Progress>,
+    #[serde(default)]
+    pub(in crate::cli) image_urls: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) sample_urls: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) palette: Vec<String>,
+    pub(super) error: Option<JobError>,
+    /// All of it, for `--json`.
+    #[serde(skip)]
+    pub(in crate::cli) raw: Value,
+    #[serde(skip)]
+    state: Option<Status>,
+}
+
+/// How much of it is done.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Progress {
+    pub(super) fraction: f64,
+    pub(super) step: Option<u32>,
+    pub(super) total_steps: Option<u32>,
+    pub(super) eta_seconds: Option<u64>,
+}
+
+/// Why it failed.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct JobError {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+impl Job {
+    /// The job in `text`, if that is one of this kind.
+    pub(in crate::cli) fn parse(kind: JobKind, text: &str) -> Option<Self> {
+        Self::of(kind, serde_json::from_str(text).ok()?)
+    }
+
+    /// The same of JSON.
+    pub(super) fn of(kind: JobKind, raw: Value) -> Option<Self> {
+        let id = raw.get(kind.id_field())?.as_str()?.to_owned();
+        let job: Self = serde_json::from_value(raw.clone()).ok()?;
+        Some(Self { id, raw, state: Status::from_shown(&job.status, kind), ..job })
+    }
+
+    pub(in crate::cli) fn is_completed(&self) -> bool {
+        self.state == Some(Status::Succeeded)
+    }
+
+    pub(in crate::cli) fn is_cancelled(&self) -> bool {
+        self.state == Some(Status::Cancelled)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state.is_some_and(Status::is_final)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_job_is_no_job() {
+        assert!(Job::parse(JobKind::Illustration, "{}").is_none());
+        let text = r#"{"illustrationId":"ill_1","status":"processing","progress":{"fraction":0.5},"x":1}"#;
+        assert!(Job::parse(JobKind::Brand, text).is_none());
+        let job = Job::parse(JobKind::Illustration, text).unwrap();
+        assert!(!job.is_over());
+        assert_eq!((job.id.as_str(), &job.raw["x"]), ("ill_1", &1.into()));
+    }
+
+    #[test]
+    fn each_kind_has_its_word_for_success() {
+        let brand = |status: &str| format!(r#"{{"brandId":"brd_1","status":"{status}"}}"#);
+        assert!(Job::parse(JobKind::Brand, &brand("ready")).unwrap().is_completed());
+        assert!(!Job::parse(JobKind::Brand, &brand("training")).unwrap().is_over());
+        assert!(Job::parse(JobKind::Brand, &brand("cancelled")).unwrap().is_cancelled());
+        assert!(!Job::parse(JobKind::Brand, &brand("something new")).unwrap().is_over());
+    }
+}

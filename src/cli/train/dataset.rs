@@ -1,0 +1,136 @@
+//! What the service thinks of the pictures.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Picture;
+use crate::domain::brand::Verdict;
+
+/// The answer to a dry run.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Dataset {
+    pub(super) accepted: bool,
+    verdicts: Vec<Value>,
+    price: Option<u64>,
+}
+
+/// The same beside the files it is about.
+#[derive(Debug)]
+pub(super) struct Shown {
+    accepted: bool,
+    price: Option<u64>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    file: String,
+    is_fit: bool,
+    reason: String,
+    verdict: Value,
+}
+
+impl Dataset {
+    pub(super) fn shown(self, pictures: &[Picture]) -> Shown {
+        let name = |n: usize| pictures.get(n).map(|picture| picture.path.display().to_string());
+        let row = |(n, verdict): (usize, Value)| {
+            let reason = match serde_json::from_value::<Verdict>(verdict.clone()) {
+                Ok(Verdict::NearDuplicate { of }) if name(of).is_some() => {
+                    format!("looks like {}", name(of).unwrap_or_default())
+                }
+                Ok(known) => known.detail(),
+                // A service that knows more verdicts than this build.
+                Err(_) => verdict["detail"].as_str().or(verdict["verdict"].as_str()).unwrap_or("not fit").to_owned(),
+            };
+            Row { file: name(n).unwrap_or_default(), is_fit: verdict["verdict"] == "ok", reason, verdict }
+        };
+        let rows = self.verdicts.into_iter().enumerate().map(row).collect();
+        Shown { accepted: self.accepted, price: self.price, rows }
+    }
+}
+
+impl Shown {
+    pub(super) fn unfit(&self) -> usize {
+        self.rows.iter().filter(|row| !row.is_fit).count()
+    }
+
+    /// A line per picture: on a terminal with signs and colours, elsewhere in words.
+    pub(super) fn table(&self, for_eyes: bool) -> String {
+        const GREEN: &str = "\u{1b}[32m";
+        const RED: &str = "\u{1b}[31m";
+        const RESET: &str = "\u{1b}[0m";
+        let width = self.rows.iter().map(|row| row.file.chars().count()).max().unwrap_or_default();
+        let mut text = String::new();
+        for Row { file, is_fit, reason, .. } in &self.rows {
+            let sign = match (for_eyes, is_fit) {
+                (true, true) => format!("{GREEN}✓{RESET}"),
+                (true, false) => format!("{RED}✗{RESET}"),
+                (false, true) => "ok ".to_owned(),
+                (false, false) => "bad".to_owned(),
+            };
+            let _ = writeln!(text, "{sign} {file:<width$}  {reason}"); // writing to a String cannot fail
+        }
+        match self.price {
+            Some(price) if self.accepted => {
+                let _ = write!(text, "{} pictures are fit; the training costs {price} credits", self.rows.len());
+            }
+            _ => text.truncate(text.trim_end().len()),
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let verdict = |row: &Row| {
+            let mut verdict = row.verdict.clone();
+            verdict["file"] = row.file.as_str().into();
+            verdict["detail"] = row.reason.as_str().into();
+            verdict
+        };
+        let verdicts: Vec<_> = self.rows.iter().map(verdict).collect();
+        let mut shown = json!({ "accepted": self.accepted, "verdicts": verdicts });
+        if let Some(price) = self.price {
+            shown["price"] = price.into();
+        }
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown() -> Shown {
+        let answer = json!({ "success": true, "accepted": false, "price": 25, "verdicts": [
+            { "uploadId": "upl_1", "verdict": "ok" },
+            { "uploadId": "upl_2", "verdict": "too_small", "shortSide": 300, "needed": 512 },
+            { "uploadId": "upl_3", "verdict": "near_duplicate", "of": 0 },
+            { "uploadId": "upl_4", "verdict": "cursed", "detail": "is cursed" },
+        ] });
+        let picture = |name: &str| Picture { path: format!("img/{name}").into(), content_type: "image/png", length: 1 };
+        let pictures = ["a.png", "longer.png", "c.png", "d.png"].map(picture);
+        serde_json::from_value::<Dataset>(answer).unwrap().shown(&pictures)
+    }
+
+    #[test]
+    fn a_verdict_stands_beside_its_file() {
+        let expected = "\
+ok  img/a.png       fit for training
+bad img/longer.png  its short side has 300 px; 512 px are needed
+bad img/c.png       looks like img/a.png
+bad img/d.png       is cursed";
+        assert_eq!(shown().table(false), expected);
+        assert!(shown().table(true).contains("✓") && shown().table(true).contains("✗"));
+        assert_eq!(shown().unfit(), 3);
+    }
+
+    #[test]
+    fn a_script_finds_file_verdict_and_detail() {
+        let json = shown().json();
+        assert_eq!((&json["accepted"], &json["price"]), (&false.into(), &25.into()));
+        assert_eq!(json["verdicts"][1]["file"], "img/longer.png");
+        assert_eq!(json["verdicts"][1]["shortSide"], 300);
+        assert_eq!(json["verdicts"][2]["detail"], "looks like img/a.png");
+    }
+}

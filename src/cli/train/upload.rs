@@ -1,0 +1,168 @@
+//! Pictures on their way to the service: a few at once, a bar each, and one for all of them.
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reqwest::header;
+use serde::Deserialize;
+use serde_json::json;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    super::{
+        job::{
+            Api,
+            api::{client, send},
+            error::ApiError,
+        },
+        output,
+    },
+    Picture,
+};
+
+/// Uploads at once.
+const AT_ONCE: usize = 4;
+/// How long one upload may take: 20 MiB over a slow line.
+const LONGEST: Duration = Duration::from_mins(10);
+/// A longer name tells a person nothing more.
+const NAME_CHARS: usize = 100;
+
+/// A place to put a picture.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    upload_id: String,
+    #[serde(default)]
+    method: Option<String>,
+    upload_url: String,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+}
+
+/// Uploads the pictures; their ids, in order.
+pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow::Result<Vec<String>> {
+    let bars = Bars::new(pictures, quiet);
+    // While a body is sent there is no answer, so this client has no limit on silence but one on the whole.
+    let client = client(api.url(), None).context("cannot set up HTTP")?;
+    let uploads = pictures.iter().map(|picture| one(api, &client, picture, &bars));
+    let ids = stream::iter(uploads).buffered(AT_ONCE).try_collect().await;
+    drop(bars);
+    let ids: Vec<String> = ids?;
+    if !quiet {
+        output::note(format!("{} pictures uploaded", ids.len()));
+    }
+    Ok(ids)
+}
+
+async fn one(api: &Api, client: &reqwest::Client, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
+    let bar = bars.begin(picture);
+    let name: String = picture.name().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+    let mut asked = json!({ "fileName": name, "contentType": picture.content_type, "size": picture.length });
+    if let Some(user) = api.user() {
+        asked["userId"] = user.into();
+    }
+    let shown = picture.path.display();
+    // Opened before anything is asked for: a file that has gone is not the service's fault.
+    drop(tokio::fs::File::open(&picture.path).await.with_context(|| format!("cannot read {shown}"))?);
+    let sent = api.repeated(async || {
+        bars.rewind(&bar);
+        // A new place each time: what became of a lost try nobody knows, and an unused one expires.
+        let place: Place = api.post("uploads", &[], &asked).await?;
+        put(api, client, &place, picture, (&bar, bars)).await?;
+        Ok(place.upload_id)
+    });
+    let id = sent.await.map_err(|mut failure| {
+        failure.message = format!("cannot upload {shown}: {}", failure.message);
+        failure
+    })?;
+    bars.end(&bar);
+    Ok(id)
+}
+
+async fn put(
+    api: &Api,
+    client: &reqwest::Client,
+    place: &Place,
+    picture: &Picture,
+    (bar, bars): (&ProgressBar, &Bars),
+) -> Result<(), ApiError> {
+    // A file that cannot be opened any more ends the body early, which the service refuses.
+    let bytes = match tokio::fs::File::open(&picture.path).await {
+        Ok(file) => {
+            ReaderStream::with_capacity(tokio::io::AsyncReadExt::take(file, picture.length), 64 * 1024).left_stream()
+        }
+        Err(error) => stream::iter([Err(error)]).right_stream(),
+    };
+    let (bar, total) = (bar.clone(), bars.total.clone());
+    let counted = bytes.inspect_ok(move |chunk| {
+        let length = u64::try_from(chunk.len()).unwrap_or_default();
+        bar.inc(length);
+        total.inc(length);
+    });
+    let method = place.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
+    let mut request = client.request(method, api.absolute(&place.upload_url)).timeout(LONGEST);
+    let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
+    for (name, value) in &place.headers {
+        // Its length is the client's own to say.
+        if !name.eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str()) {
+            request = request.header(name, value);
+        }
+    }
+    if !given(header::CONTENT_TYPE) {
+        request = request.header(header::CONTENT_TYPE, picture.content_type);
+    }
+    request = request.header(header::CONTENT_LENGTH, picture.length).body(reqwest::Body::wrap_stream(counted));
+    send(request).await.map(drop)
+}
+
+/// What the person sees of it.
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+}
+
+impl Bars {
+    fn new(pictures: &[Picture], quiet: bool) -> Self {
+        let seen = !quiet && std::io::stderr().is_terminal();
+        let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let all = MultiProgress::with_draw_target(target);
+        let total = all.add(ProgressBar::new(pictures.iter().map(|picture| picture.length).sum()));
+        let text =
+            format!("{{bar:28.cyan/dim}} {{bytes}} of {{total_bytes}}, {} pictures, {{bytes_per_sec}}", pictures.len());
+        total.set_style(style(&text));
+        Self { all, total }
+    }
+
+    fn begin(&self, picture: &Picture) -> ProgressBar {
+        let bar = self.all.insert_before(&self.total, ProgressBar::new(picture.length));
+        bar.set_style(style("{bar:28.green/dim} {percent:>3} % {wide_msg}"));
+        bar.set_message(picture.name());
+        bar
+    }
+
+    /// The picture is sent once more.
+    fn rewind(&self, bar: &ProgressBar) {
+        self.total.set_position(self.total.position().saturating_sub(bar.position()));
+        bar.set_position(0);
+    }
+
+    fn end(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.all.remove(bar);
+    }
+}
+
+impl Drop for Bars {
+    /// However the uploads end: the terminal is clean for what follows.
+    fn drop(&mut self) {
+        self.total.finish_and_clear();
+        // Bars of uploads that were broken off.
+        let _ = self.all.clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}
