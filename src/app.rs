@@ -25,13 +25,14 @@ use crate::{
         retry::RetryPolicy,
         style::InvalidCatalogue,
     },
-    embedded::{Embedded, OpenError, Role},
+    embedded::{self, Embedded, OpenError, Role},
     engine,
     error::BackendError,
     gateway::{self, Auth, GatewaySettings, GatewayState, InvalidSettings},
     jobs::{AttemptSettings, Jobs, Ports, Rules},
     lifecycle::{Drained, Shutdown},
-    media, queue, store,
+    media, queue,
+    store::{self, JobStore},
     worker::{self, Worker, WorkerSettings},
 };
 
@@ -130,6 +131,17 @@ impl Running {
         tokio::task::spawn_blocking(move || drop(self.embedded)).await?;
         Ok(())
     }
+}
+
+/// The store alone, for operator commands: no role, no lock, beside whatever serves on the same data.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn JobStore>, AppError> {
+    let embedded = open_embedded(&config.data_dir, Roles { gateway: false, worker: false }).await?;
+    Ok(store::open(&config.store, &embedded))
+}
+
+/// Whether there is anything for [`open_store`] to open; otherwise it begins a new, empty store.
+pub fn has_store(config: &Config) -> bool {
+    config.data_dir.join(embedded::MARKER).exists() || config.data_dir.join(embedded::DATABASE).exists()
 }
 
 async fn open_embedded(data_dir: &Path, roles: Roles) -> Result<Embedded, AppError> {

@@ -3,11 +3,13 @@
 
 mod completions;
 mod config;
+mod credits;
 mod exit;
 mod generate;
 mod job;
 mod output;
 mod serve;
+mod team;
 mod train;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -66,6 +68,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Generate(generate::GenerateArgs),
     Train(train::TrainArgs),
+    Credits(credits::CreditsArgs),
+    Team(team::TeamArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -77,6 +81,8 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Serve(args) => serve::run(args, &invocation).await,
         Command::Generate(args) => generate::run(args, &invocation).await,
         Command::Train(args) => train::run(args, &invocation).await,
+        Command::Credits(args) => credits::run(args, &invocation).await,
+        Command::Team(args) => team::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),
     };

@@ -7,5 +7,6 @@ mod cli;
 mod crashes;
 mod delivery;
 mod flow;
+mod operator;
 mod shutdown;
 mod startup;

@@ -1,0 +1,154 @@
+//! `mediaforge credits show`
+#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::{super::output, Exit, Invocation, Name, config_with_data};
+use crate::{
+    app,
+    domain::{
+        credits::{Account, LedgerEntry, Verb},
+        ids::AccountId,
+    },
+};
+
+/// Show a balance and what moved it last
+///
+/// Of a member of a team the team's balance is shown, too: it is the one that pays. Without ACCOUNT it is the caller
+/// that `generate` would be: MEDIAFORGE_USER, else `local`.
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Whose: `ada`, `users/ada` or `teams/acme`
+    #[arg(value_name = "ACCOUNT")]
+    account: Option<Name>,
+    /// How many entries of the ledger to show, the last ones
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    entries: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
+    let Name(account) = match args.account {
+        Some(name) => name,
+        None => invocation.environment.get("MEDIAFORGE_USER").unwrap_or("local").parse().context("MEDIAFORGE_USER")?,
+    };
+    let config = config_with_data(invocation)?;
+    let store = app::open_store(&config).await.context("cannot open the data")?;
+    let team = match &account {
+        AccountId::User(user) => store.team_of(user).await?.map(AccountId::Team),
+        AccountId::Team(_) => None,
+    };
+    let mut balances = Vec::new();
+    let mut untouched = Vec::new();
+    for id in std::iter::once(&account).chain(&team) {
+        let balance = store.account(id).await?;
+        if balance.is_none() {
+            untouched.push(id);
+        }
+        balances.push((id.clone(), balance.unwrap_or_default()));
+    }
+    let mut entries = store.ledger(&account).await?;
+    entries.drain(..entries.len().saturating_sub(args.entries));
+    let grant = config.credits.starting_grant;
+
+    if args.json {
+        let mut shown = json!(balances[0].1);
+        shown["account"] = json!(account);
+        shown["entries"] = json!(entries);
+        if let Some((id, balance)) = balances.get(1) {
+            shown["team"] = json!(balance);
+            shown["team"]["account"] = json!(id);
+        }
+        if untouched.contains(&&account) {
+            shown["startingGrant"] = grant.into();
+        }
+        output::line(shown.to_string())?;
+        return Ok(Exit::Done);
+    }
+    output::line(table(&balances))?;
+    if let Some(team) = &team {
+        output::line(format!("\n{team} pays for what {account} asks for."))?;
+    }
+    for id in untouched {
+        output::line(format!("\n{id} has nothing yet: its starting grant of {grant} comes with its first job."))?;
+    }
+    if !entries.is_empty() {
+        output::line(format!("\nLast entries of {account} (UTC)\n{}", ledger(&account, &entries)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Balances, a line each.
+pub(super) fn table(balances: &[(AccountId, Account)]) -> String {
+    let head = ["ACCOUNT", "AVAILABLE", "HELD", "SPENT", "GRANTED"].map(str::to_owned);
+    let row = |(id, balance): &(AccountId, Account)| {
+        let Account { available, held, spent, granted } = balance;
+        [id.to_string(), available.to_string(), held.to_string(), spent.to_string(), granted.to_string()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(balances.iter().map(row)).collect();
+    aligned(&rows, [false, true, true, true, true])
+}
+
+fn ledger(account: &AccountId, entries: &[LedgerEntry]) -> String {
+    let grants = format!("grant:{}:", account.to_string().replace('/', ":"));
+    let row = |entry: &LedgerEntry| {
+        // By what it does to the credits that are free.
+        let sign = match entry.verb {
+            Verb::Grant | Verb::Release => "+",
+            Verb::Hold => "-",
+            Verb::Capture => "",
+        };
+        let job = entry.job_id.as_ref().map(ToString::to_string);
+        let cause = job.unwrap_or_else(|| entry.id.strip_prefix(&grants).unwrap_or(&entry.id).to_owned());
+        let time = entry.at.strftime("%F %T").to_string();
+        [time, entry.verb.to_string(), format!("{sign}{}", entry.amount), cause]
+    };
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    aligned(&rows, [false, false, true, false])
+}
+
+/// Columns as wide as their widest cell; those that are `right` end where they end.
+fn aligned<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).zip(right);
+        let cells = cells.map(
+            |((cell, width), right)| {
+                if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            },
+        );
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned() {
+        let account = |id: &str, available, granted| {
+            (id.parse().unwrap(), Account { available, granted, spent: granted - available, held: 0 })
+        };
+        let text = table(&[account("users/ada", 997, 1000), account("teams/acme-international", 5, 5)]);
+        let expected = "\
+ACCOUNT                   AVAILABLE  HELD  SPENT  GRANTED
+users/ada                       997     0      3     1000
+teams/acme-international          5     0      0        5";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_entry_says_what_it_was_for() {
+        let account: AccountId = "users/ada".parse().unwrap();
+        let at = crate::domain::Timestamp::from_second(1_800_000_000).unwrap();
+        let entry = LedgerEntry::grant(account.clone(), "spring offer (1)", 100, at);
+        assert_eq!(ledger(&account, &[entry]), "2027-01-15 08:00:00  grant  +100  spring offer (1)");
+    }
+}
