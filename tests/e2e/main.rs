@@ -10,3 +10,4 @@ mod flow;
 mod operator;
 mod shutdown;
 mod startup;
+mod train_cli;
