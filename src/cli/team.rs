@@ -1,5 +1,4 @@
 //! `mediaforge team`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};

@@ -11,4 +11,5 @@ mod log;
 mod operator;
 mod shutdown;
 mod startup;
+mod train_cli;
 mod training;

@@ -1,5 +1,4 @@
 //! `mediaforge credits`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 mod show;
 

@@ -1,5 +1,4 @@
 //! `mediaforge generate`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 mod style;
 

@@ -95,20 +95,20 @@ fn label(job: &Job) -> String {
     if job.attempt > 1 { format!("{}, attempt {}", job.status, job.attempt) } else { job.status.clone() }
 }
 
-/// `, step 120 of 400, 30 %, about 21 s left`, as far as it is known.
+/// `, step 120/400, 30 %, 21 s left`, as far as it is known.
 fn detail(progress: &state::Progress) -> String {
     let mut text = String::new();
     if let Some(step) = progress.step {
         let _ = write!(text, ", step {step}"); // writing to a String cannot fail
         if let Some(total) = progress.total_steps {
-            let _ = write!(text, " of {total}");
+            let _ = write!(text, "/{total}");
         }
         let _ = write!(text, ", {} %", position(progress.fraction) * 100 / STEPS);
     }
     if let Some(seconds) = progress.eta_seconds {
         let _ = match seconds {
-            0..120 => write!(text, ", about {seconds} s left"),
-            _ => write!(text, ", about {} min left", seconds.div_ceil(60)),
+            0..120 => write!(text, ", {seconds} s left"),
+            _ => write!(text, ", {} min left", seconds.div_ceil(60)),
         };
     }
     text
@@ -143,8 +143,8 @@ mod tests {
             detail(&Job::parse(JobKind::Brand, &text).unwrap().progress.unwrap())
         };
         let full = progress(r#"{"fraction":0.3,"step":120,"totalSteps":400,"etaSeconds":21}"#);
-        assert_eq!(full, ", step 120 of 400, 30 %, about 21 s left");
-        assert_eq!(progress(r#"{"fraction":0.3,"etaSeconds":601}"#), ", about 11 min left");
+        assert_eq!(full, ", step 120/400, 30 %, 21 s left");
+        assert_eq!(progress(r#"{"fraction":0.3,"etaSeconds":601}"#), ", 11 min left");
         assert_eq!(progress(r#"{"fraction":0.3}"#), "");
     }
 }

@@ -1,5 +1,4 @@
 //! `mediaforge train`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 mod dataset;
 mod pictures;

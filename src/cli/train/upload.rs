@@ -48,7 +48,7 @@ pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow:
     let client = client(api.url(), None).context("cannot set up HTTP")?;
     let uploads = pictures.iter().map(|picture| one(api, &client, picture, &bars));
     let ids = stream::iter(uploads).buffered(AT_ONCE).try_collect().await;
-    bars.finish();
+    drop(bars);
     let ids: Vec<String> = ids?;
     if !quiet {
         output::note(format!("{} pictures uploaded", ids.len()));
@@ -152,10 +152,13 @@ impl Bars {
         bar.finish_and_clear();
         self.all.remove(bar);
     }
+}
 
-    fn finish(&self) {
+impl Drop for Bars {
+    /// However the uploads end: the terminal is clean for what follows.
+    fn drop(&mut self) {
         self.total.finish_and_clear();
-        // Of uploads that were broken off, too.
+        // Bars of uploads that were broken off.
         let _ = self.all.clear();
     }
 }

@@ -1,0 +1,169 @@
+//! `mediaforge train` and `generate --style`, as a person uses them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+use crate::support::{PATIENCE, System, Topology, books, command};
+
+/// A training that lasts long enough to be seen.
+const SHORT: (&str, &str) = ("MEDIAFORGE_TRAINER__MOCK__DURATION", "3s");
+const ORANGE: Rgb<u8> = Rgb([0xff, 0x66, 0x00]);
+
+async fn run(data_dir: &Path, environment: &[(&str, &str)], arguments: &[&str], files: &[PathBuf]) -> Output {
+    let mut command = command(data_dir);
+    command.envs(environment.iter().copied()).args(arguments).args(files);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+}
+
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    assert!(!text.contains('\u{1b}'), "no colours when piped: {text:?}");
+    text
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+}
+
+/// Pictures that no fingerprint takes for each other: each a mosaic of its own in orange, blue and shades between.
+fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
+    let picture = |n: u32| {
+        let path = dir.join(format!("picture-{n}.png"));
+        let pixel = |x: u32, y: u32| {
+            let (column, row) = (x * 10 / side, y * 10 / side);
+            let mixed = (n * 100 + row * 10 + column + 1).wrapping_mul(2_654_435_761);
+            match mixed >> 30 {
+                0 => ORANGE,
+                1 => Rgb([0x00, 0x33, 0x66]),
+                2 => Rgb([0xcc, 0x88, 0x44]),
+                _ => Rgb([0x33, 0x66, 0x99]),
+            }
+        };
+        RgbImage::from_fn(side, side, pixel).save(&path).expect("a picture");
+        path
+    };
+    (0..5).map(picture).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brand_is_trained_shown_and_drawn_in() {
+    let system = System::start(Topology::OneProcess, &[SHORT]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = pictures(dir.path(), 600);
+    let (data, url) = (system.data_dir(), system.gateway.clone());
+    let before = system.credits("ada").await;
+
+    // What would come of it, and what it would cost.
+    let dry = run(&data, &[], &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
+    assert!(dry.status.success(), "{}", stderr(&dry));
+    let table = stdout(&dry);
+    assert_eq!(table.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{table}");
+    assert!(table.contains("25 credits"), "{table}");
+    assert_eq!(system.credits("ada").await, before, "a dry run changes nothing");
+
+    let samples = dir.path().join("samples");
+    let out = samples.to_str().expect("text");
+    let arguments =
+        ["train", "Acme", "--color", "#FF6600", "--user", "ada", "--url", &url, "--idempotency-key", "k1", "-o", out];
+    let trained = run(&data, &[], &arguments, &files).await;
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let shown = stdout(&trained);
+    assert!(shown.contains("#ff6600") && shown.contains("--style Acme"), "{shown}");
+    let saved: Vec<_> = std::fs::read_dir(&samples).expect("samples").collect();
+    assert_eq!(saved.len(), 3, "{shown}");
+    assert!(stderr(&trained).contains("training"), "progress is told: {}", stderr(&trained));
+
+    // The same again finds the same brand, without uploads and without paying.
+    let again = run(&data, &[], &[&arguments[..], &["--json"]].concat(), &files).await;
+    assert!(again.status.success(), "{}", stderr(&again));
+    let brand = json(&again);
+    assert_eq!(brand["status"], "ready");
+    assert!(shown.contains(brand["brandId"].as_str().expect("an id")), "{brand} is not the one of {shown}");
+    assert_eq!(brand["files"].as_array().map(Vec::len), Some(3));
+    let (available, held, spent, granted) = system.credits("ada").await;
+    assert_eq!((held, spent, available + 25), (0, 25, granted), "one capture of the price");
+
+    // By name in any case, and by id; nobody else has it.
+    for style in ["aCME", brand["brandId"].as_str().expect("an id")] {
+        let arguments =
+            ["generate", "a fox", "--style", style, "--size", "256x256", "--json", "--user", "ada", "-o", out];
+        let drawn = run(&data, &[], &[&arguments[..], &["--url", &url]].concat(), &[]).await;
+        assert!(drawn.status.success(), "{}", stderr(&drawn));
+        assert_eq!(json(&drawn)["styleId"], brand["brandId"]);
+    }
+    let stranger =
+        run(&data, &[], &["generate", "a fox", "--style", "acme", "--user", "eve", "--url", &url], &[]).await;
+    assert_eq!(stranger.status.code(), Some(2), "{}", stderr(&stranger));
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_are_not_fit_are_named_before_anything_is_paid() {
+    let system = System::start(Topology::OneProcess, &[SHORT]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = pictures(dir.path(), 600);
+    let (data, url) = (system.data_dir(), system.gateway.clone());
+    let before = system.credits("local").await;
+
+    // What is visible from here is not even uploaded.
+    let text = dir.path().join("notes.png");
+    std::fs::write(&text, "no picture").expect("a file");
+    let wrong = [&files[..], &[text, dir.path().join("gone.png")]].concat();
+    let output = run(&data, &[], &["train", "Acme", "--url", &url], &wrong).await;
+    assert_eq!(output.status.code(), Some(2));
+    for part in ["2 of 7", "notes.png: is no PNG", "gone.png: there is no such file"] {
+        assert!(stderr(&output).contains(part), "{part} in {}", stderr(&output));
+    }
+
+    // The rest is the service's to say.
+    let small = dir.path().join("small.png");
+    RgbImage::from_pixel(300, 300, ORANGE).save(&small).expect("a picture");
+    let twin = dir.path().join("twin.png");
+    std::fs::copy(&files[2], &twin).expect("a copy");
+    let unfit = [&files[..], &[small, twin]].concat();
+    for json_wanted in [false, true] {
+        let flags: &[&str] = if json_wanted { &["--json"] } else { &[] };
+        let output = run(&data, &[], &[&["train", "Acme", "--url", &url][..], flags].concat(), &unfit).await;
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("2 of 7 pictures are not fit"), "{}", stderr(&output));
+        if json_wanted {
+            let answer = json(&output);
+            let verdicts: Vec<_> =
+                answer["verdicts"].as_array().expect("verdicts").iter().map(|verdict| &verdict["verdict"]).collect();
+            assert_eq!(verdicts, ["ok", "ok", "ok", "ok", "ok", "too_small", "near_duplicate"]);
+        } else {
+            assert!(stderr(&output).contains("picture-2.png"), "the twin is named: {}", stderr(&output));
+            assert_eq!(stdout(&output), "");
+        }
+    }
+
+    let few = run(&data, &[], &["train", "Acme", "--url", &url], &files[..4]).await;
+    assert_eq!(few.status.code(), Some(2));
+    assert!(stderr(&few).contains("IMAGES"), "{}", stderr(&few));
+    assert_eq!(system.credits("local").await, before);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn train_needs_no_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = pictures(dir.path(), 600);
+    let data = dir.path().join("data");
+    // A port that nobody listens on stands for "the local gateway is not running".
+    let environment = [SHORT, ("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:1")];
+    let trained = run(&data, &environment, &["train", "Acme", "--json"], &files).await;
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let brand = json(&trained);
+    assert_eq!((&brand["status"], &brand["imageCount"]), (&"ready".into(), &5.into()));
+    books::check(&data);
+}
