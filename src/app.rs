@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, serve::ListenerExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
@@ -69,7 +69,7 @@ pub enum AppError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({key}): {source}")]
+    #[error("cannot listen on {address} ({key})")]
     Listen {
         /// The configured address.
         address: SocketAddr,
@@ -103,13 +103,13 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
 
     let mut places = Places { gateway: None, worker: None, data_dir };
     if roles.gateway {
-        let listener = bind(config.gateway.listen, "gateway.listen").await?;
+        let listener = bind(config.gateway.listen, "gateway.listen")?;
         places.gateway = Some(base_url(&listener, config.gateway.listen));
         let state = GatewayState::new(Arc::clone(&jobs), gateway_settings(config), shutdown.soft())?;
         shutdown.spawn(serve(listener, gateway::router(state), shutdown.clone()));
     }
     if roles.worker {
-        let listener = bind(config.worker.listen, "worker.listen").await?;
+        let listener = bind(config.worker.listen, "worker.listen")?;
         let url = base_url(&listener, config.worker.listen);
         start_worker(config, jobs, &embedded, listener, &url, &shutdown)?;
         places.worker = Some(url);
@@ -253,8 +253,19 @@ fn start_worker(
     Ok(())
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, key, source })
+/// Connections that may wait to be accepted. With fewer, a burst of new clients waits a second for its next try.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, AppError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Without it a restart finds the address taken by connections that linger.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| AppError::Listen { address, key, source })
 }
 
 /// Where a client on this machine finds the listener.

@@ -36,7 +36,7 @@ pub struct GenerateRequest {
     pub prompt: Option<String>,
     /// A style of the catalogue; its first when absent.
     pub style_id: Option<String>,
-    /// The name the client shows for the style. Only its length is checked: the catalogue's name is what is stored.
+    /// The style's name, as people read it: chooses the style when `style_id` does not.
     pub style_name: Option<String>,
     /// Pixels; 1024 when absent.
     pub width: Option<i128>,
@@ -118,17 +118,17 @@ impl GenerateRequest {
         if let Some(detail) = prompt_error(&prompt, limits.prompt_chars) {
             errors.push(FieldError::new("prompt", detail));
         }
-        let style = match &self.style_id {
-            None => Some(catalogue.default_style()),
-            Some(id) => catalogue.find(id).or(brand),
+        let unknown = |field, valid: String| FieldError::new(field, format!("unknown style; one of: {valid}"));
+        let style = match (&self.style_id, &self.style_name) {
+            (Some(id), _) => catalogue
+                .find(id)
+                .or(brand)
+                .ok_or_else(|| unknown("styleId", format!("{}, or the id of a ready brand", catalogue.ids()))),
+            (None, Some(name)) => catalogue.named(name).ok_or_else(|| unknown("styleName", catalogue.names())),
+            (None, None) => Ok(catalogue.default_style()),
         };
-        if style.is_none() {
-            errors.push(FieldError::new(
-                "styleId",
-                format!("unknown style; one of: {}, or the id of a ready brand", catalogue.ids()),
-            ));
-        }
-        if self.style_name.as_ref().is_some_and(|name| name.chars().count() > 80) {
+        let style = style.map_err(|error| errors.push(error)).ok();
+        if self.style_id.is_some() && self.style_name.as_ref().is_some_and(|name| name.chars().count() > 80) {
             errors.push(FieldError::new("styleName", "must be at most 80 characters"));
         }
         let mut integer = |name: &str, value: Option<i128>, default: u32, min: u32, max: u32| {

@@ -63,6 +63,12 @@ impl Catalogue {
         self.0.iter().find(|style| style.id == id)
     }
 
+    /// The style of that name, as people write it: without regard to case.
+    pub fn named(&self, name: &str) -> Option<&Style> {
+        let wanted = name.trim().to_lowercase();
+        self.0.iter().find(|style| style.name.to_lowercase() == wanted)
+    }
+
     /// What a request that names no style gets: the first.
     pub fn default_style(&self) -> &Style {
         &self.0[0]
@@ -76,6 +82,11 @@ impl Catalogue {
     /// The ids, for an error that lists the valid values.
     pub fn ids(&self) -> String {
         self.0.iter().map(|style| style.id.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The names, for an error that lists the valid values.
+    pub fn names(&self) -> String {
+        self.0.iter().map(|style| style.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Jobs, settle::Settled};
 use crate::{
     domain::{
+        Timestamp,
         clock::after,
         ids::{JobId, WorkerId},
-        job::{Job, Lease, State, Status, TransitionError},
+        job::{Job, Lease, Progress, State, Status, TransitionError},
     },
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
@@ -86,6 +87,14 @@ impl Jobs {
                 }
                 // Somebody else's claim, or a cancel: what is there now decides.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
+                // It may have been written all the same. A claim that nobody works on would hold the job up until its
+                // lease lapses, and cost it an attempt.
+                Err(error) if error.kind == ErrorKind::Timeout => {
+                    let written = self.ports.store.get(id).await?.filter(|now| now.value == next.job);
+                    let Some(Versioned { version, value: job }) = written else { return Err(error) };
+                    let claim = Claim { job, version, fence: version, owner: owner.clone() };
+                    return Ok(Claimed::Ours(Box::new(claim)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -104,7 +113,7 @@ impl Jobs {
         let ended = {
             let job = claim.job.clone();
             let mut work = pin!(self.perform(&job, claim.fence, &cx, settings.timeout, &stored));
-            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone()));
+            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
             let mut heartbeat = tokio::time::interval(settings.heartbeat);
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             heartbeat.reset();
@@ -116,7 +125,8 @@ impl Jobs {
                     _ = heartbeat.tick() => self.beat(&mut claim, settings, &mut reached).await,
                     Some(change) = changes.next() => match change {
                         Ok(now) => Ok(claim.adopt(now)),
-                        // The heartbeat reads the same store and decides; a watch that fails only makes it slower.
+                        // The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only
+                        // makes it slower.
                         Err(error) => {
                             tracing::debug!(%error, "watching the claimed job failed");
                             Ok(None)
@@ -130,17 +140,23 @@ impl Jobs {
                 }
             }
         };
-        let outcome = match ended? {
-            Event::Done(settled) => self.settle(&mut claim, settled).await?,
-            Event::Stop => self.settle(&mut claim, Settled::HandedBack).await?,
-            Event::Cancel => self.settle(&mut claim, Settled::Cancelled).await?,
-            Event::Lost => Outcome::Lost,
+        let delivers = matches!(&ended, Ok(Event::Done(Settled::Delivered(_))));
+        let outcome = match ended {
+            Ok(Event::Done(settled)) => self.settle(&mut claim, settled).await,
+            Ok(Event::Stop) => self.settle(&mut claim, Settled::HandedBack).await,
+            Ok(Event::Cancel) => self.settle(&mut claim, Settled::Cancelled).await,
+            Ok(Event::Lost) => Ok(Outcome::Lost),
+            Err(error) => Err(error),
         };
-        // An error leaves it open whether the result was written, so its pictures stay.
-        if outcome != Outcome::Settled(Status::Succeeded) {
+        let count = match &outcome {
+            Ok(outcome) => *outcome == Outcome::Settled(Status::Succeeded),
+            // It is open whether the result was written, so its pictures stay.
+            Err(_) => delivers,
+        };
+        if !count {
             self.drop_stored(&stored).await;
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Renews the lease and writes the progress. A store that does not answer is tried again at the next beat, until
@@ -149,26 +165,30 @@ impl Jobs {
         &self,
         claim: &mut Claim,
         settings: &AttemptSettings,
-        reached: &mut watch::Receiver<Option<crate::domain::job::Progress>>,
+        reached: &mut watch::Receiver<Option<Progress>>,
     ) -> Result<Option<Event>, BackendError> {
         let now = self.now();
         let progress = *reached.borrow_and_update();
         let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
             return Ok(Some(Event::Lost));
         };
-        match self.commit(claim.version, &next).await {
+        let error = match self.commit(claim.version, &next).await {
             Ok(version) => {
                 claim.version = version;
                 claim.job = next.job;
-                Ok(None)
+                return Ok(None);
             }
-            Err(error) if error.kind == ErrorKind::Conflict => self.refresh(claim).await,
-            Err(error) if claim.lease_expired(now) => Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "heartbeat failed; trying again");
-                Ok(None)
-            }
+            Err(error) if error.kind == ErrorKind::Conflict => match self.refresh(claim).await {
+                Ok(event) => return Ok(event),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if claim.lease_expired(now) {
+            return Err(error);
         }
+        tracing::warn!(%error, "heartbeat failed; trying again");
+        Ok(None)
     }
 
     async fn refresh(&self, claim: &mut Claim) -> Result<Option<Event>, BackendError> {
@@ -186,8 +206,11 @@ impl Claim {
             return None;
         }
         match &now.value.state {
-            State::Running { attempt, lease, cancel_by, .. }
-                if lease.owner == self.owner && *attempt == self.job.attempt() =>
+            State::Running { attempt, lease, started_at, cancel_by, .. }
+                if lease.owner == self.owner
+                    && *attempt == self.job.attempt()
+                    // An attempt that was given back and started again by this very worker bears the same number.
+                    && Some(*started_at) == self.started_at() =>
             {
                 let cancel = cancel_by.is_some();
                 self.version = now.version;
@@ -198,8 +221,15 @@ impl Claim {
         }
     }
 
+    fn started_at(&self) -> Option<Timestamp> {
+        match &self.job.state {
+            State::Running { started_at, .. } => Some(*started_at),
+            _ => None,
+        }
+    }
+
     /// Whether anybody may have taken over by now.
-    pub(super) fn lease_expired(&self, now: crate::domain::Timestamp) -> bool {
+    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
         match &self.job.state {
             State::Running { lease, .. } => lease.expires_at <= now,
             _ => true,

@@ -29,7 +29,9 @@ impl Jobs {
             };
             match self.commit(found.version, &next).await {
                 Ok(version) => {
-                    tracing::info!(job.id = %id, "cancel requested");
+                    // The job's own trace: the request, which may have another, is named by its id.
+                    let (attempt, trace_id) = (next.job.attempt(), super::trace_id(&next.job));
+                    tracing::info!(job.id = %id, attempt, trace_id, "cancel requested");
                     return Ok(Some(Versioned { version, value: next.job }));
                 }
                 Err(error) if error.kind == ErrorKind::Conflict => {}

@@ -3,9 +3,12 @@
 use super::Jobs;
 use crate::{
     domain::ids::{JobId, UserId},
-    error::BackendError,
+    error::{BackendError, ErrorKind},
     media::MediaKey,
 };
+
+/// How often a delete races with the last writes to a finished job before it gives up.
+const ROUNDS: u32 = 4;
 
 /// What came of a delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +24,24 @@ pub enum Deletion {
 impl Jobs {
     /// Deletes a finished job that the user may see, with everything it stored. The ledger keeps what it cost.
     pub async fn delete(&self, user: &UserId, id: &JobId) -> Result<Deletion, BackendError> {
-        let Some(found) = self.get(user, id).await? else { return Ok(Deletion::Missing) };
-        if !found.value.status().is_final() {
-            return Ok(Deletion::NotFinished);
+        for _ in 0..ROUNDS {
+            let Some(found) = self.get(user, id).await? else { return Ok(Deletion::Missing) };
+            if !found.value.status().is_final() {
+                return Ok(Deletion::NotFinished);
+            }
+            // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
+            self.ports.media.delete_prefix(&MediaKey::job_prefix(&found.value.user, id)).await?;
+            match self.ports.store.delete(id, found.version).await {
+                Ok(()) => {
+                    let (attempt, trace_id) = (found.value.attempt(), super::trace_id(&found.value));
+                    tracing::info!(job.id = %id, attempt, trace_id, "job deleted");
+                    return Ok(Deletion::Deleted);
+                }
+                // Its dead letter was published meanwhile; nothing else changes a finished job, short of a redrive.
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
         }
-        // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
-        self.ports.media.delete_prefix(&MediaKey::job_prefix(&found.value.user, id)).await?;
-        self.ports.store.delete(id, found.version).await?;
-        tracing::info!(job.id = %id, "job deleted");
-        Ok(Deletion::Deleted)
+        Err(BackendError::new(ErrorKind::Conflict, "jobs.delete"))
     }
 }

@@ -27,10 +27,11 @@ use crate::{
         brand::BrandLimits,
         clock::{Clock, Random},
         credits::Credits,
-        job::{Dispatch, JobPolicy, Transition},
+        job::{Dispatch, Job, JobPolicy, Transition},
         pricing::Prices,
         request::RequestLimits,
         style::Catalogue,
+        trace::TraceContext,
     },
     engine::ImageEngine,
     error::BackendError,
@@ -122,4 +123,13 @@ impl Jobs {
             tracing::warn!(job.id = %dispatch.message.job_id, %error, "publish failed; the sweeper will publish again");
         }
     }
+}
+
+/// What ties the sweeper's lines about a job to the others.
+fn span(job: &Job) -> tracing::Span {
+    tracing::info_span!("sweep", job.id = %job.id, attempt = job.attempt(), trace_id = trace_id(job))
+}
+
+fn trace_id(job: &Job) -> Option<String> {
+    job.trace.as_ref().map(TraceContext::trace_id)
 }

@@ -2,11 +2,13 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::FutureExt as _;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::{Jobs, settle::Settled};
 use crate::{
@@ -25,17 +27,24 @@ use crate::{
     store::Version,
 };
 
+/// How long to wait for a picture that is being written when its attempt ends; it is then deleted with its job.
+const PUT_GRACE: Duration = Duration::from_secs(30);
+
 /// What an attempt has stored so far, to be deleted should it not be the one that counts.
 #[derive(Default)]
-pub(super) struct StoredKeys(Mutex<Vec<MediaKey>>);
+pub(super) struct StoredKeys {
+    keys: Mutex<Vec<MediaKey>>,
+    /// Writes under way. One goes on when its attempt ends, and would put its picture in place after the deletion.
+    puts: TaskTracker,
+}
 
 impl StoredKeys {
     fn note(&self, key: MediaKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key);
     }
 
     fn take(&self) -> Vec<MediaKey> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -81,7 +90,7 @@ impl Jobs {
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {
-            let prepared = prepare(generated, illustration.width, illustration.height).await?;
+            let prepared = prepare(generated, illustration.width, illustration.height, n == 0).await?;
             let key = MediaKey::picture(&job.user, &job.id, cx.attempt, fence.0, n, prepared.format);
             images.push(StoredImage {
                 key: key.to_string(),
@@ -91,10 +100,10 @@ impl Jobs {
                 sha256: hex(&prepared.sha256),
             });
             self.put(key, prepared.format, prepared.bytes, stored).await?;
-            if n == 0 {
+            if let Some(thumbnail) = prepared.thumbnail {
                 let key = MediaKey::thumbnail(&job.user, &job.id, cx.attempt, fence.0, n);
                 thumbnail_key = Some(key.to_string());
-                self.put(key, MediaFormat::Webp, prepared.thumbnail, stored).await?;
+                self.put(key, MediaFormat::Webp, thumbnail, stored).await?;
             }
         }
         Ok(Output::Pictures(Pictures {
@@ -117,16 +126,23 @@ impl Jobs {
         stored: &StoredKeys,
     ) -> Result<(), AttemptFailure> {
         stored.note(key.clone());
-        match self.ports.media.put(&key, format, bytes).await {
-            Ok(()) => Ok(()),
+        let media = Arc::clone(&self.ports.media);
+        let put = async move { media.put(&key, format, bytes).await };
+        match stored.puts.spawn(put.in_current_span()).await {
+            Ok(Ok(())) => Ok(()),
             // The key names this attempt alone, so it can only be our own earlier write whose answer was lost.
-            Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(storage_failure(&error)),
+            Ok(Err(error)) if error.kind == ErrorKind::AlreadyExists => Ok(()),
+            Ok(Err(error)) => Err(storage_failure(&error)),
+            Err(_) => Err(AttemptFailure::retry(ErrorCode::Internal, "storing the picture panicked; see the log")),
         }
     }
 
     /// Deletes what an attempt stored that does not count. Best effort: what stays is deleted with its job.
     pub(super) async fn drop_stored(&self, stored: &StoredKeys) {
+        stored.puts.close();
+        if tokio::time::timeout(PUT_GRACE, stored.puts.wait()).await.is_err() {
+            tracing::warn!("a picture of an abandoned attempt is still being written");
+        }
         for key in stored.take() {
             if let Err(error) = self.ports.media.delete(&key).await {
                 tracing::warn!(%key, %error, "a picture of an abandoned attempt could not be deleted");
@@ -147,8 +163,14 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 }
 
 /// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.
-async fn prepare(generated: Generated, width: u32, height: u32) -> Result<Prepared, AttemptFailure> {
-    tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, &DecodeLimits::default()))
+async fn prepare(
+    generated: Generated,
+    width: u32,
+    height: u32,
+    with_thumbnail: bool,
+) -> Result<Prepared, AttemptFailure> {
+    let limits = DecodeLimits::default();
+    tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, with_thumbnail, &limits))
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "preparing the picture panicked; see the log"))?
         .map_err(|error| AttemptFailure::retry(ErrorCode::EngineError, format!("the engine's picture: {error}")))

@@ -74,10 +74,14 @@ impl Jobs {
         user: &UserId,
         id: &JobId,
     ) -> Result<Option<BoxStream<'static, Result<Versioned<Job>>>>> {
-        if self.get(user, id).await?.is_none() {
-            return Ok(None);
-        }
         let changes = self.ports.store.watch(Watch::Job(id.clone()));
+        let Some(now) = self.get(user, id).await? else { return Ok(None) };
+        let known = now.version;
+        let news = move |change: &Result<Versioned<Job>>| {
+            std::future::ready(change.as_ref().map_or(true, |job| job.version > known))
+        };
+        // What was read comes first: a watch begun now would say nothing, for ever, of a job deleted meanwhile.
+        let changes = stream::iter([Ok(now)]).chain(changes.filter(news)).boxed();
         // The final state is delivered, then the stream ends at once: `take_while` would swallow that state, and `scan`
         // would wait for a change after it, which never comes.
         let until_final = stream::unfold(Some(changes), |changes| async {

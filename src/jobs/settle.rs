@@ -34,24 +34,25 @@ impl Jobs {
                     return Ok(Outcome::Lost);
                 }
             };
-            match self.commit(claim.version, &next).await {
+            let error = match self.commit(claim.version, &next).await {
                 Ok(version) => {
                     log_settled(&next.job, &settled);
                     let status = next.job.status();
                     self.publish_dead_letter(next.job, version).await;
                     return Ok(Outcome::Settled(status));
                 }
-                Err(error) if error.kind == ErrorKind::Conflict => {
-                    if let Some(outcome) = self.after_conflict(claim, &settled).await? {
-                        return Ok(outcome);
-                    }
-                }
-                Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
-                    tracing::warn!(%error, "settling failed; trying again");
-                    tokio::time::sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &settled).await {
+                    Ok(Some(outcome)) => return Ok(outcome),
+                    Ok(None) => continue,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !error.is_transient() || claim.lease_expired(self.now()) {
+                return Err(error);
             }
+            tracing::warn!(%error, "settling failed; trying again");
+            tokio::time::sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
         }
     }
 
@@ -83,9 +84,10 @@ impl Jobs {
         Ok(matches!(claim.adopt(now), Some(Event::Lost)).then_some(Outcome::Lost))
     }
 
-    /// Publishes the dead letter a failed job owes, if it owes one. What fails here is left to the sweeper.
-    pub(super) async fn publish_dead_letter(&self, job: Job, version: Version) {
-        let Some(letter) = job.dead_letter() else { return };
+    /// Publishes the dead letter a failed job owes, if it owes one; whether it did. What fails here is left to the
+    /// sweeper.
+    pub(super) async fn publish_dead_letter(&self, job: Job, version: Version) -> bool {
+        let Some(letter) = job.dead_letter() else { return false };
         let id = job.id.clone();
         let written = async {
             self.ports.queue.dead_letter(&letter).await?;
@@ -95,8 +97,14 @@ impl Jobs {
             }
         };
         match written.await {
-            Ok(()) => tracing::info!(job.id = %id, "dead letter published"),
-            Err(error) => tracing::warn!(job.id = %id, %error, "dead letter failed; the sweeper will try again"),
+            Ok(()) => {
+                tracing::info!(job.id = %id, "dead letter published");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(job.id = %id, %error, "dead letter failed; the sweeper will try again");
+                false
+            }
         }
     }
 }

@@ -115,12 +115,20 @@ impl Jobs {
 
     /// Stores a new job with its hold and publishes its message; an id that is taken is a repeat, or a mistake.
     pub(super) async fn accept(&self, first: Transition) -> Result<Submitted, SubmitError> {
-        match self.ports.store.insert(&first).await? {
+        let mut inserted = self.ports.store.insert(&first).await;
+        let is_unknown = matches!(&inserted, Err(error) if error.kind == ErrorKind::Timeout);
+        if is_unknown {
+            // Asked again under the same id: to answer "try again" for a job that is there would make it two.
+            inserted = self.ports.store.insert(&first).await;
+        }
+        match inserted? {
+            Inserted::Existing(job) if is_unknown && is_same(&job.value, &first.job) => {
+                self.accepted(&first, false).await;
+                Ok(Submitted { job: *job, replayed: false })
+            }
             Inserted::New { version, dispatched } => {
-                self.publish_unless(dispatched, first.dispatch.as_ref()).await;
-                let job = first.job;
-                tracing::info!(job.id = %job.id, user = %job.user, credits = job.hold.amount(), "job accepted");
-                Ok(Submitted { job: Versioned { version, value: job }, replayed: false })
+                self.accepted(&first, dispatched).await;
+                Ok(Submitted { job: Versioned { version, value: first.job }, replayed: false })
             }
             Inserted::Existing(job) => Submitted::again(*job, &first.job.request_hash),
             Inserted::Deleted => Err(SubmitError::KeySpent),
@@ -163,4 +171,16 @@ impl Jobs {
             }
         }
     }
+
+    async fn accepted(&self, first: &Transition, dispatched: bool) {
+        self.publish_unless(dispatched, first.dispatch.as_ref()).await;
+        let job = &first.job;
+        let (attempt, credits) = (job.attempt(), job.hold.amount());
+        tracing::info!(job.id = %job.id, attempt, user = %job.user, credits, "job accepted");
+    }
+}
+
+/// Whether what is stored is what was to be inserted, whatever has become of it since.
+fn is_same(stored: &Job, first: &Job) -> bool {
+    stored.request_hash == first.request_hash && stored.created_at == first.created_at
 }

@@ -1,9 +1,12 @@
 //! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered.
 
+use tracing::Instrument as _;
+
 use super::Jobs;
 use crate::{
-    domain::job::Status,
+    domain::job::{Job, Status},
     error::{BackendError, ErrorKind},
+    store::Versioned,
 };
 
 /// What a sweep did.
@@ -27,33 +30,52 @@ impl Jobs {
     /// Deals with overdue jobs, the most overdue first. Two sweeps at once do no harm: each change is compare-and-set.
     pub async fn sweep(&self) -> Result<Swept, BackendError> {
         let due = self.ports.store.due(self.now(), SWEEP_LIMIT).await?;
-        let mut swept = Swept { more: due.len() == SWEEP_LIMIT, ..Swept::default() };
+        let is_full = due.len() == SWEEP_LIMIT;
+        let mut swept = Swept::default();
+        let mut is_stuck = true;
         for found in due {
-            if found.value.dead_letter().is_some() {
-                self.publish_dead_letter(found.value, found.version).await;
-                swept.dead_lettered += 1;
-                continue;
-            }
-            let before = found.value.status();
-            let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { continue };
-            let version = match self.commit(found.version, &next).await {
-                Ok(version) => version,
-                // Somebody touched it meanwhile, which is all the sweep wanted.
-                Err(error) if error.kind == ErrorKind::Conflict => continue,
+            let job = &found.value;
+            let span = super::span(job);
+            match self.sweep_one(found, &mut swept).instrument(span.clone()).await {
+                Ok(moved) => is_stuck &= !moved,
+                // A defect that concerns one job must not keep the sweep from all that are less overdue.
+                Err(error) if error.kind == ErrorKind::Internal => {
+                    span.in_scope(|| tracing::error!(%error, "overdue job cannot be dealt with"));
+                }
                 Err(error) => return Err(error),
-            };
-            let job = next.job;
-            let status = job.status();
-            if status == Status::Queued {
-                swept.published += 1;
-                tracing::info!(job.id = %job.id, was = before.shown_as(job.kind()), "overdue job published again");
-            } else {
-                swept.settled += 1;
-                tracing::warn!(job.id = %job.id, status = status.shown_as(job.kind()), "overdue job settled");
             }
-            self.publish_dead_letter(job, version).await;
         }
         self.expire_uploads().await;
+        // When none could be moved, the same ones would be found again at once.
+        swept.more = is_full && !is_stuck;
         Ok(swept)
+    }
+
+    /// Whether the job is no longer what the sweep found.
+    async fn sweep_one(&self, found: Versioned<Job>, swept: &mut Swept) -> Result<bool, BackendError> {
+        if found.value.dead_letter().is_some() {
+            let is_out = self.publish_dead_letter(found.value, found.version).await;
+            swept.dead_lettered += usize::from(is_out);
+            return Ok(is_out);
+        }
+        let before = found.value.status();
+        let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(false) };
+        let version = match self.commit(found.version, &next).await {
+            Ok(version) => version,
+            // Somebody touched it meanwhile, which is all the sweep wanted.
+            Err(error) if error.kind == ErrorKind::Conflict => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let job = next.job;
+        let status = job.status();
+        if status == Status::Queued {
+            swept.published += 1;
+            tracing::info!(was = before.shown_as(job.kind()), "overdue job published again");
+        } else {
+            swept.settled += 1;
+            tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");
+        }
+        self.publish_dead_letter(job, version).await;
+        Ok(true)
     }
 }

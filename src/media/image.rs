@@ -108,8 +108,8 @@ pub struct Prepared {
     pub height: u32,
     /// SHA-256 of `bytes`.
     pub sha256: [u8; 32],
-    /// A lossy WebP of the same picture, at most [`THUMBNAIL_SIDE`] on its longest side.
-    pub thumbnail: Bytes,
+    /// A lossy WebP of the same picture, at most [`THUMBNAIL_SIDE`] on its longest side, if one is wanted.
+    pub thumbnail: Option<Bytes>,
 }
 
 /// The format the first bytes name.
@@ -207,12 +207,18 @@ pub fn png(image: &DynamicImage) -> Result<Bytes, PictureError> {
 ///
 /// A PNG that has the size already keeps its bytes (and with them its metadata, such as provenance marks), unless
 /// something is appended behind its end: what is stored is a picture and nothing else.
-pub fn prepare(bytes: Bytes, width: u32, height: u32, limits: &DecodeLimits) -> Result<Prepared, PictureError> {
+pub fn prepare(
+    bytes: Bytes,
+    width: u32,
+    height: u32,
+    with_thumbnail: bool,
+    limits: &DecodeLimits,
+) -> Result<Prepared, PictureError> {
     let Decoded { image, format } = decode(&bytes, limits)?;
     let keep = format == MediaFormat::Png && (image.width(), image.height()) == (width, height) && is_lone_png(&bytes);
     let image = exact(image, width, height)?;
     let bytes = if keep { bytes } else { png(&image)? };
-    let thumbnail = thumbnail(&image)?;
+    let thumbnail = with_thumbnail.then(|| thumbnail(&image)).transpose()?;
     let sha256 = Sha256::digest(&bytes).into();
     Ok(Prepared { bytes, format: MediaFormat::Png, width, height, sha256, thumbnail })
 }

@@ -1,6 +1,6 @@
 //! One delivery: a free slot, a claim, an answer, and the attempt behind it.
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{Instrument as _, Span};
 
 use super::{Worker, envelope::Delivery};
@@ -44,26 +44,47 @@ impl Worker {
         );
         // The slot first: the wait for it is the back-pressure, and a claimed job must not wait under its lease.
         let Some(slot) = self.free_slot().await else { return Answer::Refused("no free slot") };
-        let claimed = self.jobs.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
-        let claim = match claimed {
-            Ok(Claimed::Ours(claim)) => *claim,
-            Ok(Claimed::Nothing(reason)) => {
-                tracing::debug!(%reason, "nothing to do for this message");
-                return Answer::Acknowledged("nothing to do");
-            }
-            Ok(Claimed::Missing) => return self.bury(delivery.unknown_job()).await,
-            Err(error) => {
-                tracing::warn!(%error, "claim failed; the message will come again");
-                return Answer::Refused("the store does not answer");
-            }
-        };
-        span.record("attempt", claim.job.attempt());
-        tracing::info!("job claimed");
-        let attempt = self.attempts.spawn(self.clone().attempt(claim, slot).instrument(span));
-        if !self.settings.ack_on_claim && attempt.await.is_err() {
+        // A task of its own: when the caller hangs up, this future is dropped, and a claim that is being written would
+        // leave a job that nobody works on until its lease lapses.
+        let (tell, told) = oneshot::channel();
+        let work = self.clone().work(delivery, slot, tell, span.clone());
+        let work = self.attempts.spawn(work.instrument(span));
+        let answer = told.await.unwrap_or(Answer::Refused("the claim ended by a defect"));
+        if !self.settings.ack_on_claim && work.await.is_err() {
             tracing::error!("the attempt panicked; its lease will lapse");
         }
-        Answer::Acknowledged("claimed")
+        answer
+    }
+
+    /// Claims, says what to answer, and works.
+    async fn work(self, delivery: Delivery, slot: OwnedSemaphorePermit, tell: oneshot::Sender<Answer>, span: Span) {
+        let (answer, claim) = self.claim(delivery).await;
+        if let Some(claim) = &claim {
+            span.record("attempt", claim.job.attempt());
+            tracing::info!("job claimed");
+        }
+        // A caller who hung up does not want to know.
+        let _ = tell.send(answer);
+        if let Some(claim) = claim {
+            self.attempt(claim, slot).await;
+        }
+    }
+
+    async fn claim(&self, delivery: Delivery) -> (Answer, Option<Claim>) {
+        let claimed = self.jobs.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
+        let answer = match claimed {
+            Ok(Claimed::Ours(claim)) => return (Answer::Acknowledged("claimed"), Some(*claim)),
+            Ok(Claimed::Nothing(reason)) => {
+                tracing::debug!(%reason, "nothing to do for this message");
+                Answer::Acknowledged("nothing to do")
+            }
+            Ok(Claimed::Missing) => self.bury(delivery.unknown_job()).await,
+            Err(error) => {
+                tracing::warn!(%error, "claim failed; the message will come again");
+                Answer::Refused("the store does not answer")
+            }
+        };
+        (answer, None)
     }
 
     /// `None` when the worker drains or the wait is over.
@@ -76,7 +97,7 @@ impl Worker {
         slot.ok()?.ok()
     }
 
-    async fn attempt(self, claim: Claim, slot: OwnedSemaphorePermit) {
+    async fn attempt(&self, claim: Claim, slot: OwnedSemaphorePermit) {
         let outcome = self.jobs.run_attempt(claim, &self.settings.attempt, &self.stop).await;
         drop(slot);
         match outcome {

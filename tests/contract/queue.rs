@@ -144,6 +144,7 @@ cases! {
     each_kind_goes_to_its_endpoint,
     a_dead_letter_is_recorded_once_per_key,
     stopping_lets_the_push_under_way_finish,
+    a_refusal_while_stopping_costs_no_delivery_attempt,
     a_backlog_is_delivered_completely,
     a_healthy_queue_answers,
 }

@@ -53,6 +53,20 @@ fn everything_wrong_is_named_at_once() {
 }
 
 #[test]
+fn a_style_is_chosen_by_its_name_when_no_id_says_otherwise() {
+    let named = |id: Option<&str>, name: &str| GenerateRequest {
+        prompt: Some("a cat".into()),
+        style_id: id.map(str::to_owned),
+        style_name: Some(name.to_owned()),
+        ..GenerateRequest::default()
+    };
+    let chosen = |request: GenerateRequest| request.validate(&LIMITS, &catalogue(), None).map(|spec| spec.style.id);
+    assert_eq!(chosen(named(None, "FLAT-2D")).expect("valid"), "flat-2d");
+    assert_eq!(chosen(named(Some("watercolor"), "whatever the client shows")).expect("valid"), "watercolor");
+    assert_eq!(pointers(&named(None, "oil")), ["/styleName"], "a style that is not drawn is not paid for either");
+}
+
+#[test]
 fn prompts_are_counted_in_characters_and_kept_verbatim() {
     let prompt = |text: String| GenerateRequest { prompt: Some(text), ..GenerateRequest::default() };
     assert!(pointers(&prompt("é".repeat(2000))).is_empty());

@@ -7,5 +7,6 @@ mod cli;
 mod crashes;
 mod delivery;
 mod flow;
+mod log;
 mod shutdown;
 mod startup;

@@ -100,6 +100,7 @@ async fn pages_follow_each_other_by_link() {
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(world.queued("ann").await);
+        world.clock.advance_ms(1);
     }
     ids.reverse();
     let mut path = "/illustrations?limit=2&userId=ann&status=queued%2Ccompleted".to_owned();

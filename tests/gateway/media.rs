@@ -15,9 +15,17 @@ async fn with_picture() -> World {
     world
 }
 
+/// The picture's tag, in its quotes.
+async fn etag(world: &World) -> String {
+    let etag = world.get(PATH).await.header("etag").unwrap().to_owned();
+    assert!(etag.len() > 2 && etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    etag
+}
+
 #[tokio::test]
 async fn a_picture_comes_whole_with_all_its_headers() {
     let world = with_picture().await;
+    let etag = etag(&world).await;
     for method in [Method::GET, Method::HEAD] {
         let answer = world.call(method.clone(), PATH).await;
         assert_eq!(answer.status, StatusCode::OK);
@@ -25,7 +33,7 @@ async fn a_picture_comes_whole_with_all_its_headers() {
         let expected = [
             ("content-type", "image/png"),
             ("content-length", "20"),
-            ("etag", "\"e20\""),
+            ("etag", etag.as_str()),
             ("cache-control", "public, max-age=31536000, immutable"),
             ("accept-ranges", "bytes"),
             ("content-disposition", "inline; filename=\"1-2-0.png\""),
@@ -79,17 +87,18 @@ async fn ranges() {
 #[tokio::test]
 async fn conditions() {
     let world = with_picture().await;
-    for tags in ["\"e20\"", "W/\"e20\"", "\"x\", \"e20\"", "*"] {
+    let etag = etag(&world).await;
+    for tags in [&etag, &format!("W/{etag}"), &format!("\"x\", {etag}"), "*"] {
         let answer = world.get_with(PATH, &[("if-none-match", tags)]).await;
         assert_eq!((answer.status, answer.body.len()), (StatusCode::NOT_MODIFIED, 0), "{tags}");
-        assert_eq!(answer.header("etag"), Some("\"e20\""));
+        assert_eq!(answer.header("etag"), Some(etag.as_str()));
         assert!(answer.header("cache-control").is_some());
     }
     assert_eq!(world.get_with(PATH, &[("if-none-match", "\"other\"")]).await.status, StatusCode::OK);
-    let range = |tag| [("range", "bytes=0-0"), ("if-range", tag)];
-    assert_eq!(world.get_with(PATH, &range("\"e20\"")).await.status, StatusCode::PARTIAL_CONTENT);
-    for other in ["\"e21\"", "W/\"e20\"", "Sun, 01 Mar 2026 12:00:00 GMT"] {
-        assert_eq!(world.get_with(PATH, &range(other)).await.status, StatusCode::OK, "{other}");
+    let range = async |tag: &str| world.get_with(PATH, &[("range", "bytes=0-0"), ("if-range", tag)]).await;
+    assert_eq!(range(&etag).await.status, StatusCode::PARTIAL_CONTENT);
+    for other in ["\"other\"", &format!("W/{etag}"), "Sun, 01 Mar 2026 12:00:00 GMT"] {
+        assert_eq!(range(other).await.status, StatusCode::OK, "{other}");
     }
 }
 

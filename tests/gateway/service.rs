@@ -23,7 +23,7 @@ async fn health_touches_nothing() {
     assert_eq!(world.get("/health").await.json(), expected);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn ready_names_what_fails() {
     let world = world();
     let ready = world.get("/ready").await;
@@ -31,6 +31,7 @@ async fn ready_names_what_fails() {
     assert_eq!(ready.json()["checks"], json!({ "store": "ok", "queue": "ok", "media": "ok" }));
     world.store.fault.fail(Some(ErrorKind::Broken));
     world.queue.fault.hang();
+    tokio::time::pause();
     let problem = world.get("/ready").await.problem(503, "not_ready");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
     world.drain.cancel();

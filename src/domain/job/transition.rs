@@ -268,7 +268,12 @@ impl Job {
             return self.cancel(now);
         }
         if now >= self.deadline {
-            let error = JobError::new(ErrorCode::DeadlineExceeded, "the job was not done by its deadline");
+            let reason = if attempt == 0 {
+                "no worker was free before the job's deadline"
+            } else {
+                "the job was not done by its deadline"
+            };
+            let error = JobError::new(ErrorCode::DeadlineExceeded, reason);
             return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
         }
         if let State::Queued { not_before, publish_at, published, .. } = &mut self.0.state {

@@ -38,7 +38,7 @@ pub(in crate::gateway) struct GenerateBody {
     /// A style of `GET /styles`; its first when absent. The id of a ready brand of the caller or their team draws in
     /// that brand's colours.
     style_id: Option<String>,
-    /// The name the client shows for the style. The catalogue's name is what is stored.
+    /// The style's name: chooses the style when there is no `styleId`. The catalogue's name is what is stored.
     #[schema(max_length = 80)]
     style_name: Option<String>,
     /// Pixels.

@@ -114,14 +114,14 @@ fn a_thumbnail_keeps_the_aspect_ratio_and_never_grows() {
 #[test]
 fn keeps_the_bytes_of_an_exact_png_and_nothing_appended_to_it() {
     let bytes = Bytes::from(encoded(64, 48, image::ImageFormat::Png));
-    let kept = prepare(bytes.clone(), 64, 48, &DecodeLimits::default()).unwrap();
+    let kept = prepare(bytes.clone(), 64, 48, false, &DecodeLimits::default()).unwrap();
     assert_eq!(kept.bytes, bytes);
     assert_eq!(kept.sha256, <[u8; 32]>::from(Sha256::digest(&bytes)));
     let polyglot = Bytes::from([bytes.as_ref(), b"PK\x03\x04<script>"].concat());
-    let cleaned = prepare(polyglot, 64, 48, &DecodeLimits::default()).unwrap();
+    let cleaned = prepare(polyglot, 64, 48, false, &DecodeLimits::default()).unwrap();
     assert!(!cleaned.bytes.windows(8).any(|window| window == b"<script>"));
     for (other, format) in [(bytes, "png"), (encoded(90, 90, image::ImageFormat::Jpeg).into(), "jpeg")] {
-        let resized = prepare(other, 32, 32, &DecodeLimits::default()).unwrap();
+        let resized = prepare(other, 32, 32, true, &DecodeLimits::default()).unwrap();
         let back = decode(&resized.bytes, &DecodeLimits::default()).unwrap();
         assert_eq!((back.format, back.image.width()), (MediaFormat::Png, 32), "{format}");
     }

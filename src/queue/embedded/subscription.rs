@@ -29,7 +29,9 @@ use crate::{
         Timestamp,
         clock::{Clock, Random, after, until},
         job::JobKind,
+        message::JobMessage,
         retry::doubled,
+        trace::TraceContext,
     },
     embedded::Embedded,
     queue::{Route, route},
@@ -106,7 +108,7 @@ impl Subscription {
         loop {
             let next = stop.run_until_cancelled(self.next(&mut ready, &mut own, &mut foreign)).await;
             let Some((slot, message)) = next else { break };
-            pushes.spawn(Arc::clone(&self).deliver(message, slot));
+            pushes.spawn(Arc::clone(&self).deliver(message, slot, stop.clone()));
             while let Some(ended) = pushes.try_join_next() {
                 report(ended);
             }
@@ -169,7 +171,7 @@ impl Subscription {
         Ok(pulled.next)
     }
 
-    async fn deliver(self: Arc<Self>, message: Message, slot: OwnedSemaphorePermit) {
+    async fn deliver(self: Arc<Self>, message: Message, slot: OwnedSemaphorePermit, stop: CancellationToken) {
         let id = message.id;
         let verdict = self.push(&message).await;
         // The worker is done with this one; writing down its answer must not keep the next from it.
@@ -179,6 +181,12 @@ impl Subscription {
             Verdict::Ack => {
                 self.reached();
                 self.courier.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await
+            }
+            // The worker stops with its broker and refuses what it has not claimed. That is nobody's failure: the
+            // message keeps its count and its place, and comes first after the restart.
+            Verdict::Nack(reason) if stop.is_cancelled() => {
+                tracing::debug!(message.id = id, reason, "push refused while stopping");
+                Ok(())
             }
             Verdict::Nack(reason) => {
                 self.reached();
@@ -230,7 +238,18 @@ impl Subscription {
     async fn refuse(&self, message: Message, reason: &str) -> crate::queue::Result<()> {
         let (id, kind, attempt) = (message.id, self.kind, message.delivery_attempt);
         if attempt >= self.courier.config.max_delivery_attempts {
-            tracing::warn!(message.id = id, deliveries = attempt, reason, "message becomes a dead letter");
+            let about = serde_json::from_slice::<JobMessage>(&message.data).ok();
+            let job_id = about.map(|about| about.job_id.to_string());
+            let trace = message.attributes.get("traceparent").and_then(|text| text.parse().ok());
+            let trace_id = trace.map(|trace: TraceContext| trace.trace_id());
+            tracing::warn!(
+                job.id = job_id,
+                trace_id,
+                message.id = id,
+                deliveries = attempt,
+                reason,
+                "message becomes a dead letter"
+            );
             return self.courier.embedded.write("queue.forward", move |tx| rows::forward(tx, kind, &message)).await;
         }
         let backoff =

@@ -172,6 +172,11 @@ impl Hub {
             };
             let changes = self.readers.read(OP, read).await?;
             let mut state = self.lock();
+            if !is_watched && state.is_watched() {
+                // Somebody has begun to watch while the number was read, perhaps before the last of those changes:
+                // they must be handed over, not passed by.
+                continue;
+            }
             for (seq, change) in changes.jobs {
                 if seq > state.known {
                     state.hand(seq, &Arc::new(change));
@@ -231,4 +236,66 @@ async fn news(foreign: &mut watch::Receiver<u64>, is_watched: bool) -> bool {
         tokio::time::sleep(IDLE).await;
     }
     foreign.changed().await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures::{FutureExt as _, poll};
+
+    use super::{super::rows, *};
+    use crate::{embedded::Outcome, store::Version};
+
+    fn job(id: &JobId) -> Job {
+        let record = serde_json::json!({
+            "illustrationId": id, "userId": "ada", "status": "cancelled", "version": 1, "attempt": 0,
+            "createdAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:00Z",
+            "cancelledAt": "2026-01-01T00:00:00Z", "requestHash": "0".repeat(64),
+            "hold": { "number": 1, "unit": 1, "units": 1 }, "prompt": "a cat", "styleId": "ink", "styleName": "Ink",
+            "width": 64, "height": 64, "count": 1,
+        });
+        let document: crate::store::document::JobDocument = serde_json::from_value(record).expect("a document");
+        document.into_job().expect("a job").value
+    }
+
+    #[tokio::test]
+    async fn who_begins_to_watch_while_an_idle_hub_looks_misses_nothing() -> Outcome<()> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let here = Embedded::open(directory.path(), &[]).expect("a database");
+        let other = Embedded::open(directory.path(), &[]).expect("a second handle");
+        let hub = Hub::new(&here);
+        // Every reader is busy, so the look waits after it has found that nobody watches.
+        let (free, busy): (Vec<_>, Vec<_>) = (0..4)
+            .map(|_| {
+                let (free, wait) = mpsc::channel::<()>();
+                let readers = Arc::clone(&hub.readers);
+                let read = async move {
+                    let hold = move |_: &Connection| {
+                        let _ = wait.recv();
+                        Ok(())
+                    };
+                    readers.read(OP, hold).await
+                };
+                (free, tokio::spawn(read))
+            })
+            .unzip();
+        tokio::task::yield_now().await;
+        let mut look = Box::pin(hub.catch_up());
+        assert!(poll!(&mut look).is_pending());
+
+        let id = JobId::random(crate::domain::job::JobKind::Illustration, &crate::domain::clock::SystemRandom);
+        let slot = Slot::new(Watch::Job(id.clone()));
+        hub.register(&slot);
+        let row = rows::JobRow::new(OP, &job(&id), Version(1))?;
+        other.write(OP, move |tx| row.insert(tx)).await?;
+
+        drop(free);
+        for reader in busy {
+            reader.await.expect("no panic")?;
+        }
+        assert!(look.await?, "somebody watches by now");
+        assert!(slot.wait().now_or_never().is_some(), "the change was handed over");
+        Ok(())
+    }
 }

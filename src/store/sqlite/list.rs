@@ -8,7 +8,7 @@ use crate::{
         Timestamp,
         job::{Job, Status},
     },
-    embedded::Outcome,
+    embedded::{Failure, Outcome},
     store::{JobFilter, Owner, Page, PageRequest, Versioned},
 };
 
@@ -96,12 +96,20 @@ fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
 
 /// Overdue jobs, the most overdue first.
 pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
-    let sql = "SELECT document FROM jobs WHERE due_at <= ? ORDER BY due_at LIMIT ?";
+    let sql = "SELECT document, id FROM jobs WHERE due_at <= ? ORDER BY due_at LIMIT ?";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        jobs.push(decode(op, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+        match decode(op, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+            Ok(job) => jobs.push(job),
+            // One damaged document must not keep the sweep from every other job.
+            Err(Failure::Backend(error)) => {
+                let id: String = row.get(1)?;
+                tracing::error!(job.id = id, %error, "an overdue job cannot be read");
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     Ok(jobs)
 }

@@ -57,6 +57,15 @@ enum Taken {
 }
 
 impl Slot {
+    pub(super) fn new(what: Watch) -> Arc<Self> {
+        Arc::new(Self { what, inbox: Mutex::default(), bell: Notify::new() })
+    }
+
+    /// Returns when there may be something to take.
+    pub(super) async fn wait(&self) {
+        self.bell.notified().await;
+    }
+
     pub(super) fn what(&self) -> &Watch {
         &self.what
     }
@@ -134,7 +143,7 @@ enum Phase {
 /// Interest is taken here and now, before anything is read: a change that is committed from this moment on is either in
 /// the snapshot or in the slot.
 pub(super) fn stream(hub: &Arc<Hub>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-    let slot = Arc::new(Slot { what, inbox: Mutex::default(), bell: Notify::new() });
+    let slot = Slot::new(what);
     hub.register(&slot);
     hub.follow();
     let hub = Arc::clone(hub);
@@ -190,7 +199,7 @@ impl Watcher {
                 }
                 Taken::Behind(from) => self.read_after(from).await,
                 Taken::Nothing => {
-                    self.slot.bell.notified().await;
+                    self.slot.wait().await;
                     Ok(())
                 }
             },

@@ -327,6 +327,22 @@ pub async fn stopping_lets_the_push_under_way_finish<B: Backend>() {
     delivery.stop().await;
 }
 
+pub async fn a_refusal_while_stopping_costs_no_delivery_attempt<B: Backend>() {
+    let backend = B::open().await;
+    let mut worker = Endpoint::open().await;
+    let (id, _) = publish(&backend.queue()).await;
+    // More often than a message may be delivered.
+    for _ in 0..6 {
+        let delivery = backend.deliver(&worker.url, 1);
+        let push = worker.next().await;
+        assert_eq!((push.id(), push.attempt()), (id.clone(), 1));
+        delivery.stop.cancel();
+        push.answer(503);
+        delivery.stop().await;
+    }
+    assert_eq!(backend.letters().await, []);
+}
+
 pub async fn a_backlog_is_delivered_completely<B: Backend>() {
     const MESSAGES: usize = 1_500;
     let backend = B::open().await;

@@ -1,11 +1,11 @@
-//! A gateway over stand-in ports, driven without a socket.
+//! A gateway over the embedded parts, driven without a socket. No worker runs: what happens to a job, a test does.
 
 pub mod capture;
 mod faulty;
 mod fixed;
-mod memory;
+pub mod pictures;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,7 +16,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use mediaforge::{
+    config::{self, Environment, Sources},
     domain::{
+        brand::BrandLimits,
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
         job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
@@ -24,20 +26,22 @@ use mediaforge::{
         request::RequestLimits,
         retry::RetryPolicy,
         style::{Catalogue, Style},
+        upload::UploadLimits,
     },
+    embedded::Embedded,
     gateway::{Auth, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, Ports, Rules},
-    media::{MediaFormat, MediaKey, MediaStore},
-    queue::JobQueue,
-    store::{JobFilter, JobStore, Owner, PageRequest, Version},
+    jobs::{Jobs, Ports, Rules, UploadRules},
+    media::{self, MediaFormat, MediaKey, MediaStore},
+    queue::{self, JobQueue},
+    store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use faulty::Faulty;
 use fixed::{NoEngine, TestClock, TestRandom};
-use memory::{MemoryMedia, MemoryStore, SilentQueue};
 
 /// Bytes a body may have in these tests.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -51,6 +55,7 @@ pub struct World {
     pub media: Arc<Faulty<dyn MediaStore>>,
     pub clock: Arc<TestClock>,
     pub drain: CancellationToken,
+    _data: TempDir,
 }
 
 /// An answer, read to its end.
@@ -104,7 +109,8 @@ pub fn world() -> World {
 
 pub fn world_with(settings: GatewaySettings) -> World {
     capture::start();
-    let (store, queue, media) = backends();
+    let data = tempfile::tempdir().unwrap();
+    let (store, queue, media) = backends(data.path());
     let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
     let clock = Arc::new(TestClock::new());
     let ports = Ports {
@@ -118,12 +124,16 @@ pub fn world_with(settings: GatewaySettings) -> World {
     let jobs = Arc::new(Jobs::new(ports, rules()));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
-    World { router: router(state), jobs, store, queue, media, clock, drain }
+    World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
 }
 
 /// The backends under all of these tests: the one place to change for others.
-fn backends() -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
-    (Arc::new(MemoryStore::new()), Arc::new(SilentQueue), Arc::new(MemoryMedia::default()))
+fn backends(data: &Path) -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
+    let sources = Sources { environment: Environment::of([]).with_user_data_dir(data), ..Sources::default() };
+    let config = config::load(&sources).unwrap().config;
+    let embedded = Embedded::open(data, &[]).unwrap();
+    let media = media::open(&config.media, data).unwrap();
+    (store::open(&config.store, &embedded), queue::open(&config.queue, &embedded), media)
 }
 
 fn rules() -> Rules {
@@ -151,6 +161,21 @@ fn rules() -> Rules {
         .unwrap(),
         starting_grant: 10,
         illustration_deadline: 10 * minute,
+        brand_limits: BrandLimits {
+            min_images: 5,
+            max_images: 50,
+            max_colors: 5,
+            name_chars: 80,
+            min_side: 128,
+            max_aspect: 3,
+            min_difference: 6,
+        },
+        training_deadline: 120 * minute,
+        training_estimate: "15-30 minutes".to_owned(),
+        uploads: UploadRules {
+            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
+            keep: 24 * 60 * minute,
+        },
     }
 }
 

@@ -1,0 +1,73 @@
+//! Writes whose answer is lost, and jobs that cannot be written.
+
+use std::sync::atomic::Ordering;
+
+use mediaforge::{
+    domain::job::Status,
+    jobs::{Deletion, Outcome},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{Bench, settings, user};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    let claim = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    bench.plan.get_unavailable.store(1, Ordering::SeqCst);
+    let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+    let outcome = bench.jobs.run_attempt(claim, &calm, &CancellationToken::new()).await;
+    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_answer_is_lost_is_accepted_once() {
+    let bench = Bench::new("0s");
+    bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
+    let submitted = bench.try_submit().await.expect("the job is there");
+    assert!(!submitted.replayed);
+    assert_eq!(bench.status(&submitted.job.value.id).await, Status::Queued);
+    let (_, account) = bench.jobs.account(&submitted.job.value.user).await.expect("a store");
+    assert_eq!(account.held, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_job_that_cannot_be_written_does_not_keep_the_sweep_from_the_others() {
+    let bench = Bench::new("0s");
+    for _ in 0..3 {
+        bench.submit().await;
+    }
+    bench.plan.commit_defect.store(1, Ordering::SeqCst);
+    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    assert_eq!((swept.published, swept.more), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
+    let bench = Bench::new("0s");
+    let damaged = bench.submit().await;
+    bench.submit().await;
+    bench.damage(&damaged);
+    assert_eq!(bench.jobs.sweep().await.expect("the store itself is well").published, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.plan.get_then_deleted.store(1, Ordering::SeqCst);
+    assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_finished_job_does_not_fail_its_deletion() {
+    let bench = Bench::new("0s");
+    let id = bench.submit().await;
+    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.plan.delete_conflicts.store(1, Ordering::SeqCst);
+    assert_eq!(bench.jobs.delete(&user(), &id).await.expect("a store"), Deletion::Deleted);
+}
