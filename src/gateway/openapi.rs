@@ -3,8 +3,8 @@
 use utoipa::{
     OpenApi as _, ToSchema as _,
     openapi::{
-        ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem,
-        Ref, RefOr, Response, ResponseBuilder, Schema, Server,
+        Content, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
+        PathItem, Ref, RefOr, Response, ResponseBuilder, Schema, Server,
         path::Operation,
         schema::{SchemaType, Type},
         tag::TagBuilder,
@@ -56,6 +56,11 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
     for (path, operation) in described {
         let unforeseen = ResponseBuilder::new().description("A defect of the server; its log knows the request id.");
         operation.responses.responses.entry("500".to_owned()).or_insert_with(|| unforeseen.build().into());
+        let sent = operation.request_body.iter_mut().filter_map(|body| match body {
+            RefOr::T(body) => Some(&mut body.content),
+            RefOr::Ref(_) => None,
+        });
+        sent.flatten().for_each(only_bytes);
         for (status, response) in &mut operation.responses.responses {
             if let RefOr::T(response) = response {
                 describe(status, response, path);
@@ -81,11 +86,7 @@ fn describe(status: &str, response: &mut Response, path: &str) {
             header.schema.as_mut().map(never_null);
         }
     }
-    for (kind, content) in &mut response.content {
-        if let (true, RefOr::T(content)) = (kind.starts_with("image/"), content) {
-            content.schema = None; // bytes: what the media type says, and nothing else
-        }
-    }
+    response.content.iter_mut().for_each(only_bytes);
     let header = |about: &str, kind: Type| {
         let schema = ObjectBuilder::new().schema_type(kind).build();
         RefOr::T(HeaderBuilder::new().schema(Some(schema)).description(Some(about)).build())
@@ -101,6 +102,13 @@ fn describe(status: &str, response: &mut Response, path: &str) {
         let schema = Ref::from_schema_name(ProblemDocument::name());
         let content = ContentBuilder::new().schema(Some(schema)).example(example).build();
         response.content.insert(problem::CONTENT_TYPE.to_owned(), content.into());
+    }
+}
+
+/// Of a picture: what the media type says, and nothing else.
+fn only_bytes((kind, content): (&String, &mut RefOr<Content>)) {
+    if let (true, RefOr::T(content)) = (kind.starts_with("image/"), content) {
+        content.schema = None;
     }
 }
 

@@ -45,9 +45,9 @@ impl Jobs {
                 Err(error) => return Err(error),
             }
         }
+        self.expire_uploads().await;
         // When none could be moved, the same ones would be found again at once.
         swept.more = is_full && !is_stuck;
-        self.expire_uploads().await;
         Ok(swept)
     }
 

@@ -17,18 +17,22 @@ use mediaforge::{
     config::{self, Environment, Flag, Sources},
     domain::{
         Timestamp,
+        brand::BrandLimits,
         clock::{SystemClock, SystemRandom},
         credits::{Account, LedgerEntry},
-        ids::{AccountId, JobId, UserId, WorkerId},
+        ids::{AccountId, JobId, TeamId, UserId, WorkerId},
         job::{Job, JobPolicy, Status, Transition},
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
         retry::RetryPolicy,
+        upload::UploadLimits,
     },
     embedded::Embedded,
     engine,
     error::{BackendError, ErrorKind},
-    jobs::{AttemptSettings, Claim, Claimed, Jobs, Ports, Rules, SubmitError, SubmitIllustration, Submitted},
+    jobs::{
+        AttemptSettings, Claim, Claimed, Jobs, Ports, Rules, SubmitError, SubmitIllustration, Submitted, UploadRules,
+    },
     media::{self, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
     queue,
     store::{self, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
@@ -123,6 +127,14 @@ impl JobStore for FaultyStore {
         self.inner.due(now, limit).await
     }
 
+    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
+        self.inner.team_of(user).await
+    }
+
+    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
+        self.inner.set_team(user, team).await
+    }
+
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         self.inner.account(id).await
     }
@@ -180,6 +192,14 @@ impl MediaStore for SlowMedia {
         self.inner.head(key).await
     }
 
+    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        self.inner.copy(from, to).await
+    }
+
+    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize> {
+        self.inner.expire(prefix, before).await
+    }
+
     async fn delete(&self, key: &MediaKey) -> Result<()> {
         self.inner.delete(key).await
     }
@@ -233,6 +253,7 @@ impl Bench {
             queue: queue::open(&config.queue, &embedded),
             media: media.clone(),
             engine: engine::open(&config.engine, Arc::new(SystemRandom)),
+            trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };
@@ -248,6 +269,21 @@ impl Bench {
             catalogue: config.catalogue().expect("a catalogue"),
             starting_grant: 100,
             illustration_deadline: Duration::from_mins(10),
+            brand_limits: BrandLimits {
+                min_images: 5,
+                max_images: 50,
+                max_colors: 5,
+                name_chars: 80,
+                min_side: 512,
+                max_aspect: 3,
+                min_difference: 6,
+            },
+            training_deadline: Duration::from_hours(2),
+            training_estimate: "a while".to_owned(),
+            uploads: UploadRules {
+                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24 },
+                keep: Duration::from_hours(24),
+            },
         };
         Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, worker: worker(), data }
     }
@@ -323,5 +359,5 @@ pub fn worker() -> WorkerId {
 
 /// A lease that does not lapse in a test, and a heartbeat that beats often.
 pub fn settings() -> AttemptSettings {
-    AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG }
+    AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG, poll_every: LONG }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod brands;
 mod events;
 mod generate;
 mod illustrations;
@@ -9,3 +10,5 @@ mod log;
 mod media;
 mod service;
 mod support;
+mod training;
+mod uploads;

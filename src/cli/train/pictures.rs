@@ -96,10 +96,10 @@ mod tests {
         let good = file("a.txt", b"\x89PNG\r\n\x1a\nrest");
         let jpeg = file("b.png", b"\xff\xd8\xff\xe0rest");
         let webp = file("c", b"RIFF\0\0\0\0WEBPVP8 ");
-        let fine = checked(&[good.clone(), jpeg.clone(), webp]).unwrap();
-        let types: Vec<_> = fine.iter().map(|picture| picture.content_type).collect();
+        let accepted = checked(&[good.clone(), jpeg.clone(), webp]).unwrap();
+        let types: Vec<_> = accepted.iter().map(|picture| picture.content_type).collect();
         assert_eq!(types, ["image/png", "image/jpeg", "image/webp"]);
-        assert_eq!((fine[0].length, fine[0].name().as_str()), (12, "a.txt"));
+        assert_eq!((accepted[0].length, accepted[0].name().as_str()), (12, "a.txt"));
 
         let huge = file("huge.jpg", b"\xff\xd8\xff");
         File::options().write(true).open(&huge).unwrap().set_len(LONGEST + 1).unwrap();

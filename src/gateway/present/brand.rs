@@ -23,7 +23,7 @@ use crate::{
     "brandId": "brd_4kQ0b1xYc7ZpT2mN9sVd", "status": "ready", "name": "Acme",
     "colors": ["#ff6600"], "palette": ["#ff6600", "#1b2a41", "#f4efe6"], "imageCount": 12,
     "sampleUrls": ["http://127.0.0.1:8080/media/brands/local/brd_4kQ0b1xYc7ZpT2mN9sVd/1-2-0.png"],
-    "trainingMs": 1043000, "userId": "local", "attempt": 1, "creditsUsed": 25, "costUsd": 1.85,
+    "trainingMs": 1_043_000, "userId": "local", "attempt": 1, "creditsUsed": 25, "costUsd": 1.85,
     "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
     "completedAt": "2026-03-01T12:17:23.120Z", "queueMs": 120, "version": 96
 }))]

@@ -79,6 +79,18 @@ struct Examined {
     accepted: bool,
 }
 
+/// What `dryRun` or a preferred wait is answered.
+#[derive(ToSchema)]
+#[schema(as = TrainingAnswer)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what is sent")]
+enum Answer<'a> {
+    /// With `dryRun=true`.
+    Examined(Examined),
+    /// With `Prefer: wait=N`.
+    Finished(Box<Brand<'a>>),
+}
+
 /// Train a brand
 ///
 /// Every image is looked at before anything is held: when one is unfit, the answer is 422 with a verdict on each. With
@@ -105,7 +117,7 @@ struct Examined {
             ("Preference-Applied" = Option<String>, description = "The preferences that were honoured."),
         )),
         (status = 200, description = "With `dryRun=true`: what it would come to. With `Prefer: wait=N`: the finished \
-            brand.", content((Examined = "application/json"), (Brand = "application/json; charset=utf-8"))),
+            brand.", body = Answer),
         (status = 400, description = "Not JSON, a wrong type, an unknown or repeated field, or an unusable \
             Idempotency-Key."),
         (status = 402, description = "The account cannot pay; nothing was written."),

@@ -144,9 +144,9 @@ mod tests {
     }
 
     fn scene(width: u32, height: u32) -> DynamicImage {
-        let pixel = |x: u32, y: u32| {
-            image::Rgb([(x * 255 / width) as u8, (y * 255 / height) as u8, if x > width / 3 { 200 } else { 20 }])
-        };
+        let part = |at: u32, of: u32| u8::try_from(at * 255 / of).expect("less than the whole");
+        let pixel =
+            |x: u32, y: u32| image::Rgb([part(x, width), part(y, height), if x > width / 3 { 200 } else { 20 }]);
         DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, pixel))
     }
 

@@ -15,7 +15,7 @@ use mediaforge::{
     domain::{
         Timestamp,
         credits::{Account, LedgerEntry},
-        ids::{AccountId, JobId},
+        ids::{AccountId, JobId, TeamId, UserId},
         job::{Dispatch, Job, Transition},
         message::DeadLetter,
     },
@@ -114,6 +114,15 @@ impl JobStore for Faulty<dyn JobStore> {
         self.inner.ledger(account).await
     }
 
+    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
+        self.fault.strike("store.team_of").await?;
+        self.inner.team_of(user).await
+    }
+
+    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
+        self.inner.set_team(user, team).await
+    }
+
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
         self.inner.watch(what)
     }
@@ -155,6 +164,16 @@ impl MediaStore for Faulty<dyn MediaStore> {
     async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
         self.fault.strike("media.head").await?;
         self.inner.head(key).await
+    }
+
+    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        self.fault.strike("media.copy").await?;
+        self.inner.copy(from, to).await
+    }
+
+    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize> {
+        self.fault.strike("media.expire").await?;
+        self.inner.expire(prefix, before).await
     }
 
     async fn delete(&self, key: &MediaKey) -> Result<()> {

@@ -12,7 +12,9 @@ use mediaforge::{
         clock::{Clock, Random},
         job::{AttemptFailure, ErrorCode},
     },
-    engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
+    engine::{
+        AttemptContext, BrandTrainer, Generation, ImageEngine, ImageSpec, OperationId, TrainingSpec, TrainingStatus,
+    },
 };
 
 /// A clock that stands still until it is told otherwise.
@@ -54,5 +56,23 @@ pub struct NoEngine;
 impl ImageEngine for NoEngine {
     async fn generate(&self, _spec: &ImageSpec, _cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         Err(AttemptFailure::fail(ErrorCode::Internal, "the gateway does not draw"))
+    }
+}
+
+/// Trains nothing: the gateway never asks, except to stop what was begun.
+pub struct NoTrainer;
+
+#[async_trait]
+impl BrandTrainer for NoTrainer {
+    async fn start(&self, _spec: &TrainingSpec) -> Result<OperationId, AttemptFailure> {
+        Err(AttemptFailure::fail(ErrorCode::Internal, "the gateway does not train"))
+    }
+
+    async fn poll(&self, _operation: &OperationId, _now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
+        Err(AttemptFailure::fail(ErrorCode::Internal, "the gateway does not train"))
+    }
+
+    async fn cancel(&self, _operation: &OperationId) -> Result<(), AttemptFailure> {
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 pub mod capture;
 mod faulty;
 mod fixed;
+pub mod pictures;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use http_body_util::BodyExt as _;
 use mediaforge::{
     config::{self, Environment, Sources},
     domain::{
+        brand::BrandLimits,
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
         job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
@@ -24,10 +26,11 @@ use mediaforge::{
         request::RequestLimits,
         retry::RetryPolicy,
         style::{Catalogue, Style},
+        upload::UploadLimits,
     },
     embedded::Embedded,
     gateway::{Auth, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, Ports, Rules},
+    jobs::{Jobs, Ports, Rules, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
     store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
@@ -38,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use faulty::Faulty;
-use fixed::{NoEngine, TestClock, TestRandom};
+use fixed::{NoEngine, NoTrainer, TestClock, TestRandom};
 
 /// Bytes a body may have in these tests.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -115,6 +118,7 @@ pub fn world_with(settings: GatewaySettings) -> World {
         queue: queue.clone(),
         media: media.clone(),
         engine: Arc::new(NoEngine),
+        trainer: Arc::new(NoTrainer),
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
@@ -158,6 +162,21 @@ fn rules() -> Rules {
         .unwrap(),
         starting_grant: 10,
         illustration_deadline: 10 * minute,
+        brand_limits: BrandLimits {
+            min_images: 5,
+            max_images: 50,
+            max_colors: 5,
+            name_chars: 80,
+            min_side: 128,
+            max_aspect: 3,
+            min_difference: 6,
+        },
+        training_deadline: 120 * minute,
+        training_estimate: "15-30 minutes".to_owned(),
+        uploads: UploadRules {
+            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
+            keep: 24 * 60 * minute,
+        },
     }
 }
 
