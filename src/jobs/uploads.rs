@@ -121,7 +121,9 @@ impl Jobs {
 
     /// Takes a picture. The same bytes again are answered as the first time; others under the same id are refused.
     pub async fn take_upload(&self, user: &UserId, id: &UploadId, bytes: Bytes) -> Result<Uploaded, UploadError> {
-        let digest = Sha256::digest(&bytes);
+        let sent = bytes.clone();
+        // Tens of milliseconds for a large file: not on the threads that answer everybody.
+        let digest = tokio::task::spawn_blocking(move || Sha256::digest(&sent)).await.map_err(defect)?;
         let source = digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
         if let Some(earlier) = self.uploaded(user, id).await? {
             return same(earlier, &source);
@@ -137,8 +139,7 @@ impl Jobs {
         // The picture first: facts are the sign that both are there. The key names the content, so a picture that is
         // there already, from a sender who went away, is this one.
         existing_is_fine(self.ports.media.put(&key, kept.format, kept.bytes).await)?;
-        let facts = serde_json::to_vec(&uploaded)
-            .map_err(|error| BackendError::new(ErrorKind::Internal, "uploads.take").because(error))?;
+        let facts = serde_json::to_vec(&uploaded).map_err(defect)?;
         let place = MediaKey::upload_facts(user, id);
         match self.ports.media.put(&place, MediaFormat::Json, facts.into()).await {
             Ok(()) => Ok(uploaded),
@@ -192,20 +193,21 @@ impl Jobs {
     }
 
     async fn decoded(&self, bytes: Bytes) -> Result<Kept, UploadError> {
-        const OP: &str = "uploads.decode";
-        let defect = |why: String| BackendError::new(ErrorKind::Internal, OP).because(why);
         let UploadLimits { max_bytes, max_pixels } = self.rules.uploads.limits;
         let limits = DecodeLimits { max_bytes, max_pixels, max_alloc: max_pixels.saturating_mul(BYTES_PER_PIXEL) };
-        let turn =
-            Arc::clone(&self.desk.decoding).acquire_owned().await.map_err(|closed| defect(closed.to_string()))?;
+        let turn = Arc::clone(&self.desk.decoding).acquire_owned().await.map_err(defect)?;
         let work = tokio::task::spawn_blocking(move || {
             let kept = keep(bytes, &limits);
             // Held until the memory is free again, also when the sender has gone away meanwhile.
             drop(turn);
             kept
         });
-        Ok(work.await.map_err(|panic| defect(panic.to_string()))??)
+        Ok(work.await.map_err(defect)??)
     }
+}
+
+fn defect(why: impl std::error::Error + Send + Sync + 'static) -> BackendError {
+    BackendError::new(ErrorKind::Internal, "uploads.take").because(why)
 }
 
 fn same(earlier: Uploaded, source: &str) -> Result<Uploaded, UploadError> {

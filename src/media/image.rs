@@ -129,14 +129,14 @@ pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
 
 /// Decodes a picture of unknown origin. Size and format are checked before its pixels are touched.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
-    decode_shaped(bytes, limits, Ok)
+    decode_shaped(bytes, limits, std::convert::identity)
 }
 
 /// The same with something done to the pixels as soon as there are any, before they are copied or turned.
 fn decode_shaped(
     bytes: &[u8],
     limits: &DecodeLimits,
-    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
+    shape: impl FnOnce(DynamicImage) -> DynamicImage,
 ) -> Result<Decoded, PictureError> {
     if bytes.len() > limits.max_bytes {
         return Err(PictureError::TooManyBytes { bytes: bytes.len(), max: limits.max_bytes });
@@ -238,7 +238,7 @@ fn pixels(
     mut decoder: impl ImageDecoder,
     alloc: image::Limits,
     limits: &DecodeLimits,
-    shape: impl FnOnce(DynamicImage) -> Result<DynamicImage, PictureError>,
+    shape: impl FnOnce(DynamicImage) -> DynamicImage,
 ) -> Result<DynamicImage, PictureError> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > limits.max_pixels {
@@ -253,7 +253,7 @@ fn pixels(
     }
     decoder.set_limits(alloc).map_err(damaged)?;
     let orientation = decoder.orientation().map_err(damaged)?;
-    let mut image = eight_bits(shape(DynamicImage::from_decoder(decoder).map_err(damaged)?)?);
+    let mut image = eight_bits(shape(DynamicImage::from_decoder(decoder).map_err(damaged)?));
     image.apply_orientation(orientation);
     Ok(image)
 }

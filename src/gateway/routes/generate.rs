@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::shared;
 use crate::{
-    domain::{request::GenerateRequest, trace::TraceContext},
+    domain::{job::JobKind, request::GenerateRequest, trace::TraceContext},
     gateway::{
         GatewayState,
         auth::Credentials,
@@ -156,6 +156,9 @@ pub(in crate::gateway) async fn generate(
 /// A wrong user id is named together with whatever else is wrong.
 fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewayState) -> Problem {
     let rules = gateway.jobs().rules();
-    let others = request.validate(&rules.limits, &rules.catalogue, None).err().unwrap_or_default();
+    let mut others = request.validate(&rules.limits, &rules.catalogue, None).err().unwrap_or_default();
+    // Whose brand it may be cannot be known.
+    let is_brand = request.style_id.as_ref().is_some_and(|id| id.starts_with(JobKind::Brand.id_prefix()));
+    others.retain(|error| !(is_brand && error.pointer == "/styleId"));
     Problem::invalid(std::iter::once(wrong).chain(others.into_iter().map(WrongField::from)).collect())
 }

@@ -58,28 +58,25 @@ fn jpeg(image: &DynamicImage) -> Result<Bytes, PictureError> {
 }
 
 /// The picture with at most [`KEPT_PIXELS`], in the same proportions.
-fn smaller(image: DynamicImage) -> Result<DynamicImage, PictureError> {
+fn smaller(image: DynamicImage) -> DynamicImage {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
     if width * height <= KEPT_PIXELS {
-        return Ok(image);
+        return image;
     }
     // width' = sqrt(KEPT * width / height), and the same for the height: both rounded down, so the area fits.
     let side = |this: u64, other: u64| u32::try_from((KEPT_PIXELS * this / other.max(1)).isqrt()).unwrap_or(1).max(1);
     // A picture of a single row is scaled along the other side only.
     let side = |this: u64, other: u64| side(this, other).min(u32::try_from(this).unwrap_or(u32::MAX));
-    resized(&image, side(width, height), side(height, width), FilterType::Lanczos3)
-}
-
-fn resized(image: &DynamicImage, width: u32, height: u32, filter: FilterType) -> Result<DynamicImage, PictureError> {
-    let mut target = DynamicImage::new(width, height, image.color());
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new().resize(image, &mut target, Some(&options)).map_err(encode)?;
-    Ok(target)
+    // Averages areas straight into the result; the better filters need another copy of the whole picture.
+    image.thumbnail_exact(side(width, height), side(height, width))
 }
 
 /// Whether brightness falls from each cell to its right neighbour, on a grid of 9 by 8 cells.
 fn fingerprint(image: &DynamicImage) -> Result<u64, PictureError> {
-    let cells = resized(image, 9, 8, FilterType::Box)?.into_rgba8();
+    let mut cells = DynamicImage::new(9, 8, image.color());
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
+    Resizer::new().resize(image, &mut cells, Some(&options)).map_err(encode)?;
+    let cells = cells.into_rgba8();
     let brightness = |x: u32, y: u32| {
         let [r, g, b, alpha] = cells.get_pixel(x, y).0.map(u32::from);
         // On white, in thousandths (Rec. 601).
