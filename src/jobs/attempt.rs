@@ -140,9 +140,13 @@ impl Jobs {
                     settled = &mut work => Ok(Some(Event::Done(settled))),
                     () = stop.cancelled() => Ok(Some(Event::Stop)),
                     () = due(&mut heartbeat, &mut reached, next_progress) => {
-                        let event = self.beat(&mut claim, settings, &mut reached).await;
+                        let mut progress = None;
+                        if Instant::now() >= next_progress && reached.has_changed().unwrap_or(false) {
+                            progress = *reached.borrow_and_update();
+                            next_progress = Instant::now() + PROGRESS_EVERY;
+                        }
+                        let event = self.beat(&mut claim, settings, progress).await;
                         heartbeat.reset();
-                        next_progress = Instant::now() + PROGRESS_EVERY;
                         event
                     }
                     Some(begun) = begun.recv() => {
@@ -227,16 +231,15 @@ impl Jobs {
         }
     }
 
-    /// Renews the lease and writes the progress. A store that does not answer is tried again at the next beat, until
-    /// the lease has lapsed and the job may be somebody else's.
+    /// Renews the lease and writes the progress, if there is any. A store that does not answer is tried again at the next
+    /// beat, until the lease has lapsed and the job may be somebody else's.
     async fn beat(
         &self,
         claim: &mut Claim,
         settings: &AttemptSettings,
-        reached: &mut watch::Receiver<Option<Progress>>,
+        progress: Option<Progress>,
     ) -> Result<Option<Event>, BackendError> {
         let now = self.now();
-        let progress = *reached.borrow_and_update();
         let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
             return Ok(Some(Event::Lost));
         };
@@ -274,6 +277,7 @@ async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Prog
         if reached.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+        reached.mark_changed(); // whoever writes it marks it as seen
     };
     tokio::select! {
         _ = heartbeat.tick() => {}

@@ -160,7 +160,9 @@ async fn sleep_until_half_of(seconds: u64, operation: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_learns_the_colours_and_shows_its_progress() {
-    let system = System::start(Topology::TwoProcesses, &[("MEDIAFORGE_TRAINER__MOCK__DURATION", "7s")]).await;
+    // The heartbeat of this lease is too slow to have shown any.
+    let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "7s"), ("MEDIAFORGE_WORKER__LEASE", "1m")];
+    let system = System::start(Topology::TwoProcesses, &slow).await;
     let backstage = Backstage::of(&system);
     let id = backstage.submit().await;
     let mut changes = backstage.store.watch(Watch::Job(id.clone()));
@@ -192,6 +194,23 @@ async fn a_training_learns_the_colours_and_shows_its_progress() {
     assert!(trained.training_ms >= 7000, "{}", trained.training_ms);
     assert_eq!(system.credits("ada").await, (975, 0, 25, 1000));
     drop(backstage);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_illustration_shows_its_progress_as_often() {
+    let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "8s"), ("MEDIAFORGE_WORKER__LEASE", "1m")];
+    let system = System::start(Topology::OneProcess, &slow).await;
+    let body = serde_json::json!({ "userId": "ada", "prompt": "a cat", "width": 256, "height": 256, "count": 4 });
+    let id = crate::support::text(&system.post("/generate", &body).await.1, "illustrationId");
+    let url = system.url(&format!("/illustrations/{id}/events?userId=ada"));
+    let events = crate::support::sse::all(&system.client, &url, None).await;
+    let steps: Vec<_> = events
+        .iter()
+        .filter(|event| event.event == "job.progress")
+        .filter_map(|event| event.data["progress"]["step"].as_u64())
+        .collect();
+    assert!((2..=4).contains(&steps.len()) && steps.is_sorted(), "{steps:?}");
     system.finish().await;
 }
 
