@@ -162,7 +162,7 @@ pub(super) struct ProblemDocument<'a> {
     #[schema(example = 422)]
     status: u16,
     /// What went wrong this time.
-    #[schema(example = "1 field is invalid: see errors")]
+    #[schema(example = "invalid count: must be a whole number from 1 to 4")]
     detail: &'a str,
     /// The path that was asked for.
     #[schema(example = "/generate")]
@@ -201,8 +201,8 @@ impl Problem {
     /// Wrong fields or parameters, all of them.
     pub fn invalid(errors: Vec<WrongField>) -> Self {
         let detail = match errors.len() {
-            1 => Cow::Borrowed("1 field is invalid: see errors"),
-            n => Cow::Owned(format!("{n} fields are invalid: see errors")),
+            1 => format!("invalid {}: {}", errors[0].pointer.trim_start_matches('/'), errors[0].detail),
+            n => format!("{n} fields are invalid; `errors` says what is wrong with each"),
         };
         Self::new(Code::InvalidFields, detail).with_errors(errors)
     }

@@ -171,8 +171,10 @@ pub(super) fn stored_image(key: &MediaKey, prepared: &Prepared) -> StoredImage {
     }
 }
 
+/// The error names paths of this machine, which are the operator's to read and not the client's.
 fn storage_failure(error: &BackendError) -> AttemptFailure {
-    AttemptFailure::retry(ErrorCode::StorageError, format!("storing the picture failed: {error}"))
+    tracing::error!(%error, "storing the picture failed");
+    AttemptFailure::retry(ErrorCode::StorageError, format!("the picture could not be stored ({})", error.kind))
 }
 
 /// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.

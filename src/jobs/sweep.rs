@@ -70,7 +70,7 @@ impl Jobs {
         let status = job.status();
         if status == Status::Queued {
             swept.published += 1;
-            tracing::info!(was = before.shown_as(job.kind()), "overdue job published again");
+            tracing::debug!(was = before.shown_as(job.kind()), "overdue job published again");
         } else {
             swept.settled += 1;
             tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");

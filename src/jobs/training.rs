@@ -152,7 +152,8 @@ impl Jobs {
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, AttemptFailure> {
         let Ok(key) = key.parse::<MediaKey>() else { return Ok(None) };
         let unread = |error: &dyn std::fmt::Display| {
-            AttemptFailure::retry(ErrorCode::StorageError, format!("reading a training image failed: {error}"))
+            tracing::error!(%error, %key, "reading a training image failed");
+            AttemptFailure::retry(ErrorCode::StorageError, "a training image could not be read")
         };
         let Some(mut read) = self.ports.media.get(&key, None).await.map_err(|error| unread(&error))? else {
             return Ok(None);

@@ -71,7 +71,7 @@ async fn generate_says_what_is_wrong_by_words_and_exit_code() {
     let gateway = system.gateway.clone();
     let generate = |arguments: &[&str]| {
         let mut generate = command(system.data_dir());
-        generate.args(["generate", "--url", &gateway, "-o"]).arg(system.data_dir().join("out")).args(arguments);
+        generate.args(["generate", "--url", &gateway]).args(arguments).current_dir(system.data_dir());
         generate
     };
     let cases: [(&[&str], &str); 5] = [
@@ -89,6 +89,12 @@ async fn generate_says_what_is_wrong_by_words_and_exit_code() {
         codes.push(output.status.code().expect("a code"));
     }
     assert_eq!(codes, [2, 2, 2, 3, 1]);
+
+    let mut nowhere = generate(&["a cat"]);
+    nowhere.args(["-o", "/proc/nowhere"]);
+    let output = run(&mut nowhere).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(system.credits("local").await, (1, 0, 0, 1), "what cannot be saved is not paid for");
 
     let mut nobody = command(system.data_dir());
     nobody.args(["generate", "a cat", "--url", "http://127.0.0.1:1"]);

@@ -93,6 +93,9 @@ async fn draw(args: &GenerateArgs, session: &mut Session<'_>) -> anyhow::Result<
         Some(style) => Some(session.unless_given_up(style::id_of(api, style), "nothing was asked for").await?),
         None => None,
     };
+    if !args.service.detach {
+        job::save::prepare(&args.output).await?;
+    }
     let id = session.submit(KIND, &request(args, style, api.user())).await?;
     if args.service.detach {
         job::print_accepted(KIND, &id, args.json)?;

@@ -104,6 +104,9 @@ impl Refusal {
     }
 
     fn text(&self) -> String {
+        if let [only] = self.problem.errors.as_slice() {
+            return format!("{}: {}", argument(&only.pointer), only.detail);
+        }
         let said = self.problem.detail.as_ref().or(self.problem.title.as_ref());
         let mut text =
             said.cloned().unwrap_or_else(|| format!("the service answered {} without saying why", self.status));
@@ -152,6 +155,15 @@ mod tests {
             "two fields are wrong\n  --size (width): must be a whole number from 256 to 2048\n  --style: unknown style"
         );
         assert_eq!(failure.hints, ["the request was r1"]);
+    }
+
+    #[test]
+    fn a_single_wrong_field_is_the_whole_message() {
+        let body =
+            r#"{"detail":"invalid width: must be more","errors":[{"pointer":"/width","detail":"must be more"}]}"#;
+        let refusal =
+            Refusal { status: 422, retry_after: None, elsewhere: None, problem: serde_json::from_str(body).unwrap() };
+        assert_eq!(refusal.text(), "--size (width): must be more");
     }
 
     #[test]

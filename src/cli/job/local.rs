@@ -107,10 +107,15 @@ impl Service {
         }
     }
 
-    /// Drains what runs in this process; a job that is not done goes on with the next one on its data directory.
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
+    /// Drains what runs in this process, or hands it back `at_once`; a job that is not done goes on with the next one on
+    /// its data directory.
+    pub(super) async fn stop(self, at_once: bool) -> anyhow::Result<()> {
         let Self::Embedded { shutdown, ended, .. } = self else { return Ok(()) };
-        shutdown.request();
+        if at_once {
+            shutdown.force();
+        } else {
+            shutdown.request();
+        }
         ended.await.context("the system here crashed")?.context("the system here did not end well")
     }
 }

@@ -12,6 +12,7 @@ mod state;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ use crate::{
 #[command(next_help_heading = "Service")]
 pub(super) struct ServiceArgs {
     /// The gateway to ask [env: MEDIAFORGE_URL] [default: gateway.listen on this machine]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = service_url)]
     pub(super) url: Option<url::Url>,
     /// Who asks, where the service believes it (gateway.auth = "none") [env: MEDIAFORGE_USER] [default: local]
     #[arg(long, value_name = "ID")]
@@ -47,6 +48,13 @@ pub(super) struct ServiceArgs {
     /// Names this request: repeating it finds the same job instead of paying again [default: a random one]
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(super) idempotency_key: Option<String>,
+}
+
+fn service_url(text: &str) -> Result<url::Url, String> {
+    match text.parse::<url::Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ => Err("begin with http:// or https://, for example http://127.0.0.1:8080".into()),
+    }
 }
 
 /// A key is a quoted string in its header, so it is held to what needs no escapes there.
@@ -77,7 +85,8 @@ pub(super) async fn with_service(
         error = service.failed() => Err(error),
     };
     let stopped = tokio::select! {
-        stopped = service.stop() => stopped,
+        // Whoever stopped waiting does not wait for the work either: it is handed back at once.
+        stopped = service.stop(!matches!(outcome, Ok(Exit::Done))) => stopped,
         // What is not done yet is taken over when its lease lapses.
         () = interrupts.next() => return Ok(Exit::INTERRUPTED),
     };
@@ -169,7 +178,7 @@ impl<'a> Session<'a> {
         saving: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         tokio::select! {
-            saved = saving => saved,
+            saved = saving => saved.with_context(|| format!("the job {id} is done and its pictures stay with the service")),
             () = self.interrupts.next() => {
                 let hint = format!("the job {id} is done; its pictures stay with the service");
                 Err(Failure::new(Exit::INTERRUPTED, "interrupted while saving").hint(hint).into())

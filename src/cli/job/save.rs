@@ -9,9 +9,26 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use tokio::{fs, io::AsyncWriteExt as _};
 
-use super::{api::Api, error::ApiError};
+use super::{
+    super::{Exit, Failure},
+    api::Api,
+    error::ApiError,
+};
 
 const TRIES: u32 = 3;
+
+/// Makes sure that pictures can be saved in `dir`, so that nothing is paid for that cannot be.
+pub(in crate::cli) async fn prepare(dir: &Path) -> Result<(), Failure> {
+    let probe = Part(dir.join(format!(".{}.part", std::process::id())));
+    let written = async {
+        fs::create_dir_all(dir).await?;
+        fs::write(&probe.0, []).await
+    };
+    written.await.map_err(|error| {
+        let message = format!("pictures cannot be saved in {}: {error}", dir.display());
+        Failure::new(Exit::Usage, message).hint("nothing was asked for; choose another directory with -o")
+    })
+}
 
 /// Saves pictures of a job in `dir`, named after `title`, and returns the paths.
 pub(in crate::cli) async fn all(

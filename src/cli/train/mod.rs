@@ -61,6 +61,9 @@ pub(super) struct TrainArgs {
 pub(super) async fn run(args: TrainArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     // Before anything else runs or is asked: most mistakes are visible from here.
     let pictures = pictures::checked(&args.images)?;
+    if let Some(dir) = args.output.as_ref().filter(|_| !args.service.detach && !args.dry_run) {
+        job::save::prepare(dir).await?;
+    }
     let look = show::Look::of(&invocation.environment);
     job::with_service(&args.service, invocation, async |session| train(&args, &pictures, look, session).await).await
 }

@@ -1,4 +1,4 @@
-//! Pictures to look at: `MEDIAFORGE_PREVIEW_SAMPLES=/tmp/samples cargo test --release preview_samples`.
+//! Pictures to look at: `MEDIAFORGE_PREVIEW_SAMPLES=/tmp/samples cargo test --release preview_samples -- --ignored`.
 
 mod brands;
 
@@ -66,8 +66,9 @@ fn whoever_waits_no_more_stops_the_drawing() {
 }
 
 #[test]
+#[ignore = "writes pictures to look at into the directory MEDIAFORGE_PREVIEW_SAMPLES"]
 fn preview_samples() {
-    let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
+    let directory = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES").expect("a directory to write to");
     let list = std::env::var("MEDIAFORGE_PREVIEW_PROMPTS").unwrap_or_else(|_| "a lighthouse at dawn".to_owned());
     let number = |name: &str, or: u32| std::env::var(name).ok().and_then(|side| side.parse().ok()).unwrap_or(or);
     let size = (number("MEDIAFORGE_PREVIEW_WIDTH", 1024), number("MEDIAFORGE_PREVIEW_HEIGHT", 1024));
