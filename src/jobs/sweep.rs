@@ -70,7 +70,12 @@ impl Jobs {
         let status = job.status();
         if status == Status::Queued {
             swept.published += 1;
-            tracing::debug!(was = before.shown_as(job.kind()), "overdue job published again");
+            if before == Status::Running {
+                tracing::warn!("job taken from a worker that stopped answering");
+            } else {
+                // A long queue does this to each of its jobs again and again: nothing is wrong with them.
+                tracing::debug!("waiting job published again");
+            }
         } else {
             swept.settled += 1;
             tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");

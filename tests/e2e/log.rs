@@ -27,7 +27,7 @@ async fn every_line_about_a_job_carries_its_id_attempt_and_trace() {
     let expected = [
         ("job accepted", 0),
         ("job claimed", 1),
-        ("overdue job published again", 1),
+        ("job taken from a worker that stopped answering", 1),
         ("job claimed", 2),
         ("cancel requested", 2),
         ("job settled", 2),
