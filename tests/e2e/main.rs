@@ -13,3 +13,4 @@ mod shutdown;
 mod startup;
 mod train_cli;
 mod training;
+mod uploads;

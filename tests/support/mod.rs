@@ -120,6 +120,15 @@ impl System {
         self.data.path().join("data")
     }
 
+    /// The most memory that the first process has held at once, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.processes[0].id().expect("running");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    }
+
     /// Sends a signal to every process, or to the one of that index.
     pub fn signal(&self, signal: Signal) {
         for process in &self.processes {

@@ -1,0 +1,84 @@
+//! Hostile uploads against the real binary: each is refused with a reason, and none makes the process grow.
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use serde_json::{Value, json};
+
+use crate::support::{System, Topology, answer, text};
+
+/// Bytes that the process may have needed at its peak, whatever was sent to it.
+#[cfg(target_os = "linux")]
+const PEAK: u64 = 150 << 20;
+
+/// The four bytes behind a PNG chunk (bitwise CRC-32: slow and short).
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let named = [kind, data].concat();
+    let length = u32::try_from(data.len()).expect("a short chunk").to_be_bytes();
+    [length.as_slice(), &named, &crc(&named).to_be_bytes()].concat()
+}
+
+/// A PNG that announces `side` × `side` pixels and brings hardly any.
+fn bomb(side: u32) -> Vec<u8> {
+    let header = [side.to_be_bytes().as_slice(), &side.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
+    // An empty deflate stream: the pixels would all be made up by a careless decoder.
+    let pixels = [0x78, 0x9c, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01];
+    [b"\x89PNG\r\n\x1a\n".as_slice(), &chunk(b"IHDR", &header), &chunk(b"IDAT", &pixels), &chunk(b"IEND", b"")].concat()
+}
+
+fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+    let shade = |n: u32| u8::try_from(n % 251).expect("below 256");
+    let pixels = RgbImage::from_fn(width, height, |x, y| Rgb([shade(x), shade(y), shade(x + y)]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(pixels).write_to(&mut bytes, format).expect("encoded");
+    bytes.into_inner()
+}
+
+async fn upload(system: &System, name: &str, bytes: Vec<u8>) -> (u16, Value) {
+    let place = json!({ "userId": "ada", "fileName": name, "contentType": "image/png", "size": 1000 });
+    let (status, place) = system.post("/uploads", &place).await;
+    assert_eq!(status, 201, "{place}");
+    let put = system.client.put(text(&place, "uploadUrl")).header("content-type", "image/png").body(bytes);
+    answer(put).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
+    let system = System::start(Topology::OneProcess, &[]).await;
+    let png = picture(600, 600, ImageFormat::Png);
+    let jpeg = picture(600, 600, ImageFormat::Jpeg);
+    let hostile: [(&str, Vec<u8>); 9] = [
+        ("a bomb of 3.6 gigapixels", bomb(60_000)),
+        ("a bomb of 4 gigapixels a side", bomb(u32::MAX)),
+        ("just above the limit of pixels", bomb(6_400)),
+        ("within the limit, but empty", bomb(6_300)),
+        ("a page", b"<html><script>alert(1)</script></html>".to_vec()),
+        ("a vector drawing", b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec()),
+        ("nothing", Vec::new()),
+        ("half a PNG", png[..png.len() / 2].to_vec()),
+        ("half a JPEG", jpeg[..jpeg.len() / 2].to_vec()),
+    ];
+    for (what, bytes) in hostile {
+        let (status, problem) = upload(&system, "../../etc/passwd", bytes).await;
+        assert_eq!((status, problem["success"].as_bool()), (422, Some(false)), "{what}: {problem}");
+        assert!(!text(&problem, "detail").is_empty(), "{what}: {problem}");
+    }
+    let name = json!({ "fileName": "a\r\nSet-Cookie: a=b", "contentType": "image/png", "size": 1 });
+    assert_eq!(system.post("/uploads", &name).await.0, 422);
+    let huge = upload(&system, "huge.png", vec![0x89; 30 << 20]);
+    assert_eq!(huge.await.0, 413, "announced as 1,000 bytes, 30 MiB sent");
+
+    // What follows a picture's end is not kept, and many at once are decoded in turn.
+    let polyglot = [png, b"PK\x03\x04 and a zip behind it".repeat(1000)].concat();
+    let uploads = (0..8).map(|n| upload(&system, "poster.png", [polyglot.clone(), vec![n]].concat()));
+    for (status, taken) in futures::future::join_all(uploads).await {
+        assert_eq!((status, taken["width"].as_u64(), taken["height"].as_u64()), (200, Some(600), Some(600)), "{taken}");
+    }
+    #[cfg(target_os = "linux")]
+    assert!(system.peak_memory() < PEAK, "{} MiB", system.peak_memory() >> 20);
+    system.finish().await;
+}
