@@ -39,11 +39,14 @@ fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
 }
 
 async fn upload(system: &System, name: &str, bytes: Vec<u8>) -> (u16, Value) {
+    answer(put(system, name, bytes).await).await
+}
+
+async fn put(system: &System, name: &str, bytes: Vec<u8>) -> reqwest::RequestBuilder {
     let place = json!({ "userId": "ada", "fileName": name, "contentType": "image/png", "size": 1000 });
     let (status, place) = system.post("/uploads", &place).await;
     assert_eq!(status, 201, "{place}");
-    let put = system.client.put(text(&place, "uploadUrl")).header("content-type", "image/png").body(bytes);
-    answer(put).await
+    system.client.put(text(&place, "uploadUrl")).header("content-type", "image/png").body(bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,8 +72,9 @@ async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
     }
     let name = json!({ "fileName": "a\r\nSet-Cookie: a=b", "contentType": "image/png", "size": 1 });
     assert_eq!(system.post("/uploads", &name).await.0, 422);
-    let huge = upload(&system, "huge.png", vec![0x89; 30 << 20]);
-    assert_eq!(huge.await.0, 413, "announced as 1,000 bytes, 30 MiB sent");
+    // The answer comes before the last byte is sent; a client that is still sending may find the connection closed.
+    let huge = put(&system, "huge.png", vec![0x89; 30 << 20]).await.send().await;
+    assert!(huge.is_err() || huge.is_ok_and(|answer| answer.status() == 413), "announced as 1,000 bytes, 30 MiB sent");
 
     // What follows a picture's end is not kept, and many at once are decoded in turn.
     let polyglot = [png, b"PK\x03\x04 and a zip behind it".repeat(1000)].concat();
