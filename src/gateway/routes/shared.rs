@@ -179,9 +179,11 @@ struct Query {
 
 impl Query {
     fn parse(params: Params<'_>, kind: JobKind) -> Result<Self, Vec<WrongField>> {
-        let status = params.one("status").and_then(|text| text.map_or(Ok(BTreeSet::new()), |text| wanted(&text, kind)));
-        let limit = params.one("limit").and_then(|text| text.map_or(Ok(DEFAULT_LIMIT), |text| bounded(&text)));
-        let after = params.one("after").and_then(|text| text.map(|text| cursor(&text)).transpose());
+        // A form sends the fields that were left blank too.
+        let given = |name| params.one(name).map(|text| text.filter(|text| !text.is_empty()));
+        let status = given("status").and_then(|text| text.map_or(Ok(BTreeSet::new()), |text| wanted(&text, kind)));
+        let limit = given("limit").and_then(|text| text.map_or(Ok(DEFAULT_LIMIT), |text| bounded(&text)));
+        let after = given("after").and_then(|text| text.map(|text| cursor(&text)).transpose());
         match (status, limit, after) {
             (Ok(statuses), Ok(limit), Ok(after)) => Ok(Self { statuses, page: PageRequest { limit, after } }),
             (status, limit, after) => Err([status.err(), limit.err(), after.err()].into_iter().flatten().collect()),
