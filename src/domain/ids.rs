@@ -188,18 +188,22 @@ pub struct RequestHash(String);
 impl RequestHash {
     /// The hash of `canonical`, the request in a form that does not depend on spelling or field order.
     pub fn of(canonical: &[u8]) -> Self {
-        use fmt::Write as _;
-        let hex = Sha256::digest(canonical).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-            hex
-        });
-        Self(hex)
+        Self(hex(&Sha256::digest(canonical)))
     }
 
     /// The hash as 64 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+        hex
+    })
 }
 
 macro_rules! text_conversions {

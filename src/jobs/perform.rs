@@ -15,7 +15,7 @@ use super::{AttemptSettings, Jobs, settle::Settled, training::Begun};
 use crate::{
     domain::{
         clock::millis_between,
-        ids::JobId,
+        ids::{JobId, hex},
         job::{AttemptFailure, ErrorCode, Job, Output, Pictures, StoredImage, Work},
         request::{IllustrationSpec, MAX_SEED},
     },
@@ -189,12 +189,4 @@ pub(super) async fn prepare(
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "preparing the picture panicked; see the log"))?
         .map_err(|error| AttemptFailure::retry(ErrorCode::EngineError, format!("the engine's picture: {error}")))
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
 }
