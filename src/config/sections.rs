@@ -277,6 +277,8 @@ pub struct EngineConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineBackend {
+    /// Draws nothing and withholds every picture, for measurements.
+    Noop,
     /// Built-in, deterministic, without AI.
     Preview,
 }

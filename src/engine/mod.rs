@@ -1,6 +1,7 @@
 //! Ports [`ImageEngine`], which turns a prompt into pictures, and [`BrandTrainer`], which learns a style.
 
 mod mock_trainer;
+mod noop;
 mod preview;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ pub trait ImageEngine: Send + Sync {
 /// Opens the configured engine. `random` decides the faults an engine is told to play.
 pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngine> {
     match config.default {
+        EngineBackend::Noop => Arc::new(noop::Noop),
         EngineBackend::Preview => Arc::new(preview::Preview::new(config.preview.clone(), random)),
     }
 }

@@ -122,6 +122,7 @@ fn log_settled(job: &Job, settled: &Settled) {
         Settled::Failed(failure) | Settled::TrainingFailed(failure) => {
             tracing::warn!(code = %failure.error.code, reason = failure.error.message, "attempt failed; will retry");
         }
+        Settled::Delivered(_) if job.status() == Status::Failed => tracing::info!(status, "every picture was withheld"),
         Settled::HandedBack => tracing::info!(status, "job handed back"),
         Settled::Delivered(_) | Settled::Cancelled => tracing::info!(status, "job settled"),
     }

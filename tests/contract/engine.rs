@@ -203,3 +203,11 @@ async fn dropping_the_call_stops_the_work() {
     // The sender went with the call, and no picture after it reports.
     assert!(seen.changed().await.is_err() || seen.has_changed().is_err());
 }
+
+#[tokio::test]
+async fn noop_withholds_every_picture() {
+    let config = EngineConfig { default: EngineBackend::Noop, preview: knobs() };
+    let engine = engine::open(&config, Arc::new(Counting(AtomicU64::new(1))));
+    let generation = drawn(&engine, &spec("a fox", "clay-3d", (256, 256), 3, 42)).await;
+    assert_eq!((generation.images.len(), generation.filtered), (0, 3));
+}
