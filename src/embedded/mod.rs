@@ -7,6 +7,7 @@
 mod bell;
 mod error;
 mod lock;
+mod lookups;
 pub mod messages;
 mod migrations;
 mod open;
@@ -49,6 +50,7 @@ struct Inner {
     _bell: bell::Bell,
     writer: writer::Writer,
     readers: Arc<Readers>,
+    lookups: lookups::Lookups,
     signals: Arc<Signals>,
     sequence_at_open: u64,
     _locks: lock::Locks,
@@ -78,8 +80,12 @@ impl Embedded {
             .map_err(|source| OpenError::Thread { source })?;
         bell.listen(writer.poker()).map_err(|source| OpenError::Thread { source })?;
         let readers = Arc::new(Readers::new(data_dir.join(DATABASE)));
+        let lookups =
+            lookups::Lookups::spawn(data_dir.join(DATABASE)).map_err(|source| OpenError::Thread { source })?;
         let directory = data_dir.to_owned();
-        Ok(Self(Arc::new(Inner { directory, _bell: bell, writer, readers, signals, sequence_at_open, _locks: locks })))
+        let inner =
+            Inner { directory, _bell: bell, writer, readers, lookups, signals, sequence_at_open, _locks: locks };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The data directory.
@@ -106,6 +112,16 @@ impl Embedded {
         N: FnOnce(&T) + Send + 'static,
     {
         self.0.writer.submit(op, work, then).await
+    }
+
+    /// Runs a point query on a read-only connection, off the async threads: one that finds a few rows by a key. Whoever
+    /// comes next waits for it, so what may take longer belongs into [`Embedded::read`].
+    pub async fn look_up<T, R>(&self, op: &'static str, query: R) -> Result<T, BackendError>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        self.0.lookups.run(op, query).await
     }
 
     /// Runs a query on a read-only connection, off the async threads.
@@ -140,6 +156,6 @@ impl Embedded {
     /// Whether the database answers and takes writes; the error names what is wrong.
     pub async fn ping(&self, op: &'static str) -> Result<(), BackendError> {
         self.0.writer.health(op)?;
-        self.read(op, |db| Ok(db.query_row("SELECT value FROM sequence", [], |_| Ok(()))?)).await
+        self.look_up(op, |db| Ok(db.query_row("SELECT value FROM sequence", [], |_| Ok(()))?)).await
     }
 }

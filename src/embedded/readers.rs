@@ -1,7 +1,8 @@
-//! A few read-only connections. They never write, so they never wait for the writer, nor it for them.
+//! A few read-only connections, for queries that may take their time. They never write, so they never wait for the
+//! writer, nor it for them.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -51,17 +52,18 @@ impl Readers {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = match idle {
             Some(db) => db,
-            None => self.connect()?,
+            None => connect(&self.path)?,
         };
         let answer = query(&db);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
         answer
     }
+}
 
-    fn connect(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(&self.path, flags)?;
-        open::configure(&db)?;
-        Ok(db)
-    }
+/// A connection that only reads.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    open::configure(&db)?;
+    Ok(db)
 }

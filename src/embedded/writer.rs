@@ -1,7 +1,6 @@
 //! The writer thread: whatever waits becomes one transaction, and one fsync answers all of it.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -14,7 +13,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, Outcome, Signals, Tx, bell::Ringer, error};
+use super::{Failure, Outcome, Signals, Tx, bell::Ringer, error, lookups::panicked, tx::Numbers};
 use crate::error::{BackendError, ErrorKind};
 
 /// Writes in one transaction, at most: bounds how long the first of them waits for the last.
@@ -108,12 +107,6 @@ where
         // A caller who gave up does not want to know.
         let _ = reply.send(result);
     }
-}
-
-fn panicked(op: &'static str, panic: &(dyn Any + Send)) -> BackendError {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    BackendError::new(ErrorKind::Internal, op).because(format!("panicked: {text}"))
 }
 
 impl Writer {
@@ -242,9 +235,11 @@ impl Desk {
 
     fn transaction(&self, batch: &mut [Box<dyn Work>], changes: &mut (bool, bool)) -> rusqlite::Result<()> {
         self.execute("BEGIN IMMEDIATE")?;
+        let numbers = Numbers::default();
         for work in batch {
             self.execute("SAVEPOINT caller")?;
-            let tx = Tx::new(&self.db);
+            let mark = numbers.mark();
+            let tx = Tx::new(&self.db, &numbers);
             if work.run(&tx) {
                 let (jobs, messages) = tx.changes();
                 changes.0 |= jobs;
@@ -258,9 +253,11 @@ impl Desk {
                     ));
                 }
                 self.execute("ROLLBACK TO caller")?;
+                numbers.back_to(mark);
             }
             self.execute("RELEASE caller")?;
         }
+        numbers.save(&self.db)?;
         self.execute("COMMIT")
     }
 

@@ -8,6 +8,7 @@ mod query;
 mod settle;
 mod submit;
 mod sweep;
+mod teams;
 mod train;
 mod training;
 mod uploads;
@@ -89,12 +90,13 @@ pub struct Jobs {
     ports: Ports,
     rules: Rules,
     desk: uploads::UploadDesk,
+    teams: teams::Teams,
 }
 
 impl Jobs {
     /// The use cases over these ports, by these rules.
     pub fn new(ports: Ports, rules: Rules) -> Self {
-        Self { ports, rules, desk: uploads::UploadDesk::default() }
+        Self { ports, rules, desk: uploads::UploadDesk::default(), teams: teams::Teams::default() }
     }
 
     /// The rules they go by.

@@ -75,6 +75,16 @@ pub enum SubmitError {
     Backend(#[from] BackendError),
 }
 
+/// What came of an insert that was not refused.
+enum Accepted {
+    As(Box<Submitted>),
+    /// The user is in this team.
+    OtherTeam(Option<TeamId>),
+}
+
+/// How often a submission follows its user from team to team.
+const TEAM_TRIES: usize = 4;
+
 impl Submitted {
     /// The answer to a request whose id is taken: the job there, when it was made by the same request.
     pub(super) fn again(job: Versioned<Job>, request_hash: &RequestHash) -> Result<Self, SubmitError> {
@@ -90,7 +100,8 @@ impl Jobs {
     /// Accepts a request for pictures: when this returns `Ok`, the job and its hold are durable.
     pub async fn submit_illustration(&self, submit: SubmitIllustration) -> Result<Submitted, SubmitError> {
         let SubmitIllustration { user, request, idempotency_key, trace } = submit;
-        let (spec, team) = self.drawable(&user, &request).await?;
+        let spec = self.drawable(&user, &request).await?;
+        let team = self.teams.presumed(&user);
         let rules = &self.rules;
         let submission = Submission {
             id: self.job_id(JobKind::Illustration, &user, idempotency_key.as_deref()),
@@ -102,7 +113,7 @@ impl Jobs {
             time_limit: rules.illustration_deadline,
             starting_grant: rules.starting_grant,
         };
-        self.accept(Job::submit(submission, self.now(), &rules.prices, &rules.policy)).await
+        self.accept(submission).await
     }
 
     /// A fresh id, or the one that belongs to the user's key.
@@ -113,8 +124,24 @@ impl Jobs {
         }
     }
 
-    /// Stores a new job with its hold and publishes its message; an id that is taken is a repeat, or a mistake.
-    pub(super) async fn accept(&self, first: Transition) -> Result<Submitted, SubmitError> {
+    /// Stores a new job with its hold and publishes its message; an id that is taken is a repeat, or a mistake. The
+    /// submission's team is a presumption: the store knows better, and says so.
+    pub(super) async fn accept(&self, mut submission: Submission) -> Result<Submitted, SubmitError> {
+        let now = self.now();
+        for _ in 0..TEAM_TRIES {
+            let first = Job::submit(submission.clone(), now, &self.rules.prices, &self.rules.policy);
+            match self.insert(first).await? {
+                Accepted::As(submitted) => return Ok(*submitted),
+                Accepted::OtherTeam(team) => {
+                    self.teams.learn(&submission.user, team.as_ref());
+                    submission.team = team;
+                }
+            }
+        }
+        Err(BackendError::new(ErrorKind::Unavailable, "jobs.submit").because("the user moves between teams").into())
+    }
+
+    async fn insert(&self, first: Transition) -> Result<Accepted, SubmitError> {
         let mut inserted = self.ports.store.insert(&first).await;
         let is_unknown = matches!(&inserted, Err(error) if error.kind == ErrorKind::Timeout);
         if is_unknown {
@@ -124,13 +151,17 @@ impl Jobs {
         match inserted? {
             Inserted::Existing(job) if is_unknown && is_same(&job.value, &first.job) => {
                 self.accepted(&first, false).await;
-                Ok(Submitted { job: *job, replayed: false })
+                Ok(Accepted::As(Box::new(Submitted { job: *job, replayed: false })))
             }
             Inserted::New { version, dispatched } => {
                 self.accepted(&first, dispatched).await;
-                Ok(Submitted { job: Versioned { version, value: first.job }, replayed: false })
+                let job = Versioned { version, value: first.job };
+                Ok(Accepted::As(Box::new(Submitted { job, replayed: false })))
             }
-            Inserted::Existing(job) => Submitted::again(*job, &first.job.request_hash),
+            Inserted::Existing(job) => {
+                Submitted::again(*job, &first.job.request_hash).map(|again| Accepted::As(Box::new(again)))
+            }
+            Inserted::OtherTeam(team) => Ok(Accepted::OtherTeam(team)),
             Inserted::Deleted => Err(SubmitError::KeySpent),
             Inserted::Refused(CreditsError::Insufficient { needed, available }) => {
                 Err(SubmitError::NoCredits { needed, available })
@@ -148,17 +179,12 @@ impl Jobs {
         tracing::info!(job.id = %job.id, attempt, user = %job.user, credits, "job accepted");
     }
 
-    /// What to draw and which team pays. One read, of the team; a second one only to draw in a brand.
-    async fn drawable(
-        &self,
-        user: &UserId,
-        request: &GenerateRequest,
-    ) -> Result<(IllustrationSpec, Option<TeamId>), SubmitError> {
+    /// What to draw. Nothing is read, but to draw in a brand.
+    async fn drawable(&self, user: &UserId, request: &GenerateRequest) -> Result<IllustrationSpec, SubmitError> {
         let Rules { limits, catalogue, .. } = &self.rules;
         let named = request.style_id.as_deref().filter(|id| catalogue.find(id).is_none());
         let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
-            let spec = request.validate(limits, catalogue, None).map_err(SubmitError::Invalid)?;
-            return Ok((spec, self.ports.store.team_of(user).await?));
+            return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);
         };
         let team = self.ports.store.team_of(user).await?;
         let id = brand.parse::<JobId>().map_err(|_| SubmitError::NoSuchBrand)?;
@@ -166,7 +192,7 @@ impl Jobs {
         let job = job.filter(|job| is_visible(job, user, team.as_ref())).ok_or(SubmitError::NoSuchBrand)?;
         let style = style_of(&job);
         match (request.validate(limits, catalogue, style.as_ref()), style) {
-            (Ok(spec), Some(_)) => Ok((spec, team)),
+            (Ok(spec), Some(_)) => Ok(spec),
             (Err(errors), Some(_)) => Err(SubmitError::Invalid(errors)),
             (checked, None) => {
                 let mut errors = checked.err().unwrap_or_default();

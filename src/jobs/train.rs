@@ -10,7 +10,7 @@ use crate::{
         brand::{BrandSpec, TrainOrder, TrainRequest, TrainingImage, Upload, UploadId, Verdict, judge},
         credits::Credits,
         ids::{JobId, UserId},
-        job::{Job, JobKind, Submission, Work},
+        job::{JobKind, Submission, Work},
         request::FieldError,
         trace::TraceContext,
     },
@@ -89,8 +89,7 @@ impl Jobs {
             time_limit: self.rules.training_deadline,
             starting_grant: self.rules.starting_grant,
         };
-        let first = Job::submit(submission, self.now(), &self.rules.prices, &self.rules.policy);
-        let accepted = self.accept(first).await;
+        let accepted = self.accept(submission).await;
         let is_ours = match &accepted {
             Ok(submitted) => !submitted.replayed,
             // It may have happened: pictures nobody needs are better than a job without.

@@ -59,6 +59,8 @@ pub enum Inserted {
     Deleted,
     /// The account cannot pay; nothing was written.
     Refused(CreditsError),
+    /// The job says another team than the one its user is in by now, which this is; nothing was written.
+    OtherTeam(Option<TeamId>),
 }
 
 /// What came of a commit.
@@ -129,7 +131,8 @@ pub enum Watch {
 /// - Cancelling the returned future never leaves half a write; the write may still happen.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Adds a new job. Says so when one of that id exists, was deleted, or cannot be paid.
+    /// Adds a new job. Says so when one of that id exists, was deleted, or cannot be paid, or when the job's team is not
+    /// its user's: who submits need not ask first, and a move between teams cannot come in between.
     async fn insert(&self, first: &Transition) -> Result<Inserted>;
 
     /// The job and its version; `None` when there is none.

@@ -99,6 +99,7 @@ cases! {
         a_user_is_in_one_team_at_a_time_or_in_none,
         a_team_survives_a_reopen_and_is_seen_by_another_process,
         a_team_pays_for_its_members_and_not_for_others,
+        an_insert_says_when_the_user_is_in_another_team,
         a_list_of_a_team_is_newest_first_page_by_page;
     watching:
         a_watcher_sees_the_snapshot_first_and_then_every_state,

@@ -111,9 +111,10 @@ impl New<'_> {
     }
 }
 
-/// Inserts a new job that must be accepted.
+/// Inserts a new job that must be accepted; its user is in its team by then.
 pub async fn inserted(store: &Arc<dyn JobStore>, new: New<'_>) -> Versioned<Job> {
     let first = new.submit();
+    store.set_team(&first.job.user, first.job.team.as_ref()).await.expect("a member");
     match store.insert(&first).await {
         Ok(Inserted::New { version, .. }) => Versioned { version, value: first.job },
         other => panic!("not accepted: {other:?}"),

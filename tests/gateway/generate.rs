@@ -28,6 +28,25 @@ async fn a_prompt_is_accepted() {
 }
 
 #[tokio::test]
+async fn the_team_of_the_moment_pays() {
+    let world = world();
+    let payer = async || {
+        let answer = world.generate(&json!({ "userId": "ann", "prompt": "x" })).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        let id = answer.json()["illustrationId"].as_str().unwrap().to_owned();
+        let job = world.jobs.ports().store.get(&id.parse().unwrap()).await.unwrap().unwrap();
+        job.value.account().to_string()
+    };
+    assert_eq!(payer().await, "users/ann");
+    for team in ["acme", "zoo"] {
+        world.join("ann", team).await;
+        assert_eq!([payer().await, payer().await], [format!("teams/{team}"), format!("teams/{team}")]);
+    }
+    world.jobs.ports().store.set_team(&"ann".parse().unwrap(), None).await.unwrap();
+    assert_eq!(payer().await, "users/ann");
+}
+
+#[tokio::test]
 async fn the_caller_is_the_bodys_user_then_the_querys_then_local() {
     let world = world();
     let send = async |path: &str, body: serde_json::Value| {

@@ -30,7 +30,7 @@ async fn a_failure_is_logged_once_with_its_request_and_without_its_prompt() {
         assert_eq!(told(lines, "4bf92f3577b34da6a3ce929d0e0e4736"), lines.len(), "{lines:#?}");
     }
     assert_eq!((accepted.len(), told(&accepted, "request answered status=202")), (2, 1), "{accepted:#?}");
-    assert_eq!((told(&failed, "op=\"store.team_of\""), told(&failed, "secret.db")), (1, 1), "{failed:#?}");
+    assert_eq!((told(&failed, "op=\"store.insert\""), told(&failed, "secret.db")), (1, 1), "{failed:#?}");
     assert_eq!(told(&failed, "request failed status=503"), 1, "{failed:#?}");
     assert_eq!((told(&panicked, "a handler panicked"), panicked.len()), (1, 2), "{panicked:#?}");
 }

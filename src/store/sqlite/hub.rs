@@ -54,6 +54,8 @@ struct State {
     latest: u64,
     /// While this is set, changes reach the watchers through the database alone.
     is_catching_up: bool,
+    /// Which foreign commit the last look at the numbers has followed.
+    looked: u64,
     jobs: HashMap<JobId, Vec<Arc<Slot>>>,
     users: HashMap<UserId, Vec<Arc<Slot>>>,
 }
@@ -130,12 +132,17 @@ impl Hub {
 
     pub(super) fn register(&self, slot: &Arc<Slot>) {
         let mut state = self.lock();
+        // An idle hub takes its time with what others have committed. Nothing of the kind: no reason to wake it, which
+        // a worker would do with each of its attempts.
+        let is_late = state.looked != *self.foreign.borrow();
         match slot.what() {
             Watch::Job(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
             Watch::User(user) => state.users.entry(user.clone()).or_default().push(Arc::clone(slot)),
         }
         drop(state);
-        self.gap.notify_one();
+        if is_late {
+            self.gap.notify_one();
+        }
     }
 
     pub(super) fn unregister(&self, slot: &Arc<Slot>) {
@@ -154,9 +161,11 @@ impl Hub {
         }
     }
 
-    /// Reads what this process has not seen. Whether anybody watches.
-    async fn catch_up(self: &Arc<Self>) -> Result<bool> {
+    /// Reads what this process has not seen.
+    async fn catch_up(self: &Arc<Self>) -> Result<()> {
         loop {
+            // Before the query: what is committed after it is another look's.
+            let looked = *self.foreign.borrow();
             let (from, is_watched) = {
                 let mut state = self.lock();
                 state.is_catching_up = state.is_watched();
@@ -183,9 +192,10 @@ impl Hub {
                 }
             }
             state.known = state.known.max(changes.upto);
+            state.looked = looked;
             if changes.is_all && (state.known >= state.latest || !is_watched) {
                 state.is_catching_up = false;
-                return Ok(is_watched);
+                return Ok(());
             }
         }
     }
@@ -214,28 +224,29 @@ async fn follow(hub: Weak<Hub>, mut foreign: watch::Receiver<u64>) {
         let gap = Arc::clone(&here.gap);
         let caught_up = here.catch_up().await;
         drop(here);
-        let is_watched = match caught_up {
-            Ok(is_watched) => is_watched,
-            Err(error) => {
-                tracing::warn!(error = %error, "cannot read what other processes changed; trying again");
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-        };
+        if let Err(error) = caught_up {
+            tracing::warn!(error = %error, "cannot read what other processes changed; trying again");
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         tokio::select! {
             () = gap.notified() => {}
-            is_open = news(&mut foreign, is_watched) => if !is_open { return },
+            is_open = news(&mut foreign, &hub) => if !is_open { return },
         }
     }
 }
 
 /// Waits for a foreign commit; while nobody watches a little longer, so that one look serves many of them. Whether the
 /// database is still open.
-async fn news(foreign: &mut watch::Receiver<u64>, is_watched: bool) -> bool {
-    if !is_watched {
+async fn news(foreign: &mut watch::Receiver<u64>, hub: &Weak<Hub>) -> bool {
+    if foreign.changed().await.is_err() {
+        return false;
+    }
+    // Whoever begins to watch meanwhile rings.
+    if !hub.upgrade().is_some_and(|hub| hub.lock().is_watched()) {
         tokio::time::sleep(IDLE).await;
     }
-    foreign.changed().await.is_ok()
+    true
 }
 
 #[cfg(test)]
@@ -294,7 +305,7 @@ mod tests {
         for reader in busy {
             reader.await.expect("no panic")?;
         }
-        assert!(look.await?, "somebody watches by now");
+        look.await?;
         assert!(slot.wait().now_or_never().is_some(), "the change was handed over");
         Ok(())
     }

@@ -53,6 +53,7 @@ impl JobStore for SqliteStore {
         let row = JobRow::new(OP, &first.job, version)?;
         let journal = Journal::of(first);
         let dispatched = journal.dispatches();
+        let (user, expected_team) = (first.job.user.clone(), first.job.team.clone());
         let write = move |tx: &Tx<'_>| {
             if rows::is_deleted(tx, &row.id)? {
                 return Ok((Inserted::Deleted, 0));
@@ -63,6 +64,11 @@ impl JobStore for SqliteStore {
                 let gone = || Failure::Backend(BackendError::new(ErrorKind::Internal, OP));
                 return Ok((Inserted::Existing(Box::new(there.ok_or_else(gone)?)), 0));
             };
+            let team = accounts::team_of(tx, OP, &user)?;
+            if team != expected_team {
+                tx.discard();
+                return Ok((Inserted::OtherTeam(team), 0));
+            }
             let outcome = match accounts::settle(tx, OP, &journal.ledger)? {
                 Settled::Refused(reason) => Inserted::Refused(reason),
                 // Held before under this id: the job was there once, its row is not.
@@ -87,7 +93,7 @@ impl JobStore for SqliteStore {
     async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
         const OP: &str = "store.get";
         let id = id.clone();
-        self.embedded.read(OP, move |db| rows::find(db, OP, id.as_str())).await
+        self.embedded.look_up(OP, move |db| rows::find(db, OP, id.as_str())).await
     }
 
     async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
@@ -136,7 +142,7 @@ impl JobStore for SqliteStore {
 
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         let id = id.clone();
-        self.embedded.read("store.account", move |db| accounts::find(db, &id)).await
+        self.embedded.look_up("store.account", move |db| accounts::find(db, &id)).await
     }
 
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
@@ -158,7 +164,7 @@ impl JobStore for SqliteStore {
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
         const OP: &str = "store.team_of";
         let user = user.clone();
-        self.embedded.read(OP, move |db| accounts::team_of(db, OP, &user)).await
+        self.embedded.look_up(OP, move |db| accounts::team_of(db, OP, &user)).await
     }
 
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {

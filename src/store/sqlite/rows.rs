@@ -44,7 +44,7 @@ impl JobRow {
 
     /// Adds the row and answers the number of the change; `None` when the id is taken.
     pub(super) fn insert(&self, tx: &Tx<'_>) -> Outcome<Option<u64>> {
-        let seq = next_seq(tx)?;
+        let seq = tx.next_number()?;
         let sql = "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, version, seq, document)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
         let Self { id, user, team, kind, status, created_at, due_at, version, document } = self;
@@ -57,7 +57,7 @@ impl JobRow {
 
     /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.
     pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version) -> Outcome<Option<u64>> {
-        let seq = next_seq(tx)?;
+        let seq = tx.next_number()?;
         let sql = "UPDATE jobs SET status = ?, due_at = ?, version = ?, seq = ?, document = ?
                    WHERE id = ? AND version = ?";
         let Self { id, status, due_at, version, document, .. } = self;
@@ -90,11 +90,6 @@ impl Journal {
         }
         Ok(())
     }
-}
-
-fn next_seq(tx: &Tx<'_>) -> Outcome<i64> {
-    let sql = "UPDATE sequence SET value = value + 1 RETURNING value";
-    Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
 /// The number of the last change of any job.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use mediaforge::{
     domain::{
+        clock::SystemRandom,
         credits::Account,
-        ids::AccountId,
+        ids::{AccountId, JobId},
         job::{JobKind, Status},
     },
-    store::{JobFilter, Owner, PageRequest},
+    store::{Inserted, JobFilter, Owner, PageRequest},
 };
 
 use super::Backend;
@@ -57,6 +58,26 @@ pub async fn a_team_pays_for_its_members_and_not_for_others<B: Backend>() {
     let own = store.account(&account("ada")).await.expect("a read").expect("her own account");
     assert_eq!(own, Account { available: 7, held: 3, spent: 0, granted: 10 });
     assert_eq!(store.account(&account("bob")).await.expect("a read"), None);
+}
+
+pub async fn an_insert_says_when_the_user_is_in_another_team<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let id = || JobId::random(JobKind::Illustration, &SystemRandom);
+    let (of_acme, own) = (New { team: Some("acme"), ..New::default() }, New::default());
+    let refused = of_acme.submit_as(id());
+    assert_eq!(store.insert(&refused).await.expect("an answer"), Inserted::OtherTeam(None));
+    assert_eq!(store.get(&refused.job.id).await.expect("a read"), None);
+    assert_eq!(store.account(&AccountId::Team(team("acme"))).await.expect("a read"), None, "nothing was written");
+
+    let first = inserted(&store, own).await;
+    store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into the team");
+    let answer = store.insert(&New::default().submit_as(id())).await.expect("an answer");
+    assert_eq!(answer, Inserted::OtherTeam(Some(team("acme"))));
+    let answer = store.insert(&of_acme.submit_as(id())).await.expect("an answer");
+    assert!(matches!(answer, Inserted::New { .. }), "{answer:?}");
+    let again = store.insert(&New::default().submit_as(first.value.id.clone())).await.expect("an answer");
+    assert!(matches!(again, Inserted::Existing(_)), "a repeat finds its job wherever its user is by now: {again:?}");
 }
 
 pub async fn a_list_of_a_team_is_newest_first_page_by_page<B: Backend>() {
