@@ -1,5 +1,4 @@
 //! What the pure parts cost: `cargo bench`. `cargo test --all-targets` runs each once.
-#![expect(missing_docs, reason = "the macros of criterion make undocumented functions")]
 
 use std::{hint::black_box, time::Duration};
 
