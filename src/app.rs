@@ -209,6 +209,7 @@ fn rules(config: &Config) -> Result<Rules, AppError> {
             limits: UploadLimits { max_bytes: limits.upload_bytes, max_pixels: limits.upload_pixels },
             keep: limits.upload_keep,
         },
+        retention: jobs.retention,
     })
 }
 

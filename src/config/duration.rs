@@ -1,4 +1,4 @@
-//! Durations as people write them: `"30s"`, `"1m 30s"`, `"250ms"`; a plain number is seconds.
+//! Durations as people write them: `"30s"`, `"1m 30s"`, `"250ms"`, `"90d"`; a plain number is seconds.
 
 use std::time::Duration;
 
@@ -19,8 +19,10 @@ fn parse<E: Error>(spelling: &Spelling) -> Result<Duration, E> {
         Spelling::Seconds(seconds) => Ok(Duration::from_secs(*seconds)),
         Spelling::Fraction(seconds) => Duration::try_from_secs_f64(*seconds).map_err(|_| wrong(&seconds.to_string())),
         Spelling::Text(text) => text
-            .parse::<jiff::SignedDuration>()
+            .parse::<jiff::Span>()
             .ok()
+            // Nothing here is about a calendar: a day is 24 hours, also when the clocks change.
+            .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
             .and_then(|signed| Duration::try_from(signed).ok())
             .ok_or_else(|| wrong(text)),
     }

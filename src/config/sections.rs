@@ -144,6 +144,9 @@ pub struct JobsConfig {
     /// How long a worker has to act on a cancellation.
     #[serde(with = "super::duration")]
     pub cancel_grace: Duration,
+    /// How long a finished job is kept with its pictures; absent: for ever.
+    #[serde(default, with = "super::duration::option")]
+    pub retention: Option<Duration>,
 }
 
 /// `[credits]`

@@ -264,3 +264,19 @@ fn a_trainer_is_checked_as_an_engine_is() {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
+
+#[test]
+fn jobs_are_kept_for_ever_unless_a_retention_is_named() {
+    let jobs = |value: Option<&str>| {
+        let sources = sources(value.map(|value| ("MEDIAFORGE_JOBS__RETENTION", value)));
+        load(&sources).map(|loaded| loaded.config.jobs.retention)
+    };
+    assert_eq!(jobs(None).unwrap(), None);
+    assert_eq!(jobs(Some("90d")).unwrap(), Some(Duration::from_hours(90 * 24)));
+    for (wrong, why) in
+        [("90s", "1m 30s is out of range; 1h to"), ("0s", "out of range"), ("1 month", "is no duration")]
+    {
+        let error = jobs(Some(wrong)).unwrap_err().to_string();
+        assert!(error.contains(why), "{wrong}: {error}");
+    }
+}

@@ -18,7 +18,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
     let mut check = Check::default();
     paths_and_addresses(config, &mut check);
     worker(config, &mut check);
-    jobs(config, &mut check);
+    jobs(config, context.profile, &mut check);
     amounts(config, &mut check);
     uploads(config, &mut check);
     queue(config, context.profile, &mut check);
@@ -118,7 +118,7 @@ fn worker(config: &Config, check: &mut Check) {
     }
 }
 
-fn jobs(config: &Config, check: &mut Check) {
+fn jobs(config: &Config, profile: Profile, check: &mut Check) {
     let jobs = &config.jobs;
     check.range("jobs.max_attempts", &jobs.max_attempts, &(1..=100));
     check.some_time("jobs.backoff", jobs.backoff);
@@ -136,6 +136,11 @@ fn jobs(config: &Config, check: &mut Check) {
         "jobs.illustration_deadline",
         jobs.illustration_deadline,
     );
+    if let Some(retention) = jobs.retention {
+        // What is removed cannot be had back: a value in seconds is a slip of the keyboard.
+        let least = if profile == Profile::Test { Duration::from_millis(1) } else { Duration::from_hours(1) };
+        check.time("jobs.retention", retention, &(least..=Duration::from_hours(100 * 365 * 24)));
+    }
 }
 
 fn amounts(config: &Config, check: &mut Check) {

@@ -5,6 +5,7 @@
 //! process (`serve gateway` beside `serve worker`): each tells the other about its commits (see `bell.rs`).
 
 mod bell;
+mod checkpoint;
 mod error;
 mod lock;
 mod lookups;
@@ -76,7 +77,10 @@ impl Embedded {
         let sequence_at_open = open::sequence(&connection, data_dir)?;
         let signals = Arc::new(Signals::default());
         let bell = bell::Bell::hang(data_dir, Arc::clone(&signals));
-        let writer = writer::Writer::spawn(connection, Arc::clone(&signals), bell.ringer())
+        let writer = checkpoint::Checkpointer::spawn(&data_dir.join(DATABASE))
+            .and_then(|checkpointer| {
+                writer::Writer::spawn(connection, checkpointer, Arc::clone(&signals), bell.ringer())
+            })
             .map_err(|source| OpenError::Thread { source })?;
         bell.listen(writer.poker()).map_err(|source| OpenError::Thread { source })?;
         let readers = Arc::new(Readers::new(data_dir.join(DATABASE)));

@@ -13,7 +13,9 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, Outcome, Signals, Tx, bell::Ringer, error, lookups::panicked, tx::Numbers};
+use super::{
+    Failure, Outcome, Signals, Tx, bell::Ringer, checkpoint::Checkpointer, error, lookups::panicked, tx::Numbers,
+};
 use crate::error::{BackendError, ErrorKind};
 
 /// Writes in one transaction, at most: bounds how long the first of them waits for the last.
@@ -110,11 +112,16 @@ where
 }
 
 impl Writer {
-    pub(super) fn spawn(db: Connection, signals: Arc<Signals>, ringer: Ringer) -> io::Result<Self> {
+    pub(super) fn spawn(
+        db: Connection,
+        checkpointer: Checkpointer,
+        signals: Arc<Signals>,
+        ringer: Ringer,
+    ) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING);
         let broken = Arc::new(AtomicBool::new(false));
         let seen = data_version(&db).unwrap_or_default();
-        let desk = Desk { db, signals, ringer, broken: Arc::clone(&broken), seen };
+        let desk = Desk { db, checkpointer, signals, ringer, broken: Arc::clone(&broken), seen };
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || desk.serve(waiting))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), broken })
     }
@@ -168,6 +175,7 @@ impl Poker {
 /// The thread's own side.
 struct Desk {
     db: Connection,
+    checkpointer: Checkpointer,
     signals: Arc<Signals>,
     ringer: Ringer,
     broken: Arc<AtomicBool>,
@@ -189,16 +197,10 @@ impl Desk {
                 self.commit(&mut batch);
             }
         }
-        self.tidy();
-    }
-
-    /// Brings the log into the database file, so that a copy of that one file is a backup. Nothing depends on it: what
-    /// a crash or a reader of another process leaves in the log is found there by the next start.
-    fn tidy(&self) {
-        let checkpoint = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = checkpoint {
-            tracing::debug!(error = %error, "the log stays beside the database");
-        }
+        let Self { db, checkpointer, .. } = self;
+        // The copy under way would be in the way of the last one.
+        drop(checkpointer);
+        tidy(&db);
     }
 
     /// Wakes those who care when another process has committed since the last look.
@@ -231,6 +233,7 @@ impl Desk {
         if jobs || messages {
             self.ringer.ring();
         }
+        self.checkpointer.after(self.db.total_changes());
     }
 
     fn transaction(&self, batch: &mut [Box<dyn Work>], changes: &mut (bool, bool)) -> rusqlite::Result<()> {
@@ -281,6 +284,15 @@ impl Desk {
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
         self.db.prepare_cached(sql)?.execute([]).map(drop)
+    }
+}
+
+/// Brings the log into the database file, so that a copy of that one file is a backup. Nothing depends on it: what a crash
+/// or a reader of another process leaves in the log is found there by the next start.
+fn tidy(db: &Connection) {
+    let checkpoint = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(error) = checkpoint {
+        tracing::debug!(error = %error, "the log stays beside the database");
     }
 }
 

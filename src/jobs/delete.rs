@@ -2,9 +2,13 @@
 
 use super::Jobs;
 use crate::{
-    domain::ids::{JobId, UserId},
+    domain::{
+        ids::{JobId, UserId},
+        job::Job,
+    },
     error::{BackendError, ErrorKind},
     media::MediaKey,
+    store::Version,
 };
 
 /// How often a delete races with the last writes to a finished job before it gives up.
@@ -29,9 +33,7 @@ impl Jobs {
             if !found.value.status().is_final() {
                 return Ok(Deletion::NotFinished);
             }
-            // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
-            self.ports.media.delete_prefix(&MediaKey::job_prefix(&found.value.user, id)).await?;
-            match self.ports.store.delete(id, found.version).await {
+            match self.erase(&found.value, found.version).await {
                 Ok(()) => {
                     let (attempt, trace_id) = (found.value.attempt(), super::trace_id(&found.value));
                     tracing::info!(job.id = %id, attempt, trace_id, "job deleted");
@@ -43,5 +45,12 @@ impl Jobs {
             }
         }
         Err(BackendError::new(ErrorKind::Conflict, "jobs.delete"))
+    }
+
+    /// Removes a finished job with everything it stored, if it still is at `version`; a conflict otherwise.
+    pub(super) async fn erase(&self, job: &Job, version: Version) -> Result<(), BackendError> {
+        // Pictures first: what dies in between can be deleted again, while pictures without a job are never found.
+        self.ports.media.delete_prefix(&MediaKey::job_prefix(&job.user, &job.id)).await?;
+        self.ports.store.delete(&job.id, version).await
     }
 }

@@ -5,6 +5,7 @@ mod cancel;
 mod delete;
 mod perform;
 mod query;
+mod retention;
 mod settle;
 mod submit;
 mod sweep;
@@ -65,6 +66,8 @@ pub struct Rules {
     pub training_estimate: String,
     /// What may be uploaded, and for how long it is kept.
     pub uploads: UploadRules,
+    /// How long a finished job is kept with its pictures; absent: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// What the use cases work with.

@@ -1,4 +1,5 @@
-//! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered.
+//! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered. What is old is
+//! removed.
 
 use tracing::Instrument as _;
 
@@ -19,6 +20,8 @@ pub struct Swept {
     pub settled: usize,
     /// Dead letters that were published.
     pub dead_lettered: usize,
+    /// Finished jobs that were removed because of their age.
+    pub removed: usize,
     /// Whether there may be more than one sweep looks at.
     pub more: bool,
 }
@@ -46,8 +49,10 @@ impl Jobs {
             }
         }
         self.expire_uploads().await;
+        let (removed, more_old) = self.remove_old().await?;
+        swept.removed = removed;
         // When none could be moved, the same ones would be found again at once.
-        swept.more = is_full && !is_stuck;
+        swept.more = (is_full && !is_stuck) || more_old;
         Ok(swept)
     }
 

@@ -148,10 +148,16 @@ pub trait JobStore: Send + Sync {
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
 
     /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.
+    ///
+    /// Its ledger stays, and its id is spent: while the store remembers it (a month at least), and for as long as
+    /// there is a ledger if the job was paid by the account that asks again.
     async fn delete(&self, id: &JobId, expected: Version) -> Result<()>;
 
     /// Jobs with `due_at <= now`, the most overdue first, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
+
+    /// Jobs whose [`Job::removable_since`] is before that moment, the oldest first, at most `limit`.
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
 
     /// The account; `None` when nothing was ever granted to it.
     async fn account(&self, id: &AccountId) -> Result<Option<Account>>;
@@ -159,8 +165,11 @@ pub trait JobStore: Send + Sync {
     /// Applies an entry that belongs to no job (a grant), once per entry id, and answers the balance.
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account>;
 
-    /// The ledger entries of an account, oldest first: what its balance must sum to.
-    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>>;
+    /// The last ledger entries of an account, at most `limit`, the oldest of them first. The balance is the sum of all.
+    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>>;
+
+    /// One entry of an account's ledger; `None` when there is none of that id.
+    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>>;
 
     /// The team whose credits and brands a user shares; `None` for somebody in no team.
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>>;

@@ -38,9 +38,12 @@ struct PushedMessage {
 
 /// A delivery that names a job.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub struct Delivery {
+    /// What the worker is asked to look at.
     pub message: JobMessage,
+    /// The queue's name for it.
     pub message_id: String,
+    /// Where it was pushed from.
     pub subscription: String,
     /// Which delivery this is, where the subscription counts.
     pub attempt: Option<u32>,
@@ -50,7 +53,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Reads a push, or says as a dead letter why it can never be read.
-    pub(super) fn parse(body: &[u8], expected: JobKind) -> Result<Self, Box<DeadLetter>> {
+    pub fn parse(body: &[u8], expected: JobKind) -> Result<Self, Box<DeadLetter>> {
         let envelope: Envelope =
             serde_json::from_slice(body).map_err(|error| unreadable(body, format!("no push envelope: {error}")))?;
         let PushedMessage { data: encoded, attributes, message_id } = envelope.message;

@@ -1,7 +1,7 @@
 //! The worker: takes pushes, waits for a free slot, claims, and works under a lease; sweeps what is overdue.
 
 mod delivery;
-mod envelope;
+pub mod envelope;
 mod push;
 mod sweeper;
 

@@ -5,6 +5,7 @@ mod document;
 mod embedded;
 mod engine;
 mod media;
+mod plans;
 mod queue;
 mod store;
 mod support;

@@ -91,6 +91,8 @@ cases! {
         the_balance_is_what_the_ledger_sums_to,
         a_redrive_that_cannot_be_paid_changes_nothing,
         overdue_jobs_come_most_overdue_first,
+        old_jobs_are_found_by_age_oldest_first,
+        a_ledger_is_read_from_its_end,
         pages_follow_each_other_without_gap_or_repeat,
         a_list_shows_only_the_statuses_asked_for,
         a_deleted_job_is_gone_and_its_key_is_spent,

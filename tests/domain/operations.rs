@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use mediaforge::domain::{
     Timestamp,
-    brand::BrandSpec,
+    brand::{BrandSpec, TrainedBrand},
     clock::{SystemRandom, after},
     ids::{JobId, RequestHash, WorkerId},
     job::{
-        AttemptFailure, ErrorCode, Job, JobKind, JobPolicy, Lease, Status, Submission, Transition, TransitionError,
-        Work,
+        AttemptFailure, ErrorCode, Job, JobKind, JobPolicy, Lease, Output, Status, Submission, Transition,
+        TransitionError, Work,
     },
     pricing::Prices,
     retry::RetryPolicy,
@@ -84,4 +84,15 @@ fn a_finished_job_has_none() {
     assert_eq!((stopped.status(), stopped.operation()), (Status::Cancelled, None));
     let late = attached().overdue(at(7200), &POLICY).expect("it is late").job;
     assert_eq!((late.status(), late.operation()), (Status::Failed, None));
+}
+
+#[test]
+fn a_ready_brand_may_not_be_removed_by_age() {
+    let trained =
+        TrainedBrand { palette: Vec::new(), model_path: None, samples: Vec::new(), cost_micro_usd: 0, training_ms: 1 };
+    let ready = attached().complete(at(10), Output::Brand(trained)).expect("it runs").job;
+    assert_eq!((ready.status(), ready.removable_since()), (Status::Succeeded, None));
+    let stopped = attached().cancel(at(10)).expect("it runs").job;
+    assert_eq!(stopped.removable_since(), Some(at(10)));
+    assert_eq!(attached().removable_since(), None, "it runs");
 }

@@ -127,6 +127,10 @@ impl JobStore for FaultyStore {
         self.inner.due(now, limit).await
     }
 
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.inner.removable(before, limit).await
+    }
+
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
         self.inner.team_of(user).await
     }
@@ -143,8 +147,12 @@ impl JobStore for FaultyStore {
         self.inner.adjust(entry).await
     }
 
-    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>> {
-        self.inner.ledger(account).await
+    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
+        self.inner.ledger(account, limit).await
+    }
+
+    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        self.inner.ledger_entry(account, id).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
@@ -280,6 +288,7 @@ impl Bench {
             },
             training_deadline: Duration::from_hours(2),
             training_estimate: "a while".to_owned(),
+            retention: None,
             uploads: UploadRules {
                 limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24 },
                 keep: Duration::from_hours(24),

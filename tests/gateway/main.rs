@@ -8,6 +8,7 @@ mod generate;
 mod illustrations;
 mod log;
 mod media;
+mod retention;
 mod service;
 mod support;
 mod training;

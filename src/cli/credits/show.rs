@@ -51,8 +51,7 @@ pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Resu
         }
         balances.push((id.clone(), balance.unwrap_or_default()));
     }
-    let mut entries = store.ledger(&account).await?;
-    entries.drain(..entries.len().saturating_sub(args.entries));
+    let entries = store.ledger(&account, args.entries).await?;
     let grant = config.credits.starting_grant;
 
     if args.json {

@@ -256,6 +256,13 @@ impl Job {
         })
     }
 
+    /// Since when the job may be removed by age; `None` while it must stay: unfinished, its dead letter still owed, or a
+    /// ready brand, which people go on drawing in.
+    pub fn removable_since(&self) -> Option<Timestamp> {
+        let is_in_use = self.kind() == JobKind::Brand && self.status() == Status::Succeeded;
+        self.finished_at().filter(|_| !is_in_use && self.due_at().is_none())
+    }
+
     /// When it reached its final state.
     pub fn finished_at(&self) -> Option<Timestamp> {
         match self.state {

@@ -98,3 +98,34 @@ fn preview_samples() {
     }
     sheet.save(format!("{directory}/sheet.png")).unwrap();
 }
+
+#[test]
+fn nothing_is_drawn_on_the_threads_of_the_runtime() {
+    use std::sync::mpsc;
+
+    use futures::poll;
+
+    use crate::domain::{clock::SystemRandom, ids::JobId, job::JobKind};
+
+    // One thread for blocking work, which is taken: whatever gets done is done by the runtime itself.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).max_blocking_threads(1).build().unwrap();
+    let (free, wait) = mpsc::channel::<()>();
+    let config =
+        PreviewConfig { latency: Duration::ZERO, rate_limited: 0.0, unavailable: 0.0, filtered: 0.0, hang: 0.0 };
+    let engine = Preview::new(config, Arc::new(SystemRandom));
+    let spec = spec("a cat", "flat-2d", (64, 64), 1);
+    let job_id = JobId::random(JobKind::Illustration, &SystemRandom);
+    let cx = AttemptContext { job_id, attempt: 1, progress: tokio::sync::watch::channel(None).0 };
+    runtime.block_on(async {
+        let taken = tokio::task::spawn_blocking(move || wait.recv());
+        let mut drawing = engine.generate(&spec, &cx);
+        for _ in 0..3 {
+            assert!(poll!(&mut drawing).is_pending(), "it draws without a thread to draw on");
+            tokio::time::advance(Duration::from_mins(1)).await;
+        }
+        free.send(()).unwrap();
+        assert_eq!(drawing.await.unwrap().images.len(), 1);
+        taken.await.unwrap().unwrap();
+    });
+}

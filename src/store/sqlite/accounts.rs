@@ -99,26 +99,44 @@ fn load(db: &Connection, id: &AccountId) -> Outcome<Option<Row>> {
     Ok(db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }
 
-/// The entries of an account, oldest first.
-pub(super) fn entries(db: &Connection, op: &'static str, account: &AccountId) -> Outcome<Vec<LedgerEntry>> {
-    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY number";
+/// The last entries of an account, oldest first.
+pub(super) fn entries(
+    db: &Connection,
+    op: &'static str,
+    account: &AccountId,
+    limit: usize,
+) -> Outcome<Vec<LedgerEntry>> {
+    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY number DESC LIMIT ?";
     let mut found = db.prepare_cached(sql)?;
-    let mut rows = found.query([account.to_string()])?;
+    let mut rows = found.query(params![account.to_string(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        let job_id: Option<String> = row.get(1)?;
-        let word: String = row.get(2)?;
-        let damaged = |what: String| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(what));
-        entries.push(LedgerEntry {
-            id: row.get(0)?,
-            account: account.clone(),
-            job_id: job_id.map(|id| id.parse()).transpose().map_err(|error: InvalidId| damaged(error.to_string()))?,
-            verb: verb(&word).ok_or_else(|| damaged(format!("unknown ledger verb {word:?}")))?,
-            amount: row.get::<_, i64>(3)?.unsigned_abs(),
-            at: Timestamp::from_microsecond(row.get(4)?).map_err(|error| damaged(error.to_string()))?,
-        });
+        entries.push(read_entry(op, account, row)?);
     }
+    entries.reverse();
     Ok(entries)
+}
+
+/// The entry of that id.
+pub(super) fn entry(db: &Connection, op: &'static str, account: &AccountId, id: &str) -> Outcome<Option<LedgerEntry>> {
+    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? AND id = ?";
+    let mut found = db.prepare_cached(sql)?;
+    let mut rows = found.query(params![account.to_string(), id])?;
+    rows.next()?.map(|row| read_entry(op, account, row)).transpose()
+}
+
+fn read_entry(op: &'static str, account: &AccountId, row: &rusqlite::Row<'_>) -> Outcome<LedgerEntry> {
+    let job_id: Option<String> = row.get(1)?;
+    let word: String = row.get(2)?;
+    let damaged = |what: String| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(what));
+    Ok(LedgerEntry {
+        id: row.get(0)?,
+        account: account.clone(),
+        job_id: job_id.map(|id| id.parse()).transpose().map_err(|error: InvalidId| damaged(error.to_string()))?,
+        verb: verb(&word).ok_or_else(|| damaged(format!("unknown ledger verb {word:?}")))?,
+        amount: row.get::<_, i64>(3)?.unsigned_abs(),
+        at: Timestamp::from_microsecond(row.get(4)?).map_err(|error| damaged(error.to_string()))?,
+    })
 }
 
 fn verb(word: &str) -> Option<Verb> {

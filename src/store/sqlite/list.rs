@@ -97,8 +97,24 @@ fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
 /// Overdue jobs, the most overdue first.
 pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
     let sql = "SELECT document, id FROM jobs WHERE due_at <= ? ORDER BY due_at LIMIT ?";
+    first(db, op, sql, now, limit)
+}
+
+/// Jobs that may have been removed since before that moment, the oldest first.
+pub(super) fn removable(
+    db: &Connection,
+    op: &'static str,
+    before: Timestamp,
+    limit: usize,
+) -> Outcome<Vec<Versioned<Job>>> {
+    let sql = "SELECT document, id FROM jobs WHERE removable_since < ? ORDER BY removable_since LIMIT ?";
+    first(db, op, sql, before, limit)
+}
+
+/// The first rows of a statement that takes a moment and a limit and answers document and id.
+fn first(db: &Connection, op: &'static str, sql: &str, at: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
     let mut found = db.prepare_cached(sql)?;
-    let mut rows = found.query(params![now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut rows = found.query(params![at.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
         match decode(op, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
@@ -106,7 +122,7 @@ pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usiz
             // One damaged document must not keep the sweep from every other job.
             Err(Failure::Backend(error)) => {
                 let id: String = row.get(1)?;
-                tracing::error!(job.id = id, %error, "an overdue job cannot be read");
+                tracing::error!(job.id = id, %error, "a job that a sweep is for cannot be read");
             }
             Err(failure) => return Err(failure),
         }

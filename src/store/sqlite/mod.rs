@@ -140,6 +140,11 @@ impl JobStore for SqliteStore {
         self.embedded.read(OP, move |db| list::due(db, OP, now, limit)).await
     }
 
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        const OP: &str = "store.removable";
+        self.embedded.read(OP, move |db| list::removable(db, OP, before, limit)).await
+    }
+
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         let id = id.clone();
         self.embedded.look_up("store.account", move |db| accounts::find(db, &id)).await
@@ -155,10 +160,16 @@ impl JobStore for SqliteStore {
         self.embedded.write(OP, write).await
     }
 
-    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>> {
+    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
         const OP: &str = "store.ledger";
         let account = account.clone();
-        self.embedded.read(OP, move |db| accounts::entries(db, OP, &account)).await
+        self.embedded.read(OP, move |db| accounts::entries(db, OP, &account, limit)).await
+    }
+
+    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        const OP: &str = "store.ledger_entry";
+        let (account, id) = (account.clone(), id.to_owned());
+        self.embedded.read(OP, move |db| accounts::entry(db, OP, &account, &id)).await
     }
 
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {

@@ -1,16 +1,22 @@
 //! One job, one row; and what a transition writes beside it.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{
         Timestamp,
+        clock::{Clock as _, SystemClock},
         credits::LedgerEntry,
         job::{Job, Transition},
     },
     embedded::{Changed, Failure, Outcome, Tx, messages, messages::NewMessage},
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
 };
+
+/// How long the id of a deleted job is remembered at least. After that the ledger alone tells a repeat.
+const REMEMBERED: Duration = Duration::from_hours(30 * 24);
 
 /// A row, made ready outside the writer thread.
 pub(super) struct JobRow {
@@ -21,6 +27,7 @@ pub(super) struct JobRow {
     status: &'static str,
     created_at: i64,
     due_at: Option<i64>,
+    removable_since: Option<i64>,
     version: i64,
     document: String,
 }
@@ -37,6 +44,7 @@ impl JobRow {
             status: job.status().shown_as(job.kind()),
             created_at: job.created_at.as_microsecond(),
             due_at: job.due_at().map(Timestamp::as_microsecond),
+            removable_since: job.removable_since().map(Timestamp::as_microsecond),
             version: number(version),
             document,
         })
@@ -45,12 +53,12 @@ impl JobRow {
     /// Adds the row and answers the number of the change; `None` when the id is taken.
     pub(super) fn insert(&self, tx: &Tx<'_>) -> Outcome<Option<u64>> {
         let seq = tx.next_number()?;
-        let sql = "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, version, seq, document)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
-        let Self { id, user, team, kind, status, created_at, due_at, version, document } = self;
-        let written = tx
-            .prepare_cached(sql)?
-            .execute(params![id, user, team, kind, status, created_at, due_at, version, seq, document])?;
+        let sql =
+            "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, removable_since, version, seq,
+                   document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+        let Self { id, user, team, kind, status, created_at, due_at, removable_since, version, document } = self;
+        let row = params![id, user, team, kind, status, created_at, due_at, removable_since, version, seq, document];
+        let written = tx.prepare_cached(sql)?.execute(row)?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
     }
@@ -58,11 +66,11 @@ impl JobRow {
     /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.
     pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version) -> Outcome<Option<u64>> {
         let seq = tx.next_number()?;
-        let sql = "UPDATE jobs SET status = ?, due_at = ?, version = ?, seq = ?, document = ?
+        let sql = "UPDATE jobs SET status = ?, due_at = ?, removable_since = ?, version = ?, seq = ?, document = ?
                    WHERE id = ? AND version = ?";
-        let Self { id, status, due_at, version, document, .. } = self;
-        let written =
-            tx.prepare_cached(sql)?.execute(params![status, due_at, version, seq, document, id, number(expected)])?;
+        let Self { id, status, due_at, removable_since, version, document, .. } = self;
+        let row = params![status, due_at, removable_since, version, seq, document, id, number(expected)];
+        let written = tx.prepare_cached(sql)?.execute(row)?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
     }
@@ -123,12 +131,23 @@ pub(super) fn is_deleted(tx: &Tx<'_>, id: &str) -> Outcome<bool> {
 pub(super) fn delete(tx: &Tx<'_>, op: &'static str, id: &str, expected: Version) -> Outcome<()> {
     let sql = "DELETE FROM jobs WHERE id = ? AND version = ?";
     if tx.prepare_cached(sql)?.execute(params![id, number(expected)])? > 0 {
-        tx.prepare_cached("INSERT OR IGNORE INTO deleted_jobs (id) VALUES (?)")?.execute([id])?;
-        return Ok(());
+        return remember(tx, id);
     }
     if tx.prepare_cached("SELECT 1 FROM jobs WHERE id = ?")?.exists([id])? {
         return Err(BackendError::new(ErrorKind::Conflict, op).into());
     }
+    Ok(())
+}
+
+/// Remembers the id of a deleted job, and forgets two that are old: so there are never more than a month's.
+fn remember(tx: &Tx<'_>, id: &str) -> Outcome<()> {
+    let now = SystemClock.now();
+    let sql = "INSERT INTO deleted_jobs (id, deleted_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING";
+    tx.prepare_cached(sql)?.execute(params![id, now.as_microsecond()])?;
+    let sql = "DELETE FROM deleted_jobs
+               WHERE id IN (SELECT id FROM deleted_jobs WHERE deleted_at < ? ORDER BY deleted_at LIMIT 2)";
+    let old = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+    tx.prepare_cached(sql)?.execute([old.as_microsecond()])?;
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, error::Error as _, time::Duration};
 use mediaforge::{
     domain::{
         clock::{SystemRandom, after},
-        credits::{Account, CreditsError, LedgerEntry},
+        credits::{Account, CreditsError, LedgerEntry, Verb},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, JobKind, State, Status},
+        job::{AttemptFailure, ErrorCode, JobKind, JobPolicy, State, Status},
+        retry::RetryPolicy,
     },
     store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version},
 };
@@ -43,12 +44,12 @@ pub async fn an_account_that_cannot_pay_is_refused_and_nothing_is_written<B: Bac
     let backend = B::open().await;
     let store = backend.store();
     inserted(&store, New { price: 4, grant: 5, ..New::default() }).await;
-    let before = store.ledger(&account("ada")).await.expect("a ledger");
+    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
     let second = New { price: 4, grant: 5, ..New::default() }.submit();
     let refused = store.insert(&second).await.expect("an answer");
     assert_eq!(refused, Inserted::Refused(CreditsError::Insufficient { needed: 4, available: 1 }));
     assert_eq!(store.get(&second.job.id).await.expect("a read"), None);
-    assert_eq!(store.ledger(&account("ada")).await.expect("a ledger"), before);
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
     // A first-time account that cannot pay is not even created.
     let poor = New { user: "bob", price: 4, grant: 1, ..New::default() }.submit();
     assert!(matches!(store.insert(&poor).await.expect("an answer"), Inserted::Refused(_)));
@@ -140,13 +141,13 @@ pub async fn everything_survives_a_reopen<B: Backend>() {
     let store = backend.store();
     let waiting = inserted(&store, New::default()).await;
     let done = finish(&store, &inserted(&store, New { now: at(1), ..New::default() }).await).await;
-    let entries = store.ledger(&account("ada")).await.expect("a ledger");
+    let entries = store.ledger(&account("ada"), 100).await.expect("a ledger");
     drop(store);
     let backend = backend.reopen().await;
     let store = backend.store();
     assert_eq!(store.get(&waiting.value.id).await.expect("a read"), Some(waiting));
     assert_eq!(store.get(&done.value.id).await.expect("a read"), Some(done));
-    assert_eq!(store.ledger(&account("ada")).await.expect("a ledger"), entries);
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), entries);
     assert_eq!(store.account(&account("ada")).await.expect("a read"), Some(sum(&entries)));
 }
 
@@ -157,7 +158,7 @@ pub async fn a_ledger_entry_counts_once<B: Backend>() {
     let first = store.adjust(&grant).await.expect("a grant");
     let again = store.adjust(&grant).await.expect("a repeat");
     assert_eq!((first, again), (again, Account { available: 50, held: 0, spent: 0, granted: 50 }));
-    assert_eq!(store.ledger(&account("ada")).await.expect("a ledger"), vec![grant]);
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), vec![grant]);
 }
 
 pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
@@ -173,7 +174,7 @@ pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
     }
     let balance = store.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 90, held: 0, spent: 10, granted: 100 });
-    assert_eq!(sum(&store.ledger(&account("ada")).await.expect("a ledger")), balance);
+    assert_eq!(sum(&store.ledger(&account("ada"), 100).await.expect("a ledger")), balance);
 }
 
 pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
@@ -185,14 +186,14 @@ pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
     let failure = AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd");
     let job = commit(&store, &job, job.value.clone().fail(start(), failure, &policy(), 0.0).expect("a failure")).await;
     inserted(&store, New { price: 3, grant: 5, ..New::default() }).await;
-    let before = store.ledger(&account("ada")).await.expect("a ledger");
+    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
     let redriven = job.value.clone().redrive(at(1), Duration::from_mins(1), &policy()).expect("a redrive");
     let refused = store.commit(job.version, &redriven).await.expect_err("a hold of 3 from 2");
     assert_eq!(refused.kind, ErrorKind::Conflict);
     let cause = refused.source().and_then(|cause| cause.downcast_ref::<CreditsError>());
     assert_eq!(cause, Some(&CreditsError::Insufficient { needed: 3, available: 2 }));
     assert_eq!(store.get(&job.value.id).await.expect("a read"), Some(job));
-    assert_eq!(store.ledger(&account("ada")).await.expect("a ledger"), before);
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
 }
 
 pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
@@ -209,6 +210,56 @@ pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
     assert_eq!(ids, [&jobs[1].value.id, &jobs[2].value.id, &jobs[0].value.id]);
     assert_eq!(store.due(at(70), 2).await.expect("a query"), due[..2]);
     assert_eq!(store.due(at(39), 10).await.expect("a query"), []);
+}
+
+pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let new = |seconds| New { now: at(seconds), ..New::default() };
+    let done = finish(&store, &inserted(&store, new(20)).await).await;
+    let job = inserted(&store, new(5)).await;
+    let cancelled = commit(&store, &job, job.value.clone().cancel(at(10)).expect("a cancellation")).await;
+    let young = finish(&store, &inserted(&store, new(50)).await).await;
+    inserted(&store, new(0)).await;
+    let job = inserted(&store, new(0)).await;
+    let running = job.value.clone().start(at(0), lease(at(60)), &policy()).expect("a start");
+    let running = commit(&store, &job, running).await;
+    let last = JobPolicy { retry: RetryPolicy { max_attempts: 1, ..policy().retry }, ..policy() };
+    let failure = AttemptFailure::retry(ErrorCode::EngineUnavailable, "no answer");
+    let owing = running.value.clone().fail(at(1), failure, &last, 0.0).expect("a failure");
+    let owing = commit(&store, &running, owing).await;
+
+    let found = store.removable(at(50), 10).await.expect("a query");
+    assert_eq!(found, [cancelled.clone(), done.clone()], "neither unfinished, nor young, nor with a letter to send");
+    assert_eq!(store.removable(at(50), 1).await.expect("a query"), found[..1]);
+    assert_eq!(store.removable(at(51), 10).await.expect("a query"), [cancelled, done, young]);
+
+    let failed = commit(&store, &owing, owing.value.clone().dead_lettered().expect("sent")).await;
+    assert_eq!(store.removable(at(2), 10).await.expect("a query"), std::slice::from_ref(&failed));
+    let redriven = failed.value.clone().redrive(at(90), Duration::from_mins(1), &policy()).expect("a redrive");
+    commit(&store, &failed, redriven).await;
+    assert_eq!(store.removable(at(2), 10).await.expect("a query"), [], "it runs again");
+}
+
+pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    for _ in 0..4 {
+        // All at one moment: the order is that of the writes.
+        finish(&store, &inserted(&store, New::default()).await).await;
+    }
+    let all = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    assert_eq!(all.len(), 9, "a grant, and a hold and a capture of each job");
+    assert_eq!(all[0].verb, Verb::Grant);
+    assert_eq!(store.ledger(&account("ada"), 3).await.expect("a ledger"), all[6..]);
+    assert_eq!(store.ledger(&account("ada"), 0).await.expect("a ledger"), []);
+    let entry = |of: &'static str, id: String| {
+        let store = backend.store();
+        async move { store.ledger_entry(&account(of), &id).await.expect("a read") }
+    };
+    assert_eq!(entry("ada", all[4].id.clone()).await.as_ref(), Some(&all[4]));
+    assert_eq!(entry("ada", "grant:users:ada:nothing".to_owned()).await, None);
+    assert_eq!(entry("bob", all[4].id.clone()).await, None, "somebody else's");
 }
 
 pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
@@ -277,7 +328,7 @@ pub async fn a_deleted_job_is_gone_and_its_key_is_spent<B: Backend>() {
     assert_eq!(store.get(&done.value.id).await.expect("a read"), None);
     let again = New::default().submit_as(done.value.id.clone());
     assert_eq!(store.insert(&again).await.expect("an answer"), Inserted::Deleted);
-    let entries = store.ledger(&account("ada")).await.expect("a ledger");
+    let entries = store.ledger(&account("ada"), 100).await.expect("a ledger");
     assert_eq!(sum(&entries).spent, 1, "what was paid stays paid");
 }
 

@@ -101,6 +101,10 @@ impl JobStore for Faulty<dyn JobStore> {
         self.inner.due(now, limit).await
     }
 
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.inner.removable(before, limit).await
+    }
+
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         self.fault.strike("store.account").await?;
         self.inner.account(id).await
@@ -110,8 +114,12 @@ impl JobStore for Faulty<dyn JobStore> {
         self.inner.adjust(entry).await
     }
 
-    async fn ledger(&self, account: &AccountId) -> Result<Vec<LedgerEntry>> {
-        self.inner.ledger(account).await
+    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
+        self.inner.ledger(account, limit).await
+    }
+
+    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        self.inner.ledger_entry(account, id).await
     }
 
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {

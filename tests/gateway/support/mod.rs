@@ -108,6 +108,11 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
+    world_keeping(settings, None)
+}
+
+/// The same with finished jobs kept for so long.
+pub fn world_keeping(settings: GatewaySettings, retention: Option<Duration>) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
     let (store, queue, media) = backends(data.path());
@@ -122,7 +127,7 @@ pub fn world_with(settings: GatewaySettings) -> World {
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
-    let jobs = Arc::new(Jobs::new(ports, rules()));
+    let jobs = Arc::new(Jobs::new(ports, Rules { retention, ..rules() }));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
     World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
@@ -173,6 +178,7 @@ fn rules() -> Rules {
         },
         training_deadline: 120 * minute,
         training_estimate: "15-30 minutes".to_owned(),
+        retention: None,
         uploads: UploadRules {
             limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
             keep: 24 * 60 * minute,
