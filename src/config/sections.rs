@@ -12,6 +12,8 @@ use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 pub struct Config {
     /// Where the embedded parts keep their files. [`super::load()`] fills in the user's data directory.
     pub data_dir: PathBuf,
+    /// Both HTTP servers.
+    pub server: ServerConfig,
     /// The HTTP API.
     pub gateway: GatewayConfig,
     /// The worker.
@@ -47,6 +49,25 @@ impl Config {
     }
 }
 
+/// `[server]`: what a client may cost either server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Connections open at once.
+    pub connections: usize,
+    /// Requests in hand at once; 0: any number.
+    pub requests: usize,
+    /// From a connection's begin to the end of its first request's head.
+    #[serde(with = "super::duration")]
+    pub header_timeout: Duration,
+    /// From an answer to the end of the next request's head.
+    #[serde(with = "super::duration")]
+    pub idle_timeout: Duration,
+    /// How long a body may take to arrive, except an uploaded file.
+    #[serde(with = "super::duration")]
+    pub body_timeout: Duration,
+}
+
 /// `[gateway]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +82,19 @@ pub struct GatewayConfig {
     pub body_limit: usize,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// How long an uploaded file may take to arrive.
+    #[serde(with = "super::duration")]
+    pub upload_timeout: Duration,
+    /// Requests a minute of one user; 0: any number.
+    pub user_requests: u32,
+    /// Requests a minute of one address; 0: any number.
+    pub address_requests: u32,
+    /// Our own proxies before the gateway.
+    pub trusted_proxies: usize,
+    /// Event streams and waiting submits open at once; 0: any number.
+    pub streams: usize,
+    /// The same of one user; 0: any number.
+    pub streams_per_user: usize,
 }
 
 /// How callers are known.
@@ -166,6 +200,8 @@ pub struct CreditsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
+    /// Unfinished jobs of one user; 0: any number.
+    pub jobs_in_flight: u32,
     /// Characters of a prompt.
     pub prompt_chars: usize,
     /// Shortest side of a picture, in pixels.

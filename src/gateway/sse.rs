@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{GatewayState, params::Params, present::Presenter};
+use super::{GatewayState, params::Params, present::Presenter, streams::StreamPlace};
 use crate::{
     domain::{
         ids::JobId,
@@ -59,6 +59,8 @@ pub(super) struct JobEvents {
     seen: HashMap<JobId, Seen>,
     keep_alive: Interval,
     ended: bool,
+    /// Counts this stream until its end.
+    _place: StreamPlace,
 }
 
 /// What a client has been told of a job.
@@ -114,11 +116,12 @@ impl JobEvents {
         ids: Ids,
         first: impl IntoIterator<Item = Versioned<Job>>,
         changes: BoxStream<'static, Result<Versioned<Job>, BackendError>>,
+        place: StreamPlace,
     ) -> Self {
         let mut keep_alive = tokio::time::interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = first.into_iter().collect();
-        Self { gateway, presenter, ids, first, changes, seen: HashMap::new(), keep_alive, ended: false }
+        Self { gateway, presenter, ids, first, changes, seen: HashMap::new(), keep_alive, ended: false, _place: place }
     }
 
     /// Takes it that the client knows this state.

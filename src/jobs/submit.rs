@@ -1,5 +1,7 @@
 //! Submit: validate, hold the credits, store the job, publish its message.
 
+use std::num::NonZeroU32;
+
 use super::{
     Jobs, Rules,
     query::{is_visible, style_of},
@@ -70,6 +72,9 @@ pub enum SubmitError {
         /// What the account has free.
         available: Credits,
     },
+    /// The user has as many unfinished jobs as anybody may have.
+    #[error("there are {0} unfinished jobs already")]
+    TooManyJobs(NonZeroU32),
     /// A backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -115,6 +120,7 @@ impl Jobs {
 
     /// Stores a new job with its hold and publishes its message; an id that is taken is a repeat, or a mistake.
     pub(super) async fn accept(&self, first: Transition) -> Result<Submitted, SubmitError> {
+        let first = first.with_max_in_flight(self.rules.jobs_in_flight);
         let mut inserted = self.ports.store.insert(&first).await;
         let is_unknown = matches!(&inserted, Err(error) if error.kind == ErrorKind::Timeout);
         if is_unknown {
@@ -132,6 +138,10 @@ impl Jobs {
             }
             Inserted::Existing(job) => Submitted::again(*job, &first.job.request_hash),
             Inserted::Deleted => Err(SubmitError::KeySpent),
+            Inserted::TooManyJobs => Err(match first.max_in_flight {
+                Some(max) => SubmitError::TooManyJobs(max),
+                None => BackendError::new(ErrorKind::Internal, "jobs.submit").into(),
+            }),
             Inserted::Refused(CreditsError::Insufficient { needed, available }) => {
                 Err(SubmitError::NoCredits { needed, available })
             }

@@ -59,6 +59,8 @@ pub enum Inserted {
     Deleted,
     /// The account cannot pay; nothing was written.
     Refused(CreditsError),
+    /// The user has as many unfinished jobs as the transition allows; nothing was written.
+    TooManyJobs,
 }
 
 /// What came of a commit.
@@ -129,7 +131,9 @@ pub enum Watch {
 /// - Cancelling the returned future never leaves half a write; the write may still happen.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Adds a new job. Says so when one of that id exists, was deleted, or cannot be paid.
+    /// Adds a new job. Says so when one of that id exists, was deleted, cannot be paid, or would be one more than its
+    /// user may have unfinished, of both kinds together. The last is exact however many inserts run at once, and never
+    /// the answer for an id that is taken: a repeat is always answered.
     async fn insert(&self, first: &Transition) -> Result<Inserted>;
 
     /// The job and its version; `None` when there is none.

@@ -25,6 +25,8 @@ async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
         ack_on_claim: true,
         slot_wait: settings().lease,
         sweep_every: settings().lease,
+        body_timeout: settings().lease,
+        requests: None,
     };
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
     let worker = Worker::new(bench.jobs.clone(), settings, crate::ports::worker(), draining, stop);

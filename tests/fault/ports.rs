@@ -268,6 +268,7 @@ impl Bench {
             limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },
             catalogue: config.catalogue().expect("a catalogue"),
             starting_grant: 100,
+            jobs_in_flight: None,
             illustration_deadline: Duration::from_mins(10),
             brand_limits: BrandLimits {
                 min_images: 5,

@@ -1,5 +1,7 @@
 //! One job, one row; and what a transition writes beside it.
 
+use std::num::NonZeroU32;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
@@ -53,6 +55,22 @@ impl JobRow {
             .execute(params![id, user, team, kind, status, created_at, due_at, version, seq, document])?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
+    }
+
+    /// Whether the user has more than `max` unfinished jobs, this one included.
+    ///
+    /// Counted, not kept: a counter would cost a write with every job's begin and end, and could drift. The count
+    /// reads index entries only, never more than `max + 1`, and finds most users with a handful.
+    pub(super) fn is_one_too_many(&self, tx: &Tx<'_>, max: Option<NonZeroU32>) -> Outcome<bool> {
+        let Some(max) = max else { return Ok(false) };
+        let sql = "SELECT count(*) FROM (
+                       SELECT 1 FROM jobs INDEXED BY jobs_by_user WHERE user_id = ?1
+                       AND (kind, status) IN (VALUES ('ill_', 'queued'), ('ill_', 'processing'),
+                                                     ('brd_', 'queued'), ('brd_', 'training'))
+                       LIMIT ?2)";
+        let most = i64::from(max.get());
+        let found: i64 = tx.prepare_cached(sql)?.query_row(params![self.user, most + 1], |row| row.get(0))?;
+        Ok(found > most)
     }
 
     /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.

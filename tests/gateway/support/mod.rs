@@ -29,7 +29,7 @@ use mediaforge::{
         upload::UploadLimits,
     },
     embedded::Embedded,
-    gateway::{Auth, GatewaySettings, GatewayState, router},
+    gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
     jobs::{Jobs, Ports, Rules, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
@@ -99,6 +99,7 @@ pub fn settings() -> GatewaySettings {
         body_limit: BODY_LIMIT,
         cors_origins: vec!["https://app.example".to_owned()],
         auth: Auth::None,
+        limits: GatewayLimits::default(),
         version: "0.0.0-test",
     }
 }
@@ -161,6 +162,7 @@ fn rules() -> Rules {
         ])
         .unwrap(),
         starting_grant: 10,
+        jobs_in_flight: None,
         illustration_deadline: 10 * minute,
         brand_limits: BrandLimits {
             min_images: 5,
