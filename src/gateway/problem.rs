@@ -279,9 +279,7 @@ impl Problem {
                 let wrong = FieldError::new("width", "must be a whole number from 256 to 2048");
                 Self::invalid(vec![wrong.into()])
             }
-            "429" => {
-                Self::new(Code::TooManyJobs, "a user may have 50 unfinished jobs").retry_after(Some(JOBS_RETRY))
-            }
+            "429" => Self::new(Code::TooManyRequests, "600 requests a minute are allowed to one user"),
             "500" => Self::new(Code::Internal, "something went wrong on our side"),
             "503" => Self::new(Code::Unavailable, "a backend cannot be reached; try again later"),
             _ => return None,

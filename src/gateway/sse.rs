@@ -149,6 +149,10 @@ impl JobEvents {
         while !self.ended {
             let drain = self.gateway.drain().clone();
             let change = if let Some(job) = self.first.pop_front() {
+                if self.first.is_empty() {
+                    // A stream is idle for most of its life, and there may be thousands.
+                    self.first = VecDeque::new();
+                }
                 Some(Ok(job))
             } else {
                 tokio::select! {

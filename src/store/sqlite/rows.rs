@@ -1,6 +1,6 @@
 //! One job, one row; and what a transition writes beside it.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::LazyLock};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,11 +8,23 @@ use crate::{
     domain::{
         Timestamp,
         credits::LedgerEntry,
-        job::{Job, Transition},
+        job::{Job, JobKind, Status, Transition},
     },
     embedded::{Changed, Failure, Outcome, Tx, messages, messages::NewMessage},
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
 };
+
+/// Counts the unfinished jobs of a user (?1), at most ?2 of them. One range of the index for each kind and status: with
+/// `IN` over pairs SQLite would walk through all of the user's jobs.
+static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
+    let unfinished =
+        |kind: JobKind| Status::ALL.into_iter().filter(|status| !status.is_final()).map(move |s| (kind, s));
+    let ranges = JobKind::ALL.into_iter().flat_map(unfinished).map(|(kind, status)| {
+        let (prefix, word) = (kind.id_prefix(), status.shown_as(kind));
+        format!("SELECT 1 FROM jobs WHERE user_id = ?1 AND kind = '{prefix}' AND status = '{word}'")
+    });
+    format!("SELECT count(*) FROM ({} LIMIT ?2)", ranges.collect::<Vec<_>>().join(" UNION ALL "))
+});
 
 /// A row, made ready outside the writer thread.
 pub(super) struct JobRow {
@@ -59,18 +71,13 @@ impl JobRow {
 
     /// Whether the user has more than `max` unfinished jobs, this one included.
     ///
-    /// Counted, not kept: a counter would cost a write with every job's begin and end, and could drift. The count
-    /// reads index entries only, never more than `max + 1`, and finds most users with a handful.
+    /// Counted, not kept: a counter would cost a write with every job's begin and end, and could drift. The count reads
+    /// index entries only, never more than `max + 1`, and finds most users with a handful.
     pub(super) fn is_one_too_many(&self, tx: &Tx<'_>, max: Option<NonZeroU32>) -> Outcome<bool> {
-        let Some(max) = max else { return Ok(false) };
-        let sql = "SELECT count(*) FROM (
-                       SELECT 1 FROM jobs INDEXED BY jobs_by_user WHERE user_id = ?1
-                       AND (kind, status) IN (VALUES ('ill_', 'queued'), ('ill_', 'processing'),
-                                                     ('brd_', 'queued'), ('brd_', 'training'))
-                       LIMIT ?2)";
-        let most = i64::from(max.get());
-        let found: i64 = tx.prepare_cached(sql)?.query_row(params![self.user, most + 1], |row| row.get(0))?;
-        Ok(found > most)
+        let Some(max) = max.map(|max| i64::from(max.get())) else { return Ok(false) };
+        let mut found = tx.prepare_cached(&UNFINISHED)?;
+        let unfinished: i64 = found.query_row(params![self.user, max + 1], |row| row.get(0))?;
+        Ok(unfinished > max)
     }
 
     /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.
@@ -157,4 +164,26 @@ pub(super) fn delete(tx: &Tx<'_>, op: &'static str, id: &str, expected: Version)
 
 fn number(version: Version) -> i64 {
     i64::try_from(version.0).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::Embedded;
+
+    #[tokio::test]
+    async fn the_count_of_unfinished_jobs_reads_the_index_alone() -> Outcome<()> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let embedded = Embedded::open(directory.path(), &[]).expect("a database");
+        let plan = |db: &Connection| {
+            let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {}", *UNFINISHED))?;
+            let lines = explained.query_map(params!["ada", 51], |row| row.get::<_, String>(3))?;
+            Ok(lines.collect::<std::result::Result<Vec<_>, _>>()?)
+        };
+        let plan = embedded.read("plan", plan).await.expect("a plan");
+        let searches: Vec<_> = plan.iter().filter(|line| line.contains("jobs")).collect();
+        let range = "SEARCH jobs USING COVERING INDEX jobs_by_user (user_id=? AND kind=? AND status=?)";
+        assert_eq!(searches, [range; 4]);
+        Ok(())
+    }
 }

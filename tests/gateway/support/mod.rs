@@ -5,7 +5,7 @@ mod faulty;
 mod fixed;
 pub mod pictures;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -86,7 +86,7 @@ impl Answer {
         assert_eq!(body["success"], false);
         assert_eq!(body["requestId"].as_str(), self.header("x-request-id"));
         assert!(!text.contains("secret"), "internals leak: {text}");
-        if status == 503 {
+        if status == 503 || status == 429 {
             assert!(self.header("retry-after").is_some_and(|after| after.parse::<u64>().unwrap() > 0));
         }
         body
@@ -109,6 +109,20 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
+    world_of(settings, rules())
+}
+
+/// With these limits.
+pub fn limited(limits: GatewayLimits) -> World {
+    world_with(GatewaySettings { limits, ..settings() })
+}
+
+/// With so many unfinished jobs allowed.
+pub fn world_with_jobs_in_flight(most: u32) -> World {
+    world_of(settings(), Rules { jobs_in_flight: NonZeroU32::new(most), ..rules() })
+}
+
+fn world_of(settings: GatewaySettings, rules: Rules) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
     let (store, queue, media) = backends(data.path());
@@ -123,7 +137,7 @@ pub fn world_with(settings: GatewaySettings) -> World {
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
-    let jobs = Arc::new(Jobs::new(ports, rules()));
+    let jobs = Arc::new(Jobs::new(ports, rules));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
     World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
