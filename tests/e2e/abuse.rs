@@ -164,6 +164,42 @@ async fn thousands_of_idle_connections_leave_others_alone() {
     finish(system).await;
 }
 
+/// The system of few files: the crowd is then met by errors of `accept`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_out_of_files_recovers() {
+    let data = tempfile::tempdir().expect("a directory");
+    let ready = data.path().join("ready.json");
+    let log = data.path().join("log");
+    let server = crate::support::command(data.path().join("data")).into_std();
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 96; exec \"$0\" serve --ready-file \"$1\"", crate::support::BINARY]).arg(&ready);
+    limited.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut child = tokio::process::Command::from(limited).kill_on_drop(true).spawn().expect("the binary starts");
+    let places = timeout(PATIENCE, async {
+        loop {
+            if let Ok(text) = std::fs::read(&ready) {
+                break serde_json::from_slice::<Value>(&text).expect("written as a whole");
+            }
+            assert!(child.try_wait().expect("a child").is_none(), "{}", std::fs::read_to_string(&log).expect("a log"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let places = places.await.expect("ready in time");
+    let urls = ["gateway", "worker"].map(|role| crate::support::text(&places, role));
+    let mut flood = Vec::new();
+    for url in urls.iter().cycle().take(300) {
+        flood.push(connect(url).await);
+    }
+    for url in &urls {
+        let health = crate::support::client().get(format!("{url}/health")).send().await.expect("an answer");
+        assert_eq!(health.status(), 200);
+    }
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains("cannot accept connections"), "{log}");
+    assert!(log.lines().count() < 20, "{log}");
+}
+
 fn open_files() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
