@@ -1,6 +1,6 @@
 //! Requests to a worker that are no pushes of a queue, or come to a worker in trouble.
 
-use std::{num::NonZeroUsize, sync::atomic::Ordering, time::Duration};
+use std::{num::NonZeroUsize, sync::atomic::Ordering};
 
 use axum::{
     body::{Body, Bytes},
