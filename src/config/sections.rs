@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
+use super::ServerConfig;
 use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 
 /// Everything that can be configured.
@@ -47,25 +48,6 @@ impl Config {
         styles.sort_by_key(|(_, style)| style.order);
         Catalogue::new(styles.into_iter().map(|(id, style)| style.of_id(id)).collect())
     }
-}
-
-/// `[server]`: what a client may cost either server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerConfig {
-    /// Connections open at once.
-    pub connections: usize,
-    /// Requests in hand at once; 0: any number.
-    pub requests: usize,
-    /// From a connection's begin to the end of its first request's head.
-    #[serde(with = "super::duration")]
-    pub header_timeout: Duration,
-    /// From an answer to the end of the next request's head.
-    #[serde(with = "super::duration")]
-    pub idle_timeout: Duration,
-    /// How long a body may take to arrive, except an uploaded file.
-    #[serde(with = "super::duration")]
-    pub body_timeout: Duration,
 }
 
 /// `[gateway]`
