@@ -3,14 +3,13 @@
 use std::{
     io,
     net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, serve::ListenerExt as _};
 use tokio::net::{TcpListener, TcpSocket};
-use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
 pub use crate::config::Roles;
@@ -30,10 +29,11 @@ use crate::{
     embedded::{self, Embedded, OpenError, Role},
     engine,
     error::BackendError,
-    gateway::{self, Auth, GatewaySettings, GatewayState, InvalidSettings},
+    gateway::{self, Auth, GatewayLimits, GatewaySettings, GatewayState, InvalidSettings},
     jobs::{AttemptSettings, Jobs, Ports, Rules, UploadRules},
     lifecycle::{Drained, Shutdown},
     media, queue,
+    server::{self, ServerLimits},
     store::{self, JobStore},
     worker::{self, Worker, WorkerSettings},
 };
@@ -107,7 +107,7 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
         let listener = bind(config.gateway.listen, "gateway.listen")?;
         places.gateway = Some(base_url(&listener, config.gateway.listen));
         let state = GatewayState::new(Arc::clone(&jobs), gateway_settings(config), shutdown.soft())?;
-        shutdown.spawn(serve(listener, gateway::router(state), shutdown.clone()));
+        shutdown.spawn(server::serve(listener, gateway::router(state), server_limits(config), shutdown.clone()));
     }
     if roles.worker {
         let listener = bind(config.worker.listen, "worker.listen")?;
@@ -193,6 +193,7 @@ fn rules(config: &Config) -> Result<Rules, AppError> {
         },
         catalogue: config.catalogue()?,
         starting_grant: credits.starting_grant,
+        jobs_in_flight: NonZeroU32::new(limits.jobs_in_flight),
         illustration_deadline: jobs.illustration_deadline,
         brand_limits: BrandLimits {
             min_images: limits.min_training_images,
@@ -222,8 +223,52 @@ fn gateway_settings(config: &Config) -> GatewaySettings {
         auth: match gateway.auth {
             AuthMode::None => Auth::None,
         },
+        limits: GatewayLimits {
+            body_timeout: config.server.body_timeout,
+            upload_timeout: gateway.upload_timeout,
+            requests: NonZeroUsize::new(config.server.requests),
+            user_requests: NonZeroU32::new(gateway.user_requests),
+            address_requests: NonZeroU32::new(gateway.address_requests),
+            trusted_proxies: gateway.trusted_proxies,
+            streams: NonZeroUsize::new(gateway.streams),
+            streams_per_user: NonZeroUsize::new(gateway.streams_per_user),
+        },
         version: env!("CARGO_PKG_VERSION"),
     }
+}
+
+/// What clients may cost either server, within what the system allows this process.
+fn server_limits(config: &Config) -> ServerLimits {
+    let server = &config.server;
+    let connections = match open_files() {
+        // The rest is for the database, for pictures, for calls of others and for the other server.
+        Some(files) => server.connections.min((files / 4 * 3).max(16)),
+        None => server.connections,
+    };
+    if connections < server.connections {
+        tracing::warn!(
+            connections,
+            configured = server.connections,
+            "this process may open too few files for server.connections; raise its limit (ulimit -n)"
+        );
+    }
+    ServerLimits { connections, header_timeout: server.header_timeout, idle_timeout: server.idle_timeout }
+}
+
+/// How many files this process may have open, after asking for as many as the system allows: the usual limit of 1024 is
+/// for programs that use select(2). `None` where there is no such limit.
+#[cfg(unix)]
+fn open_files() -> Option<usize> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // macOS refuses what it names as the limit; then the old one stays.
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).ok()
+}
+
+#[cfg(not(unix))]
+fn open_files() -> Option<usize> {
+    None
 }
 
 /// The worker's server, its sweeper, and the broker that pushes to it.
@@ -246,6 +291,8 @@ fn start_worker(
         ack_on_claim: config.worker.ack == AckMode::OnClaim,
         slot_wait: config.worker.slot_wait,
         sweep_every: config.worker.sweep_every,
+        body_timeout: config.server.body_timeout,
+        requests: NonZeroUsize::new(config.server.requests),
     };
     let id = WorkerId::new(std::process::id(), &SystemRandom);
     let worker = Worker::new(jobs, settings, id, shutdown.soft(), shutdown.hard());
@@ -258,8 +305,7 @@ fn start_worker(
         queue::Broker::new(embedded, queue, &push_url, max_in_flight, Arc::new(SystemClock), Arc::new(SystemRandom))?;
     shutdown.spawn(broker.run(shutdown.soft()));
     shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
-    let router = worker::router(worker.clone()).layer(CatchPanicLayer::new());
-    let server = serve(listener, router, shutdown.clone());
+    let server = server::serve(listener, worker::router(worker.clone()), server_limits(config), shutdown.clone());
     shutdown.spawn(async move {
         // A push that is being answered may still start an attempt, so the attempts are waited for after the server.
         server.await;
@@ -294,22 +340,4 @@ fn base_url(listener: &TcpListener, configured: SocketAddr) -> String {
         });
     }
     format!("http://{address}")
-}
-
-/// Serves until the shutdown is requested and the connections have finished, or until it is forced.
-async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let listener = listener.tap_io(|connection| {
-        // Answers are small and must not wait for more to come.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.requested());
-    tokio::select! {
-        ended = server => if let Err(error) = ended {
-            tracing::error!(%error, "the server ended");
-            shutdown.request();
-        },
-        () = shutdown.forced() => {}
-    }
 }

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod media;
 pub mod queue;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

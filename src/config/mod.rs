@@ -9,6 +9,7 @@ mod profile;
 mod roles;
 mod schema;
 mod sections;
+mod server;
 mod validate;
 
 pub use environment::Environment;
@@ -17,6 +18,7 @@ pub use problem::{ConfigError, Origin, Problem, variable};
 pub use profile::Profile;
 pub use roles::Roles;
 pub use sections::*;
+pub use server::ServerConfig;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
+use super::ServerConfig;
 use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 
 /// Everything that can be configured.
@@ -12,6 +13,8 @@ use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 pub struct Config {
     /// Where the embedded parts keep their files. [`super::load()`] fills in the user's data directory.
     pub data_dir: PathBuf,
+    /// Both HTTP servers.
+    pub server: ServerConfig,
     /// The HTTP API.
     pub gateway: GatewayConfig,
     /// The worker.
@@ -61,6 +64,19 @@ pub struct GatewayConfig {
     pub body_limit: usize,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// How long an uploaded file may take to arrive.
+    #[serde(with = "super::duration")]
+    pub upload_timeout: Duration,
+    /// Requests a minute of one user; 0: any number.
+    pub user_requests: u32,
+    /// Requests a minute of one address; 0: any number.
+    pub address_requests: u32,
+    /// Our own proxies before the gateway.
+    pub trusted_proxies: usize,
+    /// Event streams and waiting submits open at once; 0: any number.
+    pub streams: usize,
+    /// The same of one user; 0: any number.
+    pub streams_per_user: usize,
 }
 
 /// How callers are known.
@@ -169,6 +185,8 @@ pub struct CreditsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
+    /// Unfinished jobs of one user; 0: any number.
+    pub jobs_in_flight: u32,
     /// Characters of a prompt.
     pub prompt_chars: usize,
     /// Shortest side of a picture, in pixels.

@@ -154,6 +154,46 @@ fn every_problem_is_reported_at_once_with_key_variable_and_origin() {
 }
 
 #[test]
+fn a_laptop_is_not_held_to_rates() {
+    let config = load(&sources([])).unwrap().config;
+    let rates = (config.gateway.user_requests, config.gateway.address_requests);
+    assert_eq!((rates, config.limits.jobs_in_flight), ((0, 0), 1000));
+}
+
+#[test]
+fn one_address_cannot_fill_a_gateway() {
+    let file: toml::Table = super::default_file().parse().unwrap();
+    let number = |section: &str, key: &str| file["default"][section][key].as_integer().unwrap();
+    let text = file["default"]["server"]["body_timeout"].as_str().unwrap();
+    let seconds = i64::try_from(super::duration::from_text(text).unwrap().as_secs()).unwrap();
+    // A full bucket at once, and what refills while the first of its requests are pending.
+    let pending = number("gateway", "address_requests") * (60 + seconds) / 60;
+    assert!(pending < number("server", "requests"), "{pending}");
+}
+
+#[test]
+fn limits_of_servers_are_checked() {
+    let error = load(&sources([
+        ("MEDIAFORGE_SERVER__CONNECTIONS", "1"),
+        ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "5s"),
+        ("MEDIAFORGE_SERVER__BODY_TIMEOUT", "0s"),
+        ("MEDIAFORGE_GATEWAY__TRUSTED_PROXIES", "17"),
+        ("MEDIAFORGE_GATEWAY__USER_REQUESTS", "-1"),
+    ]))
+    .unwrap_err();
+    let keys: Vec<_> = error.problems.iter().filter_map(|problem| problem.key.as_deref()).collect();
+    for key in [
+        "server.connections",
+        "server.idle_timeout",
+        "server.body_timeout",
+        "gateway.trusted_proxies",
+        "gateway.user_requests",
+    ] {
+        assert!(keys.contains(&key), "{key} in {error}");
+    }
+}
+
+#[test]
 fn a_style_of_ones_own_needs_all_of_its_keys() {
     let dir = tempfile::tempdir().unwrap();
     let whole = "[styles.ink]\norder = 1\nname = \"Ink\"\ndescription = \"Black.\"\nmodifier = \"black ink\"\n";

@@ -17,6 +17,7 @@ type Found = Vec<(Option<String>, String)>;
 pub(super) fn check(config: &Config, context: &Context) -> Found {
     let mut check = Check::default();
     paths_and_addresses(config, &mut check);
+    servers(config, &mut check);
     worker(config, &mut check);
     jobs(config, context.profile, &mut check);
     amounts(config, &mut check);
@@ -93,6 +94,23 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
     if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.filter) {
         check.wrong("telemetry.filter", format!("{:?} is no filter: {error}", config.telemetry.filter));
     }
+}
+
+fn servers(config: &Config, check: &mut Check) {
+    let (server, gateway) = (&config.server, &config.gateway);
+    let least = Duration::from_millis(100);
+    check.range("server.connections", &server.connections, &(16..=1_000_000));
+    check.range("server.requests", &server.requests, &(0..=1_000_000));
+    check.time("server.header_timeout", server.header_timeout, &(least..=Duration::from_mins(5)));
+    check.time("server.idle_timeout", server.idle_timeout, &(server.header_timeout..=Duration::from_hours(1)));
+    check.time("server.body_timeout", server.body_timeout, &(least..=Duration::from_mins(10)));
+    check.time("gateway.upload_timeout", gateway.upload_timeout, &(least..=Duration::from_mins(10)));
+    check.range("gateway.user_requests", &gateway.user_requests, &(0..=1_000_000));
+    check.range("gateway.address_requests", &gateway.address_requests, &(0..=1_000_000));
+    check.range("gateway.trusted_proxies", &gateway.trusted_proxies, &(0..=16));
+    check.range("gateway.streams", &gateway.streams, &(0..=1_000_000));
+    check.range("gateway.streams_per_user", &gateway.streams_per_user, &(0..=1_000_000));
+    check.range("limits.jobs_in_flight", &config.limits.jobs_in_flight, &(0..=1_000_000));
 }
 
 fn worker(config: &Config, check: &mut Check) {

@@ -62,6 +62,8 @@ impl FromRequestParts<GatewayState> for Caller {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, gateway: &GatewayState) -> Result<Self, Problem> {
         let credentials = Credentials::from_request_parts(parts, gateway).await?;
-        credentials.user(None).map(Self).map_err(|wrong| Problem::invalid(vec![wrong]))
+        let user = credentials.user(None).map_err(|wrong| Problem::invalid(vec![wrong]))?;
+        gateway.admit(&user, &parts.extensions)?;
+        Ok(Self(user))
     }
 }

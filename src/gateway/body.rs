@@ -11,25 +11,33 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::{Path, Segment, Track};
 
-use super::problem::{Code, Problem, WrongField};
+use super::{
+    GatewayState,
+    problem::{Code, Problem, WrongField},
+};
 use crate::domain::request::FieldError;
 
-/// How long a body may take to arrive: who sends a byte now and then is not to hold a connection for ever.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for a file, which may come over a slow line.
-const FILE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest text of a refusal; parsers quote what they refuse, and that may be a megabyte.
 const DETAIL_CHARS: usize = 480;
 
 /// The JSON object in the body.
-pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: usize) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     check_content_type(headers)?;
-    parse(&within(BODY_TIMEOUT, headers, body, limit).await?)
+    parse(&within(gateway.0.body_timeout, headers, body, gateway.0.body_limit).await?)
 }
 
 /// The body as it is, for a file.
-pub(super) async fn file(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    within(FILE_TIMEOUT, headers, body, limit).await
+pub(super) async fn file(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    within(gateway.0.upload_timeout, headers, body, limit).await
 }
 
 async fn within(time: Duration, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {

@@ -3,6 +3,7 @@
 //! `router.rs` shows every route at a glance; each noun has its file in `routes/`. HTTP statuses of errors are decided
 //! in `problem.rs` and nowhere else.
 
+mod admission;
 mod auth;
 mod body;
 mod idempotency;
@@ -12,18 +13,26 @@ mod params;
 mod prefer;
 mod present;
 mod problem;
+mod rate;
 mod router;
 mod routes;
 mod sse;
+mod streams;
 
-use std::sync::Arc;
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::http::HeaderValue;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use router::router;
 
+use self::{rate::Rate, streams::Streams};
 use crate::{domain::Timestamp, jobs::Jobs};
 
 /// What the gateway needs to be told.
@@ -37,8 +46,47 @@ pub struct GatewaySettings {
     pub cors_origins: Vec<String>,
     /// How callers are known.
     pub auth: Auth,
+    /// What callers may cost.
+    pub limits: GatewayLimits,
     /// The version that `/health` and the API description name.
     pub version: &'static str,
+}
+
+/// What callers may cost; `None` where there is no bound.
+#[derive(Debug, Clone)]
+pub struct GatewayLimits {
+    /// How long a JSON body may take to arrive: who sends a byte now and then is not to hold a connection for ever.
+    pub body_timeout: Duration,
+    /// The same for a file, which may come over a slow line.
+    pub upload_timeout: Duration,
+    /// Requests in hand at once. Streams and submits that wait for their end are not among them.
+    pub requests: Option<NonZeroUsize>,
+    /// Requests a minute of one user.
+    pub user_requests: Option<NonZeroU32>,
+    /// Requests a minute of one address.
+    pub address_requests: Option<NonZeroU32>,
+    /// Our own proxies before this gateway, each of which appends to `X-Forwarded-For`; 0: the peer is the client.
+    pub trusted_proxies: usize,
+    /// Streams open at once.
+    pub streams: Option<NonZeroUsize>,
+    /// Streams of one user open at once.
+    pub streams_per_user: Option<NonZeroUsize>,
+}
+
+impl Default for GatewayLimits {
+    /// No bounds but those of time.
+    fn default() -> Self {
+        Self {
+            body_timeout: Duration::from_secs(15),
+            upload_timeout: Duration::from_mins(1),
+            requests: None,
+            user_requests: None,
+            address_requests: None,
+            trusted_proxies: 0,
+            streams: None,
+            streams_per_user: None,
+        }
+    }
 }
 
 /// How callers are known.
@@ -71,6 +119,13 @@ struct Inner {
     cors_origins: Vec<HeaderValue>,
     auth: Auth,
     version: &'static str,
+    body_timeout: Duration,
+    upload_timeout: Duration,
+    turns: Option<Arc<Semaphore>>,
+    user_rate: Option<Rate>,
+    address_rate: Option<Rate>,
+    trusted_proxies: usize,
+    streams: Streams,
     drain: CancellationToken,
 }
 
@@ -81,11 +136,26 @@ impl GatewayState {
         settings: GatewaySettings,
         drain: CancellationToken,
     ) -> std::result::Result<Self, InvalidSettings> {
-        let GatewaySettings { public_url, body_limit, cors_origins, auth, version } = settings;
+        let GatewaySettings { public_url, body_limit, cors_origins, auth, limits, version } = settings;
         let public_url = public_url.map(|url| base(&url).ok_or(InvalidSettings::PublicUrl(url))).transpose()?;
         let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
-        let inner = Inner { jobs, public_url, body_limit, cors_origins, auth, version, drain };
-        Ok(Self(Arc::new(inner)))
+        let turns = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
+        Ok(Self(Arc::new(Inner {
+            jobs,
+            public_url,
+            body_limit,
+            cors_origins,
+            auth,
+            version,
+            body_timeout: limits.body_timeout,
+            upload_timeout: limits.upload_timeout,
+            turns: limits.requests.map(turns),
+            user_rate: limits.user_requests.map(|quota| Rate::per_minute("user", quota)),
+            address_rate: limits.address_requests.map(|quota| Rate::per_minute("address", quota)),
+            trusted_proxies: limits.trusted_proxies,
+            streams: Streams::new(limits.streams, limits.streams_per_user),
+            drain,
+        })))
     }
 
     fn jobs(&self) -> &Jobs {

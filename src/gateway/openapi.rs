@@ -19,7 +19,9 @@ use super::{
 const ABOUT: &str = "Asks for AI illustrations and watches them being made.\n\n`POST /generate` answers within \
 milliseconds with a job that is never lost; follow it by its events, or poll its path. Credits are held when the job is \
 accepted and paid for what is delivered; the rest is given back.\n\nErrors are problem documents (RFC 9457) with a \
-stable `code`; those with `retryable` may succeed later. Every answer bears an `X-Request-Id`: quote it when you ask \
+stable `code`; those with `retryable` may succeed later. Where requests are limited, `RateLimit` and \
+`RateLimit-Policy` of every answer tell what is left, and a refusal (429, 503) says with `Retry-After` when to try \
+again. Every answer bears an `X-Request-Id`: quote it when you ask \
 for help.";
 
 const TAGS: [(&str, &str); 6] = [
@@ -56,6 +58,16 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
     for (path, operation) in described {
         let unforeseen = ResponseBuilder::new().description("A defect of the server; its log knows the request id.");
         operation.responses.responses.entry("500".to_owned()).or_insert_with(|| unforeseen.build().into());
+        if path != "/health" {
+            let busy = "Too many requests of this user or address, too many open streams or unfinished jobs: `code` \
+                        says which.";
+            let responses = &mut operation.responses.responses;
+            for (status, about) in [("429", busy), ("503", "Too many requests at once, or a backend does not answer.")]
+            {
+                let refused = || ResponseBuilder::new().description(about).build().into();
+                responses.entry(status.to_owned()).or_insert_with(refused);
+            }
+        }
         let sent = operation.request_body.iter_mut().filter_map(|body| match body {
             RefOr::T(body) => Some(&mut body.content),
             RefOr::Ref(_) => None,
@@ -92,7 +104,14 @@ fn describe(status: &str, response: &mut Response, path: &str) {
         RefOr::T(HeaderBuilder::new().schema(Some(schema)).description(Some(about)).build())
     };
     response.headers.insert("X-Request-Id".to_owned(), header("Names this request in the log.", Type::String));
-    if status == "503" {
+    if status == "429" {
+        let policy =
+            "The limits that were applied, such as `\"user\";q=600;w=60`: so many requests in so many seconds.";
+        response.headers.insert("RateLimit-Policy".to_owned(), header(policy, Type::String));
+        let left = "What each of them leaves, and in how many seconds it is whole again: `\"user\";r=0;t=1`.";
+        response.headers.insert("RateLimit".to_owned(), header(left, Type::String));
+    }
+    if status == "429" || status == "503" {
         response.headers.insert("Retry-After".to_owned(), header("Seconds to wait.", Type::Integer));
     }
     if status.starts_with('4') || status.starts_with('5') {

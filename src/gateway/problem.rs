@@ -22,6 +22,8 @@ pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
 /// How long a client waits before it tries again when nobody knows better.
 const DEFAULT_RETRY: Duration = Duration::from_secs(2);
+/// The same when the client has to wait for its own jobs.
+const JOBS_RETRY: Duration = Duration::from_secs(5);
 /// The same when an operator has to act first.
 const BROKEN_RETRY: Duration = Duration::from_secs(30);
 
@@ -42,11 +44,15 @@ pub(super) enum Code {
     UnsupportedMediaType,
     RangeNotSatisfiable,
     InvalidFields,
+    TooManyJobs,
+    TooManyRequests,
+    TooManyStreams,
     IdempotencyKeyReused,
     Internal,
     Unavailable,
     Timeout,
     Busy,
+    Overloaded,
     BackendBroken,
     NotReady,
     Draining,
@@ -82,10 +88,14 @@ impl Code {
             Self::IdempotencyKeyReused => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "This Idempotency-Key was used for another request")
             }
+            Self::TooManyJobs => (S::TOO_MANY_REQUESTS, "too_many_jobs", "Too many unfinished jobs"),
+            Self::TooManyRequests => (S::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"),
+            Self::TooManyStreams => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many open streams"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
             Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not answer in time"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes at once"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
             Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend needs an operator"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
@@ -101,7 +111,10 @@ impl Code {
     }
 
     fn retryable(self) -> bool {
-        self.status() == StatusCode::SERVICE_UNAVAILABLE || self == Self::RequestTimeout
+        matches!(
+            self.status(),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
     }
 }
 
@@ -232,7 +245,9 @@ impl Problem {
         self
     }
 
-    fn retry_after(mut self, after: Option<Duration>) -> Self {
+    /// The same, with when to try again, where that is known.
+    #[must_use]
+    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
         self.0.retry_after = after.or(self.0.retry_after);
         self
     }
@@ -264,6 +279,7 @@ impl Problem {
                 let wrong = FieldError::new("width", "must be a whole number from 256 to 2048");
                 Self::invalid(vec![wrong.into()])
             }
+            "429" => Self::new(Code::TooManyRequests, "600 requests a minute are allowed to one user"),
             "500" => Self::new(Code::Internal, "something went wrong on our side"),
             "503" => Self::new(Code::Unavailable, "a backend cannot be reached; try again later"),
             _ => return None,
@@ -350,6 +366,10 @@ impl From<SubmitError> for Problem {
             SubmitError::KeySpent => Self::new(Code::IdempotencyKeySpent, "use a fresh key to make it again"),
             SubmitError::NoCredits { needed, available } => {
                 Self::new(Code::InsufficientCredits, format!("{needed} credits needed, {available} available"))
+            }
+            SubmitError::TooManyJobs(most) => {
+                Self::new(Code::TooManyJobs, format!("a user may have {most} unfinished jobs; wait for one to end"))
+                    .retry_after(Some(JOBS_RETRY))
             }
             SubmitError::Backend(error) => error.into(),
         }

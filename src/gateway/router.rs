@@ -10,8 +10,11 @@ use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    GatewayState, idempotency, observe, openapi, prefer,
+    GatewayState,
+    admission::AdmitLayer,
+    idempotency, observe, openapi, prefer,
     problem::{Code, Problem},
+    rate,
     routes::{brands, credits, docs, events, generate, health, illustrations, media, styles, train, uploads},
 };
 
@@ -42,7 +45,7 @@ pub fn router(state: GatewayState) -> Router {
     api.merge(pages)
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer((CatchPanicLayer::custom(observe::panicked), AdmitLayer(state.clone())))
         .layer(cors(&state))
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
@@ -85,6 +88,8 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             header::CONTENT_RANGE,
             idempotency::IDEMPOTENCY_REPLAYED,
             prefer::PREFERENCE_APPLIED,
+            rate::RATELIMIT,
+            rate::RATELIMIT_POLICY,
             observe::REQUEST_ID,
         ])
         .max_age(std::time::Duration::from_mins(10));

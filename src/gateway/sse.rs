@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{GatewayState, params::Params, present::Presenter};
+use super::{GatewayState, params::Params, present::Presenter, streams::StreamPlace};
 use crate::{
     domain::{
         ids::JobId,
@@ -59,6 +59,8 @@ pub(super) struct JobEvents {
     seen: HashMap<JobId, Seen>,
     keep_alive: Interval,
     ended: bool,
+    /// Counts this stream until its end.
+    _place: StreamPlace,
 }
 
 /// What a client has been told of a job.
@@ -114,11 +116,12 @@ impl JobEvents {
         ids: Ids,
         first: impl IntoIterator<Item = Versioned<Job>>,
         changes: BoxStream<'static, Result<Versioned<Job>, BackendError>>,
+        place: StreamPlace,
     ) -> Self {
         let mut keep_alive = tokio::time::interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = first.into_iter().collect();
-        Self { gateway, presenter, ids, first, changes, seen: HashMap::new(), keep_alive, ended: false }
+        Self { gateway, presenter, ids, first, changes, seen: HashMap::new(), keep_alive, ended: false, _place: place }
     }
 
     /// Takes it that the client knows this state.
@@ -146,6 +149,10 @@ impl JobEvents {
         while !self.ended {
             let drain = self.gateway.drain().clone();
             let change = if let Some(job) = self.first.pop_front() {
+                if self.first.is_empty() {
+                    // A stream is idle for most of its life, and there may be thousands.
+                    self.first = VecDeque::new();
+                }
                 Some(Ok(job))
             } else {
                 tokio::select! {

@@ -14,7 +14,7 @@ mod train;
 mod training;
 mod uploads;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 pub use attempt::{AttemptSettings, Claim, Claimed, Outcome};
 pub use delete::Deletion;
@@ -56,6 +56,8 @@ pub struct Rules {
     pub catalogue: Catalogue,
     /// What a new account begins with.
     pub starting_grant: Credits,
+    /// Unfinished jobs that a user may have at once; `None`: any number.
+    pub jobs_in_flight: Option<NonZeroU32>,
     /// How long an illustration may take in all.
     pub illustration_deadline: Duration,
     /// What a training may be made of.

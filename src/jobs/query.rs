@@ -16,7 +16,7 @@ use crate::{
         style::Style,
     },
     error::BackendError,
-    store::{JobFilter, Owner, Page, PageRequest, Versioned, Watch},
+    store::{JobFilter, Owner, Page, PageRequest, Version, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -76,19 +76,15 @@ impl Jobs {
     ) -> Result<Option<BoxStream<'static, Result<Versioned<Job>>>>> {
         let changes = self.ports.store.watch(Watch::Job(id.clone()));
         let Some(now) = self.get(user, id).await? else { return Ok(None) };
-        let known = now.version;
-        let news = move |change: &Result<Versioned<Job>>| {
-            std::future::ready(change.as_ref().map_or(true, |job| job.version > known))
-        };
         // What was read comes first: a watch begun now would say nothing, for ever, of a job deleted meanwhile.
-        let changes = stream::iter([Ok(now)]).chain(changes.filter(news)).boxed();
+        let watched = Watched { known: now.version, first: Some(Box::new(now)), changes };
         // The final state is delivered, then the stream ends at once: `take_while` would swallow that state, and `scan`
         // would wait for a change after it, which never comes.
-        let until_final = stream::unfold(Some(changes), |changes| async {
-            let mut changes = changes?;
-            let change = changes.next().await?;
+        let until_final = stream::unfold(Some(watched), |watched| async {
+            let mut watched = watched?;
+            let change = watched.next().await?;
             let ended = matches!(&change, Ok(job) if job.value.status().is_final());
-            Some((change, (!ended).then_some(changes)))
+            Some((change, (!ended).then_some(watched)))
         });
         Ok(Some(until_final.boxed()))
     }
@@ -126,4 +122,25 @@ fn brand_style(job: &Job) -> Option<BrandStyle> {
     };
     let sample = trained.samples.first().map(|image| image.key.clone());
     Some(BrandStyle { style: spec.style(job.id.as_str(), trained), sample })
+}
+
+/// A job that is watched. Adapters of streams would each keep room for a job, and thousands may wait here.
+struct Watched {
+    first: Option<Box<Versioned<Job>>>,
+    known: Version,
+    changes: BoxStream<'static, Result<Versioned<Job>>>,
+}
+
+impl Watched {
+    async fn next(&mut self) -> Option<Result<Versioned<Job>>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(*first));
+        }
+        loop {
+            match self.changes.next().await? {
+                Ok(job) if job.version <= self.known => {}
+                change => return Some(change),
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Submit: validate, hold the credits, store the job, publish its message.
 
+use std::num::NonZeroU32;
+
 use super::{
     Jobs, Rules,
     query::{is_visible, style_of},
@@ -70,6 +72,9 @@ pub enum SubmitError {
         /// What the account has free.
         available: Credits,
     },
+    /// The user has as many unfinished jobs as anybody may have.
+    #[error("there are {0} unfinished jobs already")]
+    TooManyJobs(NonZeroU32),
     /// A backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -129,7 +134,8 @@ impl Jobs {
     pub(super) async fn accept(&self, mut submission: Submission) -> Result<Submitted, SubmitError> {
         let now = self.now();
         for _ in 0..TEAM_TRIES {
-            let first = Job::submit(submission.clone(), now, &self.rules.prices, &self.rules.policy);
+            let first = Job::submit(submission.clone(), now, &self.rules.prices, &self.rules.policy)
+                .with_max_in_flight(self.rules.jobs_in_flight);
             match self.insert(first).await? {
                 Accepted::As(submitted) => return Ok(*submitted),
                 Accepted::OtherTeam(team) => {
@@ -163,6 +169,10 @@ impl Jobs {
             }
             Inserted::OtherTeam(team) => Ok(Accepted::OtherTeam(team)),
             Inserted::Deleted => Err(SubmitError::KeySpent),
+            Inserted::TooManyJobs => Err(match first.max_in_flight {
+                Some(max) => SubmitError::TooManyJobs(max),
+                None => BackendError::new(ErrorKind::Internal, "jobs.submit").into(),
+            }),
             Inserted::Refused(CreditsError::Insufficient { needed, available }) => {
                 Err(SubmitError::NoCredits { needed, available })
             }

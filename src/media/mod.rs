@@ -31,7 +31,9 @@ pub struct MediaKey(String);
 
 /// Text that is no media key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a media key is 1 to 512 characters: segments of letters, digits and _ . @ + - that do not begin with a dot")]
+#[error(
+    "a media key is at most 512 characters: segments of 1 to 128 letters, digits and _ . @ + - that do not begin with a dot"
+)]
 pub struct InvalidMediaKey;
 
 impl MediaKey {
@@ -90,7 +92,8 @@ impl FromStr for MediaKey {
     type Err = InvalidMediaKey;
     fn from_str(text: &str) -> std::result::Result<Self, InvalidMediaKey> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.@+-".contains(&b);
-        let segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.bytes().all(legal);
+        // No user, job or picture has a longer name, and file systems take at most 255 bytes.
+        let segment = |s: &str| (1..=128).contains(&s.len()) && !s.starts_with('.') && s.bytes().all(legal);
         if text.len() <= 512 && text.split('/').all(segment) { Ok(Self(text.to_owned())) } else { Err(InvalidMediaKey) }
     }
 }

@@ -61,6 +61,8 @@ pub enum Inserted {
     Refused(CreditsError),
     /// The job says another team than the one its user is in by now, which this is; nothing was written.
     OtherTeam(Option<TeamId>),
+    /// The user has as many unfinished jobs as the transition allows; nothing was written.
+    TooManyJobs,
 }
 
 /// What came of a commit.
@@ -131,8 +133,10 @@ pub enum Watch {
 /// - Cancelling the returned future never leaves half a write; the write may still happen.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Adds a new job. Says so when one of that id exists, was deleted, or cannot be paid, or when the job's team is not
-    /// its user's: who submits need not ask first, and a move between teams cannot come in between.
+    /// Adds a new job. Says so when one of that id exists, was deleted, cannot be paid, or would be one more than its
+    /// user may have unfinished, of both kinds together. The last is exact however many inserts run at once, and never
+    /// the answer for an id that is taken: a repeat is always answered. Says so, too, when the job's team is not its
+    /// user's: who submits need not ask first, and a move between teams cannot come in between.
     async fn insert(&self, first: &Transition) -> Result<Inserted>;
 
     /// The job and its version; `None` when there is none.

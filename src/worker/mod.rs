@@ -5,7 +5,7 @@ pub mod envelope;
 mod push;
 mod sweeper;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,6 +31,10 @@ pub struct WorkerSettings {
     pub slot_wait: Duration,
     /// How often overdue jobs are looked for.
     pub sweep_every: Duration,
+    /// How long the body of a push may take to arrive.
+    pub body_timeout: Duration,
+    /// Requests in hand at once, pushes that wait for a slot among them; `None`: any number.
+    pub requests: Option<NonZeroUsize>,
 }
 
 /// A worker process: its slots and what it needs to shut down in order.
@@ -40,6 +44,7 @@ pub struct Worker {
     settings: WorkerSettings,
     id: WorkerId,
     slots: Arc<Semaphore>,
+    turns: Option<Arc<Semaphore>>,
     /// No new claims once this is cancelled.
     draining: CancellationToken,
     /// Running attempts hand their jobs back once this is cancelled.
@@ -57,7 +62,9 @@ impl Worker {
         stop: CancellationToken,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.slots));
-        Self { jobs, settings, id, slots, draining, stop, attempts: TaskTracker::new() }
+        let turns = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
+        let turns = settings.requests.map(turns);
+        Self { jobs, settings, id, slots, turns, draining, stop, attempts: TaskTracker::new() }
     }
 
     /// Waits until no attempt runs any more. Call it after `draining`; it does not stop anything itself.

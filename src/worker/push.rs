@@ -1,20 +1,31 @@
 //! The endpoints that Pub/Sub (or the embedded broker) and the scheduler call.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{Worker, delivery::Answer};
-use crate::domain::job::JobKind;
+use crate::{
+    domain::job::JobKind,
+    error::{BackendError, ErrorKind},
+};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
+
+/// How long a backend may take to say that it lives.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Seconds a refused caller is asked to wait; Pub/Sub goes by its own backoff, other callers can use it.
 const RETRY_AFTER: &str = "5";
@@ -25,18 +36,51 @@ pub fn router(worker: Worker) -> Router {
         .route("/process-generation", post(process_generation))
         .route("/process-training", post(process_training))
         .route("/sweep", post(sweep))
-        .route("/health", get(health))
         .route("/ready", get(ready))
-        .layer(DefaultBodyLimit::max(PUSH_LIMIT))
+        .layer(middleware::from_fn_with_state(worker.clone(), in_turn))
+        // Answered whatever happens: an orchestrator that hears nothing kills the process that is busy.
+        .route("/health", get(health))
+        .layer(CatchPanicLayer::custom(panicked))
         .with_state(worker)
 }
 
-async fn process_generation(State(worker): State<Worker>, body: Bytes) -> Response {
-    respond(worker.deliver(&body, JobKind::Illustration).await)
+async fn process_generation(State(worker): State<Worker>, request: Request) -> Response {
+    process(worker, request, JobKind::Illustration).await
 }
 
-async fn process_training(State(worker): State<Worker>, body: Bytes) -> Response {
-    respond(worker.deliver(&body, JobKind::Brand).await)
+async fn process_training(State(worker): State<Worker>, request: Request) -> Response {
+    process(worker, request, JobKind::Brand).await
+}
+
+async fn process(worker: Worker, request: Request, kind: JobKind) -> Response {
+    let (parts, body) = request.into_parts();
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > PUSH_LIMIT as u64) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    // Who sends a byte now and then is not to hold a connection, and a turn, for ever.
+    match timeout(worker.settings.body_timeout, Limited::new(body, PUSH_LIMIT).collect()).await {
+        Ok(Ok(body)) => respond(worker.deliver(&body.to_bytes(), kind).await),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Ok(Err(_)) => StatusCode::BAD_REQUEST.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+/// Lets a request in unless too many are in hand.
+async fn in_turn(State(worker): State<Worker>, request: Request, next: Next) -> Response {
+    let Some(turns) = &worker.turns else { return next.run(request).await };
+    let Ok(_turn) = turns.try_acquire() else { return refuse("too many requests at once") };
+    next.run(request).await
+}
+
+/// A panic is a defect: the log gets its message, the caller does not.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `CatchPanicLayer` calls")]
+fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("of a kind that is no text"), "a handler panicked");
+    let body = Json(json!({ "outcome": "refused", "reason": "internal" }));
+    (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
 }
 
 fn respond(answer: Answer) -> Response {
@@ -73,7 +117,8 @@ async fn ready(State(worker): State<Worker>) -> Response {
         return refuse("draining");
     }
     let ports = worker.jobs.ports();
-    let (store, queue, media) = tokio::join!(ports.store.ping(), ports.queue.ping(), ports.media.ping());
+    let (store, queue, media) =
+        tokio::join!(ping(ports.store.ping()), ping(ports.queue.ping()), ping(ports.media.ping()));
     let failed: Vec<_> = [("store", store), ("queue", queue), ("media", media)]
         .into_iter()
         .filter_map(|(name, result)| result.err().map(|error| (name, error)))
@@ -84,6 +129,12 @@ async fn ready(State(worker): State<Worker>) -> Response {
     for (backend, error) in &failed {
         tracing::error!(backend, %error, "not ready");
     }
-    let names: Vec<_> = failed.iter().map(|(name, _)| *name).collect();
-    refuse(&format!("not ready: {}", names.join(", ")))
+    let named: Vec<_> = failed.iter().map(|(name, error)| format!("{name} {}", error.kind)).collect();
+    refuse(&format!("not ready: {}", named.join(", ")))
+}
+
+/// A backend that hangs must not hold up the answer about the others.
+async fn ping(answer: impl Future<Output = Result<(), BackendError>>) -> Result<(), BackendError> {
+    let late = |_| Err(BackendError::new(ErrorKind::Timeout, "ping"));
+    timeout(PING_TIMEOUT, answer).await.unwrap_or_else(late)
 }

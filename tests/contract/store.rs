@@ -83,6 +83,8 @@ cases! {
         inserting_twice_finds_the_first,
         an_account_that_cannot_pay_is_refused_and_nothing_is_written,
         fifty_submits_with_credit_for_one_make_one_job,
+        fifty_submits_of_a_user_who_may_have_three_jobs_make_three,
+        a_user_may_have_more_jobs_when_one_ends,
         a_stale_commit_is_a_conflict,
         a_job_that_is_not_there_is_none_and_cannot_be_committed,
         concurrent_compare_and_set_loses_no_increment,

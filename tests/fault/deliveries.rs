@@ -5,29 +5,17 @@ use std::sync::atomic::Ordering;
 use axum::{body::Body, http::Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::FutureExt as _;
-use mediaforge::{
-    domain::job::Status,
-    worker::{self, Worker, WorkerSettings},
-};
+use mediaforge::{domain::job::Status, worker};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::ports::{Bench, settings};
+use crate::ports::Bench;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
-    let settings = WorkerSettings {
-        slots: 1,
-        attempt: settings(),
-        ack_on_claim: true,
-        slot_wait: settings().lease,
-        sweep_every: settings().lease,
-    };
-    let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
-    let worker = Worker::new(bench.jobs.clone(), settings, crate::ports::worker(), draining, stop);
+    let worker = bench.worker();
     let data = STANDARD.encode(json!({ "v": 1, "kind": "generation", "jobId": id }).to_string());
     let push = json!({ "message": { "data": data, "messageId": "1" }, "subscription": "s" }).to_string();
     let request = Request::post("/process-generation").body(Body::from(push)).expect("a request");

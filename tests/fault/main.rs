@@ -3,4 +3,5 @@
 mod attempts;
 mod deliveries;
 mod ports;
+mod pushes;
 mod settling;

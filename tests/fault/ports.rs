@@ -36,9 +36,11 @@ use mediaforge::{
     media::{self, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
     queue,
     store::{self, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
+    worker::{Worker, WorkerSettings},
 };
 use tempfile::TempDir;
 use tokio::sync::{Notify, RwLock};
+use tokio_util::sync::CancellationToken;
 
 /// Far more than anything takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -60,6 +62,10 @@ pub struct Plan {
     pub get_then_deleted: AtomicU32,
     /// Watches that break after the first state.
     pub watch_broken: AtomicU32,
+    /// Searches for overdue jobs that panic.
+    pub due_panics: AtomicU32,
+    /// Questions whether the store lives that are never answered.
+    pub ping_hangs: AtomicU32,
     /// Commits that are done, and answer only when `go_on` says so.
     pub commit_late: AtomicU32,
     pub committed: Notify,
@@ -124,6 +130,7 @@ impl JobStore for FaultyStore {
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        assert!(!strikes(&self.plan.due_panics), "secret detail of a panic");
         self.inner.due(now, limit).await
     }
 
@@ -168,6 +175,9 @@ impl JobStore for FaultyStore {
     }
 
     async fn ping(&self) -> Result<()> {
+        if strikes(&self.plan.ping_hangs) {
+            std::future::pending::<()>().await;
+        }
         self.inner.ping().await
     }
 }
@@ -276,6 +286,7 @@ impl Bench {
             limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },
             catalogue: config.catalogue().expect("a catalogue"),
             starting_grant: 100,
+            jobs_in_flight: None,
             illustration_deadline: Duration::from_mins(10),
             brand_limits: BrandLimits {
                 min_images: 5,
@@ -295,6 +306,16 @@ impl Bench {
             },
         };
         Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, worker: worker(), data }
+    }
+
+    /// A worker with one slot.
+    pub fn worker(&self) -> Worker {
+        self.worker_with(worker_settings())
+    }
+
+    pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
+        let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+        Worker::new(Arc::clone(&self.jobs), settings, worker(), draining, stop)
     }
 
     pub async fn try_submit(&self) -> std::result::Result<Submitted, SubmitError> {
@@ -367,6 +388,18 @@ pub fn worker() -> WorkerId {
 }
 
 /// A lease that does not lapse in a test, and a heartbeat that beats often.
+pub fn worker_settings() -> WorkerSettings {
+    WorkerSettings {
+        slots: 1,
+        attempt: settings(),
+        ack_on_claim: true,
+        slot_wait: LONG,
+        sweep_every: LONG,
+        body_timeout: LONG,
+        requests: None,
+    }
+}
+
 pub fn settings() -> AttemptSettings {
     AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG, poll_every: LONG }
 }

@@ -6,6 +6,7 @@ mod brands;
 mod events;
 mod generate;
 mod illustrations;
+mod limits;
 mod log;
 mod media;
 mod retention;

@@ -2,7 +2,7 @@
 //!
 //! The store applies a [`Transition`] atomically: next state, ledger entries and balance together or not at all.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     AttemptFailure, DeadLettering, Disposition, ErrorCode, Hold, Job, JobError, JobRecord, Lease, Output, Progress,
@@ -28,6 +28,17 @@ pub struct Transition {
     pub ledger: Vec<LedgerEntry>,
     /// A message to publish once the commit is durable.
     pub dispatch: Option<Dispatch>,
+    /// Of a new job: how many unfinished ones its user may have with it. The store counts, because only there do
+    /// several gateways see each other's.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+impl Transition {
+    /// The same, for a user who may have that many unfinished jobs; `None`: any number.
+    #[must_use]
+    pub fn with_max_in_flight(self, max_in_flight: Option<NonZeroU32>) -> Self {
+        Self { max_in_flight, ..self }
+    }
 }
 
 /// A message to publish, not to be delivered before a moment.
@@ -366,12 +377,13 @@ impl Job {
     }
 
     fn quiet(self) -> Transition {
-        Transition { job: self, ledger: Vec::new(), dispatch: None }
+        Transition { job: self, ledger: Vec::new(), dispatch: None, max_in_flight: None }
     }
 
     fn dispatched(self, ledger: Vec<LedgerEntry>, not_before: Timestamp) -> Transition {
         let message = JobMessage::new(self.id.clone(), self.trace.clone());
-        Transition { job: self, ledger, dispatch: Some(Dispatch { message, not_before }) }
+        let dispatch = Some(Dispatch { message, not_before });
+        Transition { job: self, ledger, dispatch, max_in_flight: None }
     }
 
     fn not_running(&self) -> TransitionError {

@@ -140,17 +140,18 @@ pub(in crate::gateway) async fn generate(
     let (parts, body) = request.into_parts();
     let idempotency_key = idempotency::key(&parts.headers)?;
     let prefer = Prefer::of(&parts.headers);
-    let body: GenerateBody = body::json(&parts.headers, body, gateway.0.body_limit).await?;
+    let body: GenerateBody = body::json(&gateway, &parts.headers, body).await?;
     let request = GenerateRequest::from(body);
     let user = match credentials.user(request.user_id.as_deref()) {
         Ok(user) => user,
         Err(wrong) => return Err(wrong_user(wrong, &request, &gateway)),
     };
+    gateway.admit(&user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
     let submit = SubmitIllustration { user, request, idempotency_key, trace };
     let submitted = gateway.jobs().submit_illustration(submit).await?;
     let answer = Accepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
-    shared::accepted(gateway, base, prefer, &submitted, answer).await
+    shared::accepted(gateway, base, prefer, &submitted, answer, &parts.extensions).await
 }
 
 /// A wrong user id is named together with whatever else is wrong.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     Json,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use futures::StreamExt as _;
@@ -17,11 +17,14 @@ use crate::{
         job::{Job, JobKind, Status},
     },
     gateway::{
-        GatewayState, idempotency,
+        GatewayState,
+        admission::Admitted,
+        idempotency,
         params::Params,
         prefer::{PREFER, PREFERENCE_APPLIED, Prefer},
         present::{BaseUrl, JobView, Presenter, statuses},
         problem::{Code, Problem, WrongField},
+        streams::StreamPlace,
     },
     jobs::{Deletion, Submitted},
     store::{JobFilter, Owner, PageRequest, Versioned},
@@ -112,11 +115,18 @@ pub(super) async fn accepted(
     prefer: Prefer,
     submitted: &Submitted,
     accepted: impl Serialize,
+    request: &Extensions,
 ) -> Result<Response, Problem> {
     let Submitted { job, replayed } = submitted;
-    let finished = match prefer.wait() {
-        Some(wait) => finished(&gateway, job, wait).await,
-        None => None,
+    // Waiting is a preference: with too many open already it is not honoured, and the job is accepted all the same.
+    let waits = prefer.wait().map(|wait| Ok((wait, StreamPlace::take(&gateway, &job.value.user)?)));
+    let (prefer, finished) = match waits {
+        Some(Ok((wait, _place))) => {
+            Admitted::give_way(request);
+            (prefer, finished(&gateway, job, wait).await)
+        }
+        Some(Err::<_, Problem>(_)) => (Prefer::default(), None),
+        None => (prefer, None),
     };
     let mut response = match &finished {
         Some(job) => Json(Presenter::new(gateway, base).job(job).await?).into_response(),

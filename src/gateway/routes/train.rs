@@ -139,7 +139,7 @@ pub(in crate::gateway) async fn train(
     let (parts, body) = request.into_parts();
     let idempotency_key = idempotency::key(&parts.headers)?;
     let prefer = Prefer::of(&parts.headers);
-    let body: TrainBody = body::json(&parts.headers, body, gateway.0.body_limit).await?;
+    let body: TrainBody = body::json(&gateway, &parts.headers, body).await?;
     let TrainBody { user_id, brand_name, brand_colors, training_images } = body;
     let request = TrainRequest { brand_name, brand_colors, training_images };
     let (user, dry_run) = match (credentials.user(user_id.as_deref()), dry_run(Params::of(&parts.uri))) {
@@ -150,6 +150,7 @@ pub(in crate::gateway) async fn train(
             return Err(Problem::invalid(wrong.chain(fields.into_iter().map(WrongField::from)).collect()));
         }
     };
+    gateway.admit(&user, &parts.extensions)?;
     if dry_run {
         let examined = gateway.jobs().examine(&user, &request).await?;
         let (price, accepted) = (examined.price, examined.is_fit());
@@ -164,7 +165,7 @@ pub(in crate::gateway) async fn train(
         status: "queued",
         estimated_time: &gateway.jobs().rules().training_estimate,
     };
-    shared::accepted(gateway.clone(), base, prefer, &submitted, answer).await
+    shared::accepted(gateway.clone(), base, prefer, &submitted, answer, &parts.extensions).await
 }
 
 fn dry_run(params: Params<'_>) -> Result<bool, WrongField> {

@@ -105,7 +105,7 @@ pub(in crate::gateway) async fn offer(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body: UploadBody = body::json(&parts.headers, body, gateway.0.body_limit).await?;
+    let body: UploadBody = body::json(&gateway, &parts.headers, body).await?;
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
     let (user, place) = match (credentials.user(user_id.as_deref()), gateway.jobs().offer_upload(&request)) {
@@ -115,6 +115,7 @@ pub(in crate::gateway) async fn offer(
             return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
         }
     };
+    gateway.admit(&user, &parts.extensions)?;
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("userId", user.as_str()).finish();
     let answer = Place {
         upload_url: base.link(&format!("/uploads/{}?{query}", place.id)),
@@ -166,7 +167,7 @@ pub(in crate::gateway) async fn put(
     body::check_length(&parts.headers, limit)?;
     // Held until the picture is kept: files in memory are few, however many clients send.
     let turn = gateway.jobs().upload_turn().await?;
-    let bytes = body::file(&parts.headers, body, limit).await?;
+    let bytes = body::file(&gateway, &parts.headers, body, limit).await?;
     let facts = gateway.jobs().take_upload(&user, &id, bytes).await?.facts;
     drop(turn);
     Ok(Json(Taken { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())

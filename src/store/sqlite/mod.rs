@@ -54,6 +54,7 @@ impl JobStore for SqliteStore {
         let journal = Journal::of(first);
         let dispatched = journal.dispatches();
         let (user, expected_team) = (first.job.user.clone(), first.job.team.clone());
+        let max_in_flight = first.max_in_flight;
         let write = move |tx: &Tx<'_>| {
             if rows::is_deleted(tx, &row.id)? {
                 return Ok((Inserted::Deleted, 0));
@@ -73,6 +74,9 @@ impl JobStore for SqliteStore {
                 Settled::Refused(reason) => Inserted::Refused(reason),
                 // Held before under this id: the job was there once, its row is not.
                 Settled::Applied { held_before: true } => Inserted::Deleted,
+                Settled::Applied { held_before: false } if row.is_one_too_many(tx, max_in_flight)? => {
+                    Inserted::TooManyJobs
+                }
                 Settled::Applied { held_before: false } => {
                     journal.dispatch(tx)?;
                     return Ok((Inserted::New { version, dispatched }, seq));

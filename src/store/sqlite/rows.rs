@@ -1,6 +1,6 @@
 //! One job, one row; and what a transition writes beside it.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -9,7 +9,7 @@ use crate::{
         Timestamp,
         clock::{Clock as _, SystemClock},
         credits::LedgerEntry,
-        job::{Job, Transition},
+        job::{Job, JobKind, Status, Transition},
     },
     embedded::{Changed, Failure, Outcome, Tx, messages, messages::NewMessage},
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
@@ -17,6 +17,18 @@ use crate::{
 
 /// How long the id of a deleted job is remembered at least. After that the ledger alone tells a repeat.
 const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+
+/// Counts the unfinished jobs of a user (?1), at most ?2 of them. One range of the index for each kind and status: with
+/// `IN` over pairs SQLite would walk through all of the user's jobs.
+static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
+    let unfinished =
+        |kind: JobKind| Status::ALL.into_iter().filter(|status| !status.is_final()).map(move |s| (kind, s));
+    let ranges = JobKind::ALL.into_iter().flat_map(unfinished).map(|(kind, status)| {
+        let (prefix, word) = (kind.id_prefix(), status.shown_as(kind));
+        format!("SELECT 1 FROM jobs WHERE user_id = ?1 AND kind = '{prefix}' AND status = '{word}'")
+    });
+    format!("SELECT count(*) FROM ({} LIMIT ?2)", ranges.collect::<Vec<_>>().join(" UNION ALL "))
+});
 
 /// A row, made ready outside the writer thread.
 pub(super) struct JobRow {
@@ -61,6 +73,17 @@ impl JobRow {
         let written = tx.prepare_cached(sql)?.execute(row)?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
+    }
+
+    /// Whether the user has more than `max` unfinished jobs, this one included.
+    ///
+    /// Counted, not kept: a counter would cost a write with every job's begin and end, and could drift. The count reads
+    /// index entries only, never more than `max + 1`, and finds most users with a handful.
+    pub(super) fn is_one_too_many(&self, tx: &Tx<'_>, max: Option<NonZeroU32>) -> Outcome<bool> {
+        let Some(max) = max.map(|max| i64::from(max.get())) else { return Ok(false) };
+        let mut found = tx.prepare_cached(&UNFINISHED)?;
+        let unfinished: i64 = found.query_row(params![self.user, max + 1], |row| row.get(0))?;
+        Ok(unfinished > max)
     }
 
     /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.
@@ -153,4 +176,26 @@ fn remember(tx: &Tx<'_>, id: &str) -> Outcome<()> {
 
 fn number(version: Version) -> i64 {
     i64::try_from(version.0).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::Embedded;
+
+    #[tokio::test]
+    async fn the_count_of_unfinished_jobs_reads_the_index_alone() -> Outcome<()> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let embedded = Embedded::open(directory.path(), &[]).expect("a database");
+        let plan = |db: &Connection| {
+            let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {}", *UNFINISHED))?;
+            let lines = explained.query_map(params!["ada", 51], |row| row.get::<_, String>(3))?;
+            Ok(lines.collect::<std::result::Result<Vec<_>, _>>()?)
+        };
+        let plan = embedded.read("plan", plan).await.expect("a plan");
+        let searches: Vec<_> = plan.iter().filter(|line| line.contains("jobs")).collect();
+        let range = "SEARCH jobs USING COVERING INDEX jobs_by_user (user_id=? AND kind=? AND status=?)";
+        assert_eq!(searches, [range; 4]);
+        Ok(())
+    }
 }

@@ -161,6 +161,10 @@ impl Watcher {
     async fn next(&mut self) -> Option<Result<Versioned<Job>>> {
         loop {
             if let Some(job) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    // There may be thousands of idle watchers, and jobs are large.
+                    self.ready = VecDeque::new();
+                }
                 return Some(Ok(job));
             }
             if let Phase::Failed = self.phase {

@@ -1,6 +1,6 @@
 //! Jobs, money and lists.
 
-use std::{collections::BTreeSet, error::Error as _, time::Duration};
+use std::{collections::BTreeSet, error::Error as _, num::NonZeroU32, time::Duration};
 
 use mediaforge::{
     domain::{
@@ -14,7 +14,7 @@ use mediaforge::{
 };
 
 use super::Backend;
-use crate::support::{New, account, at, commit, finish, inserted, lease, policy, start, sum, user};
+use crate::support::{New, account, at, commit, finish, inserted, lease, output, policy, start, sum, user};
 
 pub async fn a_new_job_is_there_and_its_credits_are_held<B: Backend>() {
     let backend = B::open().await;
@@ -76,6 +76,54 @@ pub async fn fifty_submits_with_credit_for_one_make_one_job<B: Backend>() {
     assert_eq!(accepted, 1);
     let balance = backend.store().account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 1, held: 2, spent: 0, granted: 3 });
+}
+
+pub async fn fifty_submits_of_a_user_who_may_have_three_jobs_make_three<B: Backend>() {
+    let backend = B::open().await;
+    let submits: Vec<_> = (0..50)
+        .map(|n| {
+            // As of two processes.
+            let store = if n % 2 == 0 { backend.store() } else { backend.second() };
+            let first = New { grant: 100, ..New::default() }.submit().with_max_in_flight(NonZeroU32::new(3));
+            tokio::spawn(async move { store.insert(&first).await.expect("an answer") })
+        })
+        .collect();
+    let mut accepted = 0;
+    for submit in submits {
+        match submit.await.expect("no panic") {
+            Inserted::New { .. } => accepted += 1,
+            Inserted::TooManyJobs => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(accepted, 3);
+    let balance = backend.store().account(&account("ada")).await.expect("a read").expect("the account");
+    assert_eq!(balance, Account { available: 97, held: 3, spent: 0, granted: 100 });
+}
+
+pub async fn a_user_may_have_more_jobs_when_one_ends<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let submit = |user| New { user, grant: 100, ..New::default() }.submit().with_max_in_flight(NonZeroU32::new(2));
+    let one = inserted(&store, New { grant: 100, ..New::default() }).await;
+    // A running job counts as a queued one does, and jobs of others do not.
+    let running = one.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
+    let one = commit(&store, &one, running).await;
+    inserted(&store, New { user: "bob", ..New::default() }).await;
+    let second = submit("ada");
+    assert!(matches!(store.insert(&second).await.expect("an answer"), Inserted::New { .. }));
+    let third = submit("ada");
+    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    assert_eq!(store.insert(&third).await.expect("an answer"), Inserted::TooManyJobs);
+    assert_eq!(store.get(&third.job.id).await.expect("a read"), None);
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
+    // A repeat is no further job.
+    assert!(matches!(store.insert(&second).await.expect("an answer"), Inserted::Existing(_)));
+    assert!(matches!(store.insert(&submit("bob")).await.expect("an answer"), Inserted::New { .. }));
+
+    let done = one.value.clone().complete(at(1), output()).expect("an end");
+    commit(&store, &one, done).await;
+    assert!(matches!(store.insert(&third).await.expect("an answer"), Inserted::New { .. }));
 }
 
 pub async fn a_stale_commit_is_a_conflict<B: Backend>() {

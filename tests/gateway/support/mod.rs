@@ -5,7 +5,7 @@ mod faulty;
 mod fixed;
 pub mod pictures;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,7 +29,7 @@ use mediaforge::{
         upload::UploadLimits,
     },
     embedded::Embedded,
-    gateway::{Auth, GatewaySettings, GatewayState, router},
+    gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
     jobs::{Jobs, Ports, Rules, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
@@ -86,7 +86,7 @@ impl Answer {
         assert_eq!(body["success"], false);
         assert_eq!(body["requestId"].as_str(), self.header("x-request-id"));
         assert!(!text.contains("secret"), "internals leak: {text}");
-        if status == 503 {
+        if status == 503 || status == 429 {
             assert!(self.header("retry-after").is_some_and(|after| after.parse::<u64>().unwrap() > 0));
         }
         body
@@ -99,6 +99,7 @@ pub fn settings() -> GatewaySettings {
         body_limit: BODY_LIMIT,
         cors_origins: vec!["https://app.example".to_owned()],
         auth: Auth::None,
+        limits: GatewayLimits::default(),
         version: "0.0.0-test",
     }
 }
@@ -108,11 +109,25 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
-    world_keeping(settings, None)
+    world_of(settings, rules())
 }
 
 /// The same with finished jobs kept for so long.
 pub fn world_keeping(settings: GatewaySettings, retention: Option<Duration>) -> World {
+    world_of(settings, Rules { retention, ..rules() })
+}
+
+/// With these limits.
+pub fn limited(limits: GatewayLimits) -> World {
+    world_with(GatewaySettings { limits, ..settings() })
+}
+
+/// With so many unfinished jobs allowed.
+pub fn world_with_jobs_in_flight(most: u32) -> World {
+    world_of(settings(), Rules { jobs_in_flight: NonZeroU32::new(most), ..rules() })
+}
+
+fn world_of(settings: GatewaySettings, rules: Rules) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
     let (store, queue, media) = backends(data.path());
@@ -127,7 +142,7 @@ pub fn world_keeping(settings: GatewaySettings, retention: Option<Duration>) -> 
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
-    let jobs = Arc::new(Jobs::new(ports, Rules { retention, ..rules() }));
+    let jobs = Arc::new(Jobs::new(ports, rules));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
     World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
@@ -166,6 +181,7 @@ fn rules() -> Rules {
         ])
         .unwrap(),
         starting_grant: 10,
+        jobs_in_flight: None,
         illustration_deadline: 10 * minute,
         brand_limits: BrandLimits {
             min_images: 5,

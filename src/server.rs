@@ -1,0 +1,211 @@
+//! The HTTP server under gateway and worker: hyper, with bounds on what a client costs before it has asked anything.
+//!
+//! A connection is closed when its first request does not arrive in time, when it idles too long, and when a request's
+//! head is too large (431). At the cap of connections nobody is turned away: those without a request under way are
+//! asked to go, and whoever waits in the listener's backlog gets their place.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep},
+};
+use tokio_util::task::TaskTracker;
+use tower::Service as _;
+
+use crate::lifecycle::Shutdown;
+
+/// Bytes of a request's head; a longer one is answered 431. Also what is read of a body at once, per connection.
+const HEAD_BYTES: usize = 32 << 10;
+/// Headers of a request; more are answered 431.
+const HEADERS: usize = 100;
+/// The pause after the system has refused a connection, most often because the process has too many files open.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often the log is told that it is crowded.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What clients may cost a server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Connections open at once.
+    pub connections: usize,
+    /// From a connection's begin to the end of its first request's head.
+    pub header_timeout: Duration,
+    /// From an answer to the end of the next request's head.
+    pub idle_timeout: Duration,
+}
+
+/// What connections are asked.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// Finish what is under way, then close.
+    Leave,
+    /// Close at once.
+    Stop,
+}
+
+/// Serves until the shutdown is requested and the connections have finished, or until it is forced.
+pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, shutdown: Shutdown) {
+    let server = Server {
+        router,
+        http: http(&limits),
+        header_timeout: limits.header_timeout,
+        places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+        asks: watch::Sender::new(Ask::Leave),
+        open: TaskTracker::new(),
+    };
+    tokio::select! {
+        () = shutdown.requested() => {}
+        () = server.accept(&listener) => {}
+    }
+    // Without a listener a client's next try is refused at once, and goes elsewhere.
+    drop(listener);
+    server.asks.send_replace(Ask::Leave);
+    server.open.close();
+    tokio::select! {
+        () = server.open.wait() => {}
+        () = shutdown.forced() => {
+            server.asks.send_replace(Ask::Stop);
+            server.open.wait().await;
+        }
+    }
+}
+
+fn http(limits: &ServerLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // hyper's one timer runs from the end of an answer, too; the first head has a shorter one in `connection`.
+    http.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout.max(limits.header_timeout));
+    http.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    http
+}
+
+struct Server {
+    router: Router,
+    http: http1::Builder,
+    header_timeout: Duration,
+    places: Arc<Semaphore>,
+    /// Its first value asks nobody anything: connections hear of changes only.
+    asks: watch::Sender<Ask>,
+    open: TaskTracker,
+}
+
+impl Server {
+    /// Accepts without an end.
+    async fn accept(&self, listener: &TcpListener) {
+        let mut crowd = Crowd::default();
+        loop {
+            let Some(place) = self.place(&mut crowd).await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let connection = self.connection(stream, peer);
+                    self.open.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) if is_of_one_client(&error) => tracing::debug!(%error, "a client went before it was let in"),
+                Err(error) => {
+                    // Nothing here may end the server or spin: the cause passes when connections do.
+                    crowd.tell(|| tracing::error!(%error, open = self.open.len(), "cannot accept connections"));
+                    self.make_room();
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// A place for one more connection.
+    async fn place(&self, crowd: &mut Crowd) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        crowd.tell(|| tracing::warn!(open = self.open.len(), "too many connections; those that idle are closed"));
+        self.make_room();
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    fn make_room(&self) {
+        self.asks.send_replace(Ask::Leave);
+    }
+
+    /// One connection from its begin to its end.
+    fn connection(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send + 'static {
+        // Answers are small and must not wait for more to come.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (router, has_asked) = (self.router.clone(), Arc::clone(&has_asked));
+            service_fn(move |mut request: Request<Incoming>| {
+                has_asked.store(true, Ordering::Relaxed);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.clone().call(request)
+            })
+        };
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let (mut asks, header_timeout) = (self.asks.subscribe(), self.header_timeout);
+        async move {
+            let mut connection = pin!(connection);
+            let mut first_head = pin!(sleep(header_timeout));
+            let mut is_first = true;
+            loop {
+                tokio::select! {
+                    // What has arrived is looked at before it is decided whether anything has.
+                    biased;
+                    ended = &mut connection => {
+                        if let Err(error) = ended {
+                            tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+                        }
+                        return;
+                    }
+                    asked = asks.changed() => {
+                        let stop = matches!(*asks.borrow_and_update(), Ask::Stop);
+                        if asked.is_err() || stop || !has_asked.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = &mut first_head, if is_first => {
+                        if !has_asked.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        is_first = false;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells the log of a crowd now and then, not with every connection.
+#[derive(Default)]
+struct Crowd(Option<Instant>);
+
+impl Crowd {
+    fn tell(&mut self, line: impl FnOnce()) {
+        if self.0.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.0 = Some(Instant::now());
+            line();
+        }
+    }
+}
+
+/// Whether the next client may well be let in.
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
+}

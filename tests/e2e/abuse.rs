@@ -1,0 +1,336 @@
+//! Clients that mean harm, or know no better: each gets its refusal, others notice nothing, and memory stays flat.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{PATIENCE, System, Topology};
+
+/// Bytes that the process may have needed at its peak, whatever was sent to it.
+#[cfg(target_os = "linux")]
+const PEAK: u64 = 200 << 20;
+
+const SHORT: [(&str, &str); 3] = [
+    ("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "300ms"),
+    ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "1h"),
+    ("MEDIAFORGE_SERVER__BODY_TIMEOUT", "300ms"),
+];
+
+fn address(url: &str) -> SocketAddr {
+    url.trim_start_matches("http://").parse().expect("an address")
+}
+
+async fn connect(url: &str) -> TcpStream {
+    TcpStream::connect(address(url)).await.expect("a connection")
+}
+
+/// Everything the server still says until it closes the connection, which it must do.
+async fn until_closed(connection: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    // A reset is a close, too: the server does not read what it has refused.
+    let _ = timeout(PATIENCE, connection.read_to_end(&mut said)).await.expect("the server closes the connection");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What the server says to these bytes, then closing the connection.
+async fn said(url: &str, bytes: &[u8]) -> String {
+    let mut connection = connect(url).await;
+    let _ = connection.write_all(bytes).await; // refused half way is refused
+    until_closed(&mut connection).await
+}
+
+fn status(answer: &str) -> u16 {
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    status.unwrap_or_else(|| panic!("no answer: {answer:?}"))
+}
+
+fn post(path: &str, headers: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{headers}\r\n")
+}
+
+/// Both servers, each with a path that takes a body.
+fn doors(system: &System) -> [(String, &'static str); 2] {
+    [(system.gateway.clone(), "/generate"), (system.worker.clone(), "/process-generation")]
+}
+
+#[cfg(target_os = "linux")]
+async fn finish(system: System) {
+    let peak = system.peak_memory();
+    system.finish().await;
+    assert!(peak < PEAK, "{} MiB", peak >> 20);
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn finish(system: System) {
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_slow_is_let_go() {
+    let system = System::start(Topology::TwoProcesses, &SHORT).await;
+    for (url, path) in doors(&system) {
+        // Heads that never end: nothing, a part, and a byte now and then.
+        assert_eq!(said(&url, b"").await, "");
+        assert_eq!(said(&url, b"POST /generate HTTP/1.1\r\nHost: te").await, "");
+        let mut drips = connect(&url).await;
+        let drip = async {
+            drips.write_all(b"GET /health HTTP/1.1\r\n").await.expect("sent");
+            while drips.write_all(b"X-A: b\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, drip).await.expect("the server closes the connection");
+        // Bodies that never end.
+        for headers in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let answer = said(&url, format!("{}{{", post(path, headers)).as_bytes()).await;
+            assert!(matches!(status(&answer), 408 | 400), "{path}: {answer}");
+        }
+        let answer = said(&url, format!("{}{{", post(path, "Content-Length: 100\r\n")).as_bytes()).await;
+        assert_eq!(status(&answer), 408, "{path}: {answer}");
+    }
+    finish(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_idles_is_let_go() {
+    let idle = [("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "300ms"), ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "600ms")];
+    let system = System::start(Topology::TwoProcesses, &idle).await;
+    for (url, _) in doors(&system) {
+        // Kept alive, but not for ever: neither in silence nor with half a request.
+        for rest in ["", "GET /health HT"] {
+            let answer = said(&url, format!("GET /health HTTP/1.1\r\nHost: test\r\n\r\n{rest}").as_bytes()).await;
+            assert_eq!(status(&answer), 200, "{answer}");
+        }
+    }
+    finish(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_connections_shuts_nobody_out() {
+    let few = [
+        ("MEDIAFORGE_SERVER__CONNECTIONS", "64"),
+        ("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "5m"),
+        ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "1h"),
+    ];
+    let system = System::start(Topology::OneProcess, &few).await;
+    // One that has work under way and must not be cut off for others.
+    let mut stream = connect(&system.gateway).await;
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
+    let mut hello = [0; 1024];
+    assert!(stream.read(&mut hello).await.expect("an answer") > 0);
+
+    let mut flood = Vec::new();
+    for n in 0..500 {
+        let mut connection = connect(&system.gateway).await;
+        match n % 3 {
+            0 => {}
+            1 => connection.write_all(b"GET / HT").await.expect("sent"),
+            _ => connection.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent"),
+        }
+        flood.push(connection);
+        if n % 50 == 0 {
+            // Others come on connections of their own.
+            let health = crate::support::client().get(system.url("/health")).send().await.expect("an answer");
+            assert_eq!(health.status(), 200);
+        }
+    }
+    let id = system.submit("ada", "a cat").await;
+    assert_eq!(system.finished("ada", &id).await["status"], "completed");
+    // The stream has lived through it all.
+    system.submit("local", "a dog").await;
+    let heard = timeout(PATIENCE, stream.read(&mut hello)).await.expect("an event").expect("an open stream");
+    assert!(heard > 0);
+    drop(flood);
+    let id = system.submit("local", "a bird").await;
+    system.finished("local", &id).await;
+    finish(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_idle_connections_leave_others_alone() {
+    let system = System::start(
+        Topology::OneProcess,
+        &[("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "5m"), ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "1h")],
+    )
+    .await;
+    // As many as this process may open, short of what the test itself needs.
+    let many = open_files().saturating_sub(500).min(10_000);
+    let mut idle = Vec::new();
+    for n in 0..many {
+        let mut connection = connect(&system.gateway).await;
+        if n % 2 == 0 {
+            connection.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
+        }
+        idle.push(connection);
+    }
+    let id = system.submit("ada", "a cat").await;
+    assert_eq!(system.finished("ada", &id).await["status"], "completed");
+    finish(system).await;
+}
+
+/// The system of few files: the crowd is then met by errors of `accept`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_out_of_files_recovers() {
+    let data = tempfile::tempdir().expect("a directory");
+    let ready = data.path().join("ready.json");
+    let log = data.path().join("log");
+    let server = crate::support::command(data.path().join("data")).into_std();
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 96; exec \"$0\" serve --ready-file \"$1\"", crate::support::BINARY]).arg(&ready);
+    limited.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut child = tokio::process::Command::from(limited).kill_on_drop(true).spawn().expect("the binary starts");
+    let places = timeout(PATIENCE, async {
+        loop {
+            if let Ok(text) = std::fs::read(&ready) {
+                break serde_json::from_slice::<Value>(&text).expect("written as a whole");
+            }
+            assert!(child.try_wait().expect("a child").is_none(), "{}", std::fs::read_to_string(&log).expect("a log"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let places = places.await.expect("ready in time");
+    let urls = ["gateway", "worker"].map(|role| crate::support::text(&places, role));
+    let mut flood = Vec::new();
+    for url in urls.iter().cycle().take(300) {
+        flood.push(connect(url).await);
+    }
+    for url in &urls {
+        let health = crate::support::client().get(format!("{url}/health")).send().await.expect("an answer");
+        assert_eq!(health.status(), 200);
+    }
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains("cannot accept connections"), "{log}");
+    assert!(log.lines().count() < 20, "{log}");
+}
+
+fn open_files() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_and_lying_bodies_are_refused_at_the_limit() {
+    let system = System::start(Topology::TwoProcesses, &[]).await;
+    for (url, path) in doors(&system) {
+        // It says that a gigabyte comes: refused before it is sent.
+        let answer = said(&url, post(path, "Content-Length: 1000000000\r\n").as_bytes()).await;
+        assert_eq!(status(&answer), 413, "{answer}");
+        // It comes in pieces without an end, to a server that stops taking it.
+        let mut connection = connect(&url).await;
+        connection.write_all(post(path, "Transfer-Encoding: chunked\r\n").as_bytes()).await.expect("sent");
+        let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
+        let mut sent: u64 = 0;
+        let (mut from, mut to) = connection.split();
+        let flood = async {
+            while to.write_all(&chunk).await.is_ok() {
+                sent += 1 << 20;
+            }
+        };
+        let mut heard = Vec::new();
+        let listen = async {
+            let _ = from.read_to_end(&mut heard).await;
+        };
+        timeout(PATIENCE, futures::future::join(flood, listen)).await.expect("the server closes the connection");
+        assert!(sent < 64 << 20, "it took {} MiB", sent >> 20);
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        // The reset for the unread rest may overtake the answer.
+        assert!(heard.is_empty() || status(&heard) == 413, "{heard}");
+    }
+    let headers = ["X-A: b\r\n".repeat(1000), format!("X-A: {}\r\n", "b".repeat(1 << 20))];
+    for ((url, path), headers) in
+        doors(&system).iter().flat_map(|door| headers.iter().map(move |headers| (door, headers)))
+    {
+        let answer = said(url, post(path, headers).as_bytes()).await;
+        assert!(answer.is_empty() || status(&answer) == 431, "{path}: {answer}");
+    }
+    let answer = said(&system.gateway, post("/generate", &"X-A: b\r\n".repeat(200)).as_bytes()).await;
+    assert_eq!(status(&answer), 431);
+    finish(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_paths_lead_nowhere() {
+    let system = System::start(Topology::OneProcess, &[]).await;
+    let long = "a".repeat(300);
+    let names =
+        ["..%2f..%2fetc%2fpasswd", "%2e%2e", "%00", "ill_%00", "%ff%fe", "%e2%80%ae", "a%0d%0aSet-Cookie:x", &long];
+    for name in names {
+        for path in [
+            format!("/illustrations/{name}"),
+            format!("/brands/{name}/events"),
+            format!("/media/{name}"),
+            format!("/media/illustrations/{name}/x"),
+        ] {
+            let answer = said(
+                &system.gateway,
+                format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .await;
+            assert!(matches!(status(&answer), 400 | 404), "{path}: {answer}");
+            assert!(!answer.contains("root:") && !answer.contains("\r\nSet-Cookie"), "{answer}");
+        }
+        let answer = said(
+            &system.gateway,
+            format!("GET /illustrations?after={name} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        assert_eq!(status(&answer), 422, "{name}: {answer}");
+        let answer = said(
+            &system.gateway,
+            format!("GET /credits?userId={name} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        assert_eq!(status(&answer), 422, "{name}: {answer}");
+    }
+    for path in ["/media/../mediaforge.db", "/media/./../../mediaforge.db", "//etc/passwd", "/docs/../../x"] {
+        let answer =
+            said(&system.gateway, format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes())
+                .await;
+        assert_eq!(status(&answer), 404, "{path}: {answer}");
+    }
+    for key in ["k".repeat(10_000), String::new(), "schlüssel".to_owned()] {
+        let body = r#"{"prompt":"a cat"}"#;
+        let head = post(
+            "/generate",
+            &format!("Idempotency-Key: {key}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len()),
+        );
+        let answer = said(&system.gateway, format!("{head}{body}").as_bytes()).await;
+        assert_eq!(status(&answer), 400, "{answer}");
+    }
+    finish(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_write_stays_on_its_line_of_the_log() {
+    let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_TELEMETRY__FILTER", "debug")]).await;
+    let forged = "a cat\n{\"severity\":\"EMERGENCY\",\"message\":\"forged\"}\r\n\u{2028}\u{1b}]0;x\u{7}";
+    let prompt = "a cat\n{\"severity\":\"EMERGENCY\",\"message\":\"forged\"}";
+    let id = system.submit("local", prompt).await;
+    assert_eq!(system.finished("local", &id).await["prompt"], prompt);
+    for body in [
+        json!({ "prompt": forged }),
+        json!({ "prompt": "a", "styleId": forged }),
+        json!({ forged: 1 }),
+        json!({ "userId": forged }),
+    ] {
+        assert!(matches!(system.post("/generate", &body).await.0, 400 | 422));
+    }
+    let request = system.client.get(system.url("/styles")).header("x-request-id", "a b").header("traceparent", "00-{}");
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+    let pushed = system.client.post(format!("{}/process-generation", system.worker)).body(forged).send().await;
+    assert_eq!(pushed.expect("an answer").status(), 200);
+    let logs = system.logs();
+    finish(system).await;
+    for line in logs.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["severity"] != "EMERGENCY" && line["message"] != "forged", "{line}");
+    }
+}
