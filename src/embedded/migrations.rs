@@ -43,6 +43,30 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_from_before_keeps_its_order_and_jobs_learn_their_entries() -> Result<(), Box<dyn std::error::Error>> {
+        let mut db = Connection::open_in_memory()?;
+        STEPS.to_version(&mut db, 2)?;
+        db.execute_batch(
+            "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, version, seq, document) VALUES
+                 ('ill_b', 'ada', NULL, 'ill_', 'completed', 0, 1, 1, '{}'),
+                 ('ill_a', 'ada', 'acme', 'ill_', 'queued', 0, 1, 2, '{}');
+             INSERT INTO ledger (account, number, id, job_id, verb, amount, at) VALUES
+                 ('users/ada', 1, 'grant:users:ada:welcome', NULL, 'grant', 10, 0),
+                 ('users/ada', 2, 'ill_b:1:hold', 'ill_b', 'hold', 1, 0),
+                 ('users/ada', 3, 'ill_b:1:capture', 'ill_b', 'capture', 1, 0),
+                 ('teams/acme', 1, 'ill_a:1:hold', 'ill_a', 'hold', 1, 0);",
+        )?;
+        run(&mut db, Path::new("memory"))?;
+        let texts = |sql: &str| -> rusqlite::Result<Vec<String>> {
+            db.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        let ledger = texts("SELECT id FROM ledger WHERE account = 'users/ada' ORDER BY number")?;
+        assert_eq!(ledger, ["grant:users:ada:welcome", "ill_b:1:hold", "ill_b:1:capture"]);
+        assert_eq!(texts("SELECT entries FROM jobs ORDER BY id")?, [":1:hold ", ":1:capture :1:hold "]);
+        Ok(())
+    }
+
+    #[test]
     fn jobs_from_before_retention_are_found_by_their_age() -> Result<(), Box<dyn std::error::Error>> {
         let mut db = Connection::open_in_memory()?;
         STEPS.to_version(&mut db, 2)?;

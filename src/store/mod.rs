@@ -152,9 +152,7 @@ pub trait JobStore: Send + Sync {
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
 
     /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.
-    ///
-    /// Its ledger stays, and its id is spent: while the store remembers it (a month at least), and for as long as
-    /// there is a ledger if the job was paid by the account that asks again.
+    /// Its ledger stays, and its id is spent.
     async fn delete(&self, id: &JobId, expected: Version) -> Result<()>;
 
     /// Jobs with `due_at <= now`, the most overdue first, at most `limit`.
@@ -172,8 +170,8 @@ pub trait JobStore: Send + Sync {
     /// The last ledger entries of an account, at most `limit`, the oldest of them first. The balance is the sum of all.
     async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>>;
 
-    /// One entry of an account's ledger; `None` when there is none of that id.
-    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>>;
+    /// The entry of that id which belongs to no job; `None` when there is none.
+    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>>;
 
     /// The team whose credits and brands a user shares; `None` for somebody in no team.
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>>;

@@ -3,19 +3,17 @@
 use std::{
     fs::{self, OpenOptions},
     path::Path,
-    time::Duration,
 };
 
 use mediaforge::{
     config::{StoreBackend, StoreConfig},
-    domain::clock::{Clock as _, SystemClock},
-    embedded::{DATABASE, Embedded, MARKER, OpenError, Role, Tx},
+    embedded::{DATABASE, Embedded, MARKER, OpenError, Role},
     error::{BackendError, ErrorKind},
-    store::{self, Inserted, Version},
+    store,
 };
 use rusqlite::Connection;
 
-use crate::support::{Anything, New, account, finish, inserted, soon};
+use crate::support::{Anything, New, account, inserted, soon};
 
 /// A directory with a closed database in it.
 fn used() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
@@ -272,32 +270,5 @@ async fn a_data_directory_with_a_long_name_works_without_a_doorbell() -> Anythin
     let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &here);
     inserted(&store, New::default()).await;
     soon("the look at the commit counter", news.changed()).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn ids_of_deleted_jobs_are_remembered_for_a_month_and_the_ledger_goes_on_after_that() -> Anything {
-    let directory = tempfile::tempdir()?;
-    let embedded = Embedded::open(directory.path(), &[])?;
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
-    let mut deleted = Vec::new();
-    for days in [31, 31, 31, 29] {
-        let job = finish(&store, &inserted(&store, New::default()).await).await.value;
-        store.delete(&job.id, Version(3)).await?;
-        let (id, at) = (job.id.to_string(), SystemClock.now().checked_sub(Duration::from_hours(24 * days))?);
-        let age = move |tx: &Tx<'_>| {
-            let sql = "UPDATE deleted_jobs SET deleted_at = ? WHERE id = ?";
-            Ok(tx.execute(sql, (at.as_microsecond(), id))?)
-        };
-        assert_eq!(embedded.write("test", age).await?, 1);
-        deleted.push(job.id.clone());
-    }
-    let count =
-        || embedded.read("test", |db| Ok(db.query_row("SELECT count(*) FROM deleted_jobs", [], |row| row.get(0))?));
-    let remembered: i64 = count().await?;
-    assert_eq!(remembered, 1, "each deletion forgets the one before, which is older than a month by then");
-    for id in deleted {
-        assert_eq!(store.insert(&New::default().submit_as(id)).await?, Inserted::Deleted);
-    }
     Ok(())
 }

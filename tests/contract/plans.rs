@@ -16,15 +16,20 @@ const SOURCES: [&str; 4] =
     ["src/store/sqlite", "src/queue/embedded", "src/embedded/messages.rs", "src/embedded/mod.rs"];
 
 /// What stands in for the parts of a statement that are filled in.
-const FILLED_IN: [(&str, &[&str]); 1] = [("{column}", &["user_id", "team_id"])];
+const FILLED_IN: [(&str, &[&str]); 2] = [
+    ("{column}", &["user_id", "team_id"]),
+    ("({} LIMIT", &["(SELECT 1 FROM jobs WHERE user_id = ?1 AND kind = 'ill_' AND status = 'queued' LIMIT"]),
+];
 
 /// Steps that may go through a whole table, each with a part of its statement.
-const MAY_SCAN: [(&str, &str); 3] = [
+const MAY_SCAN: [(&str, &str); 4] = [
     // One row.
     ("SCAN sequence", "UPDATE sequence SET"),
     ("SCAN sequence", "SELECT value FROM sequence"),
     // The first rows by primary key, and no more than that.
     ("SCAN messages", "SELECT id FROM messages ORDER BY id LIMIT 256"),
+    // What the parts in it have found, up to their limit.
+    ("SCAN (subquery-1)", "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE user_id = ?1"),
 ];
 
 /// Steps that make rows wait for all others. (An `IN` list is a b-tree of its own, of as many values as are given.)

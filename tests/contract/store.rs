@@ -90,6 +90,7 @@ cases! {
         concurrent_compare_and_set_loses_no_increment,
         everything_survives_a_reopen,
         a_ledger_entry_counts_once,
+        a_jobs_ledger_entry_counts_once,
         the_balance_is_what_the_ledger_sums_to,
         a_redrive_that_cannot_be_paid_changes_nothing,
         overdue_jobs_come_most_overdue_first,

@@ -158,8 +158,8 @@ impl JobStore for FaultyStore {
         self.inner.ledger(account, limit).await
     }
 
-    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
-        self.inner.ledger_entry(account, id).await
+    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        self.inner.adjustment(account, id).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {

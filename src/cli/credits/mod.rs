@@ -116,7 +116,7 @@ async fn grant(args: GrantArgs, invocation: &Invocation) -> anyhow::Result<Exit>
         None => format!("operator-{}", random()),
     });
     let entry = LedgerEntry::grant(account.clone(), &source, amount, SystemClock.now());
-    let before = store.ledger_entry(&account, &entry.id).await?;
+    let before = store.adjustment(&account, &entry.id).await?;
     let balance = store.adjust(&entry).await.with_context(|| format!("cannot grant {amount} credits to {account}"))?;
     if let Some(before) = &before {
         let when = before.at.strftime("%F %T");

@@ -34,17 +34,19 @@ pub(super) fn set_team(tx: &Tx<'_>, user: &UserId, team: Option<&TeamId>) -> Out
 /// What came of a few ledger entries.
 pub(super) enum Settled {
     /// They are written, those that are new with their effect on the balance.
-    Applied {
-        /// Whether a hold among them was there already.
-        held_before: bool,
-    },
+    Applied,
     /// One does not fit the balance; the caller undoes the rest.
     Refused(CreditsError),
 }
 
-/// Writes entries and moves the balance by those that are new.
-pub(super) fn settle(tx: &Tx<'_>, op: &'static str, entries: &[LedgerEntry]) -> Outcome<Settled> {
-    let mut held_before = false;
+/// Writes entries and moves the balance by those that are new: grants are told by the ledger, and what belongs to a job
+/// by `is_known`.
+pub(super) fn settle(
+    tx: &Tx<'_>,
+    op: &'static str,
+    entries: &[LedgerEntry],
+    is_known: impl Fn(&LedgerEntry) -> bool,
+) -> Outcome<Settled> {
     // A transition's entries are all of one account: it is read and written once.
     let mut open: Option<(&AccountId, Row)> = None;
     for entry in entries {
@@ -57,20 +59,18 @@ pub(super) fn settle(tx: &Tx<'_>, op: &'static str, entries: &[LedgerEntry]) -> 
                 load(tx, &entry.account)?.unwrap_or_default()
             }
         };
-        if write(tx, op, entry, row.entries + 1)? {
+        if !is_known(entry) && write(tx, op, entry, row.entries + 1)? {
             match row.account.apply(entry) {
                 Ok(account) => row = Row { account, entries: row.entries + 1 },
                 Err(refused) => return Ok(Settled::Refused(refused)),
             }
-        } else {
-            held_before |= entry.verb == Verb::Hold;
         }
         open = Some((&entry.account, row));
     }
     if let Some((id, row)) = open {
         save(tx, op, id, &row)?;
     }
-    Ok(Settled::Applied { held_before })
+    Ok(Settled::Applied)
 }
 
 /// An account with the length of its ledger, which numbers the next entry.
@@ -117,9 +117,9 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// The entry of that id.
-pub(super) fn entry(db: &Connection, op: &'static str, account: &AccountId, id: &str) -> Outcome<Option<LedgerEntry>> {
-    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? AND id = ?";
+/// The grant of that id.
+pub(super) fn grant(db: &Connection, op: &'static str, account: &AccountId, id: &str) -> Outcome<Option<LedgerEntry>> {
+    let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? AND id = ? AND job_id IS NULL";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![account.to_string(), id])?;
     rows.next()?.map(|row| read_entry(op, account, row)).transpose()
@@ -146,7 +146,7 @@ fn verb(word: &str) -> Option<Verb> {
 /// Writes an entry; whether it is new.
 fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry, number: i64) -> Outcome<bool> {
     let sql = "INSERT INTO ledger (account, number, id, job_id, verb, amount, at) VALUES (?, ?, ?, ?, ?, ?, ?)
-               ON CONFLICT (account, id) DO NOTHING";
+               ON CONFLICT (account, id) WHERE job_id IS NULL DO NOTHING";
     let LedgerEntry { id, account, job_id, verb, amount, at } = entry;
     let job_id = job_id.as_ref().map(JobId::as_str);
     let written = tx.prepare_cached(sql)?.execute(params![

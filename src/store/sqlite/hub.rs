@@ -299,7 +299,7 @@ mod tests {
         let slot = Slot::new(Watch::Job(id.clone()));
         hub.register(&slot);
         let row = rows::JobRow::new(OP, &job(&id), Version(1))?;
-        other.write(OP, move |tx| row.insert(tx)).await?;
+        other.write(OP, move |tx| row.insert(tx, "")).await?;
 
         drop(free);
         for reader in busy {

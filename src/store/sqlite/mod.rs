@@ -59,7 +59,7 @@ impl JobStore for SqliteStore {
             if rows::is_deleted(tx, &row.id)? {
                 return Ok((Inserted::Deleted, 0));
             }
-            let Some(seq) = row.insert(tx)? else {
+            let Some(seq) = row.insert(tx, &journal.ids(""))? else {
                 tx.discard();
                 let there = rows::find(tx, OP, &row.id)?;
                 let gone = || Failure::Backend(BackendError::new(ErrorKind::Internal, OP));
@@ -70,14 +70,10 @@ impl JobStore for SqliteStore {
                 tx.discard();
                 return Ok((Inserted::OtherTeam(team), 0));
             }
-            let outcome = match accounts::settle(tx, OP, &journal.ledger)? {
+            let outcome = match accounts::settle(tx, OP, &journal.ledger, |_| false)? {
                 Settled::Refused(reason) => Inserted::Refused(reason),
-                // Held before under this id: the job was there once, its row is not.
-                Settled::Applied { held_before: true } => Inserted::Deleted,
-                Settled::Applied { held_before: false } if row.is_one_too_many(tx, max_in_flight)? => {
-                    Inserted::TooManyJobs
-                }
-                Settled::Applied { held_before: false } => {
+                Settled::Applied if row.is_one_too_many(tx, max_in_flight)? => Inserted::TooManyJobs,
+                Settled::Applied => {
                     journal.dispatch(tx)?;
                     return Ok((Inserted::New { version, dispatched }, seq));
                 }
@@ -113,11 +109,15 @@ impl JobStore for SqliteStore {
         let journal = Journal::of(next);
         let dispatched = journal.dispatches();
         let write = move |tx: &Tx<'_>| {
-            let Some(seq) = row.replace(tx, expected)? else {
+            // Most commits move no credits.
+            let before = if journal.ledger.is_empty() { None } else { Some(row.entries(tx)?) };
+            let after = before.as_deref().map(|before| journal.ids(before));
+            let Some(seq) = row.replace(tx, expected, after.as_deref())? else {
                 return Err(BackendError::new(ErrorKind::Conflict, OP).into());
             };
-            match accounts::settle(tx, OP, &journal.ledger)? {
-                Settled::Applied { .. } => journal.dispatch(tx)?,
+            let is_known = |entry: &LedgerEntry| before.as_deref().is_some_and(|before| Journal::names(before, entry));
+            match accounts::settle(tx, OP, &journal.ledger, is_known)? {
+                Settled::Applied => journal.dispatch(tx)?,
                 Settled::Refused(reason @ CreditsError::Insufficient { .. }) => {
                     return Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into());
                 }
@@ -157,8 +157,8 @@ impl JobStore for SqliteStore {
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
         const OP: &str = "store.adjust";
         let entry = entry.clone();
-        let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry))? {
-            Settled::Applied { .. } => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
+        let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry), |_| false)? {
+            Settled::Applied => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
             Settled::Refused(reason) => Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into()),
         };
         self.embedded.write(OP, write).await
@@ -170,10 +170,10 @@ impl JobStore for SqliteStore {
         self.embedded.read(OP, move |db| accounts::entries(db, OP, &account, limit)).await
     }
 
-    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
-        const OP: &str = "store.ledger_entry";
+    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        const OP: &str = "store.adjustment";
         let (account, id) = (account.clone(), id.to_owned());
-        self.embedded.read(OP, move |db| accounts::entry(db, OP, &account, &id)).await
+        self.embedded.read(OP, move |db| accounts::grant(db, OP, &account, &id)).await
     }
 
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {

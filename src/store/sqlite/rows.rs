@@ -1,22 +1,18 @@
 //! One job, one row; and what a transition writes beside it.
 
-use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
+use std::{num::NonZeroU32, sync::LazyLock};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{
         Timestamp,
-        clock::{Clock as _, SystemClock},
         credits::LedgerEntry,
         job::{Job, JobKind, Status, Transition},
     },
     embedded::{Changed, Failure, Outcome, Tx, messages, messages::NewMessage},
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
 };
-
-/// How long the id of a deleted job is remembered at least. After that the ledger alone tells a repeat.
-const REMEMBERED: Duration = Duration::from_hours(30 * 24);
 
 /// Counts the unfinished jobs of a user (?1), at most ?2 of them. One range of the index for each kind and status: with
 /// `IN` over pairs SQLite would walk through all of the user's jobs.
@@ -62,14 +58,15 @@ impl JobRow {
         })
     }
 
-    /// Adds the row and answers the number of the change; `None` when the id is taken.
-    pub(super) fn insert(&self, tx: &Tx<'_>) -> Outcome<Option<u64>> {
+    /// Adds the row, with the ids of its ledger entries, and answers the number of the change; `None` when the id is taken.
+    pub(super) fn insert(&self, tx: &Tx<'_>, entries: &str) -> Outcome<Option<u64>> {
         let seq = tx.next_number()?;
         let sql =
             "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, removable_since, version, seq,
-                   document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+                   entries, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
         let Self { id, user, team, kind, status, created_at, due_at, removable_since, version, document } = self;
-        let row = params![id, user, team, kind, status, created_at, due_at, removable_since, version, seq, document];
+        let row =
+            params![id, user, team, kind, status, created_at, due_at, removable_since, version, seq, entries, document];
         let written = tx.prepare_cached(sql)?.execute(row)?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
@@ -86,13 +83,21 @@ impl JobRow {
         Ok(unfinished > max)
     }
 
-    /// Replaces the row that is at `expected` and answers the number of the change; `None` when there is none.
-    pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version) -> Outcome<Option<u64>> {
+    /// The ids of the job's ledger entries so far.
+    pub(super) fn entries(&self, tx: &Tx<'_>) -> Outcome<String> {
+        let mut found = tx.prepare_cached("SELECT entries FROM jobs WHERE id = ?")?;
+        Ok(found.query_row([&self.id], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    /// Replaces the row that is at `expected`, and its ledger entries where they change, and answers the number of the
+    /// change; `None` when there is none.
+    pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version, entries: Option<&str>) -> Outcome<Option<u64>> {
         let seq = tx.next_number()?;
-        let sql = "UPDATE jobs SET status = ?, due_at = ?, removable_since = ?, version = ?, seq = ?, document = ?
+        let sql = "UPDATE jobs SET status = ?, due_at = ?, removable_since = ?, version = ?, seq = ?, document = ?,
+                   entries = coalesce(?, entries)
                    WHERE id = ? AND version = ?";
         let Self { id, status, due_at, removable_since, version, document, .. } = self;
-        let row = params![status, due_at, removable_since, version, seq, document, id, number(expected)];
+        let row = params![status, due_at, removable_since, version, seq, document, entries, id, number(expected)];
         let written = tx.prepare_cached(sql)?.execute(row)?;
         tx.changed(Changed::Jobs);
         Ok((written > 0).then_some(seq.unsigned_abs()))
@@ -111,6 +116,22 @@ impl Journal {
         Self { ledger: transition.ledger.clone(), message }
     }
 
+    /// The ids of `before` and those of its own, without the job's in front, each ended by a space.
+    pub(super) fn ids(&self, before: &str) -> String {
+        let mut ids = before.to_owned();
+        for entry in &self.ledger {
+            let Some(tail) = tail(entry).filter(|_| !Self::names(before, entry)) else { continue };
+            ids.push_str(tail);
+            ids.push(' ');
+        }
+        ids
+    }
+
+    /// Whether `ids` has the entry's.
+    pub(super) fn names(ids: &str, entry: &LedgerEntry) -> bool {
+        tail(entry).is_some_and(|tail| ids.split(' ').any(|known| known == tail))
+    }
+
     pub(super) fn dispatches(&self) -> bool {
         self.message.is_some()
     }
@@ -121,6 +142,12 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// What tells an entry from the job's others.
+fn tail(entry: &LedgerEntry) -> Option<&str> {
+    let job = entry.job_id.as_ref()?;
+    Some(entry.id.strip_prefix(job.as_str()).unwrap_or(&entry.id))
 }
 
 /// The number of the last change of any job.
@@ -150,27 +177,16 @@ pub(super) fn is_deleted(tx: &Tx<'_>, id: &str) -> Outcome<bool> {
     Ok(tx.prepare_cached("SELECT 1 FROM deleted_jobs WHERE id = ?")?.exists([id])?)
 }
 
-/// Deletes the row that is at `expected` and remembers that its id is spent.
+/// Deletes the row that is at `expected` and remembers that its id is spent, for ever: so does the ledger.
 pub(super) fn delete(tx: &Tx<'_>, op: &'static str, id: &str, expected: Version) -> Outcome<()> {
     let sql = "DELETE FROM jobs WHERE id = ? AND version = ?";
     if tx.prepare_cached(sql)?.execute(params![id, number(expected)])? > 0 {
-        return remember(tx, id);
+        tx.prepare_cached("INSERT INTO deleted_jobs (id) VALUES (?) ON CONFLICT (id) DO NOTHING")?.execute([id])?;
+        return Ok(());
     }
     if tx.prepare_cached("SELECT 1 FROM jobs WHERE id = ?")?.exists([id])? {
         return Err(BackendError::new(ErrorKind::Conflict, op).into());
     }
-    Ok(())
-}
-
-/// Remembers the id of a deleted job, and forgets two that are old: so there are never more than a month's.
-fn remember(tx: &Tx<'_>, id: &str) -> Outcome<()> {
-    let now = SystemClock.now();
-    let sql = "INSERT INTO deleted_jobs (id, deleted_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING";
-    tx.prepare_cached(sql)?.execute(params![id, now.as_microsecond()])?;
-    let sql = "DELETE FROM deleted_jobs
-               WHERE id IN (SELECT id FROM deleted_jobs WHERE deleted_at < ? ORDER BY deleted_at LIMIT 2)";
-    let old = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
-    tx.prepare_cached(sql)?.execute([old.as_microsecond()])?;
     Ok(())
 }
 

@@ -7,10 +7,10 @@ use mediaforge::{
         clock::{SystemRandom, after},
         credits::{Account, CreditsError, LedgerEntry, Verb},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, JobKind, JobPolicy, State, Status},
+        job::{AttemptFailure, ErrorCode, JobKind, JobPolicy, State, Status, Transition},
         retry::RetryPolicy,
     },
-    store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version},
+    store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version, Versioned},
 };
 
 use super::Backend;
@@ -209,6 +209,20 @@ pub async fn a_ledger_entry_counts_once<B: Backend>() {
     assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), vec![grant]);
 }
 
+pub async fn a_jobs_ledger_entry_counts_once<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let first = New { price: 3, grant: 10, ..New::default() }.submit();
+    let Ok(Inserted::New { version, .. }) = store.insert(&first).await else { panic!("not accepted") };
+    let job = Versioned { version, value: first.job };
+    let held = store.account(&account("ada")).await.expect("a read");
+    let ledger = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
+    commit(&store, &job, Transition { ledger: first.ledger, ..running }).await;
+    assert_eq!(store.account(&account("ada")).await.expect("a read"), held, "the same hold once more");
+    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), ledger);
+}
+
 pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
@@ -303,11 +317,12 @@ pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
     assert_eq!(store.ledger(&account("ada"), 0).await.expect("a ledger"), []);
     let entry = |of: &'static str, id: String| {
         let store = backend.store();
-        async move { store.ledger_entry(&account(of), &id).await.expect("a read") }
+        async move { store.adjustment(&account(of), &id).await.expect("a read") }
     };
-    assert_eq!(entry("ada", all[4].id.clone()).await.as_ref(), Some(&all[4]));
+    assert_eq!(entry("ada", all[0].id.clone()).await.as_ref(), Some(&all[0]));
+    assert_eq!(entry("ada", all[4].id.clone()).await, None, "a job's");
     assert_eq!(entry("ada", "grant:users:ada:nothing".to_owned()).await, None);
-    assert_eq!(entry("bob", all[4].id.clone()).await, None, "somebody else's");
+    assert_eq!(entry("bob", all[0].id.clone()).await, None, "somebody else's");
 }
 
 pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {

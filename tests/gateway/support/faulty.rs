@@ -118,8 +118,8 @@ impl JobStore for Faulty<dyn JobStore> {
         self.inner.ledger(account, limit).await
     }
 
-    async fn ledger_entry(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
-        self.inner.ledger_entry(account, id).await
+    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        self.inner.adjustment(account, id).await
     }
 
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
