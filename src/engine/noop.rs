@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{AttemptContext, Generation, ImageEngine, ImageSpec};
-use crate::domain::job::AttemptFailure;
+use crate::domain::{job::AttemptFailure, request::IllustrationSpec};
 
 /// Withholds every picture at once: a job is accepted, delivered, claimed and settled with its credits released, and
 /// nothing is drawn or stored.
@@ -20,5 +20,9 @@ impl ImageEngine for Noop {
             seed: None,
             cost_micro_usd: 0,
         })
+    }
+
+    fn circuit(&self, _illustration: &IllustrationSpec) -> &str {
+        "noop"
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde_json::json;
 
 use super::{Worker, delivery::Answer};
-use crate::domain::job::JobKind;
+use crate::{domain::job::JobKind, jobs::Circuit};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
@@ -79,11 +79,21 @@ async fn ready(State(worker): State<Worker>) -> Response {
         .filter_map(|(name, result)| result.err().map(|error| (name, error)))
         .collect();
     if failed.is_empty() {
-        return Json(json!({ "status": "ready", "freeSlots": worker.slots.available_permits() })).into_response();
+        // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
+        let engines = worker.jobs.circuits();
+        let warnings: Vec<_> = engines.iter().filter(|engine| engine.misconfigured).map(warning).collect();
+        let slots = worker.slots.available_permits();
+        let body = json!({ "status": "ready", "freeSlots": slots, "engines": engines, "warnings": warnings });
+        return Json(body).into_response();
     }
     for (backend, error) in &failed {
         tracing::error!(backend, %error, "not ready");
     }
     let names: Vec<_> = failed.iter().map(|(name, _)| *name).collect();
     refuse(&format!("not ready: {}", names.join(", ")))
+}
+
+fn warning(circuit: &Circuit) -> String {
+    let reason = circuit.reason.as_ref().map_or("no reason is known", |reason| reason.message.as_str());
+    format!("{} is misconfigured and its jobs wait: {reason}", circuit.engine)
 }

@@ -18,27 +18,31 @@ use mediaforge::{
     domain::{
         Timestamp,
         brand::BrandLimits,
+        breaker::BreakerPolicy,
         clock::{SystemClock, SystemRandom},
         credits::{Account, LedgerEntry},
         ids::{AccountId, JobId, TeamId, UserId, WorkerId},
-        job::{Job, JobPolicy, Status, Transition},
+        job::{Dispatch, Job, JobPolicy, Status, Transition},
+        message::DeadLetter,
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
         retry::RetryPolicy,
         upload::UploadLimits,
     },
     embedded::Embedded,
-    engine,
+    engine::{self, ImageEngine},
     error::{BackendError, ErrorKind},
     jobs::{
-        AttemptSettings, Claim, Claimed, Jobs, Ports, Rules, SubmitError, SubmitIllustration, Submitted, UploadRules,
+        AttemptSettings, Claim, Claimed, Jobs, Outcome, Patience, Ports, Rules, SubmitError, SubmitIllustration,
+        Submitted, UploadRules,
     },
     media::{self, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
-    queue,
+    queue::{self, JobQueue, MessageId},
     store::{self, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
 };
 use tempfile::TempDir;
 use tokio::sync::{Notify, RwLock};
+use tokio_util::sync::CancellationToken;
 
 /// Far more than anything takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -52,6 +56,10 @@ pub struct Plan {
     pub insert_unanswered: AtomicU32,
     /// Commits that fail by a defect.
     pub commit_defect: AtomicU32,
+    /// Dead letters that are not taken.
+    pub letter_unavailable: AtomicU32,
+    /// Commits that never answer, and do not happen.
+    pub commit_hangs: AtomicU32,
     /// Reads of a job that find nobody, once `commit_unanswered` has struck.
     pub get_unavailable: AtomicU32,
     /// Deletions that find that somebody wrote in between.
@@ -63,6 +71,7 @@ pub struct Plan {
     /// Commits that are done, and answer only when `go_on` says so.
     pub commit_late: AtomicU32,
     pub committed: Notify,
+    pub hanging: Notify,
     pub go_on: Notify,
 }
 
@@ -102,6 +111,10 @@ impl JobStore for FaultyStore {
     }
 
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
+        if strikes(&self.plan.commit_hangs) {
+            self.plan.hanging.notify_one();
+            std::future::pending::<()>().await;
+        }
         if strikes(&self.plan.commit_defect) {
             return Err(BackendError::new(ErrorKind::Internal, "store.commit"));
         }
@@ -164,6 +177,29 @@ impl JobStore for FaultyStore {
     }
 }
 
+pub struct FaultyQueue {
+    inner: Arc<dyn JobQueue>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl JobQueue for FaultyQueue {
+    async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
+        self.inner.publish(dispatch).await
+    }
+
+    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+        if strikes(&self.plan.letter_unavailable) {
+            return Err(BackendError::new(ErrorKind::Unavailable, "queue.dead_letter"));
+        }
+        self.inner.dead_letter(letter).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+}
+
 /// Pictures on disk, none of which is written while somebody holds the gate. Like the disk itself, a write goes on when nobody
 /// waits for it any more.
 pub struct SlowMedia {
@@ -200,6 +236,10 @@ impl MediaStore for SlowMedia {
         self.inner.expire(prefix, before).await
     }
 
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>> {
+        self.inner.list(prefix, limit).await
+    }
+
     async fn delete(&self, key: &MediaKey) -> Result<()> {
         self.inner.delete(key).await
     }
@@ -222,6 +262,7 @@ pub struct Bench {
     pub jobs: Arc<Jobs>,
     pub plan: Arc<Plan>,
     pub media: Arc<SlowMedia>,
+    pub store: Arc<dyn JobStore>,
     worker: WorkerId,
     data: TempDir,
 }
@@ -234,6 +275,15 @@ impl Bench {
 
     /// The same with this knob of the engine turned.
     pub fn with(knob: &str, value: &str) -> Self {
+        Self::made(knob, value, None, |_| {})
+    }
+
+    /// With an engine of the test's own, and rules changed as it likes.
+    pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut Rules)) -> Self {
+        Self::made("LATENCY", "0s", Some(engine), change)
+    }
+
+    fn made(knob: &str, value: &str, own: Option<Arc<dyn ImageEngine>>, change: impl FnOnce(&mut Rules)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let knob = format!("MEDIAFORGE_ENGINE__PREVIEW__{knob}");
         let environment = Environment::of([("MEDIAFORGE_PROFILE", "test"), (knob.as_str(), value)]);
@@ -250,14 +300,14 @@ impl Bench {
         });
         let ports = Ports {
             store: Arc::new(FaultyStore { inner: store::open(&config.store, &embedded), plan: Arc::clone(&plan) }),
-            queue: queue::open(&config.queue, &embedded),
+            queue: Arc::new(FaultyQueue { inner: queue::open(&config.queue, &embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
-            engine: engine::open(&config.engine, Arc::new(SystemRandom)),
+            engine: own.unwrap_or_else(|| engine::open(&config.engine, Arc::new(SystemRandom))),
             trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };
-        let rules = Rules {
+        let mut rules = Rules {
             policy: JobPolicy {
                 retry: RetryPolicy { max_attempts: 2, base: Duration::ZERO, cap: Duration::ZERO },
                 republish_after: Duration::ZERO,
@@ -284,12 +334,25 @@ impl Bench {
                 limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24 },
                 keep: Duration::from_hours(24),
             },
+            breaker: BreakerPolicy { failures: 3, cooldown: LONG, cap: 10 * LONG },
+            patience: Patience { backend: LONG, media: LONG },
         };
-        Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, worker: worker(), data }
+        change(&mut rules);
+        let store = Arc::clone(&ports.store);
+        Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, store, worker: worker(), data }
     }
 
     pub async fn try_submit(&self) -> std::result::Result<Submitted, SubmitError> {
+        self.try_submit_many(1).await
+    }
+
+    pub async fn submit_many(&self, count: u32) -> JobId {
+        self.try_submit_many(count).await.expect("accepted").job.value.id.clone()
+    }
+
+    async fn try_submit_many(&self, count: u32) -> std::result::Result<Submitted, SubmitError> {
         let request = GenerateRequest {
+            count: Some(count.into()),
             prompt: Some("a cat".to_owned()),
             width: Some(64),
             height: Some(64),
@@ -308,6 +371,46 @@ impl Bench {
             Ok(Claimed::Ours(claim)) => *claim,
             other => panic!("not claimed: {other:?}"),
         }
+    }
+
+    /// Claims and works until it is settled.
+    pub async fn attempt(&self, id: &JobId) -> Outcome {
+        let claim = self.claim(id).await;
+        self.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
+    }
+
+    /// Tries to claim.
+    pub async fn try_claim(&self, id: &JobId) -> Claimed {
+        self.jobs.claim(id, &self.worker, LONG).await.expect("a store")
+    }
+
+    pub async fn job(&self, id: &JobId) -> Versioned<Job> {
+        self.store.get(id).await.expect("a store").expect("a job")
+    }
+
+    /// Dead letters there are.
+    pub fn dead_letters(&self) -> i64 {
+        let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
+        db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
+    }
+
+    /// The balance, which must be what its ledger sums to, with each hold settled at most once.
+    pub async fn books(&self) -> Account {
+        let account = AccountId::User(user());
+        let mut sum = Account::default();
+        let mut settled = std::collections::BTreeMap::<String, u32>::new();
+        for entry in self.store.ledger(&account).await.expect("a ledger") {
+            sum = sum.apply(&entry).expect("an entry that fits");
+            if let Some((hold, verb)) = entry.id.rsplit_once(':')
+                && verb == "capture"
+            {
+                *settled.entry(hold.to_owned()).or_default() += 1;
+            }
+        }
+        assert!(settled.values().all(|count| *count == 1), "{settled:?}");
+        assert!(sum.is_balanced());
+        assert_eq!(self.store.account(&account).await.expect("a read"), Some(sum));
+        sum
     }
 
     pub async fn status(&self, id: &JobId) -> Status {

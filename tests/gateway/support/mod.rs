@@ -19,6 +19,7 @@ use mediaforge::{
     config::{self, Environment, Sources},
     domain::{
         brand::BrandLimits,
+        breaker::BreakerPolicy,
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
         job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
@@ -30,7 +31,7 @@ use mediaforge::{
     },
     embedded::Embedded,
     gateway::{Auth, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, Ports, Rules, UploadRules},
+    jobs::{Jobs, Patience, Ports, Rules, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
     store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
@@ -177,6 +178,8 @@ fn rules() -> Rules {
             limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
             keep: 24 * 60 * minute,
         },
+        breaker: BreakerPolicy { failures: 5, cooldown: minute, cap: minute },
+        patience: Patience { backend: Duration::MAX, media: Duration::MAX },
     }
 }
 
