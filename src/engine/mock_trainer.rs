@@ -4,6 +4,7 @@
 //! kept anywhere: whoever knows the name can ask, also after a restart.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -131,7 +132,7 @@ impl BrandTrainer for MockTrainer {
         Ok(())
     }
 
-    fn circuit(&self) -> &str {
-        "mock"
+    fn circuit(&self) -> Cow<'_, str> {
+        "mock".into()
     }
 }

@@ -4,7 +4,7 @@ mod mock_trainer;
 mod noop;
 mod preview;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -73,8 +73,8 @@ pub trait ImageEngine: Send + Sync {
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure>;
 
     /// What such a picture would be drawn by, as `engine/model`: what is behind one name is full, down and well together.
-    fn circuit(&self, _illustration: &IllustrationSpec) -> &str {
-        "engine"
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "engine".into()
     }
 }
 
@@ -135,8 +135,8 @@ pub trait BrandTrainer: Send + Sync {
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
 
     /// What trains, as `trainer/model`; as [`ImageEngine::circuit`].
-    fn circuit(&self) -> &str {
-        "trainer"
+    fn circuit(&self) -> Cow<'_, str> {
+        "trainer".into()
     }
 }
 

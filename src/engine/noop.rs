@@ -1,5 +1,7 @@
 //! An engine that draws nothing, for measuring what everything around an engine costs.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 
 use super::{AttemptContext, Generation, ImageEngine, ImageSpec};
@@ -22,7 +24,7 @@ impl ImageEngine for Noop {
         })
     }
 
-    fn circuit(&self, _illustration: &IllustrationSpec) -> &str {
-        "noop"
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "noop".into()
     }
 }

@@ -60,7 +60,7 @@ pub enum Outcome {
 enum Turn {
     Beat,
     Attach,
-    Change(Result<Versioned<Job>, BackendError>),
+    Change(Box<Result<Versioned<Job>, BackendError>>),
 }
 
 pub(super) enum Event {
@@ -146,7 +146,7 @@ impl Jobs {
                     attaching = Some((begun, Instant::now()));
                     continue;
                 }
-                Some(change) = changes.next() => Turn::Change(change),
+                Some(change) = changes.next() => Turn::Change(Box::new(change)),
             };
             let mark = claim.mark();
             let write = async {
@@ -162,13 +162,7 @@ impl Jobs {
                         event
                     }
                     Turn::Attach => self.attach(claim, &mut attaching).await,
-                    Turn::Change(Ok(now)) => Ok(claim.adopt(now)),
-                    // The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only makes it
-                    // slower.
-                    Turn::Change(Err(error)) => {
-                        tracing::debug!(%error, "watching the claimed job failed");
-                        Ok(None)
-                    }
+                    Turn::Change(change) => Ok(change.map_or_else(unwatched, |now| claim.adopt(now))),
                 }
             };
             // Dropped, a write may still happen; the next one then conflicts, and reads what is there.
@@ -278,6 +272,13 @@ async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Prog
         _ = heartbeat.tick() => {}
         () = progress => {}
     }
+}
+
+/// The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only makes it slower.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_or_else` asks for")]
+fn unwatched(error: BackendError) -> Option<Event> {
+    tracing::debug!(%error, "watching the claimed job failed");
+    None
 }
 
 /// Returns at that moment; never without one.

@@ -176,10 +176,11 @@ impl Jobs {
 
     /// May this job's engine be called?
     pub(super) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
-        self.circuits.ask(match &job.work {
+        let circuit = match &job.work {
             Work::Illustration(spec) => self.ports.engine.circuit(spec),
             Work::Brand(_) => self.ports.trainer.circuit(),
-        })
+        };
+        self.circuits.ask(&circuit)
     }
 
     /// The permit that the claim brought, for its first call of that circuit; a plain one for every other call.

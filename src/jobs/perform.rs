@@ -93,7 +93,7 @@ impl Jobs {
         cx: &AttemptContext,
     ) -> Result<Generation, AttemptFailure> {
         let engine = Arc::clone(&self.ports.engine);
-        let permit = self.permit_of(&attempt.permit, engine.circuit(&spec.illustration));
+        let permit = self.permit_of(&attempt.permit, &engine.circuit(&spec.illustration));
         let (spec, cx) = (spec.clone(), cx.clone());
         call(permit, attempt.settings.timeout, "the engine", async move { engine.generate(&spec, &cx).await }).await
     }

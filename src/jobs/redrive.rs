@@ -47,9 +47,8 @@ impl Jobs {
             };
             let status = found.value.status();
             let letter = found.value.dead_letter();
-            let next = match found.value.redrive(self.now(), time_limit, &self.rules.policy) {
-                Ok(next) => next,
-                Err(_) => return Ok(Redriven::NotFailed(status)),
+            let Ok(next) = found.value.redrive(self.now(), time_limit, &self.rules.policy) else {
+                return Ok(Redriven::NotFailed(status));
             };
             // Owed for the run that failed. Published first, so that it is not lost; should the rest come to nothing, the
             // sweeper publishes it again under the same key, which leaves one.

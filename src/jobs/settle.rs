@@ -129,13 +129,13 @@ enum After {
     Again,
 }
 
-/// Whether both are the same end of a job, down to the microsecond.
-fn ends_alike(one: &State, other: &State) -> bool {
-    match (one, other) {
-        (State::Failed { error: a, at: b, attempt: c, .. }, State::Failed { error: x, at: y, attempt: z, .. }) => {
-            (a, b, c) == (x, y, z)
+/// Whether both are the same end of a job, down to the microsecond, whatever has become of its dead letter.
+fn ends_alike(there: &State, ours: &State) -> bool {
+    match (there, ours) {
+        (State::Failed { error, at, attempt, .. }, State::Failed { error: why, at: when, attempt: which, .. }) => {
+            (error, at, attempt) == (why, when, which)
         }
-        (State::Succeeded { .. }, _) | (State::Cancelled { .. }, _) => one == other,
+        (State::Succeeded { .. } | State::Cancelled { .. }, _) => there == ours,
         _ => false,
     }
 }

@@ -118,7 +118,7 @@ impl Jobs {
 
     async fn poll(&self, attempt: &Attempt<'_>, operation: &OperationId) -> Result<TrainingStatus, AttemptFailure> {
         let (trainer, operation, now) = (Arc::clone(&self.ports.trainer), operation.clone(), self.now());
-        let permit = self.permit_of(&attempt.permit, trainer.circuit());
+        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
         let poll = async move { trainer.poll(&operation, now).await };
         call(permit, attempt.settings.timeout, "the trainer", poll).await
     }
@@ -127,7 +127,7 @@ impl Jobs {
     async fn begin(&self, attempt: &Attempt<'_>, brand: &BrandSpec) -> Result<OperationId, AttemptFailure> {
         let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), now: self.now() };
         let trainer = Arc::clone(&self.ports.trainer);
-        let permit = self.permit_of(&attempt.permit, trainer.circuit());
+        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
         let start = async move { trainer.start(&spec).await };
         let operation = call(permit, attempt.settings.timeout, "the trainer", start).await?;
         let (known, committed) = oneshot::channel();
@@ -229,7 +229,7 @@ impl Jobs {
     pub(super) async fn abandon(&self, job: &JobId, operation: &str) {
         let cancelling = OperationId(operation.to_owned());
         let trainer = Arc::clone(&self.ports.trainer);
-        let permit = self.permit_of(&Mutex::default(), trainer.circuit());
+        let permit = self.permit_of(&Mutex::default(), &trainer.circuit());
         let cancel = async move { trainer.cancel(&cancelling).await };
         match call(permit, CANCEL_PATIENCE, "stopping the training", cancel).await {
             Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),

@@ -11,7 +11,7 @@ use mediaforge::domain::{
 use proptest::prelude::*;
 
 const POLICY: BreakerPolicy =
-    BreakerPolicy { failures: 3, cooldown: Duration::from_secs(10), cap: Duration::from_secs(60) };
+    BreakerPolicy { failures: 3, cooldown: Duration::from_secs(10), cap: Duration::from_mins(1) };
 
 fn at(seconds: u64) -> Timestamp {
     after(Timestamp::from_second(1_800_000_000).expect("a time"), Duration::from_secs(seconds))

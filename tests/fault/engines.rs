@@ -7,6 +7,8 @@ use mediaforge::{
     jobs::{Claimed, Outcome, Rules},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     ports::{Bench, settings},
     script::{Line, Script},
@@ -40,7 +42,7 @@ async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
-    let script = Script::of([Line::throttled(Duration::from_secs(600))]);
+    let script = Script::of([Line::throttled(Duration::from_mins(10))]);
     let bench = Bench::over(script.clone(), |_| {});
     let first = bench.submit().await;
     assert_eq!(bench.attempt(&first).await, Outcome::Settled(Status::Queued));
@@ -71,11 +73,11 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     assert_eq!(bench.jobs.circuits()[0].state, "half-open");
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
-    let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &Default::default()).await });
+    let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await });
     bench.jobs.cancel(&crate::ports::user(), &probe).await.expect("a store");
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
     let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
-    let outcome = bench.jobs.run_attempt(*claim, &settings(), &Default::default()).await;
+    let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.jobs.circuits()[0].state, "closed");
 }
@@ -118,7 +120,7 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
     // The probe finds it as it was; the one after finds it fixed.
     for expected in [Status::Queued, Status::Succeeded] {
         let Claimed::Ours(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
-        let outcome = bench.jobs.run_attempt(*claim, &settings(), &Default::default()).await;
+        let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
         assert_eq!(outcome.expect("a store"), Outcome::Settled(expected));
     }
     assert_eq!((script.calls(), bench.job(&id).await.value.attempt()), (3, 1));

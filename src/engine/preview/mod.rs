@@ -31,6 +31,7 @@ mod things;
 mod words;
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -129,8 +130,8 @@ impl ImageEngine for Preview {
             cost_micro_usd: 0,
         })
     }
-    fn circuit(&self, _illustration: &IllustrationSpec) -> &str {
-        "preview"
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "preview".into()
     }
 }
 

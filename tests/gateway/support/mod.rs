@@ -262,6 +262,11 @@ impl World {
 
     /// Delivers one picture, which can then be fetched.
     pub async fn complete(&self, id: &str) -> Version {
+        self.deliver(id, 0).await
+    }
+
+    /// The same, with so many pictures withheld.
+    pub async fn deliver(&self, id: &str, filtered: u32) -> Version {
         let id_parsed: JobId = id.parse().unwrap();
         let user = self.store.get(&id_parsed).await.unwrap().unwrap().value.user.clone();
         let key = MediaKey::picture(&user, &id_parsed, 1, 2, 0, MediaFormat::Png);
@@ -272,7 +277,7 @@ impl World {
         let output = Output::Pictures(Pictures {
             images: vec![image],
             thumbnail_key: Some(thumb.to_string()),
-            filtered: 0,
+            filtered,
             model: "preview".to_owned(),
             final_prompt: "a lighthouse at dawn, soft washes".to_owned(),
             seed: Some(7),
