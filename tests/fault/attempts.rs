@@ -6,7 +6,7 @@ use mediaforge::{domain::job::Status, jobs::Outcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ports::{Bench, settings, user},
+    bench::{Bench, settings, user},
     script::{Line, Script},
 };
 

@@ -13,7 +13,7 @@ use mediaforge::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ports::{Bench, settings, user},
+    bench::{Bench, settings, user},
     script::{Line, Script},
 };
 
@@ -83,7 +83,7 @@ async fn a_store_that_never_answers_is_given_up() {
     let id = bench.submit().await;
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     // The claim asks whether it was written all the same, finds that it was not, and says so.
-    let refused = bench.jobs.claim(&id, &crate::ports::worker(), PROMISED).await.expect_err("nobody answers");
+    let refused = bench.jobs.claim(&id, &crate::bench::worker(), PROMISED).await.expect_err("nobody answers");
     assert_eq!(refused.kind, mediaforge::error::ErrorKind::Timeout);
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     assert!(bench.jobs.sweep().await.is_err());

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::ports::{Bench, settings};
+use crate::bench::{Bench, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
@@ -27,7 +27,7 @@ async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
         sweep_every: settings().lease,
     };
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
-    let worker = Worker::new(bench.jobs.clone(), settings, crate::ports::worker(), draining, stop);
+    let worker = Worker::new(bench.jobs.clone(), settings, crate::bench::worker(), draining, stop);
     let data = STANDARD.encode(json!({ "v": 1, "kind": "generation", "jobId": id }).to_string());
     let push = json!({ "message": { "data": data, "messageId": "1" }, "subscription": "s" }).to_string();
     let request = Request::post("/process-generation").body(Body::from(push)).expect("a request");

@@ -10,7 +10,7 @@ use mediaforge::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ports::{Bench, settings},
+    bench::{Bench, settings},
     script::{Line, Script},
 };
 
@@ -74,7 +74,7 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
     let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await });
-    bench.jobs.cancel(&crate::ports::user(), &probe).await.expect("a store");
+    bench.jobs.cancel(&crate::bench::user(), &probe).await.expect("a store");
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
     let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
     let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;

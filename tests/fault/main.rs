@@ -5,6 +5,7 @@
 mod support;
 
 mod attempts;
+mod bench;
 mod cancelling;
 mod crash_points;
 mod deliveries;

@@ -11,7 +11,7 @@ use mediaforge::{
 };
 
 use crate::{
-    ports::{Bench, user, worker},
+    bench::{Bench, user, worker},
     script::{Line, Script},
 };
 

@@ -12,7 +12,7 @@ use mediaforge::{
 };
 
 use crate::{
-    ports::{Bench, user},
+    bench::{Bench, user},
     script::{Line, Script},
 };
 

@@ -9,7 +9,7 @@ use mediaforge::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ports::{Bench, settings, user},
+    bench::{Bench, settings, user},
     script::{Line, Script},
 };
 
