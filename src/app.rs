@@ -14,9 +14,10 @@ use url::Url;
 
 pub use crate::config::Roles;
 use crate::{
-    config::{AckMode, AuthMode, Config},
+    config::{AckMode, AuthMode, Config, StoreBackend},
     domain::{
         brand::BrandLimits,
+        breaker::BreakerPolicy,
         clock::{SystemClock, SystemRandom},
         ids::WorkerId,
         job::JobPolicy,
@@ -30,7 +31,7 @@ use crate::{
     engine,
     error::BackendError,
     gateway::{self, Auth, GatewayLimits, GatewaySettings, GatewayState, InvalidSettings},
-    jobs::{AttemptSettings, Jobs, Ports, Rules, UploadRules},
+    jobs::{AttemptSettings, Jobs, Patience, Ports, Rules, UploadRules},
     lifecycle::{Drained, Shutdown},
     media, queue,
     server::{self, ServerLimits},
@@ -211,6 +212,12 @@ fn rules(config: &Config) -> Result<Rules, AppError> {
             keep: limits.upload_keep,
         },
         retention: jobs.retention,
+        breaker: BreakerPolicy {
+            failures: config.breaker.failures,
+            cooldown: config.breaker.cooldown,
+            cap: config.breaker.cap,
+        },
+        patience: Patience { backend: jobs.backend_timeout, media: jobs.media_timeout },
     })
 }
 
@@ -303,6 +310,10 @@ fn start_worker(
     let max_in_flight = queue.max_in_flight.unwrap_or(2 * config.worker.slots);
     let broker =
         queue::Broker::new(embedded, queue, &push_url, max_in_flight, Arc::new(SystemClock), Arc::new(SystemRandom))?;
+    if config.store.backend == StoreBackend::Sqlite {
+        // This process holds the worker's lock of the data directory, so every other worker that holds a lease is dead.
+        shutdown.spawn(worker.clone().take_over());
+    }
     shutdown.spawn(broker.run(shutdown.soft()));
     shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
     let server = server::serve(listener, worker::router(worker.clone()), server_limits(config), shutdown.clone());

@@ -21,6 +21,8 @@ pub struct BackendError {
 pub enum ErrorKind {
     /// Somebody else changed it first: read again.
     Conflict,
+    /// The account cannot bear it: the [`source`](std::error::Error::source) says why. Reading again does not help.
+    Refused,
     /// What was to be created exists.
     AlreadyExists,
     /// Cannot be reached or is overloaded: later may work.
@@ -37,6 +39,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Conflict => "changed by somebody else",
+            Self::Refused => "refused by the account",
             Self::AlreadyExists => "exists already",
             Self::Unavailable => "unavailable",
             Self::Timeout => "no answer in time",

@@ -11,6 +11,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
 pub mod gateway;
 pub mod http;
 pub mod jobs;

@@ -1,8 +1,9 @@
 //! Stopping: a soft request (claim nothing new, finish what runs), then a hard one (hand back, stop), both bounded.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, panic::AssertUnwindSafe, time::Duration};
 
-use tokio::time::timeout;
+use futures::FutureExt as _;
+use tokio::time::{Instant, timeout};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::TaskTracker,
@@ -123,6 +124,33 @@ impl Shutdown {
     }
 }
 
+/// The first pause before a task that panicked is started again, and the longest.
+const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// Runs a task that must not end by a defect: after a panic it is started again, ever more patiently, until `end`. A task
+/// that returns has ended as it should.
+pub async fn supervised<F>(task: &'static str, end: CancellationToken, mut start: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send,
+{
+    let (first, most) = RESTART;
+    let mut pause = first;
+    loop {
+        let begun = Instant::now();
+        let Err(panic) = AssertUnwindSafe(async { start().await }).catch_unwind().await else { return };
+        let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        if begun.elapsed() > most {
+            pause = first; // it has worked well since the last time
+        }
+        tracing::error!(task, panic = said, ?pause, "a task ended by a defect and is started again");
+        if timeout(pause, end.cancelled()).await.is_ok() {
+            return;
+        }
+        pause = (2 * pause).min(most);
+    }
+}
+
 /// A request to end that came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -193,7 +221,7 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -245,6 +273,31 @@ mod tests {
         assert_eq!(shutdown.drain(DRAIN).await, Drained::Stopped);
         assert_eq!(start.elapsed(), Duration::from_secs(1));
         shutdown.requested().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again_and_one_that_returns_is_not() {
+        let mut starts = 0;
+        supervised("test", CancellationToken::new(), || {
+            starts += 1;
+            let is_well = starts == 4;
+            async move { assert!(is_well, "a defect") }
+        })
+        .await;
+        assert_eq!(starts, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_not_started_again_after_the_end() {
+        let end = CancellationToken::new();
+        end.cancel();
+        let mut starts = 0;
+        supervised("test", end, || {
+            starts += 1;
+            async { panic!("a defect") }
+        })
+        .await;
+        assert_eq!(starts, 1);
     }
 
     #[cfg(unix)]

@@ -10,6 +10,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("error", &[]),
+    ("failpoint", &[]),
     ("http", &[]),
     ("config", &["domain"]),
     ("telemetry", &["config", "domain"]),
@@ -17,12 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["lifecycle"]),
     ("embedded", &["domain", "error"]),
     ("store", &["config", "domain", "embedded", "error"]),
-    ("queue", &["config", "domain", "embedded", "error", "http"]),
+    ("queue", &["config", "domain", "embedded", "error", "http", "lifecycle"]),
     ("media", &["config", "domain", "error"]),
     ("engine", &["config", "domain", "error", "http"]),
-    ("jobs", &["domain", "engine", "error", "media", "queue", "store"]),
+    ("jobs", &["domain", "engine", "error", "failpoint", "media", "queue", "store"]),
     ("gateway", &["domain", "error", "jobs", "media", "store"]),
-    ("worker", &["domain", "error", "jobs"]),
+    ("worker", &["domain", "error", "failpoint", "jobs", "lifecycle"]),
     (
         "app",
         &[

@@ -21,6 +21,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Rules of every job.
     pub jobs: JobsConfig,
+    /// When an engine that refuses or fails is left alone.
+    pub breaker: BreakerConfig,
     /// Prices and grants.
     pub credits: CreditsConfig,
     /// What a request may ask for.
@@ -163,6 +165,26 @@ pub struct JobsConfig {
     /// How long a finished job is kept with its pictures; absent: for ever.
     #[serde(default, with = "super::duration::option")]
     pub retention: Option<Duration>,
+    /// How long the store or the queue may take to answer one call.
+    #[serde(with = "super::duration")]
+    pub backend_timeout: Duration,
+    /// How long the media store may take to write one picture.
+    #[serde(with = "super::duration")]
+    pub media_timeout: Duration,
+}
+
+/// `[breaker]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// Failures in a row after which no job is claimed for an engine.
+    pub failures: u32,
+    /// How long at first.
+    #[serde(with = "super::duration")]
+    pub cooldown: Duration,
+    /// How long at most.
+    #[serde(with = "super::duration")]
+    pub cap: Duration,
 }
 
 /// `[credits]`
@@ -315,6 +337,8 @@ pub struct PreviewConfig {
     pub rate_limited: f64,
     /// Fraction of calls that answer "unavailable".
     pub unavailable: f64,
+    /// Fraction of calls that answer "no such model".
+    pub misconfigured: f64,
     /// Fraction of pictures withheld as filtered.
     pub filtered: f64,
     /// Fraction of calls that never answer.
@@ -353,6 +377,8 @@ pub struct MockTrainerConfig {
     pub rate_limited: f64,
     /// Fraction of calls that answer "unavailable".
     pub unavailable: f64,
+    /// Fraction of calls that answer "no such model".
+    pub misconfigured: f64,
     /// Fraction of trainings that fail in the end.
     pub failed: f64,
     /// Fraction of trainings that never end.

@@ -320,3 +320,27 @@ fn jobs_are_kept_for_ever_unless_a_retention_is_named() {
         assert!(error.contains(why), "{wrong}: {error}");
     }
 }
+
+#[test]
+fn a_breaker_that_could_not_work_is_refused() {
+    let error = error(&sources([
+        ("MEDIAFORGE_BREAKER__FAILURES", "0"),
+        ("MEDIAFORGE_BREAKER__COOLDOWN", "2h"),
+        ("MEDIAFORGE_BREAKER__CAP", "90m"),
+        ("MEDIAFORGE_JOBS__BACKEND_TIMEOUT", "1ms"),
+        ("MEDIAFORGE_ENGINE__PREVIEW__MISCONFIGURED", "2"),
+    ]));
+    for part in [
+        "5 problems",
+        "breaker.failures",
+        "1 to 1000",
+        "breaker.cooldown",
+        "breaker.cap",
+        "an hour",
+        "jobs.backend_timeout",
+        "100ms to 5m",
+        "engine.preview.misconfigured",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}

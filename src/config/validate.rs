@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
     servers(config, &mut check);
     worker(config, &mut check);
     jobs(config, context.profile, &mut check);
+    breaker(config, &mut check);
     amounts(config, &mut check);
     uploads(config, &mut check);
     queue(config, context.profile, &mut check);
@@ -147,6 +148,9 @@ fn jobs(config: &Config, profile: Profile, check: &mut Check) {
     }
     check.some_time("jobs.attempt_timeout", jobs.attempt_timeout);
     check.some_time("jobs.republish_after", jobs.republish_after);
+    let answers = Duration::from_millis(100)..=Duration::from_mins(5);
+    check.time("jobs.backend_timeout", jobs.backend_timeout, &answers);
+    check.time("jobs.media_timeout", jobs.media_timeout, &answers);
     check.at_most("jobs.backoff", jobs.backoff, "jobs.backoff_cap", jobs.backoff_cap);
     check.at_most(
         "jobs.attempt_timeout",
@@ -159,6 +163,15 @@ fn jobs(config: &Config, profile: Profile, check: &mut Check) {
         let least = if profile == Profile::Test { Duration::from_millis(1) } else { Duration::from_hours(1) };
         check.time("jobs.retention", retention, &(least..=Duration::from_hours(100 * 365 * 24)));
     }
+}
+
+/// Bounds that keep a job from waiting for an engine for longer than people do.
+fn breaker(config: &Config, check: &mut Check) {
+    let breaker = &config.breaker;
+    check.range("breaker.failures", &breaker.failures, &(1..=1000));
+    check.some_time("breaker.cooldown", breaker.cooldown);
+    check.at_most("breaker.cooldown", breaker.cooldown, "breaker.cap", breaker.cap);
+    check.at_most("breaker.cap", breaker.cap, "an hour", Duration::from_hours(1));
 }
 
 fn amounts(config: &Config, check: &mut Check) {
@@ -215,10 +228,12 @@ fn engine(config: &Config, check: &mut Check) {
     let fractions = [
         ("engine.preview.rate_limited", preview.rate_limited),
         ("engine.preview.unavailable", preview.unavailable),
+        ("engine.preview.misconfigured", preview.misconfigured),
         ("engine.preview.filtered", preview.filtered),
         ("engine.preview.hang", preview.hang),
         ("trainer.mock.rate_limited", trainer.mock.rate_limited),
         ("trainer.mock.unavailable", trainer.mock.unavailable),
+        ("trainer.mock.misconfigured", trainer.mock.misconfigured),
         ("trainer.mock.failed", trainer.mock.failed),
         ("trainer.mock.hang", trainer.mock.hang),
     ];

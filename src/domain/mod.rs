@@ -1,6 +1,7 @@
 //! The rulebook: every rule about a job and its money as a pure function, without I/O, clock or async.
 
 pub mod brand;
+pub mod breaker;
 pub mod clock;
 pub mod credits;
 pub mod ids;

@@ -4,6 +4,7 @@
 //! kept anywhere: whoever knows the name can ask, also after a restart.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -53,6 +54,11 @@ impl MockTrainer {
     fn available(&self) -> Result<(), AttemptFailure> {
         if self.random.unit() < self.config.rate_limited {
             return Err(AttemptFailure::throttled("the mock trainer plays rate-limited", Some(RETRY_AFTER)));
+        }
+        if self.random.unit() < self.config.misconfigured {
+            return Err(AttemptFailure::misconfigured(
+                "the mock trainer plays misconfigured; set trainer.mock.misconfigured to 0",
+            ));
         }
         if self.random.unit() < self.config.unavailable {
             return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the mock trainer plays unavailable"));
@@ -124,5 +130,9 @@ impl BrandTrainer for MockTrainer {
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure> {
         self.forget(operation);
         Ok(())
+    }
+
+    fn circuit(&self) -> Cow<'_, str> {
+        "mock".into()
     }
 }

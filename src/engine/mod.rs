@@ -4,7 +4,7 @@ mod mock_trainer;
 mod noop;
 mod preview;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -71,6 +71,11 @@ pub struct Generation {
 pub trait ImageEngine: Send + Sync {
     /// Draws `spec.illustration.count` pictures. Whether trying again can help is said by the failure.
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure>;
+
+    /// What such a picture would be drawn by, as `engine/model`: what is behind one name is full, down and well together.
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "engine".into()
+    }
 }
 
 /// Opens the configured engine. `random` decides the faults an engine is told to play.
@@ -128,6 +133,11 @@ pub trait BrandTrainer: Send + Sync {
 
     /// Stops it.
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
+
+    /// What trains, as `trainer/model`; as [`ImageEngine::circuit`].
+    fn circuit(&self) -> Cow<'_, str> {
+        "trainer".into()
+    }
 }
 
 /// Opens the configured trainer. `random` decides the faults a trainer is told to play.

@@ -1,9 +1,11 @@
 //! An engine that draws nothing, for measuring what everything around an engine costs.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 
 use super::{AttemptContext, Generation, ImageEngine, ImageSpec};
-use crate::domain::job::AttemptFailure;
+use crate::domain::{job::AttemptFailure, request::IllustrationSpec};
 
 /// Withholds every picture at once: a job is accepted, delivered, claimed and settled with its credits released, and
 /// nothing is drawn or stored.
@@ -20,5 +22,9 @@ impl ImageEngine for Noop {
             seed: None,
             cost_micro_usd: 0,
         })
+    }
+
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "noop".into()
     }
 }

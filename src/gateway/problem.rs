@@ -335,7 +335,9 @@ impl From<BackendError> for Problem {
             ErrorKind::Timeout => (Code::Timeout, "a backend did not answer in time; it may have happened or not"),
             ErrorKind::Conflict => (Code::Busy, "it kept changing meanwhile; try again"),
             ErrorKind::Broken => (Code::BackendBroken, "a backend is damaged or full; its operator has been told"),
-            ErrorKind::AlreadyExists | ErrorKind::Internal => (Code::Internal, "something went wrong on our side"),
+            ErrorKind::AlreadyExists | ErrorKind::Refused | ErrorKind::Internal => {
+                (Code::Internal, "something went wrong on our side")
+            }
         };
         if error.is_transient() || error.kind == ErrorKind::Conflict {
             tracing::warn!(op = error.op, %error, "backend failed");

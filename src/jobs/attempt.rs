@@ -1,30 +1,34 @@
-//! Claim a job and run one attempt at it, under a lease that a heartbeat keeps alive.
+//! Run one attempt at a claimed job, under a lease that a heartbeat keeps alive.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream::FusedStream};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, Interval, MissedTickBehavior, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Jobs,
+    claim::{Claim, Mark},
     perform::{Attempt, StoredKeys},
     settle::{SETTLE_RETRY, Settled},
     training::Begun,
 };
 use crate::{
     domain::{
-        Timestamp,
         clock::after,
-        ids::{JobId, WorkerId},
-        job::{Job, Lease, Progress, State, Status, TransitionError},
+        job::{Job, Progress, Status},
     },
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
-    store::{Version, Versioned, Watch},
+    failpoint::failpoint,
+    store::{Versioned, Watch},
 };
 
 /// How long an attempt may be silent, and how long it may take.
@@ -43,29 +47,6 @@ pub struct AttemptSettings {
 /// Progress is written this often, at most; and as often while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// A job that this worker holds. Writing under its version is what keeps a late worker out.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// The job, running under our lease.
-    pub job: Job,
-    /// The version we last wrote or accepted.
-    pub version: Version,
-    /// The version our claim made: unique among all attempts, so it names what this one stores.
-    pub fence: Version,
-    owner: WorkerId,
-}
-
-/// What came of an attempt to claim.
-#[derive(Debug)]
-pub enum Claimed {
-    /// The job is ours.
-    Ours(Box<Claim>),
-    /// There is nothing to do now; the reason says why.
-    Nothing(TransitionError),
-    /// No such job.
-    Missing,
-}
-
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -73,6 +54,13 @@ pub enum Outcome {
     Settled(Status),
     /// Somebody else has the job now; what we made was dropped.
     Lost,
+}
+
+/// What the loop of an attempt does next.
+enum Turn {
+    Beat,
+    Attach,
+    Change(Box<Result<Versioned<Job>, BackendError>>),
 }
 
 pub(super) enum Event {
@@ -83,36 +71,6 @@ pub(super) enum Event {
 }
 
 impl Jobs {
-    /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`.
-    pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
-        loop {
-            let Some(found) = self.ports.store.get(id).await? else { return Ok(Claimed::Missing) };
-            let now = self.now();
-            let lease = Lease { owner: owner.clone(), expires_at: after(now, lease) };
-            let next = match found.value.start(now, lease, &self.rules.policy) {
-                Ok(next) => next,
-                Err(reason) => return Ok(Claimed::Nothing(reason)),
-            };
-            match self.commit(found.version, &next).await {
-                Ok(version) => {
-                    let claim = Claim { job: next.job, version, fence: version, owner: owner.clone() };
-                    return Ok(Claimed::Ours(Box::new(claim)));
-                }
-                // Somebody else's claim, or a cancel: what is there now decides.
-                Err(error) if error.kind == ErrorKind::Conflict => {}
-                // It may have been written all the same. A claim that nobody works on would hold the job up until its
-                // lease lapses, and cost it an attempt.
-                Err(error) if error.kind == ErrorKind::Timeout => {
-                    let written = self.ports.store.get(id).await?.filter(|now| now.value == next.job);
-                    let Some(Versioned { version, value: job }) = written else { return Err(error) };
-                    let claim = Claim { job, version, fence: version, owner: owner.clone() };
-                    return Ok(Claimed::Ours(Box::new(claim)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Works on a claimed job until it is settled, lost, cancelled, or `stop` says to hand it back.
     pub async fn run_attempt(
         &self,
@@ -120,56 +78,9 @@ impl Jobs {
         settings: &AttemptSettings,
         stop: &CancellationToken,
     ) -> Result<Outcome, BackendError> {
-        let (progress, mut reached) = watch::channel(None);
-        let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
         let stored = StoredKeys::default();
         let mut operation = claim.job.operation().map(str::to_owned);
-        let ended = {
-            let job = claim.job.clone();
-            let (sender, mut begun) = mpsc::channel(1);
-            let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored: &stored, begun: sender };
-            let mut work = pin!(self.perform(&attempt));
-            let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
-            let mut heartbeat = tokio::time::interval(settings.heartbeat);
-            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            heartbeat.reset();
-            let mut next_progress = Instant::now() + PROGRESS_EVERY;
-            loop {
-                let event = tokio::select! {
-                    biased;
-                    settled = &mut work => Ok(Some(Event::Done(settled))),
-                    () = stop.cancelled() => Ok(Some(Event::Stop)),
-                    () = due(&mut heartbeat, &mut reached, next_progress) => {
-                        let mut progress = None;
-                        if Instant::now() >= next_progress && reached.has_changed().unwrap_or(false) {
-                            progress = *reached.borrow_and_update();
-                            next_progress = Instant::now() + PROGRESS_EVERY;
-                        }
-                        let event = self.beat(&mut claim, settings, progress).await;
-                        heartbeat.reset();
-                        event
-                    }
-                    Some(begun) = begun.recv() => {
-                        operation = Some(begun.operation.0.clone());
-                        self.attach(&mut claim, begun).await
-                    }
-                    Some(change) = changes.next() => match change {
-                        Ok(now) => Ok(claim.adopt(now)),
-                        // The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only
-                        // makes it slower.
-                        Err(error) => {
-                            tracing::debug!(%error, "watching the claimed job failed");
-                            Ok(None)
-                        }
-                    },
-                };
-                match event {
-                    Ok(None) => {}
-                    Ok(Some(event)) => break Ok(event),
-                    Err(error) => break Err(error),
-                }
-            }
-        };
+        let ended = self.work(&mut claim, settings, stop, &stored, &mut operation).await;
         let delivers = matches!(&ended, Ok(Event::Done(Settled::Delivered(_))));
         let outcome = match ended {
             Ok(Event::Done(settled)) => self.settle(&mut claim, settled).await,
@@ -191,7 +102,81 @@ impl Jobs {
         {
             self.abandon(&claim.job.id, &operation).await;
         }
+        if let Ok(Outcome::Settled(status)) = outcome
+            && status.is_final()
+            && claim.may_have_predecessors()
+        {
+            self.sweep_orphans(&claim.job.id, claim.fence).await;
+        }
         outcome
+    }
+
+    /// The attempt itself, with its heartbeat, until something ends it. A write that hangs holds none of it up.
+    async fn work(
+        &self,
+        claim: &mut Claim,
+        settings: &AttemptSettings,
+        stop: &CancellationToken,
+        stored: &StoredKeys,
+        operation: &mut Option<String>,
+    ) -> Result<Event, BackendError> {
+        let (progress, mut reached) = watch::channel(None);
+        let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
+        let job = claim.job.clone();
+        let permit = Mutex::new(claim.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let (sender, mut begun) = mpsc::channel(1);
+        let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored, begun: sender, permit };
+        let mut work = pin!(self.perform(&attempt));
+        let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
+        let mut heartbeat = tokio::time::interval(settings.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let mut next_progress = Instant::now() + PROGRESS_EVERY;
+        let mut attaching: Option<(Begun, Instant)> = None;
+        loop {
+            let try_at = attaching.as_ref().map(|(_, at)| *at);
+            let turn = tokio::select! {
+                biased;
+                settled = &mut work => return Ok(Event::Done(settled)),
+                () = stop.cancelled() => return Ok(Event::Stop),
+                () = due(&mut heartbeat, &mut reached, next_progress) => Turn::Beat,
+                () = at(try_at) => Turn::Attach,
+                Some(begun) = begun.recv() => {
+                    *operation = Some(begun.operation.0.clone());
+                    attaching = Some((begun, Instant::now()));
+                    continue;
+                }
+                Some(change) = changes.next() => Turn::Change(Box::new(change)),
+            };
+            let mark = claim.mark();
+            let write = async {
+                match turn {
+                    Turn::Beat => {
+                        let mut progress = None;
+                        if Instant::now() >= next_progress && reached.has_changed().unwrap_or(false) {
+                            progress = *reached.borrow_and_update();
+                            next_progress = Instant::now() + PROGRESS_EVERY;
+                        }
+                        let event = self.beat(claim, settings, progress).await;
+                        heartbeat.reset();
+                        event
+                    }
+                    Turn::Attach => self.attach(claim, &mut attaching).await,
+                    Turn::Change(change) => Ok(change.map_or_else(unwatched, |now| claim.adopt(now))),
+                }
+            };
+            // Dropped, a write may still happen; the next one then conflicts, and reads what is there.
+            let event = tokio::select! {
+                biased;
+                event = write => event?,
+                settled = &mut work => Some(Event::Done(settled)),
+                () = stop.cancelled() => Some(Event::Stop),
+                now = ending(&mut changes, &mark) => claim.adopt(now),
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
     }
 
     /// Whether nobody else will stop the training of an attempt that ended like this.
@@ -208,27 +193,31 @@ impl Jobs {
     }
 
     /// Commits the name of a training that has begun, and only then lets the work go on.
-    async fn attach(&self, claim: &mut Claim, begun: Begun) -> Result<Option<Event>, BackendError> {
-        loop {
+    async fn attach(
+        &self,
+        claim: &mut Claim,
+        attaching: &mut Option<(Begun, Instant)>,
+    ) -> Result<Option<Event>, BackendError> {
+        let Some((begun, try_at)) = attaching else { return Ok(None) };
+        if claim.job.operation() != Some(begun.operation.0.as_str()) {
+            *try_at = Instant::now();
             let Ok(next) = claim.job.clone().attach(begun.operation.0.clone()) else { return Ok(Some(Event::Lost)) };
             match self.commit(claim.version, &next).await {
-                Ok(version) => {
-                    (claim.version, claim.job) = (version, next.job);
-                    let _ = begun.known.send(()); // the receiver waits in the same task
-                    return Ok(None);
-                }
-                Err(error) if error.kind == ErrorKind::Conflict => {
-                    if let Some(event) = self.refresh(claim).await? {
-                        return Ok(Some(event));
-                    }
-                }
+                Ok(version) => (claim.version, claim.job) = (version, next.job),
+                Err(error) if error.kind == ErrorKind::Conflict => return self.refresh(claim).await,
                 Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
                     tracing::warn!(%error, "recording the training failed; trying again");
-                    sleep(error.retry_after.unwrap_or(SETTLE_RETRY)).await;
+                    *try_at = Instant::now() + error.retry_after.unwrap_or(SETTLE_RETRY);
+                    return Ok(None);
                 }
                 Err(error) => return Err(error),
             }
         }
+        failpoint("after_attach");
+        if let Some((begun, _)) = attaching.take() {
+            let _ = begun.known.send(()); // the receiver waits in the same task
+        }
+        Ok(None)
     }
 
     /// Renews the lease and writes the progress, if there is any. A store that does not answer is tried again at the next
@@ -285,40 +274,31 @@ async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Prog
     }
 }
 
-impl Claim {
-    /// Takes over what somebody else wrote, if the job is still ours.
-    pub(super) fn adopt(&mut self, now: Versioned<Job>) -> Option<Event> {
-        if now.version <= self.version {
-            return None;
-        }
-        match &now.value.state {
-            State::Running { attempt, lease, started_at, cancel_by, .. }
-                if lease.owner == self.owner
-                    && *attempt == self.job.attempt()
-                    // An attempt that was given back and started again by this very worker bears the same number.
-                    && Some(*started_at) == self.started_at() =>
-            {
-                let cancel = cancel_by.is_some();
-                self.version = now.version;
-                self.job = now.value;
-                cancel.then_some(Event::Cancel)
-            }
-            _ => Some(Event::Lost),
-        }
-    }
+/// The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only makes it slower.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_or_else` asks for")]
+fn unwatched(error: BackendError) -> Option<Event> {
+    tracing::debug!(%error, "watching the claimed job failed");
+    None
+}
 
-    fn started_at(&self) -> Option<Timestamp> {
-        match &self.job.state {
-            State::Running { started_at, .. } => Some(*started_at),
-            _ => None,
-        }
+/// Returns at that moment; never without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
+}
 
-    /// Whether anybody may have taken over by now.
-    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
-        match &self.job.state {
-            State::Running { lease, .. } => lease.expires_at <= now,
-            _ => true,
+/// The first change that ends the attempt: a cancel, or somebody else's claim.
+async fn ending(
+    changes: &mut (impl FusedStream<Item = Result<Versioned<Job>, BackendError>> + Unpin),
+    mark: &Mark,
+) -> Versioned<Job> {
+    loop {
+        match changes.next().await {
+            Some(Ok(now)) if mark.is_ended_by(&now) => return now,
+            Some(_) => {}
+            None => std::future::pending().await,
         }
     }
 }

@@ -36,6 +36,9 @@ impl Jobs {
                     if let Some(operation) = found.value.operation().filter(|_| next.job.status().is_final()) {
                         self.abandon(id, operation).await;
                     }
+                    if attempt > 0 && next.job.status().is_final() {
+                        self.sweep_orphans(id, version).await;
+                    }
                     return Ok(Some(Versioned { version, value: next.job }));
                 }
                 Err(error) if error.kind == ErrorKind::Conflict => {}

@@ -2,9 +2,14 @@
 
 pub mod attempt;
 mod cancel;
+mod circuits;
+mod claim;
 mod delete;
+mod limited;
+mod orphans;
 mod perform;
 mod query;
+mod redrive;
 mod retention;
 mod settle;
 mod submit;
@@ -16,9 +21,12 @@ mod uploads;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-pub use attempt::{AttemptSettings, Claim, Claimed, Outcome};
+pub use attempt::{AttemptSettings, Outcome};
+pub use circuits::Circuit;
+pub use claim::{Claim, Claimed};
 pub use delete::Deletion;
 pub use query::BrandStyle;
+pub use redrive::Redriven;
 pub use submit::{SubmitError, SubmitIllustration, Submitted};
 pub use sweep::Swept;
 pub use train::{Examined, SubmitBrand, Verdicts};
@@ -28,6 +36,7 @@ use crate::{
     domain::{
         Timestamp,
         brand::BrandLimits,
+        breaker::BreakerPolicy,
         clock::{Clock, Random},
         credits::Credits,
         job::{Dispatch, Job, JobPolicy, Transition},
@@ -38,6 +47,7 @@ use crate::{
     },
     engine::{BrandTrainer, ImageEngine},
     error::BackendError,
+    failpoint::failpoint,
     media::MediaStore,
     queue::JobQueue,
     store::{Committed, JobStore, Version},
@@ -70,6 +80,20 @@ pub struct Rules {
     pub uploads: UploadRules,
     /// How long a finished job is kept with its pictures; absent: for ever.
     pub retention: Option<Duration>,
+    /// When an engine is left alone.
+    pub breaker: BreakerPolicy,
+    /// How long backends may take.
+    pub patience: Patience,
+}
+
+/// How long a backend may take to answer one call before it counts as silent; [`Duration::MAX`] sets no limit and no timer,
+/// for tests whose time is paused: it would jump to the limit while a real backend works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// The store and the queue.
+    pub backend: Duration,
+    /// The media store.
+    pub media: Duration,
 }
 
 /// What the use cases work with.
@@ -96,12 +120,15 @@ pub struct Jobs {
     rules: Rules,
     desk: uploads::UploadDesk,
     teams: teams::Teams,
+    circuits: Arc<circuits::Circuits>,
 }
 
 impl Jobs {
     /// The use cases over these ports, by these rules.
     pub fn new(ports: Ports, rules: Rules) -> Self {
-        Self { ports, rules, desk: uploads::UploadDesk::default(), teams: teams::Teams::default() }
+        let circuits = Arc::new(circuits::Circuits::new(rules.breaker, Arc::clone(&ports.clock)));
+        let ports = limited::limited(ports, rules.patience);
+        Self { ports, rules, desk: uploads::UploadDesk::default(), teams: teams::Teams::default(), circuits }
     }
 
     /// The rules they go by.
@@ -109,7 +136,7 @@ impl Jobs {
         &self.rules
     }
 
-    /// The ports they use.
+    /// The ports they use, each call within the rules' patience.
     pub fn ports(&self) -> &Ports {
         &self.ports
     }
@@ -128,6 +155,7 @@ impl Jobs {
     /// Store first, then publish: when this publish is lost the job's `due_at` brings the sweeper, so the failure is
     /// logged and not passed on.
     async fn publish_unless(&self, dispatched: bool, dispatch: Option<&Dispatch>) {
+        failpoint("before_publish");
         let Some(dispatch) = dispatch.filter(|_| !dispatched) else { return };
         if let Err(error) = self.ports.queue.publish(dispatch).await {
             tracing::warn!(job.id = %dispatch.message.job_id, %error, "publish failed; the sweeper will publish again");

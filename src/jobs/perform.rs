@@ -11,7 +11,12 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{AttemptSettings, Jobs, settle::Settled, training::Begun};
+use super::{
+    AttemptSettings, Jobs,
+    circuits::{Permit, call},
+    settle::Settled,
+    training::Begun,
+};
 use crate::{
     domain::{
         clock::millis_between,
@@ -21,6 +26,7 @@ use crate::{
     },
     engine::{AttemptContext, Generated, Generation, ImageSpec},
     error::{BackendError, ErrorKind},
+    failpoint::failpoint,
     media::{
         MediaFormat, MediaKey,
         image::{self, DecodeLimits, Prepared},
@@ -59,6 +65,8 @@ pub(super) struct Attempt<'a> {
     pub(super) stored: &'a StoredKeys,
     /// To whoever holds the claim and can write.
     pub(super) begun: mpsc::Sender<Begun>,
+    /// The claim's right to call the engine, until it is used.
+    pub(super) permit: Mutex<Option<Permit>>,
 }
 
 impl Jobs {
@@ -84,14 +92,14 @@ impl Jobs {
         spec: &ImageSpec,
         cx: &AttemptContext,
     ) -> Result<Generation, AttemptFailure> {
-        let limit = attempt.settings.timeout;
-        tokio::time::timeout(limit, self.ports.engine.generate(spec, cx)).await.unwrap_or_else(|_| {
-            Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("the engine took longer than {limit:?}")))
-        })
+        let engine = Arc::clone(&self.ports.engine);
+        let permit = self.permit_of(&attempt.permit, &engine.circuit(&spec.illustration));
+        let (spec, cx) = (spec.clone(), cx.clone());
+        call(permit, attempt.settings.timeout, "the engine", async move { engine.generate(&spec, &cx).await }).await
     }
 
     async fn draw(&self, attempt: &Attempt<'_>, illustration: &IllustrationSpec) -> Result<Output, AttemptFailure> {
-        let Attempt { job, fence, cx, stored, .. } = *attempt;
+        let Attempt { job, fence, cx, stored, .. } = attempt;
         let started = self.now();
         let seed = illustration.seed.unwrap_or_else(|| seed_of(&job.id));
         let spec = ImageSpec { illustration: illustration.clone(), seed };
@@ -132,7 +140,10 @@ impl Jobs {
         let media = Arc::clone(&self.ports.media);
         let put = async move { media.put(&key, format, bytes).await };
         match stored.puts.spawn(put.in_current_span()).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                failpoint("after_put");
+                Ok(())
+            }
             // The key names this attempt alone, so it can only be our own earlier write whose answer was lost.
             Ok(Err(error)) if error.kind == ErrorKind::AlreadyExists => Ok(()),
             Ok(Err(error)) => Err(storage_failure(&error)),

@@ -6,7 +6,8 @@ use super::{Claim, Jobs, Outcome, attempt::Event};
 use crate::{
     domain::job::{AttemptFailure, Job, Output, State, Status, Transition, TransitionError},
     error::{BackendError, ErrorKind},
-    store::Version,
+    failpoint::failpoint,
+    store::{Version, Versioned},
 };
 
 /// How an attempt ended, before it is written.
@@ -29,28 +30,30 @@ impl Jobs {
     /// is paid for at the provider, so it is worth the wait.
     pub(super) async fn settle(&self, claim: &mut Claim, settled: Settled) -> Result<Outcome, BackendError> {
         let jitter = self.ports.random.unit();
+        // Made once for each version it is written over, so that what an earlier try wrote is recognised.
+        let mut made: Option<(Version, Transition)> = None;
         loop {
-            let next = match self.transition(claim.job.clone(), &settled, jitter) {
-                Ok(next) => next,
-                Err(reason) => {
-                    tracing::warn!(%reason, "the attempt's end does not fit the job any more");
-                    return Ok(Outcome::Lost);
-                }
+            let next = match made.take().filter(|(version, _)| *version == claim.version) {
+                Some((_, next)) => next,
+                None => match self.transition(claim.job.clone(), &settled, jitter) {
+                    Ok(next) => next,
+                    Err(reason) => {
+                        tracing::warn!(%reason, "the attempt's end does not fit the job any more");
+                        return Ok(Outcome::Lost);
+                    }
+                },
             };
             let error = match self.commit(claim.version, &next).await {
-                Ok(version) => {
-                    log_settled(&next.job, &settled);
-                    let status = next.job.status();
-                    self.publish_dead_letter(next.job, version).await;
-                    return Ok(Outcome::Settled(status));
-                }
-                Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &settled).await {
-                    Ok(Some(outcome)) => return Ok(outcome),
-                    Ok(None) => continue,
+                Ok(version) => return Ok(self.settled(Versioned { version, value: next.job }, &settled).await),
+                Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &next.job).await {
+                    Ok(After::Ours(now)) => return Ok(self.settled(*now, &settled).await),
+                    Ok(After::Lost) => return Ok(Outcome::Lost),
+                    Ok(After::Again) => continue,
                     Err(error) => error,
                 },
                 Err(error) => error,
             };
+            made = Some((claim.version, next));
             if !error.is_transient() || claim.lease_expired(self.now()) {
                 return Err(error);
             }
@@ -74,18 +77,25 @@ impl Jobs {
         }
     }
 
-    /// What a conflict means: the job still is ours (somebody asked to cancel), our result was written after all and
-    /// only the answer was lost, or it is somebody else's job now.
-    async fn after_conflict(&self, claim: &mut Claim, settled: &Settled) -> Result<Option<Outcome>, BackendError> {
-        let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(Some(Outcome::Lost)) };
-        let written = match (&now.value.state, settled) {
-            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output == ours,
-            _ => false,
-        };
-        if written {
-            return Ok(Some(Outcome::Settled(Status::Succeeded)));
+    /// The end is written: says so, and publishes what is owed.
+    async fn settled(&self, now: Versioned<Job>, settled: &Settled) -> Outcome {
+        failpoint("after_settle");
+        log_settled(&now.value, settled);
+        let status = now.value.status();
+        self.publish_dead_letter(now.value, now.version).await;
+        Outcome::Settled(status)
+    }
+
+    /// What a conflict means: the job still is ours (somebody asked to cancel), our end was written after all and only the
+    /// answer was lost, or it is somebody else's job now.
+    async fn after_conflict(&self, claim: &mut Claim, ours: &Job) -> Result<After, BackendError> {
+        let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(After::Lost) };
+        let is_next = now.version.0 == claim.version.0 + 1;
+        // After that only a final state is sure to be still there, with its dead letter perhaps published meanwhile.
+        if (is_next && now.value == *ours) || ends_alike(&now.value.state, &ours.state) {
+            return Ok(After::Ours(Box::new(now)));
         }
-        Ok(matches!(claim.adopt(now), Some(Event::Lost)).then_some(Outcome::Lost))
+        Ok(if matches!(claim.adopt(now), Some(Event::Lost)) { After::Lost } else { After::Again })
     }
 
     /// Publishes the dead letter a failed job owes, if it owes one; whether it did. What fails here is left to the
@@ -110,6 +120,23 @@ impl Jobs {
                 false
             }
         }
+    }
+}
+
+enum After {
+    Ours(Box<Versioned<Job>>),
+    Lost,
+    Again,
+}
+
+/// Whether both are the same end of a job, down to the microsecond, whatever has become of its dead letter.
+fn ends_alike(there: &State, ours: &State) -> bool {
+    match (there, ours) {
+        (State::Failed { error, at, attempt, .. }, State::Failed { error: why, at: when, attempt: which, .. }) => {
+            (error, at, attempt) == (why, when, which)
+        }
+        (State::Succeeded { .. } | State::Cancelled { .. }, _) => there == ours,
+        _ => false,
     }
 }
 

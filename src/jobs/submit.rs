@@ -16,6 +16,7 @@ use crate::{
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
+    failpoint::failpoint,
     store::{Inserted, Versioned},
 };
 
@@ -183,7 +184,9 @@ impl Jobs {
     }
 
     async fn accepted(&self, first: &Transition, dispatched: bool) {
+        failpoint("after_insert");
         self.publish_unless(dispatched, first.dispatch.as_ref()).await;
+        failpoint("after_publish");
         let job = &first.job;
         let (attempt, credits) = (job.attempt(), job.hold.amount());
         tracing::info!(job.id = %job.id, attempt, user = %job.user, credits, "job accepted");

@@ -1,13 +1,19 @@
 //! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered. What is old is
 //! removed.
 
+use std::{collections::HashSet, time::Duration};
+
 use tracing::Instrument as _;
 
 use super::Jobs;
 use crate::{
-    domain::job::{Job, Status},
+    domain::{
+        clock::after,
+        ids::{JobId, WorkerId},
+        job::{Job, State, Status},
+    },
     error::{BackendError, ErrorKind},
-    store::Versioned,
+    store::{Version, Versioned},
 };
 
 /// What a sweep did.
@@ -26,34 +32,98 @@ pub struct Swept {
     pub more: bool,
 }
 
-/// Jobs one sweep looks at; the caller sweeps again while there is more.
+/// Jobs one sweep deals with; the caller sweeps again while there is more.
 const SWEEP_LIMIT: usize = 200;
+
+/// Jobs that one sweep can look past, because they cannot be dealt with now.
+const MAX_STUCK: usize = 2000;
+
+/// Running jobs that a start looks at, to take them from workers that are dead. What is beyond waits for its lease to lapse.
+const MAX_WIDOWED: usize = 10_000;
 
 impl Jobs {
     /// Deals with overdue jobs, the most overdue first. Two sweeps at once do no harm: each change is compare-and-set.
     pub async fn sweep(&self) -> Result<Swept, BackendError> {
-        let due = self.ports.store.due(self.now(), SWEEP_LIMIT).await?;
-        let is_full = due.len() == SWEEP_LIMIT;
         let mut swept = Swept::default();
-        let mut is_stuck = true;
-        for found in due {
-            let job = &found.value;
-            let span = super::span(job);
-            match self.sweep_one(found, &mut swept).instrument(span.clone()).await {
-                Ok(moved) => is_stuck &= !moved,
-                // A defect that concerns one job must not keep the sweep from all that are less overdue.
-                Err(error) if error.kind == ErrorKind::Internal => {
-                    span.in_scope(|| tracing::error!(%error, "overdue job cannot be dealt with"));
+        let mut stuck: HashSet<JobId> = HashSet::new();
+        let mut moved = 0;
+        loop {
+            let limit = SWEEP_LIMIT + stuck.len();
+            let due = self.ports.store.due(self.now(), limit).await?;
+            let is_full = due.len() == limit;
+            let known = stuck.len();
+            for found in due {
+                if stuck.contains(&found.value.id) {
+                    continue;
                 }
-                Err(error) => return Err(error),
+                let id = found.value.id.clone();
+                if self.sweep_found(found, &mut swept).await? {
+                    moved += 1;
+                } else {
+                    stuck.insert(id);
+                }
+            }
+            swept.more = is_full && moved > 0;
+            // A page on which nothing is stuck leaves the next one to the next sweep; one that is full of what cannot be
+            // dealt with must not hide those that are less overdue.
+            if !is_full || stuck.len() == known || moved >= SWEEP_LIMIT {
+                break;
+            }
+            if stuck.len() >= MAX_STUCK {
+                tracing::error!(
+                    jobs = stuck.len(),
+                    "too many overdue jobs cannot be dealt with; those behind them wait"
+                );
+                break;
             }
         }
         self.expire_uploads().await;
         let (removed, more_old) = self.remove_old().await?;
         swept.removed = removed;
-        // When none could be moved, the same ones would be found again at once.
-        swept.more = (is_full && !is_stuck) || more_old;
+        swept.more |= more_old;
         Ok(swept)
+    }
+
+    /// Takes jobs from workers that are known to be dead: those that hold a lease and are not `alive`. Only for a process
+    /// that has made sure that no other worker runs on the same store.
+    pub async fn take_over_from_the_dead(&self, alive: &WorkerId, lease: Duration) -> Result<usize, BackendError> {
+        let now = self.now();
+        // Every running job is due when its lease lapses.
+        let mut taken = 0;
+        for found in self.ports.store.due(after(now, lease), MAX_WIDOWED).await? {
+            let is_widowed = matches!(&found.value.state, State::Running { lease, .. } if lease.owner != *alive);
+            if is_widowed {
+                let span = super::span(&found.value);
+                taken += usize::from(self.take_over(found).instrument(span).await?);
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_over(&self, found: Versioned<Job>) -> Result<bool, BackendError> {
+        let operation = found.value.operation().map(str::to_owned);
+        let Ok(next) = found.value.widowed(self.now(), &self.rules.policy) else { return Ok(false) };
+        match self.commit(found.version, &next).await {
+            Ok(version) => {
+                tracing::warn!("job taken from a worker that is gone");
+                self.after_taking(next.job, version, operation).await;
+                Ok(true)
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the job moved. A defect that concerns one job must not keep the sweep from all that are less overdue.
+    async fn sweep_found(&self, found: Versioned<Job>, swept: &mut Swept) -> Result<bool, BackendError> {
+        let span = super::span(&found.value);
+        match self.sweep_one(found, swept).instrument(span.clone()).await {
+            Err(error) if matches!(error.kind, ErrorKind::Internal | ErrorKind::Refused) => {
+                span.in_scope(|| tracing::error!(%error, "overdue job cannot be dealt with"));
+                Ok(false)
+            }
+            swept => swept,
+        }
     }
 
     /// Whether the job is no longer what the sweep found.
@@ -85,11 +155,20 @@ impl Jobs {
             swept.settled += 1;
             tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");
         }
-        // What its worker would have stopped, had it been there.
-        if let Some(operation) = operation.filter(|_| status.is_final()) {
-            self.abandon(&job.id, &operation).await;
+        self.after_taking(job, version, operation).await;
+        Ok(true)
+    }
+
+    /// What the worker of a job would have done at its end, had it been there.
+    async fn after_taking(&self, job: Job, version: Version, operation: Option<String>) {
+        if job.status().is_final() {
+            if let Some(operation) = operation {
+                self.abandon(&job.id, &operation).await;
+            }
+            if job.attempt() > 0 {
+                self.sweep_orphans(&job.id, version).await;
+            }
         }
         self.publish_dead_letter(job, version).await;
-        Ok(true)
     }
 }

@@ -1,15 +1,19 @@
 //! The work of an attempt at a training: begin it or find it again, wait, learn the colours, draw the samples.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
     Jobs,
+    circuits::call,
     perform::{Attempt, prepare, seed_of, stored_image},
     settle::Settled,
 };
@@ -83,8 +87,7 @@ impl Jobs {
         };
         let mut unanswered: Option<Instant> = None;
         loop {
-            let polled = timeout(attempt.settings.timeout, self.ports.trainer.poll(&operation, self.now())).await;
-            let wait = match polled.unwrap_or_else(|_| Err(silent())) {
+            let wait = match self.poll(attempt, &operation).await {
                 Ok(TrainingStatus::Running(progress)) => {
                     unanswered = None;
                     attempt.cx.progress.send_if_modified(|last| last.replace(progress) != Some(progress));
@@ -113,11 +116,20 @@ impl Jobs {
         }
     }
 
+    async fn poll(&self, attempt: &Attempt<'_>, operation: &OperationId) -> Result<TrainingStatus, AttemptFailure> {
+        let (trainer, operation, now) = (Arc::clone(&self.ports.trainer), operation.clone(), self.now());
+        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
+        let poll = async move { trainer.poll(&operation, now).await };
+        call(permit, attempt.settings.timeout, "the trainer", poll).await
+    }
+
     /// Begins the training and returns once its name is committed.
     async fn begin(&self, attempt: &Attempt<'_>, brand: &BrandSpec) -> Result<OperationId, AttemptFailure> {
         let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), now: self.now() };
-        let started = timeout(attempt.settings.timeout, self.ports.trainer.start(&spec)).await;
-        let operation = started.unwrap_or_else(|_| Err(silent()))?;
+        let trainer = Arc::clone(&self.ports.trainer);
+        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
+        let start = async move { trainer.start(&spec).await };
+        let operation = call(permit, attempt.settings.timeout, "the trainer", start).await?;
         let (known, committed) = oneshot::channel();
         let begun = Begun { operation: operation.clone(), known };
         if attempt.begun.send(begun).await.is_err() || committed.await.is_err() {
@@ -177,7 +189,7 @@ impl Jobs {
             match self.sample(attempt, style, n, prompt).await {
                 Ok(sample) => samples.extend(sample),
                 Err(failure) => match failure.disposition {
-                    Disposition::Throttled { .. } => return Err(failure),
+                    Disposition::Throttled { .. } | Disposition::Misconfigured => return Err(failure),
                     Disposition::Retry { .. } if !last => return Err(failure),
                     _ => tracing::warn!(%failure, sample = n, "the brand is delivered without this sample"),
                 },
@@ -216,16 +228,14 @@ impl Jobs {
     /// Stops an operation whose job is over without it. Best effort: its result would only be of no use.
     pub(super) async fn abandon(&self, job: &JobId, operation: &str) {
         let cancelling = OperationId(operation.to_owned());
-        match timeout(CANCEL_PATIENCE, self.ports.trainer.cancel(&cancelling)).await {
-            Ok(Ok(())) => tracing::info!(job.id = %job, operation, "training stopped"),
-            Ok(Err(failure)) => tracing::warn!(job.id = %job, operation, %failure, "the training was not stopped"),
-            Err(_) => tracing::warn!(job.id = %job, operation, "stopping the training took too long"),
+        let trainer = Arc::clone(&self.ports.trainer);
+        let permit = self.permit_of(&Mutex::default(), &trainer.circuit());
+        let cancel = async move { trainer.cancel(&cancelling).await };
+        match call(permit, CANCEL_PATIENCE, "stopping the training", cancel).await {
+            Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),
+            Err(failure) => tracing::warn!(job.id = %job, operation, %failure, "the training was not stopped"),
         }
     }
-}
-
-fn silent() -> AttemptFailure {
-    AttemptFailure::retry(ErrorCode::EngineTimeout, "the trainer does not answer")
 }
 
 /// Computes on a thread of its own: pixels would hold up every other task of the runtime.

@@ -74,6 +74,18 @@ impl MediaKey {
         Self(format!("brands/{user}/{job}/{fence:016x}-{n}.{}", format.extension()))
     }
 
+    /// Which claim of its job stored this object: the fence of a picture, thumbnail or sample.
+    ///
+    /// `None` for everything that belongs to no attempt, such as what a brand is learnt from.
+    pub fn fence(&self) -> Option<u64> {
+        let (_, name) = self.0.rsplit_once('/')?;
+        let (name, _) = name.rsplit_once('.')?;
+        let parts: Vec<&str> = name.strip_prefix("sample-").unwrap_or(name).split('-').collect();
+        let [attempt, fence, n] = parts[..] else { return None };
+        let n = n.strip_suffix("_thumb").unwrap_or(n);
+        (attempt.parse::<u32>().is_ok() && n.parse::<usize>().is_ok()).then(|| fence.parse().ok())?
+    }
+
     /// What all keys of a job begin with.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
         match job.kind() {
@@ -201,6 +213,9 @@ pub trait MediaStore: Send + Sync {
 
     /// Deletes every object below `prefix` (which ends in `/`) that was written before a moment; how many.
     async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize>;
+
+    /// The keys that begin with `prefix` (which ends in `/`), at most `limit`, in no particular order.
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>>;
 
     /// Deletes an object.
     async fn delete(&self, key: &MediaKey) -> Result<()>;

@@ -147,8 +147,8 @@ pub trait JobStore: Send + Sync {
 
     /// Replaces the job if it still is at `expected`; [`ErrorKind::Conflict`] when it is not, or is gone.
     ///
-    /// A transition whose hold the account cannot pay (a redrive) is a conflict too, with the
-    /// [`CreditsError`] as its [`source`](std::error::Error::source): reading again does not help then.
+    /// A transition whose hold the account cannot pay (a redrive) is [`ErrorKind::Refused`], with the [`CreditsError`] as
+    /// its [`source`](std::error::Error::source). Nothing is written then.
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
 
     /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.

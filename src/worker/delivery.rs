@@ -6,6 +6,7 @@ use tracing::{Instrument as _, Span};
 use super::{Worker, envelope::Delivery};
 use crate::{
     domain::{job::JobKind, message::DeadLetter},
+    failpoint::failpoint,
     jobs::{Claim, Claimed, Outcome},
 };
 
@@ -63,6 +64,7 @@ impl Worker {
             span.record("attempt", claim.job.attempt());
             tracing::info!("job claimed");
         }
+        failpoint("before_ack");
         // A caller who hung up does not want to know.
         let _ = tell.send(answer);
         if let Some(claim) = claim {
@@ -78,6 +80,7 @@ impl Worker {
                 tracing::debug!(%reason, "nothing to do for this message");
                 Answer::Acknowledged("nothing to do")
             }
+            Ok(Claimed::Postponed { .. }) => Answer::Acknowledged("postponed"),
             Ok(Claimed::Missing) => self.bury(delivery.unknown_job()).await,
             Err(error) => {
                 tracing::warn!(%error, "claim failed; the message will come again");

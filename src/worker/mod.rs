@@ -67,6 +67,16 @@ impl Worker {
         Self { jobs, settings, id, slots, turns, draining, stop, attempts: TaskTracker::new() }
     }
 
+    /// Takes the jobs of workers that died without handing them back. Only for a worker that is known to be alone on its
+    /// store: it would rob another one.
+    pub async fn take_over(self) {
+        match self.jobs.take_over_from_the_dead(&self.id, self.settings.attempt.lease).await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::info!(jobs, "took over from a worker that is gone"),
+            Err(error) => tracing::warn!(%error, "jobs of dead workers wait for their leases to lapse"),
+        }
+    }
+
     /// Waits until no attempt runs any more. Call it after `draining`; it does not stop anything itself.
     pub async fn drained(&self) {
         self.attempts.close();

@@ -19,6 +19,7 @@ use super::{Worker, delivery::Answer};
 use crate::{
     domain::job::JobKind,
     error::{BackendError, ErrorKind},
+    jobs::Circuit,
 };
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
@@ -124,7 +125,12 @@ async fn ready(State(worker): State<Worker>) -> Response {
         .filter_map(|(name, result)| result.err().map(|error| (name, error)))
         .collect();
     if failed.is_empty() {
-        return Json(json!({ "status": "ready", "freeSlots": worker.slots.available_permits() })).into_response();
+        // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
+        let engines = worker.jobs.circuits();
+        let warnings: Vec<_> = engines.iter().filter(|engine| engine.misconfigured).map(warning).collect();
+        let slots = worker.slots.available_permits();
+        let body = json!({ "status": "ready", "freeSlots": slots, "engines": engines, "warnings": warnings });
+        return Json(body).into_response();
     }
     for (backend, error) in &failed {
         tracing::error!(backend, %error, "not ready");
@@ -137,4 +143,9 @@ async fn ready(State(worker): State<Worker>) -> Response {
 async fn ping(answer: impl Future<Output = Result<(), BackendError>>) -> Result<(), BackendError> {
     let late = |_| Err(BackendError::new(ErrorKind::Timeout, "ping"));
     timeout(PING_TIMEOUT, answer).await.unwrap_or_else(late)
+}
+
+fn warning(circuit: &Circuit) -> String {
+    let reason = circuit.reason.as_ref().map_or("no reason is known", |reason| reason.message.as_str());
+    format!("{} is misconfigured and its jobs wait: {reason}", circuit.engine)
 }

@@ -6,12 +6,18 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use crate::lifecycle::supervised;
 
 /// The longest pause after failed sweeps.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Sweeps every `sweep_every` until `end`. A store that does not answer is tried ever more patiently.
+/// Sweeps until `end`, also after a sweep that ended by a defect.
 pub async fn sweep_until(worker: Worker, end: CancellationToken) {
+    supervised("sweeper", end.clone(), || sweep_periodically(&worker, &end)).await;
+}
+
+/// Sweeps every `sweep_every` until `end`. A store that does not answer is tried ever more patiently.
+async fn sweep_periodically(worker: &Worker, end: &CancellationToken) {
     let every = worker.settings.sweep_every;
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

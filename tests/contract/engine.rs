@@ -96,7 +96,14 @@ impl Random for Counting {
 }
 
 fn knobs() -> PreviewConfig {
-    PreviewConfig { latency: Duration::ZERO, rate_limited: 0.0, unavailable: 0.0, filtered: 0.0, hang: 0.0 }
+    PreviewConfig {
+        latency: Duration::ZERO,
+        rate_limited: 0.0,
+        unavailable: 0.0,
+        misconfigured: 0.0,
+        filtered: 0.0,
+        hang: 0.0,
+    }
 }
 
 fn preview(preview: PreviewConfig) -> Engine {
@@ -160,6 +167,11 @@ async fn preview_plays_the_faults_it_is_told() {
     let failure = limited.generate(&spec, &context().0).await.unwrap_err();
     assert_eq!(failure.error.code, ErrorCode::RateLimited);
     assert!(matches!(failure.disposition, Disposition::Throttled { .. }));
+
+    let misconfigured = preview(PreviewConfig { misconfigured: 1.0, ..knobs() });
+    let failure = misconfigured.generate(&spec, &context().0).await.unwrap_err();
+    assert_eq!(failure.error.code, ErrorCode::EngineMisconfigured);
+    assert_eq!(failure.disposition, Disposition::Misconfigured);
 
     let unavailable = preview(PreviewConfig { unavailable: 1.0, ..knobs() });
     let failure = unavailable.generate(&spec, &context().0).await.unwrap_err();

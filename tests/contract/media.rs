@@ -131,6 +131,42 @@ async fn a_prefix_takes_its_objects_and_no_others(store: Store) {
     }
 }
 
+async fn a_list_names_what_is_below_the_prefix_and_no_more_than_asked(store: Store) {
+    for at in [
+        "illustrations/u/ill_1/1-2-0.png",
+        "illustrations/u/ill_1/1-2-0_thumb.webp",
+        "illustrations/u/ill_12/1-2-0.png",
+    ] {
+        put(&store, at, b"x").await.unwrap();
+    }
+    let names = |keys: Vec<MediaKey>| keys.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let found = names(store.list("illustrations/u/ill_1/", 10).await.unwrap());
+    let expected = ["illustrations/u/ill_1/1-2-0.png", "illustrations/u/ill_1/1-2-0_thumb.webp"].map(str::to_owned);
+    assert_eq!(found, expected.into());
+    assert_eq!(names(store.list("illustrations/u/", 10).await.unwrap()).len(), 3);
+    assert_eq!(store.list("illustrations/u/", 2).await.unwrap().len(), 2);
+    assert_eq!(store.list("illustrations/nobody/", 10).await.unwrap(), []);
+    assert!(store.list("illustrations/u", 10).await.is_err(), "a prefix ends in a slash");
+}
+
+#[test]
+fn a_key_tells_which_claim_stored_it() {
+    let (user, job) = ("ada".parse().unwrap(), "ill_0123456789abcdefABCD".parse().unwrap());
+    let brand = "brd_0123456789abcdefABCD".parse().unwrap();
+    for stored in [
+        MediaKey::picture(&user, &job, 2, 17, 3, MediaFormat::Png),
+        MediaKey::thumbnail(&user, &job, 2, 17, 0),
+        MediaKey::sample(&user, &brand, 2, 17, 1, MediaFormat::Jpeg),
+    ] {
+        assert_eq!(stored.fence(), Some(17), "{stored}");
+    }
+    let learnt = MediaKey::training(&user, &brand, 17, 3, MediaFormat::Png);
+    assert_eq!(learnt.fence(), None, "what a brand is learnt from is no attempt's");
+    for other in ["a.png", "uploads/ada/upl_1.json", "a/1-2.png", "a/x-2-0.png", "a/1-2-0-0.png"] {
+        assert_eq!(key(other).fence(), None, "{other}");
+    }
+}
+
 async fn a_miss_is_none(store: Store) {
     put(&store, "x/1.png", b"x").await.unwrap();
     for at in ["nothing.png", "x/2.png", "x", "x/1.png/below.png"] {
@@ -224,6 +260,7 @@ async fn all<F: Future<Output = Store>>(open: impl Fn() -> F) {
     an_entity_tag_tells_contents_apart(open().await).await;
     deletes_are_idempotent(open().await).await;
     a_prefix_takes_its_objects_and_no_others(open().await).await;
+    a_list_names_what_is_below_the_prefix_and_no_more_than_asked(open().await).await;
     a_miss_is_none(open().await).await;
     a_url_names_the_object(open().await).await;
     the_extension_names_the_format(open().await).await;

@@ -118,7 +118,7 @@ impl Random for Counting {
 
 fn knobs() -> MockTrainerConfig {
     let duration = Duration::from_secs(30);
-    MockTrainerConfig { duration, rate_limited: 0.0, unavailable: 0.0, failed: 0.0, hang: 0.0 }
+    MockTrainerConfig { duration, rate_limited: 0.0, unavailable: 0.0, misconfigured: 0.0, failed: 0.0, hang: 0.0 }
 }
 
 fn mock(mock: MockTrainerConfig) -> Trainer {
@@ -164,7 +164,12 @@ async fn mock_plays_the_faults_it_is_told() {
     let operation = mock(knobs()).start(&spec(job(1), at(0))).await.unwrap();
     let limited = mock(MockTrainerConfig { rate_limited: 1.0, ..knobs() });
     let unavailable = mock(MockTrainerConfig { unavailable: 1.0, ..knobs() });
-    for (trainer, code) in [(limited, ErrorCode::RateLimited), (unavailable, ErrorCode::EngineUnavailable)] {
+    let misconfigured = mock(MockTrainerConfig { misconfigured: 1.0, ..knobs() });
+    for (trainer, code) in [
+        (limited, ErrorCode::RateLimited),
+        (unavailable, ErrorCode::EngineUnavailable),
+        (misconfigured, ErrorCode::EngineMisconfigured),
+    ] {
         let refused = trainer.start(&spec(job(1), at(0))).await.unwrap_err();
         let unanswered = trainer.poll(&operation, at(1)).await.unwrap_err();
         for failure in [refused, unanswered] {

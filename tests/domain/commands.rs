@@ -40,6 +40,9 @@ enum Command {
     RequestCancel,
     Cancel,
     HandBack,
+    Postpone { seconds: u64 },
+    Recall,
+    Widowed,
     Overdue,
     DeadLettered,
     Redrive,
@@ -50,6 +53,7 @@ fn command() -> impl Strategy<Value = Command> {
     let disposition = prop_oneof![
         after.clone().prop_map(|after| Disposition::Retry { after }),
         after.prop_map(|after| Disposition::Throttled { after }),
+        Just(Disposition::Misconfigured),
         Just(Disposition::Fail),
     ];
     prop_oneof![
@@ -61,6 +65,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::RequestCancel),
         1 => Just(Command::Cancel),
         1 => Just(Command::HandBack),
+        2 => (0..2000_u64).prop_map(|seconds| Command::Postpone { seconds }),
+        1 => Just(Command::Recall),
+        1 => Just(Command::Widowed),
         3 => Just(Command::Overdue),
         1 => Just(Command::DeadLettered),
         1 => Just(Command::Redrive),
@@ -90,6 +97,12 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
         Command::RequestCancel => job.request_cancel(now, &POLICY),
         Command::Cancel => job.cancel(now),
         Command::HandBack => job.hand_back(now, &POLICY),
+        Command::Postpone { seconds } => {
+            let reason = JobError::new(ErrorCode::RateLimited, "busy");
+            job.postpone(now, after(now, Duration::from_secs(*seconds)), reason, &POLICY)
+        }
+        Command::Recall => job.recall(now),
+        Command::Widowed => job.widowed(now, &POLICY),
         Command::Overdue => job.overdue(now, &POLICY),
         Command::DeadLettered => job.dead_lettered(),
         Command::Redrive => job.redrive(now, TIME_LIMIT, &POLICY),
@@ -235,6 +248,11 @@ proptest! {
                 Command::Fail { .. } => prop_assert_eq!(operation(&job), None),
                 _ if job.status().is_final() || before.status().is_final() => prop_assert_eq!(operation(&job), None),
                 _ => prop_assert_eq!(operation(&job), operation(&before), "{:?}", command),
+            }
+            // Waiting costs no attempt.
+            if matches!(command, Command::Postpone { .. } | Command::Recall) {
+                prop_assert_eq!(job.attempt(), before.attempt());
+                prop_assert_eq!(job.status(), before.status());
             }
             prop_assert!(job.attempt() <= POLICY.retry.max_attempts);
             if let (State::Running { progress: Some(was), attempt: a, .. }, State::Running { progress: Some(is), attempt: b, .. }) =

@@ -1,9 +1,11 @@
 //! The rulebook under any sequence of commands.
 
 mod brands;
+mod breakers;
 mod commands;
 mod ids;
 mod operations;
 mod palettes;
 mod requests;
 mod retries;
+mod waiting;

@@ -81,6 +81,42 @@ async fn kill_9_under_load_loses_nothing_in_two_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_takes_over_from_the_worker_that_was_killed_without_waiting_for_its_lease() {
+    // Nobody would wait for such a lease.
+    let environment = [("MEDIAFORGE_WORKER__LEASE", "10m"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
+    for topology in [Topology::OneProcess, Topology::TwoProcesses] {
+        let mut system = System::start(topology, &environment).await;
+        let id = system.submit("ada", "a cat").await;
+        system.until("ada", &id, &["processing"]).await;
+        system.kill().await;
+        system.launch().await;
+        let job = system.finished("ada", &id).await;
+        assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(2)));
+        assert_eq!(system.credits("ada").await.2, 1);
+        system.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_the_next_attempt_outlives_the_process() {
+    let knob = "MEDIAFORGE_ENGINE__PREVIEW__UNAVAILABLE";
+    let slow = [(knob, "1.0"), ("MEDIAFORGE_JOBS__BACKOFF", "2s"), ("MEDIAFORGE_JOBS__BACKOFF_CAP", "2s")];
+    let mut system = System::start(Topology::OneProcess, &slow).await;
+    let id = system.submit("ada", "a cat").await;
+    let path = format!("/illustrations/{id}?userId=ada");
+    while system.get(&path).await["lastError"]["code"] != "engine_unavailable" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    system.kill().await;
+    system.set(knob, None);
+    system.launch().await;
+    let job = system.finished("ada", &id).await;
+    assert_eq!(job["status"], "completed");
+    assert!(job["attempt"].as_u64().is_some_and(|attempt| (2..=5).contains(&attempt)), "{job}");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
     let environment = [("MEDIAFORGE_WORKER__LEASE", "1s"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
     let mut system = System::start(Topology::OneProcess, &environment).await;

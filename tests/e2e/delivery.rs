@@ -1,5 +1,7 @@
 //! What the worker makes of pushes, and what becomes of jobs whose engine fails.
 
+use std::time::{Duration, Instant};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -91,6 +93,80 @@ async fn a_rate_limited_engine_burns_no_attempts_until_the_deadline() {
     let limits = [("MEDIAFORGE_JOBS__ILLUSTRATION_DEADLINE", "2s"), ("MEDIAFORGE_JOBS__ATTEMPT_TIMEOUT", "1s")];
     let (system, job) = with_knob("RATE_LIMITED", &limits).await;
     assert_eq!((job["error"]["code"].as_str(), job["attempt"].as_u64()), (Some("deadline_exceeded"), Some(0)));
+    system.finish().await;
+}
+
+/// Waits until the job says that it waits for this reason.
+async fn until_waiting(system: &System, id: &str, code: &str) -> Value {
+    let path = format!("/illustrations/{id}?userId=ada");
+    loop {
+        let job = system.get(&path).await;
+        assert!(job["status"] == "queued" || job["status"] == "processing", "{job}");
+        if job["status"] == "queued" && job["lastError"]["code"] == code {
+            return job;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn ready(system: &System) -> Value {
+    let (status, body) = answer(system.client.get(format!("{}/ready", system.worker))).await;
+    assert_eq!((status, body["status"].as_str()), (200, Some("ready")), "{body}");
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_engine_is_full_jobs_wait_say_why_and_hardly_anybody_calls_it() {
+    let knob = "MEDIAFORGE_ENGINE__PREVIEW__RATE_LIMITED";
+    let mut system = System::start(Topology::OneProcess, &[(knob, "1.0")]).await;
+    let begun = Instant::now();
+    let mut jobs = Vec::new();
+    for n in 0..8 {
+        jobs.push(system.submit("ada", &format!("cat {n}")).await);
+    }
+    for id in &jobs {
+        let job = until_waiting(&system, id, "rate_limited").await;
+        assert_eq!(job["attempt"], 0, "{job}");
+    }
+    let engines = ready(&system).await["engines"].clone();
+    assert_eq!((&engines[0]["engine"], &engines[0]["misconfigured"]), (&json!("preview"), &json!(false)), "{engines}");
+    // The first probe has found it as it was.
+    let calls = || system.logs().matches("attempt failed; will retry").count();
+    while system.logs().matches("engine is left alone").count() < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let calls = calls();
+    // Both slots may have called before either was answered; then one call every two seconds, as the engine asks.
+    let most = 2 + begun.elapsed().as_secs() / 2 + 1;
+    assert!(u64::try_from(calls).expect("a count") <= most, "{calls} calls, {most} at most: {}", system.logs());
+    // Well again, everything is drawn in its first attempt.
+    system.terminate().await;
+    system.set(knob, None);
+    system.launch().await;
+    for id in &jobs {
+        let job = system.finished("ada", id).await;
+        assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(1)));
+    }
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misconfigured_engine_is_said_loudly_and_costs_nothing() {
+    let knob = "MEDIAFORGE_ENGINE__PREVIEW__MISCONFIGURED";
+    let mut system = System::start(Topology::OneProcess, &[(knob, "1.0")]).await;
+    let id = system.submit("ada", "a cat").await;
+    assert_eq!(until_waiting(&system, &id, "engine_misconfigured").await["attempt"], 0);
+    let warnings = ready(&system).await["warnings"].to_string();
+    assert!(warnings.contains("engine.preview.misconfigured"), "it names what to fix: {warnings}");
+    let logs = system.logs();
+    let line = logs.lines().find(|line| line.contains("engine misconfigured")).unwrap_or_else(|| panic!("{logs}"));
+    assert!(line.contains("ERROR") && line.contains("engine.preview.misconfigured"), "{line}");
+    system.terminate().await;
+    system.set(knob, None);
+    system.launch().await;
+    let job = system.finished("ada", &id).await;
+    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(1)));
+    assert_eq!(ready(&system).await["warnings"], json!([]));
     system.finish().await;
 }
 

@@ -12,7 +12,7 @@ async fn every_line_about_a_job_carries_its_id_attempt_and_trace() {
     system.until("ada", &id, &["processing"]).await;
     system.kill().await;
     system.launch().await;
-    // The sweeper takes the job from the dead worker, and another attempt begins.
+    // The start takes the job from the dead worker, and another attempt begins.
     while system.get(&format!("/illustrations/{id}?userId=ada")).await["attempt"] != 2 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -27,7 +27,7 @@ async fn every_line_about_a_job_carries_its_id_attempt_and_trace() {
     let expected = [
         ("job accepted", 0),
         ("job claimed", 1),
-        ("job taken from a worker that stopped answering", 1),
+        ("job taken from a worker that is gone", 1),
         ("job claimed", 2),
         ("cancel requested", 2),
         ("job settled", 2),

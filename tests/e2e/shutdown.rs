@@ -20,6 +20,26 @@ async fn work_that_fits_the_drain_is_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_and_the_job_goes_on_after_the_start() {
+    let slow = [("MEDIAFORGE_ENGINE__PREVIEW__HANG", "1.0"), ("MEDIAFORGE_WORKER__DRAIN", "8s")];
+    let mut system = System::start(Topology::OneProcess, &slow).await;
+    let id = system.submit("ada", "a cat").await;
+    system.until("ada", &id, &["processing"]).await;
+    system.signal(nix::sys::signal::Signal::SIGTERM);
+    while !system.logs().contains("a second signal stops at once") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    system.signal(nix::sys::signal::Signal::SIGTERM);
+    let ends = system.ended().await;
+    assert_eq!(ends[0].code(), Some(143), "{}", system.logs());
+    assert!(!system.logs().contains("drained"), "{}", system.logs());
+    system.set("MEDIAFORGE_ENGINE__PREVIEW__HANG", None);
+    system.launch().await;
+    assert_eq!(system.finished("ada", &id).await["status"], "completed");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn work_that_does_not_is_handed_back_without_costing_an_attempt() {
     for topology in [Topology::OneProcess, Topology::TwoProcesses] {
         let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "4s"), ("MEDIAFORGE_WORKER__DRAIN", "500ms")];

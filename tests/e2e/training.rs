@@ -237,6 +237,24 @@ async fn a_training_whose_worker_died_is_found_again_and_is_ready_on_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_training_whose_worker_crashes_once_it_is_recorded_is_not_begun_twice() {
+    let crash = [("CRASH_AT", "after_attach"), ("MEDIAFORGE_WORKER__LEASE", "10m")];
+    let mut system = System::start(Topology::OneProcess, &crash).await;
+    let backstage = Backstage::of(&system);
+    let id = backstage.submit().await;
+    assert!(!system.ended().await[0].success(), "{}", system.logs());
+    let operation = backstage.job(&id).await.operation().map(str::to_owned).expect("recorded");
+    system.set("CRASH_AT", None);
+    system.launch().await;
+    let (job, _) = backstage.ready(&system, &id).await;
+    assert_eq!((job.attempt(), system.credits("ada").await.2), (2, 25), "paid once");
+    let logs = system.logs();
+    assert!(logs.contains("re-attached to the training") && logs.contains(&operation), "{logs}");
+    assert!(!logs.contains("training begun"), "{logs}");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_training_that_is_handed_back_goes_on_and_costs_no_attempt() {
     let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "6s"), ("MEDIAFORGE_WORKER__DRAIN", "300ms")];
     let mut system = System::start(Topology::OneProcess, &slow).await;

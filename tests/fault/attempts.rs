@@ -5,7 +5,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 use mediaforge::{domain::job::Status, jobs::Outcome};
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Bench, settings, user};
+use crate::{
+    bench::{Bench, settings, user},
+    script::{Line, Script},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_breaks_does_not_end_the_attempt() {
@@ -43,7 +46,10 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same_worker() {
-    let bench = Bench::with("RATE_LIMITED", "1.0");
+    // Nothing keeps the next one from claiming.
+    let bench = Bench::over(Script::of([Line::throttled(Duration::ZERO)]), |rules| {
+        (rules.breaker.cooldown, rules.breaker.cap) = (Duration::ZERO, Duration::ZERO);
+    });
     let id = bench.submit().await;
     let first = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);

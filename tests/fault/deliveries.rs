@@ -9,7 +9,7 @@ use mediaforge::{domain::job::Status, worker};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::ports::Bench;
+use crate::bench::Bench;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use mediaforge::worker::{self, Worker, WorkerSettings};
 use tower::ServiceExt as _;
 
-use crate::ports::{Bench, worker_settings};
+use crate::bench::{Bench, worker_settings};
 
 const PUSH: &str = "/process-generation";
 

@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use mediaforge::{
-    domain::job::Status,
+    domain::job::{AttemptFailure, ErrorCode, Status},
     jobs::{Deletion, Outcome},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Bench, settings, user};
+use crate::{
+    bench::{Bench, settings, user},
+    script::{Line, Script},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
@@ -21,6 +24,38 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
     let outcome = bench.jobs.run_attempt(claim, &calm, &CancellationToken::new()).await;
     assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
+}
+
+/// An end whose answer is lost is recognised as our own, whatever the end is.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
+    let fails = Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
+    let refused = Line::Refuse(AttemptFailure::retry(ErrorCode::EngineError, "no picture"));
+    let cases = [
+        (fails, Status::Failed, false),
+        (refused, Status::Queued, false),
+        (Line::Draw { withheld: 1 }, Status::Failed, false),
+        (Line::Hang, Status::Queued, true),
+    ];
+    for (line, expected, stopped) in cases {
+        let script = Script::of([line.clone()]);
+        let bench = Bench::over(script.clone(), |_| {});
+        let id = bench.submit().await;
+        let claim = bench.claim(&id).await;
+        let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+        let (jobs, stop) = (bench.jobs.clone(), CancellationToken::new());
+        bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+        let told = stop.clone();
+        let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &calm, &told).await });
+        script.called.notified().await;
+        if stopped {
+            stop.cancel();
+        }
+        let outcome = attempt.await.expect("no panic").expect("the lease has not lapsed");
+        assert_eq!(outcome, Outcome::Settled(expected), "{line:?}");
+        assert_eq!(bench.plan.commit_unanswered.load(Ordering::SeqCst), 0);
+        assert_eq!(bench.status(&id).await, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,39 @@ async fn a_failed_job_says_why() {
 }
 
 #[tokio::test]
+async fn what_was_withheld_is_told_and_not_charged() {
+    let world = world();
+    let body = json!({ "userId": "local", "prompt": "a cat", "count": 2 });
+    let id = world.generate(&body).await.json()["illustrationId"].as_str().unwrap().to_owned();
+    world.start(&id).await;
+    world.deliver(&id, 1).await;
+    let job = world.get(&format!("/illustrations/{id}")).await.json();
+    assert_eq!((&job["status"], &job["filtered"], &job["creditsUsed"]), (&json!("completed"), &json!(1), &json!(1)));
+    assert_eq!(job["imageUrls"].as_array().map(Vec::len), Some(1));
+    let credits = world.get("/credits").await.json();
+    assert_eq!((&credits["held"], &credits["spent"], &credits["available"]), (&json!(0), &json!(1), &json!(9)));
+}
+
+#[tokio::test]
+async fn a_waiting_job_says_what_it_waits_for() {
+    use mediaforge::domain::{
+        clock::{Clock as _, after},
+        job::{ErrorCode, JobError},
+    };
+    let world = world();
+    let id = world.queued("local").await;
+    let (now, policy) = (world.clock.now(), world.jobs.rules().policy);
+    let path = format!("/illustrations/{id}");
+    assert!(world.get(&path).await.json().get("lastError").is_none());
+    let reason = JobError::new(ErrorCode::RateLimited, "the engine is busy");
+    world.change(&id, |job| job.postpone(now, after(now, std::time::Duration::from_secs(9)), reason, &policy)).await;
+    let job = world.get(&path).await.json();
+    assert_eq!(job["lastError"], json!({ "code": "rate_limited", "message": "the engine is busy" }));
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("queued"), &json!(0)));
+    assert!(job.get("error").is_none(), "it has not failed");
+}
+
+#[tokio::test]
 async fn links_begin_with_the_public_url_or_with_a_sane_host() {
     let public = Some("https://pictures.example/api/".parse().unwrap());
     let world = world_with(mediaforge::gateway::GatewaySettings { public_url: public, ..settings() });
@@ -161,7 +194,8 @@ async fn cancelling_is_done_or_under_way() {
     let done = world.queued("local").await;
     world.start(&done).await;
     world.complete(&done).await;
-    assert_eq!(cancel(&world, &done).await.0, StatusCode::OK);
+    let before = world.get(&format!("/illustrations/{done}")).await.json();
+    assert_eq!(cancel(&world, &done).await, (StatusCode::OK, before), "a finished job is answered as it is");
     assert_eq!(world.get("/credits").await.json()["spent"], 1);
 }
 

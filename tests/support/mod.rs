@@ -144,6 +144,22 @@ impl System {
         }
     }
 
+    /// Sets an environment variable of the processes that are launched next, or removes it.
+    pub fn set(&mut self, variable: &str, value: Option<&str>) {
+        self.environment.retain(|(key, _)| key != variable);
+        self.environment.extend(value.map(|value| (variable.to_owned(), value.to_owned())));
+    }
+
+    /// Waits until the processes have ended by themselves; how they did.
+    pub async fn ended(&mut self) -> Vec<std::process::ExitStatus> {
+        let mut ends = Vec::new();
+        for mut process in std::mem::take(&mut self.processes) {
+            let end = timeout(PATIENCE, process.wait()).await;
+            ends.push(end.unwrap_or_else(|_| panic!("it never ends: {}", self.logs())).expect("a status"));
+        }
+        ends
+    }
+
     /// Ends the processes as Ctrl-C would; answers how long it took. All must exit with 0.
     pub async fn terminate(&mut self) -> Duration {
         let begun = Instant::now();

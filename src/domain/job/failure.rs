@@ -18,6 +18,8 @@ pub enum ErrorCode {
     EngineUnavailable,
     /// The engine took longer than it may.
     EngineTimeout,
+    /// The engine does not know its model, or may not use it: an operator must look.
+    EngineMisconfigured,
     /// The engine's answer was no usable picture.
     EngineError,
     /// The pictures could not be stored.
@@ -45,6 +47,7 @@ impl ErrorCode {
             Self::RateLimited => "rate_limited",
             Self::EngineUnavailable => "engine_unavailable",
             Self::EngineTimeout => "engine_timeout",
+            Self::EngineMisconfigured => "engine_misconfigured",
             Self::EngineError => "engine_error",
             Self::StorageError => "storage_error",
             Self::WorkerLost => "worker_lost",
@@ -93,6 +96,8 @@ pub enum Disposition {
         /// The provider's `Retry-After`.
         after: Option<Duration>,
     },
+    /// The engine is set up wrongly: wait until an operator has helped, and do not count the attempt.
+    Misconfigured,
     /// Trying again cannot help.
     Fail,
 }
@@ -121,5 +126,10 @@ impl AttemptFailure {
     /// Wait without counting the attempt.
     pub fn throttled(message: impl Into<String>, after: Option<Duration>) -> Self {
         Self { error: JobError::new(ErrorCode::RateLimited, message), disposition: Disposition::Throttled { after } }
+    }
+    /// Wait for an operator, without counting the attempt. `message` names what to fix.
+    pub fn misconfigured(message: impl Into<String>) -> Self {
+        let error = JobError::new(ErrorCode::EngineMisconfigured, message);
+        Self { error, disposition: Disposition::Misconfigured }
     }
 }

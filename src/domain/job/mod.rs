@@ -1,10 +1,11 @@
 //! A job: what was asked, in which state it is, and whose credits are held for it.
 //!
-//! The verbs that move a job from state to state are in `transition.rs`; nothing else changes one.
+//! The verbs that move a job from state to state are in `transition.rs` and `waiting.rs`; nothing else changes one.
 
 mod failure;
 mod state;
 mod transition;
+mod waiting;
 
 use std::{fmt, ops::Deref};
 
@@ -170,7 +171,7 @@ pub struct JobRecord {
     pub deadline: Timestamp,
 }
 
-/// A job. Its fields can be read; only the verbs of `transition.rs` make a changed one.
+/// A job. Its fields can be read; only its verbs make a changed one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job(JobRecord);
 

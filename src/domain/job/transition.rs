@@ -1,6 +1,6 @@
 //! The verbs: each consumes a job and returns what must happen, as data.
 //!
-//! The store applies a [`Transition`] atomically: next state, ledger entries and balance together or not at all.
+//! What only the passing of time asks for is in `waiting.rs`. The store applies a [`Transition`] atomically: next state, ledger entries and balance together or not at all.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::domain::{
     ids::{JobId, RequestHash, TeamId, UserId},
     message::JobMessage,
     pricing::Prices,
-    retry::{RetryPolicy, doubled},
+    retry::RetryPolicy,
     trace::TraceContext,
 };
 
@@ -72,6 +72,9 @@ pub enum TransitionError {
     /// The verb needs a running job.
     #[error("the job is not running")]
     NotRunning,
+    /// The verb needs a waiting job.
+    #[error("the job is not queued")]
+    NotQueued,
     /// Another worker's lease has not lapsed.
     #[error("the job is leased until {until}")]
     Leased {
@@ -84,6 +87,9 @@ pub enum TransitionError {
         /// When it may.
         at: Timestamp,
     },
+    /// Its time has come already.
+    #[error("the job does not wait for a later moment")]
+    NotEarly,
     /// Nothing is overdue.
     #[error("the job is not overdue")]
     NotOverdue,
@@ -119,7 +125,7 @@ pub struct Submission {
     pub starting_grant: Credits,
 }
 
-type Verdict = Result<Transition, TransitionError>;
+pub(super) type Verdict = Result<Transition, TransitionError>;
 
 impl Job {
     /// A new job, its hold, and the welcome grant of an account that has never had one.
@@ -236,6 +242,7 @@ impl Job {
             }
             Disposition::Retry { after } => (attempt, policy.retry.delay(attempt, jitter, after)),
             Disposition::Throttled { after } => (attempt - 1, policy.retry.delay(attempt, jitter, after)),
+            Disposition::Misconfigured => (attempt - 1, policy.retry.delay(attempt, jitter, None)),
         };
         let not_before = after(now, wait);
         let operation = self.take_operation();
@@ -274,38 +281,6 @@ impl Job {
         Ok(self.requeued(Wait { attempt: attempt - 1, not_before: now, error: None, operation }, now, policy))
     }
 
-    /// What the sweeper does with a job whose [`Job::due_at`] has passed.
-    pub fn overdue(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
-        if self.due_at().is_none_or(|due| due > now) || self.status().is_final() {
-            return Err(TransitionError::NotOverdue);
-        }
-        let attempt = self.attempt();
-        if let State::Running { cancel_by: Some(_), .. } = self.state {
-            return self.cancel(now);
-        }
-        if now >= self.deadline {
-            let reason = if attempt == 0 {
-                "no worker was free before the job's deadline"
-            } else {
-                "the job was not done by its deadline"
-            };
-            let error = JobError::new(ErrorCode::DeadlineExceeded, reason);
-            return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
-        }
-        if let State::Queued { not_before, publish_at, published, .. } = &mut self.0.state {
-            *publish_at = after(now, doubled(policy.republish_after, *published, policy.republish_cap));
-            *published = published.saturating_add(1);
-            let not_before = *not_before;
-            return Ok(self.dispatched(Vec::new(), not_before));
-        }
-        let error = JobError::new(ErrorCode::WorkerLost, "the worker stopped answering in mid-attempt");
-        if attempt >= policy.retry.max_attempts {
-            return Ok(self.failed(now, attempt, error, DeadLettering::Pending));
-        }
-        let operation = self.take_operation();
-        Ok(self.requeued(Wait { attempt, not_before: now, error: Some(error), operation }, now, policy))
-    }
-
     /// The dead letter is out.
     pub fn dead_lettered(mut self) -> Verdict {
         match &mut self.0.state {
@@ -342,7 +317,13 @@ impl Job {
         })
     }
 
-    fn failed(self, now: Timestamp, attempt: u32, error: JobError, dead_lettering: DeadLettering) -> Transition {
+    pub(super) fn failed(
+        self,
+        now: Timestamp,
+        attempt: u32,
+        error: JobError,
+        dead_lettering: DeadLettering,
+    ) -> Transition {
         self.released(State::Failed { attempt, error, dead_lettering, at: now }, now)
     }
 
@@ -351,7 +332,7 @@ impl Job {
         Transition { ledger, ..self.becomes(state) }
     }
 
-    fn requeued(self, wait: Wait, now: Timestamp, policy: &JobPolicy) -> Transition {
+    pub(super) fn requeued(self, wait: Wait, now: Timestamp, policy: &JobPolicy) -> Transition {
         let not_before = wait.not_before;
         self.becomes(queued(wait, now, policy)).job.dispatched(Vec::new(), not_before)
     }
@@ -364,7 +345,7 @@ impl Job {
         }
     }
 
-    fn take_operation(&mut self) -> Option<String> {
+    pub(super) fn take_operation(&mut self) -> Option<String> {
         match &mut self.0.state {
             State::Queued { operation, .. } | State::Running { operation, .. } => operation.take(),
             _ => None,
@@ -376,27 +357,27 @@ impl Job {
         self.quiet()
     }
 
-    fn quiet(self) -> Transition {
+    pub(super) fn quiet(self) -> Transition {
         Transition { job: self, ledger: Vec::new(), dispatch: None, max_in_flight: None }
     }
 
-    fn dispatched(self, ledger: Vec<LedgerEntry>, not_before: Timestamp) -> Transition {
+    pub(super) fn dispatched(self, ledger: Vec<LedgerEntry>, not_before: Timestamp) -> Transition {
         let message = JobMessage::new(self.id.clone(), self.trace.clone());
         let dispatch = Some(Dispatch { message, not_before });
         Transition { job: self, ledger, dispatch, max_in_flight: None }
     }
 
-    fn not_running(&self) -> TransitionError {
+    pub(super) fn not_running(&self) -> TransitionError {
         if self.status().is_final() { TransitionError::Finished } else { TransitionError::NotRunning }
     }
 }
 
 /// What a job carries along while it waits.
-struct Wait {
-    attempt: u32,
-    not_before: Timestamp,
-    error: Option<JobError>,
-    operation: Option<String>,
+pub(super) struct Wait {
+    pub(super) attempt: u32,
+    pub(super) not_before: Timestamp,
+    pub(super) error: Option<JobError>,
+    pub(super) operation: Option<String>,
 }
 
 impl Wait {

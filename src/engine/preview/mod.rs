@@ -31,6 +31,7 @@ mod things;
 mod words;
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -53,7 +54,7 @@ use crate::{
     domain::{
         clock::Random,
         job::{AttemptFailure, ErrorCode, Progress},
-        request::MAX_SEED,
+        request::{IllustrationSpec, MAX_SEED},
     },
 };
 
@@ -91,6 +92,10 @@ impl ImageEngine for Preview {
         if self.happens(self.config.rate_limited) {
             return Err(AttemptFailure::throttled("the preview engine plays rate-limited", Some(RETRY_AFTER)));
         }
+        if self.happens(self.config.misconfigured) {
+            let message = "the preview engine plays misconfigured; set engine.preview.misconfigured to 0";
+            return Err(AttemptFailure::misconfigured(message));
+        }
         if self.happens(self.config.unavailable) {
             return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the preview engine plays unavailable"));
         }
@@ -124,6 +129,9 @@ impl ImageEngine for Preview {
             seed: Some(spec.seed),
             cost_micro_usd: 0,
         })
+    }
+    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
+        "preview".into()
     }
 }
 

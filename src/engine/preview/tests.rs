@@ -111,8 +111,14 @@ fn nothing_is_drawn_on_the_threads_of_the_runtime() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).max_blocking_threads(1).build().unwrap();
     let (free, wait) = mpsc::channel::<()>();
-    let config =
-        PreviewConfig { latency: Duration::ZERO, rate_limited: 0.0, unavailable: 0.0, filtered: 0.0, hang: 0.0 };
+    let config = PreviewConfig {
+        latency: Duration::ZERO,
+        rate_limited: 0.0,
+        unavailable: 0.0,
+        filtered: 0.0,
+        hang: 0.0,
+        misconfigured: 0.0,
+    };
     let engine = Preview::new(config, Arc::new(SystemRandom));
     let spec = spec("a cat", "flat-2d", (64, 64), 1);
     let job_id = JobId::random(JobKind::Illustration, &SystemRandom);

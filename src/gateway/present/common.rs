@@ -28,6 +28,10 @@ pub(in crate::gateway) struct Common<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<ErrorView<'a>>,
+    /// Of a queued job: why it waits, or why the attempt before failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_error: Option<ErrorView<'a>>,
     /// Attempts started so far.
     attempt: u32,
     /// How far the running attempt is.
@@ -68,7 +72,7 @@ pub(in crate::gateway) struct Common<'a> {
     version: u64,
 }
 
-/// Why a job failed.
+/// Why a job failed, or waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobError)]
 struct ErrorView<'a> {
@@ -99,6 +103,12 @@ struct ProgressView {
     eta_seconds: Option<u32>,
 }
 
+impl<'a> ErrorView<'a> {
+    fn of(error: &'a JobError) -> Self {
+        Self { code: error.code.as_str(), message: &error.message }
+    }
+}
+
 impl<'a> Common<'a> {
     pub(super) fn of(job: &'a Versioned<Job>) -> Self {
         let Versioned { version, value: job } = job;
@@ -116,9 +126,11 @@ impl<'a> Common<'a> {
             user_id: job.user.as_str(),
             team_id: job.team.as_ref().map(TeamId::as_str),
             error: match &job.state {
-                State::Failed { error: JobError { code, message }, .. } => {
-                    Some(ErrorView { code: code.as_str(), message })
-                }
+                State::Failed { error, .. } => Some(ErrorView::of(error)),
+                _ => None,
+            },
+            last_error: match &job.state {
+                State::Queued { last_error, .. } => last_error.as_ref().map(ErrorView::of),
                 _ => None,
             },
             attempt: job.attempt(),

@@ -62,6 +62,10 @@ pub(in crate::gateway) struct Illustration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     thumbnail_url: Option<String>,
+    /// Pictures that were asked for and withheld for their content, of a finished job. They cost nothing.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    filtered: u32,
     /// The model that drew it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -76,6 +80,11 @@ pub(in crate::gateway) struct Illustration<'a> {
     generation_ms: Option<u64>,
     #[serde(flatten)]
     common: Common<'a>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn status_schema() -> RefOr<Schema> {
@@ -109,6 +118,7 @@ impl Presenter {
             image_url: image_urls.first().cloned(),
             image_urls,
             thumbnail_url,
+            filtered: output.map_or(0, |output| output.filtered),
             model_used: output.map(|output| output.model.as_str()),
             final_prompt: output.map(|output| output.final_prompt.as_str()),
             generation_ms: output.map(|output| output.generation_ms),

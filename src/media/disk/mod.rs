@@ -107,6 +107,12 @@ impl MediaStore for DiskMedia {
         self.blocking(OP, move |inner| inner.expire(OP, &directory, before)).await
     }
 
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>> {
+        const OP: &str = "media.list";
+        let directory = directory_of(OP, prefix)?;
+        self.blocking(OP, move |inner| inner.list(OP, &directory, limit)).await
+    }
+
     async fn delete(&self, key: &MediaKey) -> Result<()> {
         const OP: &str = "media.delete";
         let key = key.clone();

@@ -103,6 +103,34 @@ impl Inner {
         Ok(expired)
     }
 
+    pub(super) fn list(&self, op: &'static str, directory: &MediaKey, limit: usize) -> Result<Vec<MediaKey>> {
+        let mut found = Vec::new();
+        let mut open = vec![directory.clone()];
+        while let Some(directory) = open.pop() {
+            let path = self.path(&directory);
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if is_miss(&error) => continue,
+                Err(error) => return Err(at(op, &path)(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(at(op, &path))?;
+                // A name that is no key's is no object's either.
+                let key = entry.file_name().to_str().and_then(|name| format!("{directory}/{name}").parse().ok());
+                let (Some(key), Ok(kind)) = (key, entry.file_type()) else { continue };
+                if kind.is_dir() {
+                    open.push(key);
+                } else if kind.is_file() {
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                    found.push(key);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     pub(super) fn open_object(&self, op: &'static str, key: &MediaKey) -> Result<Option<(File, MediaInfo)>> {
         let Some(path) = self.existing(op, key)? else { return Ok(None) };
         match File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata))) {

@@ -19,6 +19,7 @@ use crate::{
     },
     embedded::Embedded,
     http,
+    lifecycle::supervised,
 };
 
 /// How often expired messages are removed.
@@ -57,9 +58,12 @@ impl Broker {
         let Self { courier, subscriptions } = self;
         let mut tasks = JoinSet::new();
         for subscription in subscriptions {
-            tasks.spawn(Arc::new(subscription).run(stop.clone()));
+            let (subscription, end) = (Arc::new(subscription), stop.clone());
+            let run = move || Arc::clone(&subscription).run(end.clone());
+            tasks.spawn(supervised("subscription", stop.clone(), run));
         }
-        tasks.spawn(expire(courier, stop));
+        let end = stop.clone();
+        tasks.spawn(supervised("expiry of messages", stop, move || expire(Arc::clone(&courier), end.clone())));
         while let Some(ended) = tasks.join_next().await {
             if let Err(panic) = ended {
                 tracing::error!(error = %panic, "a task of the broker ended by a defect");

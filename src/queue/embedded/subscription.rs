@@ -101,6 +101,8 @@ impl Subscription {
 
     /// Delivers until `stop` is cancelled.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // Whoever ran before and ended by a defect took its pushes along; what it held is nobody's.
+        self.held().clear();
         let mut pushes = JoinSet::new();
         let mut ready = VecDeque::new();
         let mut own = self.courier.embedded.own_messages();

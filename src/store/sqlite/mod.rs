@@ -119,7 +119,7 @@ impl JobStore for SqliteStore {
             match accounts::settle(tx, OP, &journal.ledger, is_known)? {
                 Settled::Applied => journal.dispatch(tx)?,
                 Settled::Refused(reason @ CreditsError::Insufficient { .. }) => {
-                    return Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into());
+                    return Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into());
                 }
                 Settled::Refused(defect) => {
                     return Err(BackendError::new(ErrorKind::Internal, OP).because(defect).into());
@@ -159,7 +159,7 @@ impl JobStore for SqliteStore {
         let entry = entry.clone();
         let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry), |_| false)? {
             Settled::Applied => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
-            Settled::Refused(reason) => Err(BackendError::new(ErrorKind::Conflict, OP).because(reason).into()),
+            Settled::Refused(reason) => Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into()),
         };
         self.embedded.write(OP, write).await
     }

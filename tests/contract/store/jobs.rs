@@ -251,7 +251,7 @@ pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
     let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
     let redriven = job.value.clone().redrive(at(1), Duration::from_mins(1), &policy()).expect("a redrive");
     let refused = store.commit(job.version, &redriven).await.expect_err("a hold of 3 from 2");
-    assert_eq!(refused.kind, ErrorKind::Conflict);
+    assert_eq!(refused.kind, ErrorKind::Refused);
     let cause = refused.source().and_then(|cause| cause.downcast_ref::<CreditsError>());
     assert_eq!(cause, Some(&CreditsError::Insufficient { needed: 3, available: 2 }));
     assert_eq!(store.get(&job.value.id).await.expect("a read"), Some(job));

@@ -184,6 +184,10 @@ impl MediaStore for Faulty<dyn MediaStore> {
         self.inner.expire(prefix, before).await
     }
 
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>> {
+        self.inner.list(prefix, limit).await
+    }
+
     async fn delete(&self, key: &MediaKey) -> Result<()> {
         self.inner.delete(key).await
     }

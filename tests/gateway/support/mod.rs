@@ -19,6 +19,7 @@ use mediaforge::{
     config::{self, Environment, Sources},
     domain::{
         brand::BrandLimits,
+        breaker::BreakerPolicy,
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
         job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
@@ -30,7 +31,7 @@ use mediaforge::{
     },
     embedded::Embedded,
     gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, Ports, Rules, UploadRules},
+    jobs::{Jobs, Patience, Ports, Rules, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
     store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
@@ -199,6 +200,8 @@ fn rules() -> Rules {
             limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
             keep: 24 * 60 * minute,
         },
+        breaker: BreakerPolicy { failures: 5, cooldown: minute, cap: minute },
+        patience: Patience { backend: Duration::MAX, media: Duration::MAX },
     }
 }
 
@@ -281,6 +284,11 @@ impl World {
 
     /// Delivers one picture, which can then be fetched.
     pub async fn complete(&self, id: &str) -> Version {
+        self.deliver(id, 0).await
+    }
+
+    /// The same, with so many pictures withheld.
+    pub async fn deliver(&self, id: &str, filtered: u32) -> Version {
         let id_parsed: JobId = id.parse().unwrap();
         let user = self.store.get(&id_parsed).await.unwrap().unwrap().value.user.clone();
         let key = MediaKey::picture(&user, &id_parsed, 1, 2, 0, MediaFormat::Png);
@@ -291,7 +299,7 @@ impl World {
         let output = Output::Pictures(Pictures {
             images: vec![image],
             thumbnail_key: Some(thumb.to_string()),
-            filtered: 0,
+            filtered,
             model: "preview".to_owned(),
             final_prompt: "a lighthouse at dawn, soft washes".to_owned(),
             seed: Some(7),

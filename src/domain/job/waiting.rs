@@ -1,0 +1,93 @@
+//! The verbs that time asks for: a job that waits, waits too long, or whose worker is gone.
+
+use super::{
+    DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError,
+    transition::{Verdict, Wait},
+};
+use crate::domain::{Timestamp, clock::after, retry::doubled};
+
+impl Job {
+    /// Nobody can work on it before a moment: it waits until then, and says why. No attempt has begun.
+    ///
+    /// A moment beyond the deadline is the deadline: there the sweeper ends it.
+    pub fn postpone(mut self, now: Timestamp, until: Timestamp, reason: JobError, policy: &JobPolicy) -> Verdict {
+        let State::Queued { attempt, .. } = self.state else {
+            return Err(if self.status().is_final() { TransitionError::Finished } else { TransitionError::NotQueued });
+        };
+        let operation = self.take_operation();
+        let not_before = until.min(self.deadline).max(now);
+        Ok(self.requeued(Wait { attempt, not_before, error: Some(reason), operation }, now, policy))
+    }
+
+    /// Its message came before its time and is gone: another is published when the time has come.
+    pub fn recall(mut self, now: Timestamp) -> Verdict {
+        match &mut self.0.state {
+            State::Queued { not_before, publish_at, .. } if *not_before > now => {
+                *publish_at = (*publish_at).min(*not_before);
+                Ok(self.quiet())
+            }
+            State::Queued { .. } | State::Running { .. } => Err(TransitionError::NotEarly),
+            _ => Err(TransitionError::Finished),
+        }
+    }
+
+    /// What the sweeper does with a job whose [`Job::due_at`] has passed.
+    pub fn overdue(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+        if self.due_at().is_none_or(|due| due > now) || self.status().is_final() {
+            return Err(TransitionError::NotOverdue);
+        }
+        if now >= self.deadline || !matches!(self.state, State::Queued { .. }) {
+            return self.taken(now, policy);
+        }
+        if let State::Queued { publish_at, published, .. } = &mut self.0.state {
+            *publish_at = after(now, doubled(policy.republish_after, *published, policy.republish_cap));
+            *published = published.saturating_add(1);
+        }
+        let not_before = self.not_before().unwrap_or(now);
+        Ok(self.dispatched(Vec::new(), not_before))
+    }
+
+    /// Its worker is known to be dead, whatever its lease says: the next one may have it.
+    pub fn widowed(self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+        if !matches!(self.state, State::Running { .. }) {
+            return Err(self.not_running());
+        }
+        self.taken(now, policy)
+    }
+
+    /// Ends a job that is cancelled or too late; any other goes from its worker back into the queue.
+    fn taken(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+        let attempt = self.attempt();
+        if let State::Running { cancel_by: Some(_), .. } = self.state {
+            return self.cancel(now);
+        }
+        if now >= self.deadline {
+            let error = self.too_late();
+            return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
+        }
+        let error = JobError::new(ErrorCode::WorkerLost, "the worker stopped answering in mid-attempt");
+        if attempt >= policy.retry.max_attempts {
+            return Ok(self.failed(now, attempt, error, DeadLettering::Pending));
+        }
+        let operation = self.take_operation();
+        Ok(self.requeued(Wait { attempt, not_before: now, error: Some(error), operation }, now, policy))
+    }
+
+    fn too_late(&self) -> JobError {
+        let reason = match &self.state {
+            State::Queued { last_error: Some(last), .. } => {
+                format!("the job was not done by its deadline; it last waited because: {}", last.message)
+            }
+            State::Queued { attempt: 0, .. } => "no worker was free before the job's deadline".to_owned(),
+            _ => "the job was not done by its deadline".to_owned(),
+        };
+        JobError::new(ErrorCode::DeadlineExceeded, reason)
+    }
+
+    fn not_before(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Queued { not_before, .. } => Some(not_before),
+            _ => None,
+        }
+    }
+}

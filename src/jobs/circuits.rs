@@ -1,0 +1,220 @@
+//! Circuits: which engines may be called, and what becomes of a job whose engine may not.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use super::Jobs;
+use crate::domain::{
+    Timestamp,
+    breaker::{Answer, Breaker, BreakerPolicy, Change, Pause, Phase, Ticket, Verdict},
+    clock::{Clock, after},
+    job::{AttemptFailure, ErrorCode, Job, JobError, Work},
+};
+
+/// Circuits that are remembered, at most. There is one per engine and model.
+const MAX_CIRCUITS: usize = 256;
+
+/// How an engine is doing, as operators see it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Circuit {
+    /// `engine/model`.
+    pub engine: String,
+    /// `closed` (it is called), `open` (it is not) or `half-open` (one call finds out).
+    pub state: &'static str,
+    /// When it is tried again, while it is not called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why it is not called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<JobError>,
+    /// Whether an operator has to help.
+    pub misconfigured: bool,
+}
+
+/// The breakers of this process, by engine and model.
+pub(super) struct Circuits {
+    policy: BreakerPolicy,
+    clock: Arc<dyn Clock>,
+    breakers: Mutex<BTreeMap<String, Breaker>>,
+}
+
+impl Circuits {
+    pub(super) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>) -> Self {
+        Self { policy, clock, breakers: Mutex::default() }
+    }
+
+    /// May `name` be called? The permit is the right to one call.
+    pub(super) fn ask(self: &Arc<Self>, name: &str) -> Result<Permit, Pause> {
+        let now = self.clock.now();
+        let verdict = self.with(name, |breaker| breaker.ask(now, &self.policy));
+        match verdict {
+            Some(Verdict::Wait(pause)) => Err(pause),
+            Some(Verdict::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
+            None => Ok(self.permit(name, None)),
+        }
+    }
+
+    /// For a call that belongs to an attempt which has begun, so that nobody is asked.
+    fn unasked(self: &Arc<Self>, name: &str) -> Permit {
+        let ticket = self.with(name, |breaker| breaker.ticket());
+        self.permit(name, ticket)
+    }
+
+    fn permit(self: &Arc<Self>, name: &str, ticket: Option<Ticket>) -> Permit {
+        Permit { circuits: Arc::clone(self), name: name.to_owned(), ticket }
+    }
+
+    /// Every circuit that was ever asked for.
+    pub(super) fn all(&self) -> Vec<Circuit> {
+        let view = |(name, breaker): (&String, &Breaker)| {
+            let (state, opening) = match breaker.phase() {
+                Phase::Closed { .. } => ("closed", None),
+                Phase::Open(opening) => ("open", Some(opening)),
+                Phase::HalfOpen(opening) => ("half-open", Some(opening)),
+            };
+            Circuit {
+                engine: name.clone(),
+                state,
+                until: opening.map(|opening| opening.until),
+                reason: opening.map(|opening| opening.reason.clone()),
+                misconfigured: opening.is_some_and(|opening| opening.is_misconfigured),
+            }
+        };
+        self.breakers().iter().map(view).collect()
+    }
+
+    fn report(&self, name: &str, ticket: Ticket, answer: Answer) {
+        let now = self.clock.now();
+        let reported = self.with(name, |breaker| {
+            let change = breaker.report(ticket, answer, now, &self.policy);
+            (change, breaker.phase().clone())
+        });
+        if let Some((change, phase)) = reported {
+            log(name, change, &phase);
+        }
+    }
+
+    /// `None` when there are too many circuits to remember another one.
+    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
+        let mut breakers = self.breakers();
+        if let Some(breaker) = breakers.get_mut(name) {
+            return Some(act(breaker));
+        }
+        if breakers.len() >= MAX_CIRCUITS {
+            breakers.retain(|_, breaker| !breaker.is_idle());
+        }
+        (breakers.len() < MAX_CIRCUITS).then(|| act(breakers.entry(name.to_owned()).or_default()))
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, BTreeMap<String, Breaker>> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(engine: &str, change: Change, phase: &Phase) {
+    match (change, phase) {
+        (Change::Opened | Change::StaysOpen, Phase::Open(opening)) => {
+            let (code, reason, until) = (opening.reason.code.as_str(), &opening.reason.message, opening.until);
+            if opening.is_misconfigured {
+                tracing::error!(engine, code, reason, %until, "engine misconfigured; its jobs wait for an operator");
+            } else {
+                tracing::warn!(engine, code, reason, %until, "engine is left alone; its jobs stay queued");
+            }
+        }
+        (Change::Closed, _) => tracing::info!(engine, "engine is well again"),
+        _ => {}
+    }
+}
+
+/// The right to one call of an engine. Dropped without a report, it says that nothing was learnt, so that a probe that is
+/// cancelled, lost or panics lets the next one try.
+pub(super) struct Permit {
+    circuits: Arc<Circuits>,
+    name: String,
+    ticket: Option<Ticket>,
+}
+
+impl Permit {
+    /// How the engine answered.
+    fn report(mut self, answer: Answer) {
+        self.settle(answer);
+    }
+
+    fn settle(&mut self, answer: Answer) {
+        if let Some(ticket) = self.ticket.take() {
+            self.circuits.report(&self.name, ticket, answer);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.settle(Answer::Unknown);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("name", &self.name).field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    /// How the engines of this process are doing.
+    pub fn circuits(&self) -> Vec<Circuit> {
+        self.circuits.all()
+    }
+
+    /// May this job's engine be called?
+    pub(super) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
+        let circuit = match &job.work {
+            Work::Illustration(spec) => self.ports.engine.circuit(spec),
+            Work::Brand(_) => self.ports.trainer.circuit(),
+        };
+        self.circuits.ask(&circuit)
+    }
+
+    /// The permit that the claim brought, for its first call of that circuit; a plain one for every other call.
+    pub(super) fn permit_of(&self, claimed: &Mutex<Option<Permit>>, circuit: &str) -> Permit {
+        let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.take_if(|permit| permit.name == circuit).unwrap_or_else(|| self.circuits.unasked(circuit))
+    }
+
+    /// When a job that may not call its engine comes back: spread out, so that they do not all come at once.
+    pub(super) fn come_back(&self, pause: &Pause) -> (Timestamp, JobError) {
+        let until = after(pause.until, pause.spread.mul_f64(self.ports.random.unit()));
+        let lead = match pause.reason.code {
+            ErrorCode::RateLimited => "the engine is busy",
+            ErrorCode::EngineMisconfigured => "the engine is not set up, and its operator has been told",
+            _ => "the engine does not answer",
+        };
+        (until, JobError::new(pause.reason.code, format!("{lead}; next try at {until:.0}")))
+    }
+}
+
+/// One call of an engine: on a task of its own, so that one that blocks its thread does not hold up whoever waits, and no
+/// longer than it may take. Dropping the future stops the call at its next await.
+pub(super) async fn call<T: Send + 'static>(
+    permit: Permit,
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T, AttemptFailure>> + Send + 'static,
+) -> Result<T, AttemptFailure> {
+    let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
+    let answered = match tokio::time::timeout(limit, task).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(_)) => Err(AttemptFailure::retry(ErrorCode::Internal, format!("{what} panicked; see the log"))),
+        Err(_) => Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("{what} took longer than {limit:?}"))),
+    };
+    permit.report(answered.as_ref().map_or_else(Answer::of, |_| Answer::Well));
+    answered
+}

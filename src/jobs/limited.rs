@@ -1,0 +1,176 @@
+//! Ports whose calls end: a backend that does not answer is an error of kind `Timeout`, whoever asked and why.
+
+use std::{future::Future, ops::Range, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::{Patience, Ports};
+use crate::{
+    domain::{
+        Timestamp,
+        credits::{Account, LedgerEntry},
+        ids::{AccountId, JobId, TeamId, UserId},
+        job::{Dispatch, Job, Transition},
+        message::DeadLetter,
+    },
+    error::{BackendError, ErrorKind},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
+    queue::{JobQueue, MessageId},
+    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
+};
+
+type Result<T> = std::result::Result<T, BackendError>;
+
+/// The same ports, none of which takes longer than `patience`.
+pub(super) fn limited(ports: Ports, patience: Patience) -> Ports {
+    let Patience { backend, media: pictures } = patience;
+    let Ports { store, queue, media, .. } = ports;
+    Ports {
+        store: Arc::new(Limited { port: store, limit: backend }),
+        queue: Arc::new(Limited { port: queue, limit: backend }),
+        media: Arc::new(Limited { port: media, limit: pictures }),
+        ..ports
+    }
+}
+
+struct Limited<P: ?Sized> {
+    port: Arc<P>,
+    limit: Duration,
+}
+
+impl<P: ?Sized> Limited<P> {
+    async fn within<T>(&self, op: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        if self.limit == Duration::MAX {
+            return call.await;
+        }
+        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
+            let silence = format!("no answer within {:?}", self.limit);
+            Err(BackendError::new(ErrorKind::Timeout, op).because(silence))
+        })
+    }
+}
+
+#[async_trait]
+impl JobStore for Limited<dyn JobStore> {
+    async fn insert(&self, first: &Transition) -> Result<Inserted> {
+        self.within("store.insert", self.port.insert(first)).await
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
+        self.within("store.get", self.port.get(id)).await
+    }
+
+    async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
+        self.within("store.list", self.port.list(filter, page)).await
+    }
+
+    async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
+        self.within("store.commit", self.port.commit(expected, next)).await
+    }
+
+    async fn delete(&self, id: &JobId, expected: Version) -> Result<()> {
+        self.within("store.delete", self.port.delete(id, expected)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.within("store.due", self.port.due(now, limit)).await
+    }
+
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.within("store.removable", self.port.removable(before, limit)).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
+        self.within("store.account", self.port.account(id)).await
+    }
+
+    async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
+        self.within("store.adjust", self.port.adjust(entry)).await
+    }
+
+    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
+        self.within("store.ledger", self.port.ledger(account, limit)).await
+    }
+
+    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
+        self.within("store.adjustment", self.port.adjustment(account, id)).await
+    }
+
+    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
+        self.within("store.team_of", self.port.team_of(user)).await
+    }
+
+    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
+        self.within("store.set_team", self.port.set_team(user, team)).await
+    }
+
+    /// Waiting is what a watch is for.
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        self.port.watch(what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.within("store.ping", self.port.ping()).await
+    }
+}
+
+#[async_trait]
+impl JobQueue for Limited<dyn JobQueue> {
+    async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
+        self.within("queue.publish", self.port.publish(dispatch)).await
+    }
+
+    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+        self.within("queue.dead_letter", self.port.dead_letter(letter)).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.within("queue.ping", self.port.ping()).await
+    }
+}
+
+/// Of what is read only the beginning is awaited here; the rest is the reader's to wait for.
+#[async_trait]
+impl MediaStore for Limited<dyn MediaStore> {
+    async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
+        self.within("media.put", self.port.put(key, format, bytes)).await
+    }
+
+    async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>> {
+        self.within("media.get", self.port.get(key, range)).await
+    }
+
+    async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
+        self.within("media.head", self.port.head(key)).await
+    }
+
+    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        self.within("media.copy", self.port.copy(from, to)).await
+    }
+
+    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize> {
+        self.within("media.expire", self.port.expire(prefix, before)).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>> {
+        self.within("media.list", self.port.list(prefix, limit)).await
+    }
+
+    async fn delete(&self, key: &MediaKey) -> Result<()> {
+        self.within("media.delete", self.port.delete(key)).await
+    }
+
+    async fn delete_prefix(&self, prefix: &str) -> Result<()> {
+        self.within("media.delete_prefix", self.port.delete_prefix(prefix)).await
+    }
+
+    async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
+        self.within("media.url", self.port.url(key, now)).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.within("media.ping", self.port.ping()).await
+    }
+}

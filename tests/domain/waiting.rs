@@ -1,0 +1,126 @@
+//! Jobs that wait for an engine, come too early, or lose their worker.
+
+use std::time::Duration;
+
+use mediaforge::domain::{
+    Timestamp,
+    brand::BrandSpec,
+    clock::{SystemRandom, after},
+    ids::{JobId, RequestHash, WorkerId},
+    job::{
+        AttemptFailure, ErrorCode, Job, JobError, JobKind, JobPolicy, Lease, State, Status, Submission,
+        TransitionError, Work,
+    },
+    pricing::Prices,
+    retry::RetryPolicy,
+};
+
+const POLICY: JobPolicy = JobPolicy {
+    retry: RetryPolicy { max_attempts: 2, base: Duration::from_secs(10), cap: Duration::from_mins(10) },
+    republish_after: Duration::from_secs(30),
+    republish_cap: Duration::from_mins(10),
+    cancel_grace: Duration::from_secs(8),
+};
+const DEADLINE: u64 = 900;
+
+fn at(seconds: u64) -> Timestamp {
+    after(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+}
+
+fn submitted() -> Job {
+    let submission = Submission {
+        id: JobId::random(JobKind::Brand, &SystemRandom),
+        user: "ada".parse().expect("an id"),
+        team: None,
+        work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors: Vec::new(), images: Vec::new() }),
+        request_hash: RequestHash::of(b"acme"),
+        trace: None,
+        time_limit: Duration::from_secs(DEADLINE),
+        starting_grant: 100,
+    };
+    let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
+    Job::submit(submission, at(0), &prices, &POLICY).job
+}
+
+fn started(job: Job, now: u64) -> Job {
+    let lease = Lease { owner: WorkerId::new(1, &SystemRandom), expires_at: at(now + 30) };
+    job.start(at(now), lease, &POLICY).expect("it can be started").job
+}
+
+fn busy() -> JobError {
+    JobError::new(ErrorCode::RateLimited, "the engine is busy")
+}
+
+#[test]
+fn a_postponed_job_waits_without_an_attempt_and_says_why() {
+    let next = submitted().postpone(at(1), at(60), busy(), &POLICY).expect("it waits");
+    assert_eq!(next.dispatch.as_ref().map(|dispatch| dispatch.not_before), Some(at(60)));
+    assert!(next.ledger.is_empty(), "its credits stay held");
+    assert_eq!((next.job.status(), next.job.attempt(), next.job.due_at()), (Status::Queued, 0, Some(at(90))));
+    assert!(matches!(&next.job.state, State::Queued { last_error: Some(why), .. } if *why == busy()));
+    let lease = Lease { owner: WorkerId::new(1, &SystemRandom), expires_at: at(89) };
+    let early = next.job.clone().start(at(59), lease, &POLICY);
+    assert_eq!(early, Err(TransitionError::TooEarly { at: at(60) }));
+    assert_eq!(started(next.job, 60).attempt(), 1);
+}
+
+#[test]
+fn a_postponed_job_ends_at_its_deadline_and_names_the_reason() {
+    let job = submitted().postpone(at(1), at(5000), busy(), &POLICY).expect("it waits").job;
+    assert_eq!(job.due_at(), Some(at(DEADLINE)));
+    let late = job.overdue(at(DEADLINE), &POLICY).expect("overdue").job;
+    let State::Failed { error, .. } = &late.state else { panic!("{:?}", late.state) };
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded);
+    assert!(error.message.contains("the engine is busy"), "{}", error.message);
+}
+
+#[test]
+fn a_job_that_nobody_took_says_so_at_its_deadline() {
+    let late = submitted().overdue(at(DEADLINE), &POLICY).expect("overdue").job;
+    let State::Failed { error, .. } = &late.state else { panic!("{:?}", late.state) };
+    assert!(error.message.contains("no worker was free"), "{}", error.message);
+}
+
+#[test]
+fn only_a_waiting_job_is_postponed() {
+    let running = started(submitted(), 0);
+    assert_eq!(running.clone().postpone(at(1), at(2), busy(), &POLICY), Err(TransitionError::NotQueued));
+    let ended = running.cancel(at(1)).expect("cancelled").job;
+    assert_eq!(ended.postpone(at(1), at(2), busy(), &POLICY), Err(TransitionError::Finished));
+}
+
+#[test]
+fn a_job_whose_message_came_early_is_due_when_its_time_has_come() {
+    let job = started(submitted(), 0);
+    let failure = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
+    let waiting = job.fail(at(1), failure, &POLICY, 0.5).expect("failed").job;
+    assert_eq!(waiting.due_at(), Some(at(36)), "after 5 s of backoff and 30 s for the message");
+    let recalled = waiting.recall(at(2)).expect("it is early");
+    assert_eq!((recalled.job.due_at(), recalled.dispatch), (Some(at(6)), None));
+    let next = recalled.job.clone().overdue(at(6), &POLICY).expect("overdue");
+    assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(6)));
+    assert_eq!(recalled.job.recall(at(6)), Err(TransitionError::NotEarly));
+}
+
+#[test]
+fn a_job_whose_worker_is_dead_goes_on_before_its_lease_lapses() {
+    let next = started(submitted(), 0).widowed(at(1), &POLICY).expect("taken");
+    assert_eq!((next.job.status(), next.job.attempt()), (Status::Queued, 1));
+    assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(1)));
+    let last = started(started(submitted(), 0).widowed(at(1), &POLICY).expect("taken").job, 2);
+    let end = last.widowed(at(3), &POLICY).expect("taken").job;
+    assert_eq!(
+        (end.status(), end.dead_letter().map(|letter| letter.error.code)),
+        (Status::Failed, Some(ErrorCode::WorkerLost))
+    );
+    let stopping = started(submitted(), 0).request_cancel(at(1), &POLICY).expect("asked").job;
+    assert_eq!(stopping.widowed(at(2), &POLICY).expect("taken").job.status(), Status::Cancelled);
+    assert_eq!(submitted().widowed(at(2), &POLICY), Err(TransitionError::NotRunning));
+}
+
+#[test]
+fn a_misconfigured_engine_costs_no_attempt() {
+    let job = started(submitted(), 0);
+    let job = job.set_back(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0).expect("set back").job;
+    assert_eq!((job.status(), job.attempt()), (Status::Queued, 0));
+}

@@ -1,0 +1,270 @@
+//! Use cases over the embedded parts behind wrappers.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use mediaforge::{
+    config::{self, Environment, Flag, Sources},
+    domain::{
+        brand::BrandLimits,
+        breaker::BreakerPolicy,
+        clock::{SystemClock, SystemRandom},
+        credits::Account,
+        ids::{AccountId, JobId, UserId, WorkerId},
+        job::{Job, JobPolicy, Status},
+        pricing::Prices,
+        request::{GenerateRequest, RequestLimits},
+        retry::RetryPolicy,
+        upload::UploadLimits,
+    },
+    embedded::Embedded,
+    engine::{self, ImageEngine},
+    jobs::{
+        AttemptSettings, Claim, Claimed, Jobs, Outcome, Patience, Ports, Rules, SubmitError, SubmitIllustration,
+        Submitted, UploadRules,
+    },
+    media, queue,
+    store::{self, JobStore, Versioned},
+    worker::{Worker, WorkerSettings},
+};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{FaultyQueue, FaultyStore, Plan, SlowMedia};
+
+/// Far more than anything takes.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Use cases over parts that misbehave.
+pub struct Bench {
+    pub jobs: Arc<Jobs>,
+    pub plan: Arc<Plan>,
+    pub media: Arc<SlowMedia>,
+    pub store: Arc<dyn JobStore>,
+    worker: WorkerId,
+    data: TempDir,
+}
+
+impl Bench {
+    /// Everything works until it is told not to; the engine takes `latency`.
+    pub fn new(latency: &str) -> Self {
+        Self::with("LATENCY", latency)
+    }
+
+    /// The same with this knob of the engine turned.
+    pub fn with(knob: &str, value: &str) -> Self {
+        Self::made(knob, value, None, |_| {})
+    }
+
+    /// With an engine of the test's own, and rules changed as it likes.
+    pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut Rules)) -> Self {
+        Self::made("LATENCY", "0s", Some(engine), change)
+    }
+
+    fn made(knob: &str, value: &str, own: Option<Arc<dyn ImageEngine>>, change: impl FnOnce(&mut Rules)) -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let knob = format!("MEDIAFORGE_ENGINE__PREVIEW__{knob}");
+        let environment = Environment::of([("MEDIAFORGE_PROFILE", "test"), (knob.as_str(), value)]);
+        let directory = data.path().to_str().expect("Unicode").to_owned();
+        let flags = vec![Flag { name: "--data-dir", key: "data_dir", value: directory }];
+        let sources = Sources { environment, flags, ..Sources::default() };
+        let config = config::load(&sources).expect("a configuration").config;
+        let embedded = Embedded::open(data.path(), &[]).expect("a database");
+        let plan = Arc::<Plan>::default();
+        let media = Arc::new(SlowMedia {
+            inner: media::open(&config.media, data.path()).expect("a media directory"),
+            begun: Notify::new(),
+            gate: Arc::default(),
+        });
+        let ports = Ports {
+            store: Arc::new(FaultyStore { inner: store::open(&config.store, &embedded), plan: Arc::clone(&plan) }),
+            queue: Arc::new(FaultyQueue { inner: queue::open(&config.queue, &embedded), plan: Arc::clone(&plan) }),
+            media: media.clone(),
+            engine: own.unwrap_or_else(|| engine::open(&config.engine, Arc::new(SystemRandom))),
+            trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        };
+        let mut rules = Rules {
+            policy: JobPolicy {
+                retry: RetryPolicy { max_attempts: 2, base: Duration::ZERO, cap: Duration::ZERO },
+                republish_after: Duration::ZERO,
+                republish_cap: Duration::ZERO,
+                cancel_grace: LONG,
+            },
+            prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
+            limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },
+            catalogue: config.catalogue().expect("a catalogue"),
+            starting_grant: 100,
+            jobs_in_flight: None,
+            illustration_deadline: Duration::from_mins(10),
+            brand_limits: BrandLimits {
+                min_images: 5,
+                max_images: 50,
+                max_colors: 5,
+                name_chars: 80,
+                min_side: 512,
+                max_aspect: 3,
+                min_difference: 6,
+            },
+            training_deadline: Duration::from_hours(2),
+            training_estimate: "a while".to_owned(),
+            retention: None,
+            uploads: UploadRules {
+                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24 },
+                keep: Duration::from_hours(24),
+            },
+            breaker: BreakerPolicy { failures: 3, cooldown: LONG, cap: 10 * LONG },
+            patience: Patience { backend: LONG, media: LONG },
+        };
+        change(&mut rules);
+        let store = Arc::clone(&ports.store);
+        Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, store, worker: worker(), data }
+    }
+
+    /// A worker with one slot.
+    pub fn worker(&self) -> Worker {
+        self.worker_with(worker_settings())
+    }
+
+    pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
+        let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+        Worker::new(Arc::clone(&self.jobs), settings, worker(), draining, stop)
+    }
+
+    pub async fn try_submit(&self) -> std::result::Result<Submitted, SubmitError> {
+        self.try_submit_many(1).await
+    }
+
+    pub async fn submit_many(&self, count: u32) -> JobId {
+        self.try_submit_many(count).await.expect("accepted").job.value.id.clone()
+    }
+
+    async fn try_submit_many(&self, count: u32) -> std::result::Result<Submitted, SubmitError> {
+        let request = GenerateRequest {
+            count: Some(count.into()),
+            prompt: Some("a cat".to_owned()),
+            width: Some(64),
+            height: Some(64),
+            ..GenerateRequest::default()
+        };
+        let submit = SubmitIllustration { user: user(), request, idempotency_key: None, trace: None };
+        self.jobs.submit_illustration(submit).await
+    }
+
+    pub async fn submit(&self) -> JobId {
+        self.try_submit().await.expect("accepted").job.value.id.clone()
+    }
+
+    pub async fn claim(&self, id: &JobId) -> Claim {
+        match self.jobs.claim(id, &self.worker, LONG).await {
+            Ok(Claimed::Ours(claim)) => *claim,
+            other => panic!("not claimed: {other:?}"),
+        }
+    }
+
+    /// Claims and works until it is settled.
+    pub async fn attempt(&self, id: &JobId) -> Outcome {
+        let claim = self.claim(id).await;
+        self.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
+    }
+
+    /// Tries to claim.
+    pub async fn try_claim(&self, id: &JobId) -> Claimed {
+        self.jobs.claim(id, &self.worker, LONG).await.expect("a store")
+    }
+
+    pub async fn job(&self, id: &JobId) -> Versioned<Job> {
+        self.store.get(id).await.expect("a store").expect("a job")
+    }
+
+    /// Dead letters there are.
+    pub fn dead_letters(&self) -> i64 {
+        let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
+        db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
+    }
+
+    /// The balance, which must be what its ledger sums to, with each hold settled at most once.
+    pub async fn books(&self) -> Account {
+        let account = AccountId::User(user());
+        let mut sum = Account::default();
+        let mut settled = std::collections::BTreeMap::<String, u32>::new();
+        for entry in self.store.ledger(&account, 1_000).await.expect("a ledger") {
+            sum = sum.apply(&entry).expect("an entry that fits");
+            if let Some((hold, verb)) = entry.id.rsplit_once(':')
+                && verb == "capture"
+            {
+                *settled.entry(hold.to_owned()).or_default() += 1;
+            }
+        }
+        assert!(settled.values().all(|count| *count == 1), "{settled:?}");
+        assert!(sum.is_balanced());
+        assert_eq!(self.store.account(&account).await.expect("a read"), Some(sum));
+        sum
+    }
+
+    pub async fn status(&self, id: &JobId) -> Status {
+        let found = self.jobs.get(&user(), id).await.expect("a store").expect("a job");
+        found.value.status()
+    }
+
+    /// The job's end.
+    pub async fn finished(&self, id: &JobId) -> Versioned<Job> {
+        let mut changes = self.jobs.watch_job(&user(), id).await.expect("a store").expect("a job");
+        let end = async {
+            loop {
+                let job = changes.next().await.expect("an end").expect("a store");
+                if job.value.status().is_final() {
+                    return job;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, end).await.expect("an end in time")
+    }
+
+    /// Makes the job's document unreadable.
+    pub fn damage(&self, id: &JobId) {
+        let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
+        let changed = db.execute("UPDATE jobs SET document = '{}' WHERE id = ?", [id.as_str()]);
+        assert_eq!(changed.expect("a write"), 1);
+    }
+
+    /// The pictures on disk.
+    pub fn pictures(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.data.path().join("media/illustrations")];
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { open.push(entry.path()) } else { found.push(entry.path()) }
+            }
+        }
+        found
+    }
+}
+
+pub fn user() -> UserId {
+    "ada".parse().expect("a user id")
+}
+
+pub fn worker() -> WorkerId {
+    WorkerId::new(1, &SystemRandom)
+}
+
+/// One slot, and as much patience as it takes.
+pub fn worker_settings() -> WorkerSettings {
+    WorkerSettings {
+        slots: 1,
+        attempt: settings(),
+        ack_on_claim: true,
+        slot_wait: LONG,
+        sweep_every: LONG,
+        body_timeout: LONG,
+        requests: None,
+    }
+}
+
+/// A lease that does not lapse in a test, and a heartbeat that beats often.
+pub fn settings() -> AttemptSettings {
+    AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG, poll_every: LONG }
+}

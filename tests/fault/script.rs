@@ -1,0 +1,96 @@
+//! An engine that answers what it is told.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use mediaforge::{
+    domain::job::{AttemptFailure, ErrorCode},
+    engine::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec},
+};
+use tokio::sync::Notify;
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub enum Line {
+    /// As many pictures as asked, but for so many that are withheld.
+    Draw { withheld: u32 },
+    /// A failure.
+    Refuse(AttemptFailure),
+    /// Never an answer.
+    Hang,
+    /// Blocks its thread for so long, which no engine may.
+    Block(Duration),
+    /// A defect.
+    Panic,
+}
+
+impl Line {
+    pub fn throttled(after: Duration) -> Self {
+        Self::Refuse(AttemptFailure::throttled("full", Some(after)))
+    }
+
+    pub fn unavailable() -> Self {
+        Self::Refuse(AttemptFailure::retry(ErrorCode::EngineUnavailable, "down"))
+    }
+}
+
+/// Answers line by line, then draws whatever is asked.
+#[derive(Default)]
+pub struct Script {
+    lines: Mutex<VecDeque<Line>>,
+    calls: AtomicUsize,
+    pub called: Notify,
+}
+
+impl Script {
+    pub fn of(lines: impl IntoIterator<Item = Line>) -> Arc<Self> {
+        Arc::new(Self { lines: Mutex::new(lines.into_iter().collect()), ..Self::default() })
+    }
+
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> Line {
+        let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        line.unwrap_or(Line::Draw { withheld: 0 })
+    }
+}
+
+#[async_trait]
+impl ImageEngine for Script {
+    async fn generate(&self, spec: &ImageSpec, _cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let line = self.next();
+        self.called.notify_one();
+        let withheld = match line {
+            Line::Draw { withheld } => withheld,
+            Line::Refuse(failure) => return Err(failure),
+            Line::Hang => std::future::pending().await,
+            Line::Block(time) => {
+                std::thread::sleep(time);
+                0
+            }
+            Line::Panic => panic!("a defect of the engine"),
+        };
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).expect("a picture");
+        let bytes = bytes::Bytes::from(png.into_inner());
+        let count = spec.illustration.count.saturating_sub(withheld);
+        Ok(Generation {
+            images: (0..count).map(|_| Generated { bytes: bytes.clone() }).collect(),
+            filtered: withheld,
+            model: "script".to_owned(),
+            final_prompt: String::new(),
+            seed: None,
+            cost_micro_usd: 0,
+        })
+    }
+}

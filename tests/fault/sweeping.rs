@@ -1,0 +1,75 @@
+//! Sweeps that meet what they cannot deal with, messages that come early, and workers that are gone.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use mediaforge::{
+    domain::{
+        clock::SystemRandom,
+        ids::WorkerId,
+        job::{AttemptFailure, Disposition, ErrorCode, Status, TransitionError},
+    },
+    jobs::{Claimed, Outcome},
+};
+
+use crate::{
+    bench::{Bench, user, worker},
+    script::{Line, Script},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
+    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    for _ in 0..200 {
+        bench.submit().await;
+    }
+    let last = bench.submit().await;
+    bench.plan.commit_defect.store(200, Ordering::SeqCst);
+    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    assert_eq!((swept.published, swept.more), (1, false), "the one behind the others");
+    assert!(bench.job(&last).await.version > mediaforge::store::Version(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_early_is_followed_by_another_in_time() {
+    let wait = Duration::from_secs(1);
+    let mut down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
+    down.disposition = Disposition::Retry { after: Some(wait) };
+    let bench = Bench::over(Script::of([Line::Refuse(down)]), |rules| {
+        rules.policy.retry.cap = wait;
+        rules.policy.republish_after = Duration::from_mins(10);
+    });
+    let id = bench.submit().await;
+    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    let before = bench.job(&id).await;
+    let claimed = bench.try_claim(&id).await;
+    let Claimed::Nothing(TransitionError::TooEarly { at }) = claimed else { panic!("{claimed:?}") };
+    let recalled = bench.job(&id).await;
+    assert_eq!(recalled.value.due_at(), Some(at), "instead of {:?}", before.value.due_at());
+    // A duplicate changes nothing.
+    bench.try_claim(&id).await;
+    assert_eq!(bench.job(&id).await.version, recalled.version);
+    while bench.jobs.sweep().await.expect("a store").published == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay() {
+    let bench = Bench::over(Script::of([]), |_| {});
+    let (dead, alive) = (worker(), WorkerId::new(2, &SystemRandom));
+    let lease = Duration::from_mins(1);
+    let (orphan, stopping, own, waiting) =
+        (bench.submit().await, bench.submit().await, bench.submit().await, bench.submit().await);
+    for (id, owner) in [(&orphan, &dead), (&stopping, &dead), (&own, &alive)] {
+        let claimed = bench.jobs.claim(id, owner, lease).await.expect("a store");
+        assert!(matches!(claimed, Claimed::Ours(_)));
+    }
+    bench.jobs.cancel(&user(), &stopping).await.expect("a store");
+    assert_eq!(bench.jobs.take_over_from_the_dead(&alive, lease).await.expect("a store"), 2);
+    assert_eq!(bench.status(&stopping).await, Status::Cancelled);
+    assert_eq!((bench.status(&own).await, bench.status(&waiting).await), (Status::Running, Status::Queued));
+    assert_eq!(bench.attempt(&orphan).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.job(&orphan).await.value.attempt(), 2);
+    assert_eq!(bench.jobs.take_over_from_the_dead(&alive, lease).await.expect("a store"), 0);
+}
