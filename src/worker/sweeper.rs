@@ -18,6 +18,7 @@ pub async fn sweep_until(worker: Worker, end: CancellationToken) {
     let mut failures = 0;
     loop {
         tokio::select! {
+            biased;
             () = end.cancelled() => return,
             _ = ticks.tick() => {}
         }
