@@ -120,6 +120,10 @@ impl Jobs {
         if is_unknown {
             // Asked again under the same id: to answer "try again" for a job that is there would make it two.
             inserted = self.ports.store.insert(&first).await;
+            if let Err(error) = &mut inserted {
+                // Whatever this one says of itself, the job may be there by the first.
+                error.kind = ErrorKind::Timeout;
+            }
         }
         match inserted? {
             Inserted::Existing(job) if is_unknown && is_same(&job.value, &first.job) => {

@@ -50,6 +50,8 @@ pub struct Plan {
     pub commit_unanswered: AtomicU32,
     /// Inserts of that sort.
     pub insert_unanswered: AtomicU32,
+    /// Inserts that find nobody, once `insert_unanswered` has struck.
+    pub insert_unavailable: AtomicU32,
     /// Commits that fail by a defect.
     pub commit_defect: AtomicU32,
     /// Reads of a job that find nobody, once `commit_unanswered` has struck.
@@ -78,6 +80,10 @@ pub struct FaultyStore {
 #[async_trait]
 impl JobStore for FaultyStore {
     async fn insert(&self, first: &Transition) -> Result<Inserted> {
+        let is_waiting = self.plan.insert_unanswered.load(Ordering::SeqCst) > 0;
+        if !is_waiting && strikes(&self.plan.insert_unavailable) {
+            return Err(BackendError::new(ErrorKind::Unavailable, "store.insert"));
+        }
         let inserted = self.inner.insert(first).await;
         if strikes(&self.plan.insert_unanswered) {
             return Err(BackendError::new(ErrorKind::Timeout, "store.insert"));
