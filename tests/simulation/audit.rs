@@ -99,6 +99,21 @@ pub fn change(
     } else if is.status() == Status::Succeeded && was.status() != Status::Running {
         broken.push((FENCE, "nobody held it"));
     }
+    match (&was.state, &is.state) {
+        (State::Running { cancel_by: Some(by), .. }, State::Running { cancel_by: Some(same), .. }) if by == same => {}
+        (State::Running { cancel_by: Some(_), .. }, State::Cancelled { .. }) => {}
+        (State::Running { cancel_by: Some(_), .. }, _) => {
+            broken.push(("a cancel that was written counts", "it did not"))
+        }
+        _ => {}
+    }
+    if let (State::Running { progress: Some(one), started_at: a, .. }, State::Running { progress, started_at: b, .. }) =
+        (&was.state, &is.state)
+        && a == b
+        && progress.is_none_or(|two| two.fraction < one.fraction)
+    {
+        broken.push(("progress never falls", "it fell"));
+    }
     let starts = past.starts.saturating_sub(past.uncounted);
     if u64::from(is.attempt()) > starts {
         broken.push(("I7 every attempt was claimed", "it counts more"));

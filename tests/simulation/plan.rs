@@ -157,7 +157,7 @@ impl Plan {
             rules: rules(dice),
             worker,
             drain: dice.millis(500, 7_000),
-            trainings_per_mille: *dice.pick(&[0, 50, 300]),
+            trainings_per_mille: *dice.pick(&[0, 100, 400]),
             broken,
         }
     }

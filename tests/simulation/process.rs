@@ -5,8 +5,8 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use mediaforge::{
     error::{BackendError, ErrorKind},
 };
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,13 +33,15 @@ pub struct Process {
     /// The name under which it takes leases.
     pub worker_id: OnceLock<WorkerId>,
     pub died: CancellationToken,
-    frozen: watch::Sender<bool>,
+    is_frozen: AtomicBool,
+    /// Wakes what waits for the thaw, in the order in which it came: a `watch` channel would shuffle it.
+    thawed: Notify,
     /// Microseconds that its clock is off.
     offset: AtomicI64,
     /// How often the clock was read: no two readings are the same microsecond, as on a real machine.
     readings: AtomicI64,
-    /// Milliseconds since the start, until which it cannot reach the store.
-    cut_off: watch::Sender<Option<Instant>>,
+    /// Until when it cannot reach the store.
+    cut_off: Mutex<Option<Instant>>,
 }
 
 /// What happens to a call of a backend.
@@ -63,10 +65,11 @@ impl Process {
             world: Arc::clone(world),
             worker_id: OnceLock::new(),
             died: CancellationToken::new(),
-            frozen: watch::Sender::new(false),
+            is_frozen: AtomicBool::new(false),
+            thawed: Notify::new(),
             offset: AtomicI64::new(0),
             readings: AtomicI64::new(0),
-            cut_off: watch::Sender::new(None),
+            cut_off: Mutex::default(),
         });
         process.set_clock();
         process
@@ -91,28 +94,30 @@ impl Process {
 
     pub fn freeze(&self, frozen: bool) {
         self.world.event(&self.name, if frozen { "freezes" } else { "goes on" }, "", String::new);
-        self.frozen.send_replace(frozen);
+        self.is_frozen.store(frozen, Ordering::SeqCst);
+        self.thawed.notify_waiters();
     }
 
     /// From now on for a while the store cannot be reached from here.
     pub fn cut_off_for(&self, time: Duration) {
-        self.cut_off.send_replace(Some(Instant::now() + time));
+        *self.cut_off.lock().expect("a lock") = Some(Instant::now() + time);
     }
 
     pub fn reconnect(&self) {
-        self.cut_off.send_replace(None);
+        *self.cut_off.lock().expect("a lock") = None;
     }
 
     fn is_cut_off(&self) -> bool {
-        let until = *self.cut_off.borrow();
+        let until = *self.cut_off.lock().expect("a lock");
         let outage = *self.world.outage.lock().expect("a lock");
         [until, outage].into_iter().flatten().any(|until| Instant::now() < until)
     }
 
     /// Returns while the process runs: later when it is frozen, never when it is dead.
     pub async fn runs(&self) {
-        let mut frozen = self.frozen.subscribe();
-        let _ = frozen.wait_for(|frozen| !frozen).await;
+        while self.is_frozen.load(Ordering::SeqCst) {
+            self.thawed.notified().await;
+        }
         if self.is_dead() {
             std::future::pending::<()>().await;
         }

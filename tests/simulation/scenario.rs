@@ -2,11 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mediaforge::domain::ids::{TeamId, UserId};
+use futures::StreamExt as _;
+use mediaforge::{
+    domain::{
+        ids::{TeamId, UserId},
+        job::Status,
+        request::GenerateRequest,
+    },
+    jobs::SubmitIllustration,
+};
 use tokio::{
     runtime::Builder,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -14,8 +22,15 @@ use crate::{
     client::Client,
     nemesis::{self, Role},
     plan::Broken,
+    serving::Serving,
     world::{Report, World},
 };
+
+/// Clocks that are further apart than this, in seconds, may make a job wait, or too late, and nothing is wrong with that.
+const PROBED_SKEW: u64 = 2;
+const PROBE: &str = "when faults are over everything works again";
+/// Far more than a job takes, and the clocks' difference.
+const PROBE_TIME: Duration = Duration::from_secs(45);
 
 /// Runs one seed. Everything that happens follows from it.
 ///
@@ -67,7 +82,43 @@ async fn play(world: &Arc<World>) {
         serving.process.reconnect();
     }
     settle(world, plan.bound()).await;
+    if plan.skew <= PROBED_SKEW && !world.is_violated() {
+        probe(world).await;
+        settle(world, plan.bound()).await;
+    }
     checks::all(world);
+}
+
+/// Whether everything works again: more jobs than there are slots, each of which must be done in good time.
+async fn probe(world: &Arc<World>) {
+    let Some(gateway) = world.some_gateway() else { return world.violation(PROBE, "no gateway runs".to_owned()) };
+    let slots = world.plan.workers * world.plan.worker.slots;
+    let mut probes = JoinSet::new();
+    for n in 0..=slots {
+        probes.spawn(timeout(PROBE_TIME, probed(Arc::clone(&gateway), n)));
+    }
+    while let Some(ended) = probes.join_next().await {
+        let ended = ended.expect("the simulation itself does not panic");
+        if ended != Ok(Some(Status::Succeeded)) {
+            world.violation(PROBE, format!("one of {slots} jobs ended as {ended:?}"));
+        }
+    }
+}
+
+/// How a new job ends.
+async fn probed(gateway: Arc<Serving>, n: usize) -> Option<Status> {
+    let user: UserId = format!("probe{n}").parse().expect("a user id");
+    let side = Some(8);
+    let prompt = Some("a probe".to_owned());
+    let request = GenerateRequest { prompt, width: side, height: side, ..GenerateRequest::default() };
+    let submit = SubmitIllustration { user: user.clone(), request, idempotency_key: None, trace: None };
+    let submitted = gateway.jobs.submit_illustration(submit).await.ok()?;
+    let mut changes = gateway.jobs.watch_job(&user, &submitted.job.value.id).await.ok()??;
+    let mut last = None;
+    while let Some(Ok(job)) = changes.next().await {
+        last = Some(job.value.status());
+    }
+    last
 }
 
 /// Waits until everything is over, and a while longer, in which nothing may happen.
