@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     audit,
     plan::Fault,
+    process::Fate,
     records::{Past, Records, Row},
     trainer::Standing,
     watcher::Target,
@@ -203,24 +204,18 @@ fn dead_letters_are_out(world: &World, records: &Records, wrong: &mut Wrong) {
 fn nothing_goes_on_at_the_provider(world: &World, records: &Records, wrong: &mut Wrong) {
     let operations = world.operations.lock().expect("a lock");
     for (name, operation) in &operations.0 {
-        let is_over = records.rows.get(&operation.job).is_none_or(|row| row.job.value.status().is_final());
-        if !is_over || operation.standing() != Standing::Running {
+        let Some(ending) = records.endings.get(&operation.job).filter(|ending| operation.outlives(ending.at)) else {
             continue;
-        }
+        };
         world.count("training left behind");
-        // Nobody stops what nobody can know of: a process died between beginning and recording, or before it had
-        // stopped what it had just cancelled; or the provider was asked and did not stop it.
-        let excuses = [Fault::Crash, Fault::Drain, Fault::Freeze, Fault::TrainerStartReplyLost, Fault::ClientHangsUp];
-        let lost = [
-            Fault::StoreUnavailable,
-            Fault::StoreBroken,
-            Fault::StoreRequestLost,
-            Fault::StoreReplyLost,
-            Fault::StoreLate,
-        ];
-        let outages = [Fault::StoreOutage, Fault::Partition, Fault::SlowNetwork];
-        let is_excused = excuses.into_iter().chain(lost).chain(outages).any(|fault| world.counted(fault.name()) > 0);
-        if !operation.is_excused && !is_excused {
+        // It is stopped by whoever ends the job, once, after the job's end is written. So it goes on when they died in
+        // between, or never heard that they had ended it, or the provider did not stop it; and when its worker died (or
+        // lost the provider's answer) before its name was recorded.
+        // A worker finds out what became of its result; a person who cancels is told that nobody knows.
+        let finds_out = ending.by.worker_id.get().is_some() && ending.fate == Fate::ReplyLost;
+        let is_known = !ending.by.is_dead() && (ending.fate == Fate::Fine || finds_out);
+        let hung_up = world.counted(Fault::ClientHangsUp.name()) > 0;
+        if is_known && operation.is_recorded && !operation.is_unwanted && !hung_up {
             wrong.push(("I8 no training goes on for a job that is over", format!("{name} of {}", operation.job)));
         }
     }

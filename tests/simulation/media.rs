@@ -42,7 +42,9 @@ impl SimMedia {
             Fate::Fine
         };
         let access = |by: &Process| access(&mut by.world.objects.lock().expect("a lock"), by.world.now());
-        self.0.call(op, about, fate, access).await
+        let answer = self.0.call(op, about, fate, access).await;
+        Process::alone().await;
+        answer
     }
 }
 

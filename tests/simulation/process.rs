@@ -123,6 +123,14 @@ impl Process {
         }
     }
 
+    /// Lets everybody else finish what they have to do at this moment. Code that may go on to a thread of its own comes
+    /// through here: that thread may be done at once or after a while, and in between nobody else may get a turn.
+    pub async fn alone() {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The way to a backend or back.
     pub async fn travel(&self) {
         let world = &self.world;

@@ -1,6 +1,9 @@
 //! The one true state of jobs, accounts and ledger, with an auditor who looks at every change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mediaforge::{
     domain::{
@@ -12,9 +15,13 @@ use mediaforge::{
     error::{BackendError, ErrorKind},
     store::{Inserted, JobFilter, Owner, Page, PageRequest, Result, Version, Versioned, Watch},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
-use crate::{audit, plan::Broken, process::Process};
+use crate::{
+    audit,
+    plan::Broken,
+    process::{Fate, Process},
+};
 
 /// A job as it is, and what the auditor wants to know of its past.
 pub struct Row {
@@ -37,6 +44,13 @@ pub struct Past {
     pub uncounted: u64,
 }
 
+/// Who brought a job to its end, and whether they heard that they did.
+pub struct Ending {
+    pub by: Arc<Process>,
+    pub fate: Fate,
+    pub at: Instant,
+}
+
 type Finding = (&'static str, String);
 
 pub struct Records {
@@ -46,6 +60,7 @@ pub struct Records {
     pub accounts: BTreeMap<AccountId, Account>,
     pub ledger: BTreeMap<AccountId, Vec<LedgerEntry>>,
     pub teams: BTreeMap<UserId, TeamId>,
+    pub endings: BTreeMap<JobId, Ending>,
     watchers: Vec<(Watch, mpsc::UnboundedSender<Versioned<Job>>)>,
     seq: u64,
     findings: Vec<(&'static str, Finding)>,
@@ -61,6 +76,7 @@ impl Records {
             accounts: BTreeMap::new(),
             ledger: BTreeMap::new(),
             teams: BTreeMap::new(),
+            endings: BTreeMap::new(),
             watchers: Vec::new(),
             seq: 0,
             findings: Vec::new(),
@@ -111,6 +127,15 @@ impl Records {
         let before = self.rows.get(&next.job.id).map(|row| (row.job.clone(), row.past));
         self.put(by, before, Versioned { version, value: next.job.clone() });
         Ok(version)
+    }
+
+    /// Remembers who ended a job, the first of each run.
+    pub fn note_ending(&mut self, by: Arc<Process>, fate: Fate, next: &Job) {
+        if next.status().is_final() {
+            self.endings.entry(next.id.clone()).or_insert_with(|| Ending { by, fate, at: Instant::now() });
+        } else {
+            self.endings.remove(&next.id);
+        }
     }
 
     pub fn delete(&mut self, id: &JobId, expected: Version) -> Result<()> {

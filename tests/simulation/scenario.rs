@@ -35,8 +35,9 @@ const PROBE_TIME: Duration = Duration::from_secs(45);
 /// Runs one seed. Everything that happens follows from it.
 ///
 /// One thread runs every task, in the order in which timers fire, and time passes only when nobody has anything to do.
-/// Pictures are decoded on a second thread: one at a time, time stands still meanwhile, and its answer is looked at only
-/// when nothing else is left to do at that moment, so that thread's speed changes nothing.
+/// Pictures are decoded on a second thread, one at a time. Time stands still meanwhile, its answer is looked at only when
+/// nothing else is left to do, and it is asked only by who is alone at that moment (`Process::alone`), so that thread's
+/// speed changes nothing.
 pub fn run(seed: u64, broken: Option<Broken>, is_told: bool) -> Report {
     let runtime = Builder::new_current_thread()
         .enable_time()

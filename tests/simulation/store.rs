@@ -57,8 +57,13 @@ impl JobStore for SimStore {
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
         let (next, id) = (next.clone(), next.job.id.clone());
         let fate = self.0.store_fate(true);
+        let who = Arc::clone(&self.0);
         let commit = move |by: &Process| {
-            let version = by.world.with_records(by, |records| records.commit(by, expected, &next))?;
+            let version = by.world.with_records(by, |records| {
+                let version = records.commit(by, expected, &next)?;
+                records.note_ending(who, fate, &next.job);
+                Ok::<_, BackendError>(version)
+            })?;
             Ok(Committed { version, dispatched: false })
         };
         self.0.call("store.commit", id.as_str(), fate, commit).await

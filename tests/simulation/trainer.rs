@@ -7,7 +7,7 @@ use mediaforge::{
     domain::{
         Timestamp,
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Progress},
+        job::{AttemptFailure, ErrorCode, Progress, State},
     },
     engine::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus},
 };
@@ -26,8 +26,10 @@ pub struct Operation {
     takes: Option<Duration>,
     fails: bool,
     pub is_cancelled: bool,
-    /// Whether stopping it was refused or never heard of.
-    pub is_excused: bool,
+    /// Whether somebody has tried to stop it.
+    pub is_unwanted: bool,
+    /// Whether its job ever bore its name: nobody can stop what nobody knows of.
+    pub is_recorded: bool,
 }
 
 /// Where an operation stands at the provider.
@@ -53,6 +55,11 @@ impl Operation {
             }
             _ => Standing::Running,
         }
+    }
+
+    /// Whether it went on for nobody after this moment.
+    pub fn outlives(&self, end: Instant) -> bool {
+        !self.is_cancelled && self.takes.is_none_or(|takes| self.begun + takes > end)
     }
 
     fn fraction(&self) -> f64 {
@@ -81,6 +88,30 @@ impl SimTrainer {
         Ok(())
     }
 
+    /// Who works on a training must have recorded its name: when they die, the next one has nothing else to find it by.
+    fn check_recorded(&self, operation: &OperationId) {
+        let world = &self.0.world;
+        let job = {
+            let mut operations = world.operations.lock().expect("a lock");
+            let operation = operations.0.get_mut(&operation.0).expect("an operation");
+            operation.is_recorded = true;
+            operation.job.clone()
+        };
+        let recorded = {
+            let records = world.records.lock().expect("a lock");
+            let job = records.rows.get(&job).map(|row| &row.job.value);
+            job.is_none_or(|job| match &job.state {
+                State::Running { lease, operation: recorded, .. } if Some(&lease.owner) == self.0.worker_id.get() => {
+                    recorded.as_deref() == Some(&operation.0)
+                }
+                _ => true, // somebody else's by now
+            })
+        };
+        if !recorded {
+            world.violation("a training is recorded before it is waited for", format!("{} of {job}", operation.0));
+        }
+    }
+
     async fn answer<T>(&self, answer: T) -> T {
         self.0.travel().await;
         self.0.runs().await;
@@ -100,7 +131,10 @@ fn begin(world: &World, job: &JobId) -> OperationId {
     let takes = (!world.strikes(Fault::TrainerOperationSticks)).then(|| world.dice.millis(2_000, 60_000));
     let fails = world.strikes(Fault::TrainerOperationFails);
     let (begun, job) = (Instant::now(), job.clone());
-    operations.0.insert(name.clone(), Operation { job, begun, takes, fails, is_cancelled: false, is_excused: false });
+    operations.0.insert(
+        name.clone(),
+        Operation { job, begun, takes, fails, is_cancelled: false, is_unwanted: false, is_recorded: false },
+    );
     world.count("training begun");
     OperationId(name)
 }
@@ -122,6 +156,7 @@ impl BrandTrainer for SimTrainer {
     }
 
     async fn poll(&self, operation: &OperationId, _: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
+        self.check_recorded(operation);
         self.reach().await?;
         let status = {
             let operations = self.0.world.operations.lock().expect("a lock");
@@ -142,7 +177,7 @@ impl BrandTrainer for SimTrainer {
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure> {
         let world = &self.0.world;
         // Who stops an operation tries once: whatever comes between, its caller has done what it could.
-        world.operations.lock().expect("a lock").0.get_mut(&operation.0).expect("an operation").is_excused = true;
+        world.operations.lock().expect("a lock").0.get_mut(&operation.0).expect("an operation").is_unwanted = true;
         world.event(&self.0.name, "trainer cancels", &operation.0, String::new);
         self.reach().await?;
         if world.strikes(Fault::TrainerCancelFails) {
