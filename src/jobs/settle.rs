@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Claim, Jobs, Outcome, attempt::Event};
 use crate::{
-    domain::job::{AttemptFailure, Job, Output, State, Status, Transition, TransitionError},
+    domain::job::{AttemptFailure, Job, Output, Status, Transition, TransitionError},
     error::{BackendError, ErrorKind},
     store::Version,
 };
@@ -29,6 +29,8 @@ impl Jobs {
     /// is paid for at the provider, so it is worth the wait.
     pub(super) async fn settle(&self, claim: &mut Claim, settled: Settled) -> Result<Outcome, BackendError> {
         let jitter = self.ports.random.unit();
+        // What may have been written although no answer came.
+        let mut unanswered = Vec::new();
         loop {
             let next = match self.transition(claim.job.clone(), &settled, jitter) {
                 Ok(next) => next,
@@ -38,18 +40,20 @@ impl Jobs {
                 }
             };
             let error = match self.commit(claim.version, &next).await {
-                Ok(version) => {
-                    log_settled(&next.job, &settled);
-                    let status = next.job.status();
-                    self.publish_dead_letter(next.job, version).await;
-                    return Ok(Outcome::Settled(status));
+                Ok(version) => return Ok(self.settled(next.job, version, &settled).await),
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    match self.after_conflict(claim, &settled, &unanswered).await {
+                        Ok(Some(outcome)) => return Ok(outcome),
+                        Ok(None) => continue,
+                        Err(error) => error,
+                    }
                 }
-                Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &settled).await {
-                    Ok(Some(outcome)) => return Ok(outcome),
-                    Ok(None) => continue,
-                    Err(error) => error,
-                },
-                Err(error) => error,
+                Err(error) => {
+                    if error.kind == ErrorKind::Timeout {
+                        unanswered.push(next.job);
+                    }
+                    error
+                }
             };
             if !error.is_transient() || claim.lease_expired(self.now()) {
                 return Err(error);
@@ -74,16 +78,25 @@ impl Jobs {
         }
     }
 
+    /// What follows once the end of an attempt is written.
+    async fn settled(&self, job: Job, version: Version, settled: &Settled) -> Outcome {
+        log_settled(&job, settled);
+        let status = job.status();
+        self.publish_dead_letter(job, version).await;
+        Outcome::Settled(status)
+    }
+
     /// What a conflict means: the job still is ours (somebody asked to cancel), our result was written after all and
     /// only the answer was lost, or it is somebody else's job now.
-    async fn after_conflict(&self, claim: &mut Claim, settled: &Settled) -> Result<Option<Outcome>, BackendError> {
+    async fn after_conflict(
+        &self,
+        claim: &mut Claim,
+        settled: &Settled,
+        unanswered: &[Job],
+    ) -> Result<Option<Outcome>, BackendError> {
         let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(Some(Outcome::Lost)) };
-        let written = match (&now.value.state, settled) {
-            (State::Succeeded { output, .. }, Settled::Delivered(ours)) => output == ours,
-            _ => false,
-        };
-        if written {
-            return Ok(Some(Outcome::Settled(Status::Succeeded)));
+        if unanswered.contains(&now.value) {
+            return Ok(Some(self.settled(now.value, now.version, settled).await));
         }
         Ok(matches!(claim.adopt(now), Some(Event::Lost)).then_some(Outcome::Lost))
     }

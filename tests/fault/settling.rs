@@ -25,6 +25,21 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
+    let bench = Bench::new("300ms");
+    let id = bench.submit().await;
+    let claim = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    // Without news from the watch or a heartbeat only the repeat can find out.
+    bench.plan.watch_broken.store(1, Ordering::SeqCst);
+    let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let outcome = bench.jobs.run_attempt(claim, &calm, &stop).await;
+    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Queued));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_submit_whose_answer_is_lost_is_accepted_once() {
     let bench = Bench::new("0s");
     bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
