@@ -136,6 +136,10 @@ impl Jobs {
             }
             Inserted::Existing(job) => Submitted::again(*job, &first.job.request_hash),
             Inserted::Deleted => Err(SubmitError::KeySpent),
+            // The first may still be written, when there are credits again.
+            Inserted::Refused(CreditsError::Insufficient { .. }) if is_unknown => {
+                Err(BackendError::new(ErrorKind::Timeout, "jobs.submit").into())
+            }
             Inserted::Refused(CreditsError::Insufficient { needed, available }) => {
                 Err(SubmitError::NoCredits { needed, available })
             }
