@@ -6,7 +6,7 @@ use mediaforge::{
     domain::{
         credits::Verb,
         ids::{JobId, hex},
-        job::{DeadLettering, Job, State, Work},
+        job::{DeadLettering, ErrorCode, Job, State, Work},
     },
     media::MediaKey,
 };
@@ -211,8 +211,13 @@ fn nothing_goes_on_at_the_provider(world: &World, records: &Records, wrong: &mut
         // It is stopped by whoever ends the job, once, after the job's end is written. So it goes on when they died in
         // between, or never heard that they had ended it, or the provider did not stop it; and when its worker died (or
         // lost the provider's answer) before its name was recorded.
-        // A worker finds out what became of its result; a person who cancels is told that nobody knows.
-        let finds_out = ending.by.worker_id.get().is_some() && ending.fate == Fate::ReplyLost;
+        // An attempt finds out what became of its end. A person who cancels is told that nobody knows, and a sweep whose
+        // answer is lost leaves the job to the next one, to which it is finished.
+        let by_attempt = records.rows.get(&operation.job).is_some_and(|row| match &row.job.value.state {
+            State::Failed { error, .. } => !matches!(error.code, ErrorCode::WorkerLost | ErrorCode::DeadlineExceeded),
+            _ => false,
+        });
+        let finds_out = by_attempt && ending.fate == Fate::ReplyLost;
         let is_known = !ending.by.is_dead() && (ending.fate == Fate::Fine || finds_out);
         let hung_up = world.counted(Fault::ClientHangsUp.name()) > 0;
         if is_known && operation.is_recorded && !operation.is_unwanted && !hung_up {
