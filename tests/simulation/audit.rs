@@ -23,9 +23,7 @@ pub fn follow(before: Option<&Job>, next: &Versioned<Job>, past: &mut Past) -> V
             State::Running { attempt: one, lease: a, started_at: s, .. },
             State::Running { attempt: two, lease: b, started_at: t, .. },
         ) if one == two && a.owner == b.owner && s == t => {
-            if a.expires_at != b.expires_at {
-                news.push("lease renewed");
-            }
+            news.extend((a.expires_at != b.expires_at).then_some("lease renewed"));
         }
         (_, State::Running { attempt, operation, .. }) => {
             past.fence = next.version.0;
@@ -103,7 +101,7 @@ pub fn change(
         (State::Running { cancel_by: Some(by), .. }, State::Running { cancel_by: Some(same), .. }) if by == same => {}
         (State::Running { cancel_by: Some(_), .. }, State::Cancelled { .. }) => {}
         (State::Running { cancel_by: Some(_), .. }, _) => {
-            broken.push(("a cancel that was written counts", "it did not"))
+            broken.push(("a cancel that was written counts", "it did not"));
         }
         _ => {}
     }
@@ -143,7 +141,7 @@ pub fn balance(records: &Records, id: &AccountId) -> Vec<Broken> {
         broken.push((RULE, "what is held is not what the unfinished jobs hold"));
     }
     let entries = records.ledger.get(id).map(Vec::as_slice).unwrap_or_default();
-    let sum = entries.iter().try_fold(Account::default(), |sum, entry| sum.apply(entry));
+    let sum = entries.iter().try_fold(Account::default(), Account::apply);
     if sum != Ok(account) {
         broken.push((RULE, "the ledger sums to another balance"));
     }

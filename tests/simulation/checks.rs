@@ -81,28 +81,26 @@ fn credits_are_settled(records: &Records, wrong: &mut Wrong) {
         }
     }
     for (hold, sums) in holds {
-        let [_, held, captured, released] = sums;
-        if held != captured + released {
+        let [_, held, paid, returned] = sums;
+        if held != paid + returned {
             wrong.push(("I3 a hold is settled once, in full", format!("{hold}: {sums:?}")));
         }
     }
     for row in records.rows.values() {
         let job = &row.job.value;
-        let captured = captures.get(&job.id).map(Vec::as_slice).unwrap_or_default();
+        let paid = captures.get(&job.id).map(Vec::as_slice).unwrap_or_default();
         let owed = match &job.state {
             State::Succeeded { output, .. } => u64::from(output.delivered()) * job.hold.unit,
             _ => 0,
         };
-        if captured.iter().sum::<u64>() != owed || captured.len() > 1 {
-            wrong.push((
-                "I3 what was delivered is paid, and nothing else",
-                format!("{}: {captured:?}, not {owed}", job.id),
-            ));
+        if paid.iter().sum::<u64>() != owed || paid.len() > 1 {
+            wrong
+                .push(("I3 what was delivered is paid, and nothing else", format!("{}: {paid:?}, not {owed}", job.id)));
         }
     }
-    for (id, captured) in captures {
-        if captured.len() > 1 {
-            wrong.push(("I3 a job is paid once", format!("{id}: {captured:?}")));
+    for (id, paid) in captures {
+        if paid.len() > 1 {
+            wrong.push(("I3 a job is paid once", format!("{id}: {paid:?}")));
         }
     }
 }

@@ -44,7 +44,7 @@ impl Client {
     /// A person's day.
     pub async fn act(self) {
         if self.world.dice.chance(500) {
-            self.watch_all().await;
+            self.watch_all();
         }
         for step in 0..self.world.plan.steps {
             sleep(self.world.dice.millis(50, 9_000)).await;
@@ -272,7 +272,7 @@ impl Client {
         }
     }
 
-    async fn watch_all(&self) {
+    fn watch_all(&self) {
         if let Some(gateway) = self.world.some_gateway() {
             tokio::spawn(watcher::follow_all(gateway, self.user.clone()));
         }

@@ -84,25 +84,25 @@ impl Records {
         }
     }
 
-    pub fn insert(&mut self, by: &Process, first: &Transition) -> Result<Inserted> {
+    pub fn insert(&mut self, by: &Process, first: &Transition) -> Inserted {
         let id = &first.job.id;
         if self.deleted.contains(id) {
-            return Ok(Inserted::Deleted);
+            return Inserted::Deleted;
         }
         if let Some(row) = self.rows.get(id) {
-            return Ok(Inserted::Existing(Box::new(row.job.clone())));
+            return Inserted::Existing(Box::new(row.job.clone()));
         }
         let held_before = first.ledger.iter().any(|entry| entry.verb == Verb::Hold && self.has(entry));
         if held_before {
-            return Ok(Inserted::Deleted);
+            return Inserted::Deleted;
         }
         if let Err(refused) = self.settle(&first.ledger) {
             self.news.push(("submit refused: no credits", id.to_string()));
-            return Ok(Inserted::Refused(refused));
+            return Inserted::Refused(refused);
         }
         let version = Version(1);
         self.put(by, None, Versioned { version, value: first.job.clone() });
-        Ok(Inserted::New { version, dispatched: false })
+        Inserted::New { version, dispatched: false }
     }
 
     pub fn commit(&mut self, by: &Process, expected: Version, next: &Transition) -> Result<Version> {

@@ -40,7 +40,7 @@ impl JobStore for SimStore {
     async fn insert(&self, first: &Transition) -> Result<Inserted> {
         let (first, id) = (first.clone(), first.job.id.clone());
         let fate = self.0.store_fate(true);
-        let insert = move |by: &Process| by.world.with_records(by, |records| records.insert(by, &first));
+        let insert = move |by: &Process| Ok(by.world.with_records(by, |records| records.insert(by, &first)));
         self.0.call("store.insert", id.as_str(), fate, insert).await
     }
 
@@ -194,7 +194,7 @@ impl Watching {
     /// Makes something ready, in its time.
     async fn wait(&mut self) -> Result<()> {
         let world = Arc::clone(&self.by.world);
-        let Some(news) = self.news.recv().await else { return Ok(std::future::pending().await) };
+        let Some(news) = self.news.recv().await else { return std::future::pending().await };
         let late = world.strikes(Fault::WatchSlow);
         sleep(if late { world.dice.millis(500, 8_000) } else { world.dice.millis(1, 30) }).await;
         self.by.runs().await;

@@ -19,6 +19,7 @@ use crate::{plan::Fault, process::Process, world::World};
 #[derive(Default)]
 pub struct Operations(pub BTreeMap<String, Operation>);
 
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
 pub struct Operation {
     pub job: JobId,
     begun: Instant,

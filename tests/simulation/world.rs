@@ -139,6 +139,7 @@ impl World {
     }
 
     /// Notes that a rule was broken.
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made the text")]
     pub fn violation(&self, rule: &str, about: String) {
         self.event("AUDIT", "violation of", rule, || about.clone());
         self.history().violations.push(format!("{rule}: {about}"));
