@@ -29,8 +29,9 @@ use crate::{
 /// Clocks that are further apart than this, in seconds, may make a job wait, or too late, and nothing is wrong with that.
 const PROBED_SKEW: u64 = 2;
 const PROBE: &str = "when faults are over everything works again";
-/// Far more than a job takes, and the clocks' difference.
-const PROBE_TIME: Duration = Duration::from_secs(45);
+/// A worker whose clock is behind the gateway's takes a new job for one that must wait, and acknowledges its message; the
+/// sweeper brings it again after up to 30 s. A slot may be taken then, and the message be refused once.
+const PROBE_TIME: Duration = Duration::from_mins(2);
 
 /// Runs one seed. Everything that happens follows from it.
 ///
