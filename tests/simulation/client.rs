@@ -14,7 +14,7 @@ use mediaforge::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{engine, plan::Fault, process::Process, serving::Serving, watcher, world::World};
+use crate::{engine, plan::Fault, serving::Serving, watcher, world::World};
 
 /// What people know: what they were told, and whether they wanted it gone.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Client {
         world.event(self.user.as_str(), what, &process.name, String::new);
         let call = async {
             process.runs().await;
-            Process::alone().await;
+            process.alone().await;
             call(gateway).await
         };
         let answer = tokio::select! {

@@ -65,7 +65,7 @@ impl ImageEngine for SimEngine {
             }
         };
         let images: Vec<_> = (0..pictures).map(draw).map(|bytes| Generated { bytes }).collect();
-        Process::alone().await;
+        self.0.alone().await;
         Ok(Generation {
             filtered: spec.illustration.count - u32::try_from(images.len()).expect("a few"),
             images,

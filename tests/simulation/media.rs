@@ -43,7 +43,7 @@ impl SimMedia {
         };
         let access = |by: &Process| access(&mut by.world.objects.lock().expect("a lock"), by.world.now());
         let answer = self.0.call(op, about, fate, access).await;
-        Process::alone().await;
+        self.0.alone().await;
         answer
     }
 }

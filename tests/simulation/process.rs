@@ -123,11 +123,19 @@ impl Process {
         }
     }
 
-    /// Lets everybody else finish what they have to do at this moment. Code that may go on to a thread of its own comes
-    /// through here: that thread may be done at once or after a while, and in between nobody else may get a turn.
-    pub async fn alone() {
-        for _ in 0..3 {
-            tokio::task::yield_now().await;
+    /// Lets everybody else finish what they have to do at this moment, and lets one through at a time. Code that may go
+    /// on to a thread of its own comes through here: that thread may be done at once or after a while, and in between
+    /// nobody else may get a turn.
+    pub async fn alone(&self) {
+        loop {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            let now = Instant::now();
+            if self.world.alone.lock().expect("a lock").replace(now) != Some(now) {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
         }
     }
 

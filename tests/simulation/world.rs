@@ -41,6 +41,8 @@ pub struct World {
     pub gateways: Mutex<Vec<Option<Arc<Serving>>>>,
     /// Until when the store answers nobody.
     pub outage: Mutex<Option<Instant>>,
+    /// When somebody last was alone (`Process::alone`).
+    pub alone: Mutex<Option<Instant>>,
     calm: AtomicBool,
     begin: Instant,
     history: Mutex<History>,
@@ -83,6 +85,7 @@ impl World {
             workers: Mutex::default(),
             gateways: Mutex::default(),
             outage: Mutex::default(),
+            alone: Mutex::default(),
             calm: AtomicBool::new(false),
             begin: Instant::now(),
             history: Mutex::new(history),
