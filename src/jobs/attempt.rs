@@ -269,6 +269,7 @@ async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Prog
         reached.mark_changed(); // whoever writes it marks it as seen
     };
     tokio::select! {
+        biased;
         _ = heartbeat.tick() => {}
         () = progress => {}
     }

@@ -154,6 +154,10 @@ impl Jobs {
         if is_unknown {
             // Asked again under the same id: to answer "try again" for a job that is there would make it two.
             inserted = self.ports.store.insert(&first).await;
+            if let Err(error) = &mut inserted {
+                // Whatever this one says of itself, the job may be there by the first.
+                error.kind = ErrorKind::Timeout;
+            }
         }
         match inserted? {
             Inserted::Existing(job) if is_unknown && is_same(&job.value, &first.job) => {
@@ -170,6 +174,10 @@ impl Jobs {
             }
             Inserted::OtherTeam(team) => Ok(Accepted::OtherTeam(team)),
             Inserted::Deleted => Err(SubmitError::KeySpent),
+            // The first may still be written, when there is room for it again.
+            Inserted::TooManyJobs | Inserted::Refused(CreditsError::Insufficient { .. }) if is_unknown => {
+                Err(BackendError::new(ErrorKind::Timeout, "jobs.submit").into())
+            }
             Inserted::TooManyJobs => Err(match first.max_in_flight {
                 Some(max) => SubmitError::TooManyJobs(max),
                 None => BackendError::new(ErrorKind::Internal, "jobs.submit").into(),

@@ -24,6 +24,7 @@ async fn sweep_periodically(worker: &Worker, end: &CancellationToken) {
     let mut failures = 0;
     loop {
         tokio::select! {
+            biased;
             () = end.cancelled() => return,
             _ = ticks.tick() => {}
         }

@@ -33,6 +33,8 @@ pub struct Plan {
     pub commit_unanswered: AtomicU32,
     /// Inserts of that sort.
     pub insert_unanswered: AtomicU32,
+    /// Inserts that find nobody, once `insert_unanswered` has struck.
+    pub insert_unavailable: AtomicU32,
     /// Commits that fail by a defect.
     pub commit_defect: AtomicU32,
     /// Dead letters that are not taken.
@@ -70,6 +72,10 @@ pub struct FaultyStore {
 #[async_trait]
 impl JobStore for FaultyStore {
     async fn insert(&self, first: &Transition) -> Result<Inserted> {
+        let is_waiting = self.plan.insert_unanswered.load(Ordering::SeqCst) > 0;
+        if !is_waiting && strikes(&self.plan.insert_unavailable) {
+            return Err(BackendError::new(ErrorKind::Unavailable, "store.insert"));
+        }
         let inserted = self.inner.insert(first).await;
         if strikes(&self.plan.insert_unanswered) {
             return Err(BackendError::new(ErrorKind::Timeout, "store.insert"));

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use mediaforge::{
     domain::job::{AttemptFailure, ErrorCode, Status},
-    jobs::{Deletion, Outcome},
+    error::ErrorKind,
+    jobs::{Deletion, Outcome, SubmitError},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,21 @@ async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
+    let bench = Bench::new("300ms");
+    let id = bench.submit().await;
+    let claim = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    // Without news from the watch or a heartbeat only the repeat can find out.
+    bench.plan.watch_broken.store(1, Ordering::SeqCst);
+    let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let outcome = bench.jobs.run_attempt(claim, &calm, &stop).await;
+    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Queued));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_submit_whose_answer_is_lost_is_accepted_once() {
     let bench = Bench::new("0s");
     bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
@@ -66,6 +82,17 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
     assert!(!submitted.replayed);
     assert_eq!(bench.status(&submitted.job.value.id).await, Status::Queued);
     let (_, account) = bench.jobs.account(&submitted.job.value.user).await.expect("a store");
+    assert_eq!(account.held, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_may_be_written_is_not_said_to_be_refused() {
+    let bench = Bench::new("0s");
+    bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
+    bench.plan.insert_unavailable.store(1, Ordering::SeqCst);
+    let Err(SubmitError::Backend(error)) = bench.try_submit().await else { panic!("nobody knows that it is there") };
+    assert_eq!(error.kind, ErrorKind::Timeout, "a refusal would have a training's pictures removed under it");
+    let (_, account) = bench.jobs.account(&user()).await.expect("a store");
     assert_eq!(account.held, 1);
 }
 

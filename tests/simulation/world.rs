@@ -1,0 +1,193 @@
+//! What all parts of a run share: choices, time, the record of what happened, and what was found wrong.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use mediaforge::domain::{Timestamp, clock::after};
+use tokio::time::Instant;
+
+use crate::{
+    client::Clients,
+    dice::Dice,
+    engine::Calls,
+    media::Objects,
+    plan::{Broken, Fault, Plan},
+    process::Process,
+    queue::Letters,
+    records::Records,
+    serving::Serving,
+    trainer::Operations,
+};
+
+/// How often each thing happened.
+pub type Coverage = BTreeMap<&'static str, u64>;
+
+pub struct World {
+    pub dice: Dice,
+    pub plan: Plan,
+    pub records: Mutex<Records>,
+    pub objects: Mutex<Objects>,
+    pub letters: Mutex<Letters>,
+    pub calls: Mutex<Calls>,
+    pub operations: Mutex<Operations>,
+    pub clients: Mutex<Clients>,
+    /// The workers that run now, for the queue to push to.
+    pub workers: Mutex<Vec<Option<Arc<Serving>>>>,
+    pub gateways: Mutex<Vec<Option<Arc<Serving>>>>,
+    /// Until when the store answers nobody.
+    pub outage: Mutex<Option<Instant>>,
+    /// When somebody last was alone (`Process::alone`).
+    pub alone: Mutex<Option<Instant>>,
+    calm: AtomicBool,
+    begin: Instant,
+    history: Mutex<History>,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct History {
+    coverage: Coverage,
+    violations: Vec<String>,
+    /// Stands for everything that happened, in its order: two runs of a seed must agree.
+    fingerprint: u64,
+    /// Only kept when somebody wants to read it.
+    lines: Option<Vec<String>>,
+}
+
+/// What a run leaves behind.
+pub struct Report {
+    pub violations: Vec<String>,
+    pub fingerprint: u64,
+    pub coverage: Coverage,
+    pub lines: Vec<String>,
+}
+
+impl World {
+    /// A world before anything has happened; call it within the runtime whose time it goes by.
+    pub fn new(seed: u64, broken: Option<Broken>, is_told: bool) -> Arc<Self> {
+        let dice = Dice::new(seed);
+        let plan = Plan::draw(&dice, broken);
+        let history = History { lines: is_told.then(Vec::new), fingerprint: seed, ..History::default() };
+        Arc::new(Self {
+            dice,
+            records: Mutex::new(Records::new(plan.broken)),
+            plan,
+            objects: Mutex::default(),
+            letters: Mutex::default(),
+            calls: Mutex::default(),
+            operations: Mutex::default(),
+            clients: Mutex::default(),
+            workers: Mutex::default(),
+            gateways: Mutex::default(),
+            outage: Mutex::default(),
+            alone: Mutex::default(),
+            calm: AtomicBool::new(false),
+            begin: Instant::now(),
+            history: Mutex::new(history),
+        })
+    }
+
+    /// True time: what a clock without error shows.
+    pub fn now(&self) -> Timestamp {
+        let start = Timestamp::from_second(1_767_225_600).expect("a moment in 2026");
+        after(start, self.begin.elapsed())
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::SeqCst);
+        *self.outage.lock().expect("a lock") = None;
+        self.event("world", "no more faults", "", String::new);
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::SeqCst)
+    }
+
+    /// Whether this fault happens here and now.
+    pub fn strikes(&self, fault: Fault) -> bool {
+        let rate = self.plan.rates[fault as usize];
+        let strikes = !self.is_calm() && rate > 0 && self.dice.chance(rate);
+        if strikes {
+            self.count(fault.name());
+        }
+        strikes
+    }
+
+    pub fn count(&self, what: &'static str) {
+        *self.history().coverage.entry(what).or_default() += 1;
+    }
+
+    pub fn counted(&self, what: &'static str) -> u64 {
+        self.history().coverage.get(what).copied().unwrap_or_default()
+    }
+
+    /// Notes that something happened; `detail` is only worked out when somebody will read it.
+    pub fn event(&self, who: &str, what: &'static str, about: &str, detail: impl FnOnce() -> String) {
+        let millis = self.begin.elapsed().as_millis();
+        let mut history = self.history();
+        let time = u64::try_from(millis).unwrap_or(u64::MAX).to_le_bytes();
+        let bytes = time.iter().copied().chain(who.bytes()).chain(what.bytes()).chain(about.bytes());
+        history.fingerprint =
+            bytes.fold(history.fingerprint, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        if let Some(lines) = &mut history.lines {
+            let (seconds, millis) = (millis / 1000, millis % 1000);
+            lines.push(format!("{seconds:6}.{millis:03} {who:<4} {what} {about} {}", detail()));
+        }
+    }
+
+    /// Notes that a rule was broken.
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made the text")]
+    pub fn violation(&self, rule: &str, about: String) {
+        self.event("AUDIT", "violation of", rule, || about.clone());
+        self.history().violations.push(format!("{rule}: {about}"));
+    }
+
+    pub fn is_violated(&self) -> bool {
+        !self.history().violations.is_empty()
+    }
+
+    pub fn report(&self) -> Report {
+        let history = std::mem::take(&mut *self.history());
+        let History { coverage, violations, fingerprint, lines } = history;
+        Report { violations, fingerprint, coverage, lines: lines.unwrap_or_default() }
+    }
+
+    /// A gateway that runs now, if any.
+    pub fn some_gateway(&self) -> Option<Arc<Serving>> {
+        self.running(&self.gateways)
+    }
+
+    /// A worker that runs now, if any.
+    pub fn some_worker(&self) -> Option<Arc<Serving>> {
+        self.running(&self.workers)
+    }
+
+    fn running(&self, among: &Mutex<Vec<Option<Arc<Serving>>>>) -> Option<Arc<Serving>> {
+        let running: Vec<_> = among.lock().expect("a lock").iter().flatten().cloned().collect();
+        (!running.is_empty()).then(|| Arc::clone(self.dice.pick(&running)))
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().expect("no panic under the lock")
+    }
+
+    /// Applies something to the jobs on behalf of a process, and audits what came of it.
+    pub fn with_records<T>(&self, by: &Process, apply: impl FnOnce(&mut Records) -> T) -> T {
+        let mut records = self.records.lock().expect("a lock");
+        let result = apply(&mut records);
+        for (rule, about) in records.take_findings(by) {
+            self.violation(rule, about);
+        }
+        for (what, about) in records.take_news() {
+            self.count(what);
+            self.event(&by.name, what, &about, String::new);
+        }
+        result
+    }
+}
