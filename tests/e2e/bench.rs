@@ -16,7 +16,10 @@ fn bench(dir: &std::path::Path, arguments: &[&str]) -> Command {
     let mut bench = command(dir.join("nothing"));
     // What the shell says about another system must not change what is measured.
     bench.env("MEDIAFORGE_ENGINE__DEFAULT", "preview").env("TMPDIR", dir);
-    bench.args(["bench", "--connections", "1,4", "--duration", "300ms"]).args(arguments);
+    bench.args(["bench", "--connections", "1,4"]).args(arguments);
+    if !arguments.contains(&"--duration") {
+        bench.args(["--duration", "300ms"]);
+    }
     bench.stdout(Stdio::piped()).stderr(Stdio::piped());
     bench
 }

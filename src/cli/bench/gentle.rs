@@ -82,7 +82,8 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
          be sent, so that nothing hides behind a slow answer"
     );
     let figure = Figure::new(format!("Submit, {rate} jobs/s"), meaning).latencies(&submits);
-    let bare = bench.report.floor("bare.1", "bare handler").zip(bench.disk(1)).map(|(bare, disk)| bare.then(1, &disk));
+    let bare = bench.report.floor("bare.1", "bare handler").zip(bench.disk(1));
+    let bare = bare.map(|(bare, disk)| bare.then(&disk, None));
     bench.report.add("submit.gentle", figure.per_second(load.per_second()).beside(bare));
     report(bench, &accepted, &seen)
 }

@@ -41,14 +41,13 @@ impl Machine {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if cfg!(debug_assertions) {
-            warnings.push("this is a debug build: its figures mean nothing; use `cargo run --release`".to_owned());
+            warnings.push("a debug build, its figures mean nothing: build with --release".to_owned());
         }
         if let Some(load) = self.load.filter(|load| *load > 0.5) {
-            warnings.push(format!("the machine was busy before (load {load}): expect better figures on a quiet one"));
+            warnings.push(format!("the machine was busy before (load {load}): a quiet one is faster"));
         }
         if self.file_system.as_deref() == Some("tmpfs") {
-            warnings
-                .push("the data lies in memory (tmpfs), where nothing has to reach a disk; name one by --dir".into());
+            warnings.push("the data lies in memory (tmpfs), not on a disk: name one by --dir".into());
         }
         warnings
     }

@@ -138,21 +138,27 @@ impl Floor {
         Self { name: name.into(), values: figure.values }
     }
 
-    /// One after the other: latencies add up. A sum of percentiles is at least the percentile of the sum for a
-    /// distribution with one long tail, so this floor is rather too high than too low in its tail.
+    /// First this, then one wait for the disk, which many can share. Latencies add up; in the tail, where both would have
+    /// to be slow at once, the sum is rather too high. The rate is that of `clients`, each of whom waits for both in
+    /// turn; an open loop has none.
     #[must_use]
-    pub(super) fn then(self, times: u32, other: &Self) -> Self {
-        let add = |here: f64, there: f64| here + f64::from(times) * there;
-        let latency = self.values.latency.zip(other.values.latency).map(|(here, there)| here.with(there, add));
-        let times = if times == 1 { String::new() } else { format!("{times} ") };
-        Self { name: format!("{} + {times}{}", self.name, other.name), values: Values { latency, ..self.values } }
+    pub(super) fn then(self, disk: &Self, clients: Option<usize>) -> Self {
+        let add = |here: f64, there: f64| here + there;
+        let latency = self.values.latency.zip(disk.values.latency).map(|(here, there)| here.with(there, add));
+        let rate = |clients: usize| {
+            let clients = float(u64::try_from(clients).unwrap_or(u64::MAX));
+            Some(clients / (clients / self.values.per_second? + 1.0 / disk.values.per_second?))
+        };
+        let values = Values { latency, per_second: clients.and_then(rate), bytes: None };
+        Self { name: format!("{} + {}", self.name, disk.name), values }
     }
 
-    /// That often.
+    /// That often, one after the other.
     #[must_use]
     pub(super) fn times(self, times: u32) -> Self {
         let latency = self.values.latency.map(|here| here.with(here, |here, _| here * f64::from(times)));
-        Self { name: format!("{times} {}", self.name), values: Values { latency, per_second: None, bytes: None } }
+        let name = if times == 1 { self.name } else { format!("{times} {}", self.name) };
+        Self { name, values: Values { latency, per_second: None, bytes: None } }
     }
 }
 
@@ -229,14 +235,15 @@ mod tests {
 
     #[test]
     fn a_figure_stands_beside_its_floor_with_the_ratios() {
-        let disk = Floor::of("fdatasync", &figure(2, 0.0));
-        let bare = Floor::of("bare handler", &figure(1, 1000.0)).then(1, &disk);
+        let disk = Floor::of("fdatasync", &figure(2, 500.0));
+        let bare = Floor::of("bare handler", &figure(1, 1000.0)).then(&disk, Some(2));
         let json = serde_json::to_value(figure(6, 250.0).beside(Some(bare))).unwrap();
         assert_eq!(json["count"], 1);
         assert_eq!(json["perSecond"], 250.0);
         assert_eq!(json["floor"]["name"], "bare handler + fdatasync");
-        assert_eq!(json["floor"]["perSecond"], 1000.0);
-        assert_eq!(json["ratio"]["perSecond"], 0.25);
+        // Two clients, each of whom takes 2 ms for the one and 2 ms for the other.
+        assert_eq!(json["floor"]["perSecond"], 500.0);
+        assert_eq!(json["ratio"]["perSecond"], 0.5);
         for (value, expected) in [(&json["p50Ms"], 6.0), (&json["floor"]["p95Ms"], 3.0), (&json["ratio"]["p99"], 2.0)] {
             assert!((value.as_f64().unwrap() - expected).abs() < 0.02, "{value} {expected}");
         }

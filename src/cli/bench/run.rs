@@ -232,7 +232,7 @@ async fn submit(bench: &mut Bench<'_>, connections: usize) -> anyhow::Result<()>
     let disk = bench.report.floor("disk.fdatasync", "fdatasync");
     let bare = bench.report.floor(&format!("bare.{connections}"), "bare handler");
     // Without a disk to compare with, the handler alone would be an unfair floor for something durable.
-    let floor = bare.zip(disk).map(|(bare, disk)| bare.then(1, &disk));
+    let floor = bare.zip(disk).map(|(bare, disk)| bare.then(&disk, Some(connections)));
     let title = format!("Submit, {name}");
     let figure = Figure::new(title, meaning).latencies(&latencies).per_second(load.per_second()).beside(floor);
     bench.report.add(format!("submit.{connections}"), figure);
@@ -299,13 +299,8 @@ impl Bench<'_> {
         })
     }
 
-    /// The floor of something that waits for the disk that often.
+    /// The floor of a latency that waits for the disk that often.
     pub(super) fn disk(&self, times: u32) -> Option<Floor> {
-        let floor = self.report.floor("disk.fdatasync", "fdatasync")?;
-        Some(if times == 1 {
-            Floor { values: super::report::Values { per_second: None, ..floor.values }, ..floor }
-        } else {
-            floor.times(times)
-        })
+        self.report.floor("disk.fdatasync", "fdatasync").map(|floor| floor.times(times))
     }
 }
