@@ -151,6 +151,12 @@ where
     }
 }
 
+/// The next SIGTERM or SIGINT (Ctrl-C), for a command that only has to tidy up. Listening begins with the call.
+pub fn next_signal() -> io::Result<impl Future<Output = Signal> + Send + 'static> {
+    let mut signals = Signals::new()?;
+    Ok(async move { signals.next().await })
+}
+
 /// A request to end that came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

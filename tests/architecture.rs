@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("cli", &["app", "config", "domain", "http", "lifecycle", "telemetry"]),
+    ("cli", &["app", "config", "domain", "http", "lifecycle", "store", "telemetry"]),
 ];
 
 /// Rules inside a room: files whose path begins with the first may not name the second.

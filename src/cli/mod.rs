@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only module that prints.
 #![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
+mod bench;
 mod completions;
 mod config;
 mod credits;
@@ -70,6 +71,7 @@ enum Command {
     Train(train::TrainArgs),
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
+    Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -83,6 +85,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Train(args) => train::run(args, &invocation).await,
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
+        Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),
     };

@@ -36,6 +36,10 @@ fn every_documented_form_parses() {
         "mediaforge team show ada",
         "mediaforge config worker --profile test",
         "mediaforge config --defaults",
+        "mediaforge bench",
+        "mediaforge bench --connections 1,8 --duration 300ms --rate 20 --jobs 50 --watchers 5 --seed-jobs 100 --json",
+        "mediaforge bench --only submit,gentle --dir /var/lib",
+        "mediaforge bench --url http://127.0.0.1:8080",
         "mediaforge completions zsh",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -59,6 +63,9 @@ fn wrong_usage_is_exit_code_2() {
         "mediaforge credits grant ada 1 --once welcome",
         "mediaforge team add acme",
         "mediaforge team add ../x ada",
+        "mediaforge bench --connections 0",
+        "mediaforge bench --only everything",
+        "mediaforge bench --url http://127.0.0.1:8080 --seed-jobs 5",
         "mediaforge config --json --defaults",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

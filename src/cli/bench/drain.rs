@@ -1,0 +1,123 @@
+//! As many jobs as possible from the first submit to the last end.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    client::Client,
+    document::{Document, Page},
+    load::{Until, closed_loop},
+    report::{Figure, Floor, Values},
+    run::{Bench, of_connections, users},
+    stats::{Latencies, float},
+};
+use crate::domain::Timestamp;
+
+pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let (jobs, connections) = (bench.args.jobs, bench.most_connections());
+    bench.progress.say(format!("{jobs} jobs end to end"));
+    bench.warm_up(connections).await?;
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let senders = bench.submitters(connections, Some(&Bench::note_ids(Arc::clone(&accepted)))).await?;
+    let load = closed_loop(senders, Until::Sent(jobs), &Latencies::new()?).await;
+    bench.progress.say(format!("waiting for the last of {jobs} jobs"));
+    bench.until_finished().await?;
+    let accepted = std::mem::take(&mut *accepted.lock().unwrap_or_else(PoisonError::into_inner));
+
+    let span = outcome(bench, accepted.into_iter().map(|(id, _)| id).collect()).await?;
+    let title = format!("{jobs} jobs, submit to end");
+    let meaning = format!(
+        "jobs submitted over {}, worked on at once by an engine that does nothing: their number by the time from the \
+         first createdAt to the last end",
+        of_connections(connections)
+    );
+    let rate = float(span.finished) / span.time().as_secs_f64().max(f64::MIN_POSITIVE);
+    let floor = bench.report.floor(&format!("bare.{connections}"), "bare handler, submits alone");
+    let floor = floor.map(|floor| Floor { values: Values { latency: None, ..floor.values }, ..floor });
+    bench.report.add("drain", Figure::new(title, meaning).count(span.finished).per_second(rate).beside(floor));
+    let meaning = "how fast the same jobs were accepted meanwhile";
+    let figure = Figure::new("  accepted meanwhile", meaning).count(load.answered).per_second(load.per_second());
+    bench.report.add("drain.submit", figure);
+    Ok(())
+}
+
+/// What came of some jobs.
+#[derive(Default)]
+struct Span {
+    finished: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Span {
+    fn add(&mut self, document: &Document) {
+        let Some(at) = document.finished_at() else { return };
+        self.finished += 1;
+        self.first = Some(self.first.map_or(document.created_at, |first| first.min(document.created_at)));
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+    }
+
+    fn time(&self) -> Duration {
+        let Some((first, last)) = self.first.zip(self.last) else { return Duration::ZERO };
+        Duration::try_from(last.duration_since(first)).unwrap_or_default()
+    }
+}
+
+/// Reads how the jobs ended; the newest pages of each user have them all.
+async fn outcome(bench: &Bench<'_>, mut wanted: HashSet<String>) -> anyhow::Result<Span> {
+    let mut client = Client::new(&bench.gateway);
+    let mut span = Span::default();
+    for user in users() {
+        let mut after = String::new();
+        loop {
+            let call = bench.gateway.get(&format!("/illustrations?limit=100&userId={user}{after}"))?;
+            let page: Page = client.json(&call).await?;
+            let mut is_ours = false;
+            for document in page.data {
+                if wanted.contains(&document.id) {
+                    is_ours = true;
+                    span.add(&document);
+                    if let Some(trouble) = document.trouble() {
+                        bench.errors.add(trouble);
+                    }
+                    if document.finished_at().is_some() {
+                        wanted.remove(&document.id);
+                    }
+                }
+            }
+            match page.last_id {
+                Some(last) if is_ours && page.has_more => after = format!("&after={last}"),
+                _ => break,
+            }
+        }
+    }
+    if !wanted.is_empty() {
+        bench.errors.add_many("an accepted job did not finish", u64::try_from(wanted.len()).unwrap_or(u64::MAX));
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_reaches_from_the_first_submit_to_the_last_end() {
+        let document = |created: u32, failed: u32| {
+            serde_json::from_value::<Document>(serde_json::json!({
+                "illustrationId": "i", "status": "failed", "error": { "code": "content_filtered" },
+                "createdAt": format!("2026-01-01T00:00:{created:02}Z"), "failedAt": format!("2026-01-01T00:00:{failed:02}Z"),
+            }))
+            .unwrap()
+        };
+        let mut span = Span::default();
+        assert_eq!(span.time(), Duration::ZERO);
+        for (created, failed) in [(5, 9), (2, 12), (3, 4)] {
+            span.add(&document(created, failed));
+        }
+        assert_eq!((span.finished, span.time()), (3, Duration::from_secs(10)));
+    }
+}

@@ -1,0 +1,96 @@
+//! The floors: what the machine gives a program that does nothing but what cannot be left out.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Seek as _, SeekFrom, Write as _},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use axum::{Json, Router, http::StatusCode, routing::post, serve::ListenerExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::stats::Latencies;
+use crate::{
+    cli::{Exit, output},
+    domain::{clock::SystemRandom, ids::JobId, job::JobKind, request::GenerateRequest},
+};
+
+/// A page of the database.
+const PAGE: usize = 4096;
+/// Pages after which the file is written from its beginning again, as the database's log is.
+const PAGES: u64 = 1000;
+/// Writes that are enough to know the disk.
+const WRITES: u64 = 2000;
+
+/// Writes a page and waits until it is on the disk, again and again for at most that long. Blocks.
+pub(super) fn disk(directory: &Path, time: Duration, latencies: &Latencies) -> anyhow::Result<()> {
+    let path = directory.join("fdatasync");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+    let page = [7; PAGE];
+    // There before, as the log's pages are most of the time: a file that grows would cost more.
+    for _ in 0..PAGES {
+        file.write_all(&page)?;
+    }
+    file.sync_all()?;
+    let begun = Instant::now();
+    for number in 0..WRITES {
+        if begun.elapsed() >= time {
+            break;
+        }
+        if number % PAGES == 0 {
+            file.seek(SeekFrom::Start(0))?;
+        }
+        let write = Instant::now();
+        file.write_all(&page)?;
+        file.sync_data().context("fdatasync")?;
+        latencies.record(write.elapsed());
+    }
+    drop(file);
+    std::fs::remove_file(&path)?;
+    Ok(())
+}
+
+/// `bench --floor`: a handler that reads the request of `POST /generate` and answers an id, on the runtime and the HTTP
+/// stack of the gateway, until standard input ends.
+pub(super) async fn serve() -> anyhow::Result<Exit> {
+    let router = Router::new().route("/generate", post(generate));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    output::line(format!("http://{}", listener.local_addr()?))?;
+    let listener = listener.tap_io(|connection| {
+        // As the gateway does. What cannot be set slows the floor, and nothing else.
+        let _ = connection.set_nodelay(true);
+    });
+    // Ends with the process at the latest: nobody waits for this thread.
+    let input = tokio::task::spawn_blocking(|| io::copy(&mut io::stdin().lock(), &mut io::sink()));
+    tokio::select! {
+        ended = axum::serve(listener, router) => ended?,
+        _ = input => {}
+    }
+    Ok(Exit::Done)
+}
+
+async fn generate(Json(request): Json<GenerateRequest>) -> (StatusCode, Json<Value>) {
+    // Used, so that nothing of the parsing can be left out.
+    if request.prompt.is_none() {
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "success": false })));
+    }
+    let id = JobId::random(JobKind::Illustration, &SystemRandom);
+    (StatusCode::ACCEPTED, Json(json!({ "success": true, "illustrationId": id, "status": "queued" })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_written_for_a_time_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let latencies = Latencies::new().unwrap();
+        disk(dir.path(), Duration::from_millis(50), &latencies).unwrap();
+        assert!((1..=WRITES).contains(&latencies.count()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

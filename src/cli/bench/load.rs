@@ -1,0 +1,295 @@
+//! The load generator: a bounded number of connections, each with one request under way.
+//!
+//! Two ways to drive them. The closed loop sends the next request as soon as the last one is answered: it finds what a
+//! number of clients can get out of a system. The open loop sends at given moments, whatever the system does, and
+//! counts each latency from the moment the request was to be sent: a system that stalls cannot hide the wait of those
+//! who came meanwhile ("coordinated omission").
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::stats::{Latencies, float};
+
+/// Failures in a row after which a connection gives up: the system is gone, and the run must end.
+const PATIENCE: u32 = 20;
+/// The wait after a failure, so that a system that refuses everything is not hammered.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+/// Requests whose moment has come and that wait for a connection.
+const WAITING: usize = 1024;
+/// How long before a moment the pacer wakes: sleeping is that inexact.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// One connection: sends the request of that number and says whether the answer was the expected one.
+pub(super) trait Sender: Send + 'static {
+    /// Sends it and waits for the whole answer.
+    fn send(&mut self, number: u64) -> impl Future<Output = bool> + Send;
+}
+
+/// When a closed loop ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    /// After that long.
+    Elapsed(Duration),
+    /// After that many requests.
+    Sent(u64),
+}
+
+/// What came of a load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Load {
+    /// Requests that were answered as expected.
+    pub answered: u64,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+}
+
+impl Load {
+    /// Answers per second.
+    pub(super) fn per_second(&self) -> f64 {
+        float(self.answered) / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Each sender sends as soon as it is answered.
+pub(super) async fn closed_loop<S: Sender>(senders: Vec<S>, until: Until, latencies: &Latencies) -> Load {
+    let begun = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    for mut sender in senders {
+        let (next, latencies) = (Arc::clone(&next), latencies.clone());
+        tasks.spawn(async move {
+            let (mut answered, mut failed) = (0, 0);
+            while failed < PATIENCE {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let over = match until {
+                    Until::Elapsed(time) => begun.elapsed() >= time,
+                    Until::Sent(count) => number >= count,
+                };
+                if over {
+                    break;
+                }
+                let sent = Instant::now();
+                if sender.send(number).await {
+                    latencies.record(sent.elapsed());
+                    (answered, failed) = (answered + 1, 0);
+                } else {
+                    failed += 1;
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+            answered
+        });
+    }
+    let answered = sum(tasks).await;
+    Load { answered, elapsed: begun.elapsed() }
+}
+
+/// A request and the moment it is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tick {
+    /// Counts from 0.
+    pub number: u64,
+    /// What its latency is counted from.
+    pub due: Instant,
+}
+
+/// Evenly spaced moments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    /// A second.
+    pub rate: u32,
+    /// In all.
+    pub count: u64,
+}
+
+impl Schedule {
+    /// That many a second for a time; at least one.
+    pub(super) fn lasting(rate: u32, time: Duration) -> Self {
+        let count = u128::from(rate) * time.as_micros() / 1_000_000;
+        Self { rate, count: u64::try_from(count).unwrap_or(u64::MAX).max(1) }
+    }
+
+    fn offset(&self, number: u64) -> Duration {
+        let rate = u64::from(self.rate.max(1));
+        // Whole seconds apart, so that no run is long enough to overflow.
+        Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
+    }
+
+    /// Ticks, each at its moment. A thread of its own makes them, because the runtime's timers are a millisecond coarse
+    /// and that millisecond would be counted as the system's. Dropping the receiver ends the thread.
+    pub(super) fn start(self) -> std::io::Result<mpsc::Receiver<Tick>> {
+        let (tell, ticks) = mpsc::channel(WAITING);
+        let begun = std::time::Instant::now() + SPIN;
+        let pace = move || {
+            for number in 0..self.count {
+                let due = begun + self.offset(number);
+                std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()).saturating_sub(SPIN));
+                while std::time::Instant::now() < due {
+                    std::hint::spin_loop();
+                }
+                if tell.blocking_send(Tick { number, due: due.into() }).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("bench-pacer".to_owned()).spawn(pace)?;
+        Ok(ticks)
+    }
+}
+
+/// Whichever sender is free sends the next request; when none is, the request waits, and its wait is counted.
+pub(super) async fn open_loop<S: Sender>(senders: Vec<S>, ticks: mpsc::Receiver<Tick>, latencies: &Latencies) -> Load {
+    let begun = Instant::now();
+    let ticks = Arc::new(Mutex::new(ticks));
+    let mut tasks = JoinSet::new();
+    for mut sender in senders {
+        let (ticks, latencies) = (Arc::clone(&ticks), latencies.clone());
+        tasks.spawn(async move {
+            let (mut answered, mut failed) = (0, 0);
+            while failed < PATIENCE {
+                let next = ticks.lock().await.recv().await;
+                let Some(Tick { number, due }) = next else { break };
+                if sender.send(number).await {
+                    latencies.record(due.elapsed());
+                    (answered, failed) = (answered + 1, 0);
+                } else {
+                    failed += 1;
+                }
+            }
+            answered
+        });
+    }
+    let answered = sum(tasks).await;
+    Load { answered, elapsed: begun.elapsed() }
+}
+
+async fn sum(mut tasks: JoinSet<u64>) -> u64 {
+    let mut total = 0;
+    while let Some(ended) = tasks.join_next().await {
+        total += ended.unwrap_or_default();
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A system that stalls once.
+    struct Stalling {
+        at: u64,
+        stall: Duration,
+        usual: Duration,
+    }
+
+    impl Sender for Stalling {
+        async fn send(&mut self, number: u64) -> bool {
+            sleep(if number == self.at { self.stall } else { self.usual }).await;
+            true
+        }
+    }
+
+    struct Refusing;
+
+    impl Sender for Refusing {
+        async fn send(&mut self, _: u64) -> bool {
+            false
+        }
+    }
+
+    /// As [`Schedule::start`], on the runtime's clock.
+    fn ticks(schedule: Schedule) -> mpsc::Receiver<Tick> {
+        let (tell, ticks) = mpsc::channel(WAITING);
+        let begun = Instant::now();
+        tokio::spawn(async move {
+            for number in 0..schedule.count {
+                let due = begun + schedule.offset(number);
+                tokio::time::sleep_until(due).await;
+                if tell.send(Tick { number, due }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        ticks
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_come_while_the_system_stalls_wait_and_their_wait_is_counted() {
+        let latencies = Latencies::new().unwrap();
+        let (at, stall, usual) = (10, Duration::from_secs(1), Duration::from_millis(1));
+        let schedule = Schedule::lasting(100, Duration::from_secs(4));
+        let load = open_loop(vec![Stalling { at, stall, usual }], ticks(schedule), &latencies).await;
+        assert_eq!(load.answered, 400);
+        let found = latencies.percentiles().unwrap();
+        // Of four seconds' requests those of one second met the stall or the queue behind it.
+        assert!(found.p50 < 2.0, "{found:?}");
+        assert!(found.p95 > 700.0, "{found:?}");
+        assert!((990.0..=1010.0).contains(&found.max), "{found:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_connection_takes_what_the_first_cannot() {
+        let latencies = Latencies::new().unwrap();
+        let sender = || Stalling { at: 10, stall: Duration::from_secs(1), usual: Duration::from_millis(1) };
+        let schedule = Schedule::lasting(100, Duration::from_secs(4));
+        let load = open_loop(vec![sender(), sender()], ticks(schedule), &latencies).await;
+        let found = latencies.percentiles().unwrap();
+        assert_eq!(load.answered, 400);
+        assert!(found.p99 < 2.0 && found.max > 990.0, "only the stalled one is slow: {found:?}");
+    }
+
+    #[test]
+    fn moments_are_even_and_do_not_drift() {
+        let schedule = Schedule { rate: 3, count: u64::MAX };
+        assert_eq!(schedule.offset(0), Duration::ZERO);
+        assert_eq!(schedule.offset(1), Duration::from_nanos(333_333_333));
+        assert_eq!(schedule.offset(3_000_000), Duration::from_secs(1_000_000));
+        assert_eq!(Schedule::lasting(50, Duration::from_millis(1500)).count, 75);
+        assert_eq!(Schedule::lasting(1, Duration::from_millis(1)).count, 1);
+    }
+
+    #[tokio::test]
+    async fn the_pacer_sends_every_tick_and_none_early() {
+        let mut ticks = Schedule { rate: 1000, count: 20 }.start().unwrap();
+        let mut numbers = Vec::new();
+        while let Some(tick) = ticks.recv().await {
+            assert!(Instant::now() >= tick.due);
+            numbers.push(tick.number);
+        }
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_loop_sends_as_many_as_it_was_told_to_or_as_long() {
+        let latencies = Latencies::new().unwrap();
+        let sender = || Stalling { at: u64::MAX, stall: Duration::ZERO, usual: Duration::from_millis(10) };
+        let load = closed_loop(vec![sender(), sender()], Until::Sent(101), &latencies).await;
+        assert_eq!((load.answered, latencies.count()), (101, 101));
+        let load = closed_loop(vec![sender(), sender()], Until::Elapsed(Duration::from_secs(1)), &latencies).await;
+        assert_eq!((load.answered, load.elapsed), (200, Duration::from_secs(1)));
+        assert!((load.per_second() - 200.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_refuses_everything_ends_the_load() {
+        let latencies = Latencies::new().unwrap();
+        let load = closed_loop(vec![Refusing, Refusing], Until::Elapsed(Duration::from_hours(1)), &latencies).await;
+        assert_eq!((load.answered, latencies.count()), (0, 0));
+        let schedule = Schedule { rate: 10, count: u64::MAX };
+        assert_eq!(open_loop(vec![Refusing], ticks(schedule), &latencies).await.answered, 0);
+    }
+}
