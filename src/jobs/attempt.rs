@@ -28,7 +28,7 @@ use crate::{
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
-    store::{Versioned, Watch},
+    store::Versioned,
 };
 
 /// How long an attempt may be silent, and how long it may take.
@@ -127,7 +127,7 @@ impl Jobs {
         let (sender, mut begun) = mpsc::channel(1);
         let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored, begun: sender, permit };
         let mut work = pin!(self.perform(&attempt));
-        let mut changes = self.ports.store.watch(Watch::Job(claim.job.id.clone())).fuse();
+        let mut changes = claim.changes.take().fuse();
         let mut heartbeat = tokio::time::interval(settings.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();

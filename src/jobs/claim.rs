@@ -1,6 +1,12 @@
 //! Claim: the exclusive right to one attempt, by compare-and-set, and only while the engine may be called.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::stream::BoxStream;
 
 use super::{Jobs, attempt::Event, circuits::Permit};
 use crate::{
@@ -12,7 +18,7 @@ use crate::{
     },
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
-    store::{Version, Versioned},
+    store::{Version, Versioned, Watch},
 };
 
 /// A job that this worker holds. Writing under its version is what keeps a late worker out.
@@ -27,6 +33,26 @@ pub struct Claim {
     owner: WorkerId,
     /// The right to call the engine, until it is used.
     pub(super) permit: Mutex<Option<Permit>>,
+    pub(super) changes: Changes,
+}
+
+type Change = Result<Versioned<Job>, BackendError>;
+
+/// What became of the job since it was claimed; watched from before the claim was written, so that nothing is missed.
+pub(super) struct Changes(Mutex<Option<BoxStream<'static, Change>>>);
+
+impl Changes {
+    /// Of an attempt, once.
+    pub(super) fn take(&self) -> BoxStream<'static, Change> {
+        let changes = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        changes.unwrap_or_else(|| Box::pin(futures::stream::pending()))
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Changes")
+    }
 }
 
 /// What came of an attempt to claim.
@@ -56,12 +82,22 @@ impl Jobs {
     /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`; a job whose engine is
     /// left alone is postponed.
     pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
+        let mut recent = self.recent.take(id);
         loop {
-            let Some(found) = self.ports.store.get(id).await? else { return Ok(Claimed::Missing) };
+            let is_recent = recent.is_some();
+            let found = match recent.take() {
+                Some(job) => job,
+                None => match self.ports.store.get(id).await? {
+                    Some(job) => job,
+                    None => return Ok(Claimed::Missing),
+                },
+            };
             let now = self.now();
             let lease = Lease { owner: owner.clone(), expires_at: after(now, lease) };
             let (next, permit) = match self.ask_to_start(found.value, now, lease) {
                 Ask::Start(next, permit) => (next, permit),
+                // What is only remembered is good for a start, which the store checks, and for nothing else.
+                _ if is_recent => continue,
                 Ask::Later(next, answer) => match self.commit(found.version, &next).await {
                     Ok(_) => return Ok(answer),
                     Err(error) if error.kind == ErrorKind::Conflict => continue,
@@ -69,9 +105,11 @@ impl Jobs {
                 },
                 Ask::Never(reason) => return Ok(Claimed::Nothing(reason)),
             };
+            let changes = self.ports.store.watch(Watch::News(id.clone()));
             let ours = |job: Job, version: Version| {
-                let permit = Mutex::new(Some(permit));
-                Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner: owner.clone(), permit })))
+                let (permit, changes) = (Mutex::new(Some(permit)), Changes(Mutex::new(Some(changes))));
+                let owner = owner.clone();
+                Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner, permit, changes })))
             };
             match self.commit(found.version, &next).await {
                 Ok(version) => {

@@ -9,6 +9,7 @@ mod limited;
 mod orphans;
 mod perform;
 mod query;
+mod recent;
 mod redrive;
 mod retention;
 mod settle;
@@ -120,6 +121,7 @@ pub struct Jobs {
     rules: Rules,
     desk: uploads::UploadDesk,
     teams: teams::Teams,
+    recent: recent::Recent,
     circuits: Arc<circuits::Circuits>,
 }
 
@@ -128,7 +130,14 @@ impl Jobs {
     pub fn new(ports: Ports, rules: Rules) -> Self {
         let circuits = Arc::new(circuits::Circuits::new(rules.breaker, Arc::clone(&ports.clock)));
         let ports = limited::limited(ports, rules.patience);
-        Self { ports, rules, desk: uploads::UploadDesk::default(), teams: teams::Teams::default(), circuits }
+        Self {
+            ports,
+            rules,
+            desk: uploads::UploadDesk::default(),
+            teams: teams::Teams::default(),
+            recent: recent::Recent::default(),
+            circuits,
+        }
     }
 
     /// The rules they go by.

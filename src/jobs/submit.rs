@@ -167,6 +167,7 @@ impl Jobs {
             Inserted::New { version, dispatched } => {
                 self.accepted(&first, dispatched).await;
                 let job = Versioned { version, value: first.job };
+                self.recent.remember(&job);
                 Ok(Accepted::As(Box::new(Submitted { job, replayed: false })))
             }
             Inserted::Existing(job) => {

@@ -119,6 +119,8 @@ pub struct Page<T> {
 pub enum Watch {
     /// One job.
     Job(JobId),
+    /// One job, whose current state is known already: it may be left out.
+    News(JobId),
     /// All jobs of a user.
     User(UserId),
 }
@@ -180,7 +182,7 @@ pub trait JobStore: Send + Sync {
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()>;
 
     /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
-    /// process, until dropped. Intermediate states may be skipped when the reader is slow; a job's latest state
+    /// process, until dropped. Interest is taken by the call, before the stream is polled. Intermediate states may be skipped when the reader is slow; a job's latest state
     /// never is, and versions of one job only grow. A job that does not exist yet is waited for; of a deleted one
     /// nothing more is heard. After an error the stream ends: watch again.
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;

@@ -108,6 +108,7 @@ cases! {
         a_list_of_a_team_is_newest_first_page_by_page;
     watching:
         a_watcher_sees_the_snapshot_first_and_then_every_state,
+        a_watcher_of_news_hears_every_state_after_the_call,
         a_watcher_waits_for_a_job_that_is_not_there_yet,
         a_user_watcher_begins_with_unfinished_jobs_in_the_order_of_their_changes,
         a_user_watcher_sees_every_final_state_however_slow_it_is,

@@ -76,9 +76,13 @@ pub(super) async fn own(args: &BenchArgs, progress: &Progress, directory: &Path)
         idle_memory(&mut bench, &system).await?;
     }
     let measured = on_own(&mut bench, &system).await;
-    let log = system.log();
+    let mut log = system.log();
     system.stop().await?;
     measured.with_context(|| format!("the system says: {log}"))?;
+    if args.measures(Part::Submit) {
+        let accepted = on_gateway(&mut bench, &data).await;
+        log.push_str(&accepted.context("cannot measure the gateway alone")?);
+    }
     bench.report.close(&bench.errors);
     Ok((bench.report, log))
 }
@@ -87,7 +91,8 @@ pub(super) async fn own(args: &BenchArgs, progress: &Progress, directory: &Path)
 async fn on_own(bench: &mut Bench<'_>, system: &System) -> anyhow::Result<()> {
     if bench.args.measures(Part::Pages) {
         steady::list(bench).await?;
-        steady::sweep(bench, &system.worker).await?;
+        let worker = system.worker.as_ref().context("the system to measure has no worker")?;
+        steady::sweep(bench, worker).await?;
     }
     if bench.args.measures(Part::Watchers) {
         watchers::measure(bench, system).await?;
@@ -103,6 +108,21 @@ async fn on_own(bench: &mut Bench<'_>, system: &System) -> anyhow::Result<()> {
         None => bench.report.leave_out("memory.peak", NO_PROC),
     }
     Ok(())
+}
+
+/// How fast jobs get in: into a gateway that has its process for itself, as where the worker is another service. The jobs
+/// wait in the store. Answers what the gateway had to say.
+async fn on_gateway(bench: &mut Bench<'_>, data: &Path) -> anyhow::Result<String> {
+    bench.progress.say("starting the gateway");
+    let gateway = System::start_gateway(data).await?;
+    bench.gateway = gateway.gateway.clone();
+    bench.submits = submits(&bench.gateway)?;
+    for connections in bench.args.connections.clone() {
+        submit(bench, connections, Alone::Yes).await?;
+    }
+    let log = gateway.log();
+    gateway.stop().await?;
+    Ok(log)
 }
 
 /// Measures the system at a URL.
@@ -128,6 +148,11 @@ pub(super) async fn at(args: &BenchArgs, progress: &Progress, url: &url::Url) ->
         bench.report.leave_out("sweep", "only the gateway's address is known, and sweeping is the worker's");
     }
     under_load(&mut bench).await?;
+    if args.measures(Part::Submit) {
+        for &connections in &args.connections {
+            submit(&mut bench, connections, Alone::No).await?;
+        }
+    }
     bench.report.close(&bench.errors);
     Ok(bench.report)
 }
@@ -139,12 +164,14 @@ async fn under_load(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     if bench.args.measures(Part::Drain) {
         drain::measure(bench).await?;
     }
-    if bench.args.measures(Part::Submit) {
-        for connections in bench.args.connections.clone() {
-            submit(bench, connections).await?;
-        }
-    }
     Ok(())
+}
+
+/// Whether nobody works on what the gateway accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Yes,
+    No,
 }
 
 /// Why there is no memory in the report.
@@ -217,18 +244,29 @@ async fn idle_memory(bench: &mut Bench<'_>, system: &System) -> anyhow::Result<(
     Ok(())
 }
 
-/// How much a number of clients can get in, while the system works on what it has.
-async fn submit(bench: &mut Bench<'_>, connections: usize) -> anyhow::Result<()> {
+/// How much a number of clients can get in.
+async fn submit(bench: &mut Bench<'_>, connections: usize, alone: Alone) -> anyhow::Result<()> {
     let name = of_connections(connections);
     bench.progress.say(format!("submit, {name}"));
-    bench.warm_up(connections).await?;
+    match alone {
+        Alone::Yes => bench.warm(connections).await?,
+        Alone::No => bench.warm_up(connections).await?,
+    }
     let senders = bench.submitters(connections, None).await?;
     let latencies = Latencies::new()?;
     let load = closed_loop(senders, Until::Elapsed(bench.args.duration), &latencies).await;
-    bench.progress.say(format!("waiting for the jobs of {name}"));
-    bench.until_finished().await?;
-    let meaning = "POST /generate until its 202, closed loop: each connection sends again once it is answered; \
-                   the same system works on the jobs meanwhile";
+    let meaning = match alone {
+        Alone::Yes => {
+            "POST /generate until its 202, closed loop: each connection sends again once it is answered; \
+             a gateway alone in its process, as where the worker is another service"
+        }
+        Alone::No => {
+            bench.progress.say(format!("waiting for the jobs of {name}"));
+            bench.until_finished().await?;
+            "POST /generate until its 202, closed loop: each connection sends again once it is answered; \
+             the same system works on the jobs meanwhile"
+        }
+    };
     let disk = bench.report.floor("disk.fdatasync", "fdatasync");
     let bare = bench.report.floor(&format!("bare.{connections}"), "bare handler");
     // Without a disk to compare with, the handler alone would be an unfair floor for something durable.
@@ -267,9 +305,14 @@ impl Bench<'_> {
 
     /// A tenth of the time, uncounted: what is done for the first time is slower.
     pub(super) async fn warm_up(&self, connections: usize) -> anyhow::Result<()> {
+        self.warm(connections).await?;
+        self.until_finished().await
+    }
+
+    async fn warm(&self, connections: usize) -> anyhow::Result<()> {
         let senders = self.submitters(connections, None).await?;
         closed_loop(senders, Until::Elapsed(self.args.duration / 10), &Latencies::new()?).await;
-        self.until_finished().await
+        Ok(())
     }
 
     /// Waits until no account of the run holds credits: then every job is finished. One question at a time, so that

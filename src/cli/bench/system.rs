@@ -57,7 +57,8 @@ pub(super) fn config(data: &Path) -> Result<Config, ConfigError> {
 pub(super) struct System {
     child: Child,
     pub gateway: Target,
-    pub worker: Target,
+    /// Absent when only the gateway runs.
+    pub worker: Option<Target>,
     /// From the start of the process to its first answer.
     pub started_in: Duration,
     log: PathBuf,
@@ -67,17 +68,26 @@ pub(super) struct System {
 #[derive(Deserialize)]
 struct Ready {
     gateway: url::Url,
-    worker: url::Url,
+    #[serde(default)]
+    worker: Option<url::Url>,
 }
 
 impl System {
     /// Starts one on this data directory and waits for the first answer of `/health`. Its files beside the data are
     /// named after it.
     pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+        Self::serving(data, &["serve", "--gateway-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0"]).await
+    }
+
+    /// The gateway without its worker.
+    pub(super) async fn start_gateway(data: &Path) -> anyhow::Result<Self> {
+        Self::serving(data, &["serve", "gateway", "--gateway-listen", "127.0.0.1:0"]).await
+    }
+
+    async fn serving(data: &Path, role: &[&str]) -> anyhow::Result<Self> {
         let (ready, log) = (data.with_extension("ready.json"), data.with_extension("log"));
         let mut command = program()?;
-        command.args(["serve", "--gateway-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0"]);
-        command.arg("--data-dir").arg(data).arg("--ready-file").arg(&ready);
+        command.args(role).arg("--data-dir").arg(data).arg("--ready-file").arg(&ready);
         command.envs(SETTINGS.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let begun = Instant::now();
@@ -88,7 +98,7 @@ impl System {
             status = child.wait() => anyhow::bail!("the system to measure ended with {}: {}", status?, tail(&log)),
         };
         let Ready { gateway, worker } = serde_json::from_str(&text).context("the ready file says something else")?;
-        let (gateway, worker) = (Target::of(&gateway)?, Target::of(&worker)?);
+        let (gateway, worker) = (Target::of(&gateway)?, worker.as_ref().map(Target::of).transpose()?);
         let _: serde_json::Value = Client::new(&gateway).json(&gateway.get("/health")?).await?;
         Ok(Self { child, gateway, worker, started_in: begun.elapsed(), log })
     }

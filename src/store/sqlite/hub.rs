@@ -136,7 +136,7 @@ impl Hub {
         // a worker would do with each of its attempts.
         let is_late = state.looked != *self.foreign.borrow();
         match slot.what() {
-            Watch::Job(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
+            Watch::Job(id) | Watch::News(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
             Watch::User(user) => state.users.entry(user.clone()).or_default().push(Arc::clone(slot)),
         }
         drop(state);
@@ -156,7 +156,7 @@ impl Hub {
         }
         let mut state = self.lock();
         match slot.what() {
-            Watch::Job(id) => remove(&mut state.jobs, id, slot),
+            Watch::Job(id) | Watch::News(id) => remove(&mut state.jobs, id, slot),
             Watch::User(user) => remove(&mut state.users, user, slot),
         }
     }

@@ -147,7 +147,8 @@ pub(super) fn stream(hub: &Arc<Hub>, what: Watch) -> BoxStream<'static, Result<V
     hub.register(&slot);
     hub.follow();
     let hub = Arc::clone(hub);
-    let watcher = Watcher { hub, slot, phase: Phase::Begin, snapshot: 0, ready: VecDeque::new() };
+    let phase = if let Watch::News(_) = slot.what { Phase::Live } else { Phase::Begin };
+    let watcher = Watcher { hub, slot, phase, snapshot: 0, ready: VecDeque::new() };
     stream::unfold(watcher, |mut watcher| async move { watcher.next().await.map(|item| (item, watcher)) }).boxed()
 }
 
@@ -213,7 +214,7 @@ impl Watcher {
 
     async fn begin(&mut self) -> Result<()> {
         match self.slot.what.clone() {
-            Watch::Job(id) => {
+            Watch::Job(id) | Watch::News(id) => {
                 let read = move |db: &Connection| {
                     let view = db.unchecked_transaction()?;
                     Ok((last_seq(&view)?, find(&view, OP, id.as_str())?))
@@ -237,7 +238,7 @@ impl Watcher {
     /// Makes a change ready unless the snapshot contains it.
     fn accept(&mut self, seq: u64, change: Versioned<Job>) {
         let is_in_snapshot = match self.slot.what {
-            Watch::Job(_) => true,
+            Watch::Job(_) | Watch::News(_) => true,
             // A user's snapshot is of unfinished jobs: one that finished while it was being read is not in it.
             Watch::User(_) => !change.value.status().is_final(),
         };
@@ -250,7 +251,7 @@ impl Watcher {
         let slot = Arc::clone(&self.slot);
         let read = move |db: &Connection| {
             changes::after(db, OP, from, |id, user| match &slot.what {
-                Watch::Job(wanted) => wanted.as_str() == id,
+                Watch::Job(wanted) | Watch::News(wanted) => wanted.as_str() == id,
                 Watch::User(wanted) => wanted.as_str() == user,
             })
         };

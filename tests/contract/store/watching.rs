@@ -46,6 +46,18 @@ pub async fn a_watcher_sees_the_snapshot_first_and_then_every_state<B: Backend>(
     assert_eq!(next(&mut late).await, cancelled);
 }
 
+pub async fn a_watcher_of_news_hears_every_state_after_the_call<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let job = inserted(&store, New::default()).await;
+    let mut news = store.watch(Watch::News(job.value.id.clone()));
+    // Before anybody polls: interest is taken by the call.
+    let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
+    let running = commit(&store, &job, running).await;
+    let cancelled = commit(&store, &running, running.value.clone().cancel(at(1)).expect("cancelled")).await;
+    assert_eq!(final_state(&mut news).await, cancelled);
+}
+
 pub async fn a_watcher_waits_for_a_job_that_is_not_there_yet<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
