@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::open;
 
 /// Changed rows after which the log is copied. A new job changes about six, in about as many pages.
-const EVERY: u64 = 2_000;
+const EVERY: u64 = 1_000;
 
 /// The thread that copies. Dropping it waits for the copy under way.
 pub(super) struct Checkpointer {
