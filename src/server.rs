@@ -34,6 +34,8 @@ const HEAD_BYTES: usize = 32 << 10;
 const HEADERS: usize = 100;
 /// The pause after the system has refused a connection, most often because the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection may be silent before it counts as one that asks nothing: its request may be on the way.
+const GRACE: Duration = Duration::from_millis(500);
 /// How often the log is told that it is crowded.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -160,8 +162,9 @@ impl Server {
         let (mut asks, header_timeout) = (self.asks.subscribe(), self.header_timeout);
         async move {
             let mut connection = pin!(connection);
+            let begun = Instant::now();
             let mut first_head = pin!(sleep(header_timeout));
-            let mut is_first = true;
+            let (mut is_first, mut is_to_leave) = (true, false);
             loop {
                 tokio::select! {
                     // What has arrived is looked at before it is decided whether anything has.
@@ -174,16 +177,25 @@ impl Server {
                     }
                     asked = asks.changed() => {
                         let stop = matches!(*asks.borrow_and_update(), Ask::Stop);
-                        if asked.is_err() || stop || !has_asked.load(Ordering::Relaxed) {
+                        let has_asked = has_asked.load(Ordering::Relaxed);
+                        if asked.is_err() || stop || (!has_asked && begun.elapsed() >= GRACE) {
                             return;
                         }
-                        connection.as_mut().graceful_shutdown();
+                        if has_asked {
+                            connection.as_mut().graceful_shutdown();
+                        } else {
+                            is_to_leave = true;
+                            first_head.as_mut().reset(begun + GRACE);
+                        }
                     }
                     () = &mut first_head, if is_first => {
                         if !has_asked.load(Ordering::Relaxed) {
                             return;
                         }
                         is_first = false;
+                        if is_to_leave {
+                            connection.as_mut().graceful_shutdown();
+                        }
                     }
                 }
             }

@@ -2,6 +2,7 @@
 //! ([`ConfigError`]).
 
 pub mod duration;
+mod engines;
 mod environment;
 mod load;
 mod problem;
@@ -12,6 +13,7 @@ mod sections;
 mod server;
 mod validate;
 
+pub use engines::*;
 pub use environment::Environment;
 pub use load::{Entry, Flag, Loaded, Sources, default_file, load};
 pub use problem::{ConfigError, Origin, Problem, variable};

@@ -17,7 +17,7 @@ use crate::{
 /// Jobs that are remembered, at most.
 const REMEMBERED: usize = 4_096;
 /// Nobody is likely to claim a job that has waited for so long: there is room for another one.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_mins(1);
 
 /// What was accepted, as it was then. A claim may begin with it instead of a read: should it be out of date, the
 /// compare-and-set finds out.

@@ -14,8 +14,8 @@ use crate::{
 async fn a_watch_that_breaks_does_not_end_the_attempt() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    let claim = bench.claim(&id).await;
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
+    let claim = bench.claim(&id).await;
     let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
 }
@@ -24,9 +24,9 @@ async fn a_watch_that_breaks_does_not_end_the_attempt() {
 async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attempt() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    let claim = bench.claim(&id).await;
     // Without news from a watch the next beat conflicts with the one that was written, and has to read.
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
+    let claim = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;

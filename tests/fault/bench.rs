@@ -190,7 +190,7 @@ impl Bench {
         let account = AccountId::User(user());
         let mut sum = Account::default();
         let mut settled = std::collections::BTreeMap::<String, u32>::new();
-        for entry in self.store.ledger(&account, 1_000).await.expect("a ledger") {
+        for entry in self.store.ledger(&account, 1_000_000).await.expect("a ledger") {
             sum = sum.apply(&entry).expect("an entry that fits");
             if let Some((hold, verb)) = entry.id.rsplit_once(':')
                 && verb == "capture"

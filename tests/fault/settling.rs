@@ -63,10 +63,10 @@ async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
 async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    let claim = bench.claim(&id).await;
-    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     // Without news from the watch or a heartbeat only the repeat can find out.
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
+    let claim = bench.claim(&id).await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let stop = CancellationToken::new();
     stop.cancel();
