@@ -8,12 +8,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use mediaforge::{
     config::{EmbeddedQueueConfig, QueueBackend, QueueConfig},
-    domain::clock::{SystemClock, SystemRandom},
-    embedded::Embedded,
+    domain::{
+        clock::{Clock as _, SystemClock, SystemRandom},
+        ids::JobId,
+        job::{Dispatch, JobKind},
+        message::JobMessage,
+    },
+    embedded::{DATABASE, Embedded},
     queue::{self, Broker, JobQueue},
 };
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A dead letter as an operator finds it.
@@ -113,6 +118,27 @@ impl Backend for Local {
         let embedded = Embedded::open(directory.path(), &[]).expect("a database");
         Self { directory, embedded }
     }
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_answers_is_not_pushed_against_without_a_pause() {
+    let backend = Local::open().await;
+    let mut worker = endpoint::Endpoint::open().await;
+    let delivery = backend.deliver(&worker.url, 1);
+    let id = JobId::random(JobKind::Illustration, &SystemRandom);
+    let dispatch = Dispatch { message: JobMessage::new(id, None), not_before: SystemClock.now() };
+    backend.queue().publish(&dispatch).await.expect("a publish");
+    let mut push = worker.next().await;
+    std::fs::remove_file(backend.directory.path().join(DATABASE)).expect("deleted");
+    backend.embedded.write("test", |_| Ok(())).await.expect_err("nothing is written any more");
+    for pause in [100, 200, 400].map(Duration::from_millis) {
+        let answered = Instant::now();
+        push.answer(503);
+        push = worker.next().await;
+        assert!(answered.elapsed() >= pause, "{:?}", answered.elapsed());
+        assert_eq!(push.attempt(), 1, "what cannot be noted is not counted");
+    }
+    delivery.kill().await;
 }
 
 /// Runs each case on each backend.

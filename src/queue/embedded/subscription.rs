@@ -180,33 +180,39 @@ impl Subscription {
         drop(slot);
         let is_gone = matches!(verdict, Verdict::Ack);
         let settled = match verdict {
-            Verdict::Ack => {
-                self.reached();
-                self.courier.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await
-            }
+            Verdict::Ack => self.courier.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await,
             // The worker stops with its broker and refuses what it has not claimed. That is nobody's failure: the
             // message keeps its count and its place, and comes first after the restart.
             Verdict::Nack(reason) if stop.is_cancelled() => {
                 tracing::debug!(message.id = id, reason, "push refused while stopping");
                 Ok(())
             }
-            Verdict::Nack(reason) => {
-                self.reached();
-                self.refuse(message, &reason).await
-            }
+            Verdict::Nack(reason) => self.refuse(message, &reason).await,
             Verdict::Unreachable(reason) => {
-                self.hold_off(&reason);
-                Ok(())
+                return self.put_back(id, &format!("the worker cannot be reached: {reason}"));
             }
         };
-        self.held().remove(&id);
-        if let Err(error) = settled {
-            // It is delivered once more, which at-least-once allows.
-            tracing::warn!(message.id = id, error = %error, "cannot settle a queue message");
-        } else if is_gone {
-            // Nothing has become visible: no reason to look.
-            return;
+        match settled {
+            Ok(()) => {
+                self.reached();
+                self.held().remove(&id);
+                if !is_gone {
+                    self.returned.notify_one();
+                }
+            }
+            // It is delivered once more, which at-least-once allows, but not at once: a full disk would have every message
+            // pushed and refused without a pause.
+            Err(error) => {
+                tracing::warn!(message.id = id, %error, "cannot settle a queue message");
+                self.put_back(id, "the database takes no answers");
+            }
         }
+    }
+
+    /// Lets a message that keeps its count come again, after a pause of all.
+    fn put_back(&self, id: i64, reason: &str) {
+        self.hold_off(reason);
+        self.held().remove(&id);
         self.returned.notify_one();
     }
 
@@ -275,7 +281,7 @@ impl Subscription {
             pause.until = Some(now + length);
             pause.failures = pause.failures.saturating_add(1);
             if pause.failures == 1 {
-                tracing::info!(endpoint = %self.endpoint, reason, "worker cannot be reached; messages wait");
+                tracing::info!(endpoint = %self.endpoint, reason, "messages wait");
             }
         }
     }
