@@ -1,6 +1,7 @@
 //! The use cases: what the gateway and the worker do with jobs, over the ports and by the rules of the domain.
 
 pub mod attempt;
+mod backends;
 mod cancel;
 mod circuits;
 mod claim;

@@ -1,7 +1,5 @@
 //! The endpoints that Pub/Sub (or the embedded broker) and the scheduler call.
 
-use std::time::Duration;
-
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -16,17 +14,10 @@ use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{Worker, delivery::Answer};
-use crate::{
-    domain::job::JobKind,
-    error::{BackendError, ErrorKind},
-    jobs::Circuit,
-};
+use crate::{domain::job::JobKind, jobs::Circuit};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
-
-/// How long a backend may take to say that it lives.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Seconds a refused caller is asked to wait; Pub/Sub goes by its own backoff, other callers can use it.
 const RETRY_AFTER: &str = "5";
@@ -117,14 +108,8 @@ async fn ready(State(worker): State<Worker>) -> Response {
     if worker.draining.is_cancelled() {
         return refuse("draining");
     }
-    let ports = worker.jobs.ports();
-    let (store, queue, media) =
-        tokio::join!(ping(ports.store.ping()), ping(ports.queue.ping()), ping(ports.media.ping()));
-    let failed: Vec<_> = [("store", store), ("queue", queue), ("media", media)]
-        .into_iter()
-        .filter_map(|(name, result)| result.err().map(|error| (name, error)))
-        .collect();
-    if failed.is_empty() {
+    let failing = worker.jobs.failing_backends().await;
+    if failing.is_empty() {
         // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
         let engines = worker.jobs.circuits();
         let warnings: Vec<_> = engines.iter().filter(|engine| engine.misconfigured).map(warning).collect();
@@ -132,17 +117,8 @@ async fn ready(State(worker): State<Worker>) -> Response {
         let body = json!({ "status": "ready", "freeSlots": slots, "engines": engines, "warnings": warnings });
         return Json(body).into_response();
     }
-    for (backend, error) in &failed {
-        tracing::error!(backend, %error, "not ready");
-    }
-    let named: Vec<_> = failed.iter().map(|(name, error)| format!("{name} {}", error.kind)).collect();
+    let named: Vec<_> = failing.iter().map(|(backend, error)| format!("{backend} {}", error.kind)).collect();
     refuse(&format!("not ready: {}", named.join(", ")))
-}
-
-/// A backend that hangs must not hold up the answer about the others.
-async fn ping(answer: impl Future<Output = Result<(), BackendError>>) -> Result<(), BackendError> {
-    let late = |_| Err(BackendError::new(ErrorKind::Timeout, "ping"));
-    timeout(PING_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
 fn warning(circuit: &Circuit) -> String {

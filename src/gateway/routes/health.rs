@@ -1,23 +1,16 @@
 //! `GET /health`: the process lives. `GET /ready`: and so does what it needs.
 
-use std::time::Duration;
-
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     domain::Timestamp,
-    error::{BackendError, ErrorKind},
     gateway::{
         GatewayState,
         problem::{Code, Problem, WrongField},
     },
-    jobs::Ports,
 };
-
-/// How long a backend may take to say that it is there.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,25 +79,17 @@ pub(in crate::gateway) async fn ready(State(gateway): State<GatewayState>) -> Re
     if gateway.drain().is_cancelled() {
         return Err(Problem::new(Code::Draining, "this gateway is shutting down"));
     }
-    let Ports { store, queue, media, .. } = gateway.jobs().ports();
-    let (store, queue, media) =
-        tokio::join!(check("store", store.ping()), check("queue", queue.ping()), check("media", media.ping()));
-    let failed: Vec<_> = [store, queue, media].into_iter().filter_map(Result::err).collect();
-    if failed.is_empty() {
+    let failing = gateway.jobs().failing_backends().await;
+    if failing.is_empty() {
         let checks = Checks { store: "ok", queue: "ok", media: "ok" };
         return Ok(Json(Ready { status: "ready", service: "gateway", checks }));
     }
-    let named: Vec<_> = failed.iter().map(|wrong| format!("{} {}", &wrong.pointer[1..], wrong.detail)).collect();
-    Err(Problem::new(Code::NotReady, named.join("; ")).with_errors(failed))
-}
-
-/// The log gets the whole error; the answer, which anybody can read, its kind.
-async fn check(name: &'static str, ping: impl Future<Output = Result<(), BackendError>>) -> Result<(), WrongField> {
-    let error = match tokio::time::timeout(PING_TIMEOUT, ping).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(_) => BackendError::new(ErrorKind::Timeout, "ping"),
-    };
-    tracing::warn!(backend = name, %error, "not ready");
-    Err(WrongField { pointer: format!("/{name}"), detail: error.kind.to_string(), place: Some("backend") })
+    // Anybody can read the answer: it has the kind of each error, and the log the rest.
+    let named: Vec<_> = failing.iter().map(|(backend, error)| format!("{backend} {}", error.kind)).collect();
+    let wrong = failing.iter().map(|(backend, error)| WrongField {
+        pointer: format!("/{backend}"),
+        detail: error.kind.to_string(),
+        place: Some("backend"),
+    });
+    Err(Problem::new(Code::NotReady, named.join("; ")).with_errors(wrong.collect()))
 }
