@@ -39,6 +39,9 @@ use crate::{
     worker::{self, Worker, WorkerSettings},
 };
 
+/// How long a process whose data cannot be written any more still answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// Where the roles of this process are found.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -92,6 +95,9 @@ pub enum AppError {
     /// A push address that cannot be parsed.
     #[error("{0:?} is no address to push to")]
     PushUrl(String),
+    /// The data could not be written any more.
+    #[error("{0}")]
+    Broken(String),
     /// A thread of the start ended by a defect.
     #[error("opening the data directory crashed: {0}")]
     Crashed(#[from] tokio::task::JoinError),
@@ -120,9 +126,12 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
 }
 
 impl Running {
-    /// Returns after the shutdown was requested and everything has drained.
+    /// Returns after the shutdown was requested and everything has drained, or after the data has become unwritable.
     pub async fn wait(self) -> Result<(), AppError> {
-        self.shutdown.requested().await;
+        tokio::select! {
+            () = self.shutdown.requested() => {}
+            () = self.embedded.broken() => self.give_up().await,
+        }
         match self.shutdown.drain(self.drain).await {
             Drained::Finished => tracing::info!("drained"),
             Drained::Stopped => tracing::info!("drained; unfinished jobs were handed back"),
@@ -130,9 +139,18 @@ impl Running {
                 tracing::error!(tasks, "some tasks did not end in time; their leases will lapse");
             }
         }
+        let broken = self.embedded.why_broken().map(str::to_owned);
         // Dropping the last handle waits for the writer thread, which is no work for the runtime's threads.
         tokio::task::spawn_blocking(move || drop(self.embedded)).await?;
-        Ok(())
+        broken.map_or(Ok(()), |why| Err(AppError::Broken(why)))
+    }
+
+    /// Says no for a moment, so that clients hear why and `/ready` is seen, and ends everything then: no work that still
+    /// runs could write its result.
+    async fn give_up(&self) {
+        tracing::error!(reason = self.embedded.why_broken(), "the data cannot be written any more; shutting down");
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.shutdown.requested()).await;
+        self.shutdown.force();
     }
 }
 

@@ -3,16 +3,22 @@
 //!
 //! The writer still does the rest itself when the log is long: only then can the log begin anew, and because most of it
 //! has been copied by now there is little left to do.
+//!
+//! A copy that fails loses nothing: the log keeps every page until one has succeeded. But a disk that fails here fails, and
+//! so nothing more is promised.
 
 use std::{
     path::Path,
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::open;
+use super::{health::Health, open};
 
 /// Changed rows after which the log is copied. A new job changes about six, in about as many pages.
 const EVERY: u64 = 1_000;
@@ -26,11 +32,10 @@ pub(super) struct Checkpointer {
 
 impl Checkpointer {
     /// Starts the thread. Its connection is opened when it is first needed.
-    pub(super) fn spawn(database: &Path) -> std::io::Result<Self> {
+    pub(super) fn spawn(health: Arc<Health>) -> std::io::Result<Self> {
         // One order may wait: it stands for all changes until it is taken.
         let (wake, orders) = mpsc::sync_channel(1);
-        let path = database.to_owned();
-        let thread = thread::Builder::new().name("embedded-log".to_owned()).spawn(move || serve(&path, &orders))?;
+        let thread = thread::Builder::new().name("embedded-log".to_owned()).spawn(move || serve(&health, &orders))?;
         Ok(Self { wake: Some(wake), thread: Some(thread), changes: 0 })
     }
 
@@ -55,17 +60,20 @@ impl Drop for Checkpointer {
     }
 }
 
-fn serve(path: &Path, orders: &Receiver<()>) {
+fn serve(health: &Health, orders: &Receiver<()>) {
+    let path = health.database();
     let mut open = None;
     while orders.recv().is_ok() {
-        let copied = match &open {
-            Some(db) => copy(db),
-            None => connect(path).and_then(|db| copy(open.insert(db))),
-        };
-        if let Err(error) = copied {
-            // The writer does it then, when the log has become long.
-            tracing::debug!(%error, "the log could not be copied back");
-            open = None;
+        let db = open.take().map_or_else(|| connect(path), Ok);
+        match db.and_then(|db| copy(&db).map(|()| db)) {
+            Ok(db) => open = Some(db),
+            Err(error) => {
+                // With too many files open, the writer does it when the log has become long.
+                if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) {
+                    health.note(&error);
+                }
+                tracing::warn!(%error, database = %path.display(), "the log could not be copied back");
+            }
         }
     }
 }
@@ -97,7 +105,7 @@ mod tests {
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (text TEXT)")?;
         db.execute("INSERT INTO t VALUES (hex(zeroblob(50000)))", [])?;
         let copied_after = |changes| -> Result<u64, Box<dyn std::error::Error>> {
-            let mut checkpointer = Checkpointer::spawn(&path)?;
+            let mut checkpointer = Checkpointer::spawn(Arc::new(Health::new(&path)))?;
             checkpointer.after(changes);
             // Waits for the copy that was ordered.
             drop(checkpointer);
@@ -105,6 +113,19 @@ mod tests {
         };
         assert!(copied_after(EVERY - 1)? < 10_000, "it is all in the log");
         assert!(copied_after(EVERY)? > 100_000);
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_that_fails_ends_the_promises() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("test.db");
+        fs::write(&path, b"this is no database ".repeat(500))?;
+        let health = Arc::new(Health::new(&path));
+        let mut checkpointer = Checkpointer::spawn(Arc::clone(&health))?;
+        checkpointer.after(EVERY);
+        drop(checkpointer);
+        assert!(health.why_broken().is_some_and(|why| why.starts_with(&path.display().to_string())));
         Ok(())
     }
 }

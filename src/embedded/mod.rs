@@ -7,6 +7,7 @@
 mod bell;
 mod checkpoint;
 mod error;
+mod health;
 mod lock;
 mod lookups;
 pub mod messages;
@@ -53,6 +54,7 @@ struct Inner {
     readers: Arc<Readers>,
     lookups: lookups::Lookups,
     signals: Arc<Signals>,
+    health: Arc<health::Health>,
     sequence_at_open: u64,
     _locks: lock::Locks,
 }
@@ -75,21 +77,33 @@ impl Embedded {
         let locks = lock::Locks::take(data_dir, roles)?;
         let connection = open::open(data_dir)?;
         let sequence_at_open = open::sequence(&connection, data_dir)?;
+        let path = data_dir.join(DATABASE);
+        let files = health::Files::of(&path).map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
+        let no_thread = |source| OpenError::Thread { source };
+        let health = Arc::new(health::Health::new(&path));
         let signals = Arc::new(Signals::default());
         let bell = bell::Bell::hang(data_dir, Arc::clone(&signals));
-        let writer = checkpoint::Checkpointer::spawn(&data_dir.join(DATABASE))
+        let writer = checkpoint::Checkpointer::spawn(Arc::clone(&health))
             .and_then(|checkpointer| {
-                writer::Writer::spawn(connection, checkpointer, Arc::clone(&signals), bell.ringer())
+                let (health, signals) = (Arc::clone(&health), Arc::clone(&signals));
+                writer::Writer::spawn(connection, files, health, checkpointer, signals, bell.ringer())
             })
-            .map_err(|source| OpenError::Thread { source })?;
-        bell.listen(writer.poker()).map_err(|source| OpenError::Thread { source })?;
-        let readers = Arc::new(Readers::new(data_dir.join(DATABASE)));
-        let lookups =
-            lookups::Lookups::spawn(data_dir.join(DATABASE)).map_err(|source| OpenError::Thread { source })?;
+            .map_err(no_thread)?;
+        bell.listen(writer.poker()).map_err(no_thread)?;
+        let readers = Arc::new(Readers::new(path.clone()));
+        let lookups = lookups::Lookups::spawn(path).map_err(no_thread)?;
         let directory = data_dir.to_owned();
-        let inner =
-            Inner { directory, _bell: bell, writer, readers, lookups, signals, sequence_at_open, _locks: locks };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner {
+            directory,
+            _bell: bell,
+            writer,
+            readers,
+            lookups,
+            signals,
+            health,
+            sequence_at_open,
+            _locks: locks,
+        })))
     }
 
     /// The data directory.
@@ -157,9 +171,19 @@ impl Embedded {
         self.0.signals.messages.subscribe()
     }
 
+    /// Returns once nothing can be written any more before a restart: the disk has failed, or the files are gone.
+    pub async fn broken(&self) {
+        self.0.health.broken().await;
+    }
+
+    /// Why nothing can be written any more, naming the file; `None` while all is well.
+    pub fn why_broken(&self) -> Option<&str> {
+        self.0.health.why_broken()
+    }
+
     /// Whether the database answers and takes writes; the error names what is wrong.
     pub async fn ping(&self, op: &'static str) -> Result<(), BackendError> {
-        self.0.writer.health(op)?;
+        self.0.health.check(op)?;
         self.look_up(op, |db| Ok(db.query_row("SELECT value FROM sequence", [], |_| Ok(()))?)).await
     }
 }

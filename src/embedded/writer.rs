@@ -3,10 +3,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -14,7 +11,13 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Failure, Outcome, Signals, Tx, bell::Ringer, checkpoint::Checkpointer, error, lookups::panicked, tx::Numbers,
+    Failure, Outcome, Signals, Tx,
+    bell::Ringer,
+    checkpoint::Checkpointer,
+    error,
+    health::{Files, Health},
+    lookups::panicked,
+    tx::Numbers,
 };
 use crate::error::{BackendError, ErrorKind};
 
@@ -28,7 +31,7 @@ const WAITING: usize = 2_048;
 pub(super) struct Writer {
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
-    broken: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 /// Lets the bell ask the writer to look whether another process has committed; does not keep the writer alive.
@@ -67,11 +70,9 @@ impl Lost {
         Self { kind: error::kind(error), cause: error.to_string() }
     }
 
-    fn broken() -> Self {
-        Self {
-            kind: ErrorKind::Broken,
-            cause: "an earlier commit could not be made durable; nothing is written until a restart".to_owned(),
-        }
+    /// Nothing is written any more.
+    fn broken(why: &str) -> Self {
+        Self { kind: ErrorKind::Broken, cause: why.to_owned() }
     }
 
     fn error(&self, op: &'static str) -> BackendError {
@@ -114,25 +115,22 @@ where
 impl Writer {
     pub(super) fn spawn(
         db: Connection,
+        files: Files,
+        health: Arc<Health>,
         checkpointer: Checkpointer,
         signals: Arc<Signals>,
         ringer: Ringer,
     ) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let broken = Arc::new(AtomicBool::new(false));
         let seen = data_version(&db).unwrap_or_default();
-        let desk = Desk { db, checkpointer, signals, ringer, broken: Arc::clone(&broken), seen };
+        let desk = Desk { db, files, health: Arc::clone(&health), checkpointer, signals, ringer, seen };
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || desk.serve(waiting))?;
-        Ok(Self { orders: Some(orders), thread: Some(thread), broken })
+        Ok(Self { orders: Some(orders), thread: Some(thread), health })
     }
 
     pub(super) fn poker(&self) -> Poker {
         // `orders` is only `None` while the writer is being dropped.
         Poker(self.orders.as_ref().map_or_else(|| mpsc::channel(1).0.downgrade(), mpsc::Sender::downgrade))
-    }
-
-    pub(super) fn health(&self, op: &'static str) -> Result<(), BackendError> {
-        if self.broken.load(Ordering::Acquire) { Err(Lost::broken().error(op)) } else { Ok(()) }
     }
 
     pub(super) async fn submit<T, W, N>(&self, op: &'static str, work: W, then: N) -> Result<T, BackendError>
@@ -142,7 +140,7 @@ impl Writer {
         N: FnOnce(&T) + Send + 'static,
     {
         let stopped = || BackendError::new(ErrorKind::Broken, op).because("the writer thread has stopped");
-        self.health(op)?;
+        self.health.check(op)?;
         let (reply, answer) = oneshot::channel();
         let order = Order::Work(Box::new(Request { op, work: Some(work), then, result: None, reply }));
         let Some(orders) = &self.orders else { return Err(stopped()) };
@@ -175,10 +173,11 @@ impl Poker {
 /// The thread's own side.
 struct Desk {
     db: Connection,
+    files: Files,
+    health: Arc<Health>,
     checkpointer: Checkpointer,
     signals: Arc<Signals>,
     ringer: Ringer,
-    broken: Arc<AtomicBool>,
     seen: i64,
 }
 
@@ -197,14 +196,19 @@ impl Desk {
                 self.commit(&mut batch);
             }
         }
-        let Self { db, checkpointer, .. } = self;
+        let Self { db, checkpointer, health, .. } = self;
         // The copy under way would be in the way of the last one.
         drop(checkpointer);
-        tidy(&db);
+        if health.why_broken().is_none() {
+            tidy(&db);
+        }
     }
 
-    /// Wakes those who care when another process has committed since the last look.
+    /// Wakes those who care when another process has committed since the last look, and sees to the files.
     fn look(&mut self) {
+        if self.still_there().is_err() {
+            return;
+        }
         match data_version(&self.db) {
             Ok(version) if version != self.seen => {
                 self.seen = version;
@@ -217,10 +221,13 @@ impl Desk {
 
     fn commit(&mut self, batch: &mut Vec<Box<dyn Work>>) {
         let mut changes = (false, false);
-        let result = if self.broken.load(Ordering::Acquire) {
-            Err(Lost::broken())
-        } else {
-            self.transaction(batch, &mut changes).map_err(|error| self.undo(&error))
+        let result = match self.health.why_broken() {
+            Some(why) => Err(Lost::broken(why)),
+            // Looked at after the commit and before anybody is told of it: what is answered is in a file that stays.
+            None => match self.transaction(batch, &mut changes) {
+                Ok(()) => self.still_there(),
+                Err(error) => Err(self.undo(&error)),
+            },
         };
         let (jobs, messages) = if result.is_ok() { changes } else { (false, false) };
         // The broker first: it can query while the callers are being answered.
@@ -265,21 +272,27 @@ impl Desk {
     }
 
     /// Cleans up after a failed transaction and decides whether the next one may be tried.
-    fn undo(&self, error: &rusqlite::Error) -> Lost {
+    fn undo(&mut self, error: &rusqlite::Error) -> Lost {
         if !self.db.is_autocommit()
             && let Err(again) = self.execute("ROLLBACK")
         {
-            tracing::error!(error = %again, "cannot roll back");
-            self.broken.store(true, Ordering::Release);
+            self.health.breaks(format_args!("could not be rolled back ({again})"));
         }
-        let lost = Lost::to(error);
-        if lost.kind == ErrorKind::Broken {
-            // After a failed fsync the kernel may call pages clean that never reached the disk. Only a restart, which
-            // reads back what is there, can be trusted.
-            self.broken.store(true, Ordering::Release);
+        // A lost file is the better reason for whatever it has led to.
+        if self.still_there().is_ok() {
+            self.health.note(error);
         }
-        tracing::error!(error = %error, "a group commit came to nothing");
-        lost
+        tracing::error!(%error, database = %self.health.database().display(), "a group commit came to nothing");
+        Lost::to(error)
+    }
+
+    /// Whether the files are those that were opened. Where they are not, what was just committed is lost with this
+    /// process.
+    fn still_there(&mut self) -> Result<(), Lost> {
+        if let Some(harm) = self.files.harm() {
+            self.health.breaks(harm);
+        }
+        self.health.why_broken().map_or(Ok(()), |why| Err(Lost::broken(why)))
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {

@@ -248,6 +248,53 @@ async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
     Ok(())
 }
 
+/// Does harm to the files of an open database: neither the next write nor an idle handle may take it for good.
+async fn harmed(says: &str, harm: impl Fn(&Path) -> std::io::Result<()>) -> Anything {
+    let directory = tempfile::tempdir()?;
+    let database = directory.path().join("data").join(DATABASE);
+    let embedded = Embedded::open(&directory.path().join("data"), &[])?;
+    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+    inserted(&store, New::default()).await;
+    store.ping().await?;
+    harm(&database)?;
+    let refused = store.insert(&New::default().submit()).await.expect_err("it would be lost");
+    let named = format!("{} {says}", database.display());
+    assert!(refused.kind == ErrorKind::Broken && refused.to_string().contains(&named), "{refused} is not {named}");
+    assert_eq!(store.ping().await.map_err(|error| error.kind), Err(ErrorKind::Broken));
+    assert!(embedded.why_broken().is_some_and(|why| why.starts_with(&named)));
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_would_be_lost_with_its_file_is_refused() -> Anything {
+    harmed("has been deleted or moved", |database| fs::remove_file(database)).await?;
+    harmed("has lost its log", |database| fs::remove_file(database.with_extension("db-wal"))).await?;
+    harmed("has been cut short", |database| OpenOptions::new().write(true).open(database)?.set_len(4096)).await?;
+    harmed("has been deleted or moved", |database| {
+        let directory = database.parent().unwrap_or(database);
+        fs::rename(directory, directory.with_extension("away"))
+    })
+    .await?;
+    harmed("has been replaced", |database| {
+        let copy = database.with_extension("copy");
+        fs::copy(database, &copy)?;
+        fs::rename(copy, database)
+    })
+    .await
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_lost_file_is_noticed_without_a_write() -> Anything {
+    let directory = used()?;
+    let embedded = Embedded::open(directory.path(), &[])?;
+    assert_eq!(embedded.why_broken(), None);
+    fs::remove_file(directory.path().join(DATABASE))?;
+    soon("the look at the files", embedded.broken()).await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_commit_wakes_the_other_process() -> Anything {
     let directory = tempfile::tempdir()?;

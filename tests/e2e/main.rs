@@ -13,6 +13,7 @@ mod log;
 mod operator;
 mod shutdown;
 mod startup;
+mod storage;
 mod train_cli;
 mod training;
 mod uploads;

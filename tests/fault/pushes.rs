@@ -62,7 +62,8 @@ async fn a_body_that_never_comes_is_given_up() {
 
 #[tokio::test]
 async fn a_push_may_be_as_long_as_pubsub_makes_them_and_no_longer() {
-    let worker = Bench::new("0s").worker();
+    let bench = Bench::new("0s");
+    let worker = bench.worker();
     let piece = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 20]));
     // 14 MiB of nothing are a dead letter; one byte more is refused.
     let whole = futures::stream::iter((0..14).map(move |_| piece()));
