@@ -110,16 +110,18 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
     let jobs = Arc::new(Jobs::new(open_ports(config, &embedded)?, rules(config)?));
 
     let mut places = Places { gateway: None, worker: None, data_dir };
+    let limits = server_limits(config);
     if roles.gateway {
         let listener = bind(config.gateway.listen, "gateway.listen")?;
         places.gateway = Some(base_url(&listener, config.gateway.listen));
-        let state = GatewayState::new(Arc::clone(&jobs), gateway_settings(config), shutdown.soft())?;
-        shutdown.spawn(server::serve(listener, gateway::router(state), server_limits(config), shutdown.clone()));
+        let settings = gateway_settings(config, limits.connections);
+        let state = GatewayState::new(Arc::clone(&jobs), settings, shutdown.soft())?;
+        shutdown.spawn(server::serve(listener, gateway::router(state), limits, shutdown.clone()));
     }
     if roles.worker {
         let listener = bind(config.worker.listen, "worker.listen")?;
         let url = base_url(&listener, config.worker.listen);
-        start_worker(config, jobs, &embedded, listener, &url, &shutdown)?;
+        start_worker(config, jobs, &embedded, (listener, limits), &url, &shutdown)?;
         places.worker = Some(url);
     }
     Ok(Running { places, shutdown, drain: config.worker.drain, embedded })
@@ -239,8 +241,10 @@ fn rules(config: &Config) -> Result<Rules, AppError> {
     })
 }
 
-fn gateway_settings(config: &Config) -> GatewaySettings {
+fn gateway_settings(config: &Config, connections: usize) -> GatewaySettings {
     let gateway = &config.gateway;
+    // Each stream keeps a connection. Some must be left for those who only ask, `/health` among them.
+    let streams = gateway.streams.min(connections - connections.div_ceil(10));
     GatewaySettings {
         public_url: gateway.public_url.clone(),
         body_limit: gateway.body_limit,
@@ -255,7 +259,7 @@ fn gateway_settings(config: &Config) -> GatewaySettings {
             user_requests: NonZeroU32::new(gateway.user_requests),
             address_requests: NonZeroU32::new(gateway.address_requests),
             trusted_proxies: gateway.trusted_proxies,
-            streams: NonZeroUsize::new(gateway.streams),
+            streams: NonZeroUsize::new(streams),
             streams_per_user: NonZeroUsize::new(gateway.streams_per_user),
         },
         version: env!("CARGO_PKG_VERSION"),
@@ -301,7 +305,7 @@ fn start_worker(
     config: &Config,
     jobs: Arc<Jobs>,
     embedded: &Embedded,
-    listener: TcpListener,
+    (listener, limits): (TcpListener, ServerLimits),
     url: &str,
     shutdown: &Shutdown,
 ) -> Result<(), AppError> {
@@ -334,7 +338,7 @@ fn start_worker(
     }
     shutdown.spawn(broker.run(shutdown.soft()));
     shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
-    let server = server::serve(listener, worker::router(worker.clone()), server_limits(config), shutdown.clone());
+    let server = server::serve(listener, worker::router(worker.clone()), limits, shutdown.clone());
     shutdown.spawn(async move {
         // A push that is being answered may still start an attempt, so the attempts are waited for after the server.
         server.await;

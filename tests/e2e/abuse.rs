@@ -151,6 +151,27 @@ async fn a_flood_of_connections_shuts_nobody_out() {
     finish(system).await;
 }
 
+/// Streams are never closed for others, so they must leave room by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_never_take_every_connection() {
+    let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_SERVER__CONNECTIONS", "16")]).await;
+    let mut streams = Vec::new();
+    for n in 0..16 {
+        let mut stream = connect(&system.gateway).await;
+        let head = format!("GET /events?userId=user-{n} HTTP/1.1\r\nHost: test\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut said = [0; 1024];
+        let length = timeout(PATIENCE, stream.read(&mut said)).await.expect("an answer").expect("an open connection");
+        let expected = if n < 14 { 200 } else { 429 };
+        assert_eq!(status(&String::from_utf8_lossy(&said[..length])), expected, "stream {n}");
+        streams.push(stream);
+    }
+    let health = crate::support::client().get(system.url("/health")).send().await.expect("an answer");
+    assert_eq!(health.status(), 200);
+    drop(streams);
+    finish(system).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_idle_connections_leave_others_alone() {
     let system = System::start(
