@@ -132,9 +132,7 @@ impl Jobs {
 
     /// What is to be done with a job whose message has come. Nothing is written yet.
     fn ask_to_start(&self, job: Job, now: Timestamp, lease: Lease) -> Ask {
-        if let State::Queued { not_before: at, .. } = job.state
-            && at > now
-        {
+        if let Some(at) = job.waits_until(now) {
             // The queue that brought it cannot wait. To refuse the message would slow the whole subscription down, and
             // the next one is due only when a message is lost: the sweeper is asked to publish when the time has come.
             let early = Claimed::Nothing(TransitionError::TooEarly { at });

@@ -28,6 +28,10 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn submitted() -> Job {
+    submitted_at(0)
+}
+
+fn submitted_at(now: u64) -> Job {
     let submission = Submission {
         id: JobId::random(JobKind::Brand, &SystemRandom),
         user: "ada".parse().expect("an id"),
@@ -39,7 +43,7 @@ fn submitted() -> Job {
         starting_grant: 100,
     };
     let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
-    Job::submit(submission, at(0), &prices, &POLICY).job
+    Job::submit(submission, at(now), &prices, &POLICY).job
 }
 
 fn started(job: Job, now: u64) -> Job {
@@ -100,6 +104,17 @@ fn a_job_whose_message_came_early_is_due_when_its_time_has_come() {
     let next = recalled.job.clone().overdue(at(6), &POLICY).expect("overdue");
     assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(6)));
     assert_eq!(recalled.job.recall(at(6)), Err(TransitionError::NotEarly));
+}
+
+#[test]
+fn a_job_that_waits_for_nothing_is_not_early_by_a_clock_that_is_behind() {
+    let ahead = at(600);
+    let new = submitted_at(600);
+    assert_eq!(new.waits_until(at(0)), None);
+    let running = started(new.clone(), 0);
+    let handed_back = running.hand_back(ahead, &POLICY).expect("handed back").job;
+    assert_eq!(started(handed_back, 1).attempt(), 1);
+    assert_eq!(new.recall(at(0)), Err(TransitionError::NotEarly));
 }
 
 #[test]

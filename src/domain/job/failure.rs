@@ -127,6 +127,7 @@ impl AttemptFailure {
     pub fn throttled(message: impl Into<String>, after: Option<Duration>) -> Self {
         Self { error: JobError::new(ErrorCode::RateLimited, message), disposition: Disposition::Throttled { after } }
     }
+
     /// Wait for an operator, without counting the attempt. `message` names what to fix.
     pub fn misconfigured(message: impl Into<String>) -> Self {
         let error = JobError::new(ErrorCode::EngineMisconfigured, message);

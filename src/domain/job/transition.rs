@@ -1,6 +1,7 @@
 //! The verbs: each consumes a job and returns what must happen, as data.
 //!
-//! What only the passing of time asks for is in `waiting.rs`. The store applies a [`Transition`] atomically: next state, ledger entries and balance together or not at all.
+//! What only the passing of time asks for is in `waiting.rs`. The store applies a [`Transition`] atomically: next state,
+//! ledger entries and balance together or not at all.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -164,8 +165,10 @@ impl Job {
     /// Claims the job: the next attempt begins, under this lease.
     pub fn start(mut self, now: Timestamp, lease: Lease, policy: &JobPolicy) -> Verdict {
         let attempts = match &self.state {
-            State::Queued { attempt, not_before, .. } if *not_before <= now => *attempt,
-            State::Queued { not_before, .. } => return Err(TransitionError::TooEarly { at: *not_before }),
+            State::Queued { attempt, .. } => match self.waits_until(now) {
+                Some(at) => return Err(TransitionError::TooEarly { at }),
+                None => *attempt,
+            },
             State::Running { cancel_by: Some(_), .. } => return Err(TransitionError::CancelRequested),
             State::Running { attempt, lease, .. } if lease.expires_at <= now => *attempt,
             State::Running { lease, .. } => return Err(TransitionError::Leased { until: lease.expires_at }),

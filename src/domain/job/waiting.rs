@@ -19,14 +19,26 @@ impl Job {
         Ok(self.requeued(Wait { attempt, not_before, error: Some(reason), operation }, now, policy))
     }
 
+    /// Until when nobody may start it; `None` when its time has come, or it waits for nothing.
+    ///
+    /// What is new or was handed back may start at once, whatever the clock says: the moment was written by another
+    /// machine, whose clock may be ahead.
+    pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.state {
+            State::Queued { not_before, last_error: Some(_), .. } => Some(*not_before).filter(|at| *at > now),
+            _ => None,
+        }
+    }
+
     /// Its message came before its time and is gone: another is published when the time has come.
     pub fn recall(mut self, now: Timestamp) -> Verdict {
-        match &mut self.0.state {
-            State::Queued { not_before, publish_at, .. } if *not_before > now => {
-                *publish_at = (*publish_at).min(*not_before);
+        let waits_until = self.waits_until(now);
+        match (&mut self.0.state, waits_until) {
+            (State::Queued { publish_at, .. }, Some(at)) => {
+                *publish_at = (*publish_at).min(at);
                 Ok(self.quiet())
             }
-            State::Queued { .. } | State::Running { .. } => Err(TransitionError::NotEarly),
+            (State::Queued { .. } | State::Running { .. }, _) => Err(TransitionError::NotEarly),
             _ => Err(TransitionError::Finished),
         }
     }
