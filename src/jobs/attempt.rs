@@ -79,8 +79,7 @@ impl Jobs {
         stop: &CancellationToken,
     ) -> Result<Outcome, BackendError> {
         let stored = StoredKeys::default();
-        let mut operation = claim.job.operation().map(str::to_owned);
-        let ended = self.work(&mut claim, settings, stop, &stored, &mut operation).await;
+        let ended = self.work(&mut claim, settings, stop, &stored).await;
         let delivers = matches!(&ended, Ok(Event::Done(Settled::Delivered(_))));
         let outcome = match ended {
             Ok(Event::Done(settled)) => self.settle(&mut claim, settled).await,
@@ -97,10 +96,10 @@ impl Jobs {
         if !count {
             self.drop_stored(&stored).await;
         }
-        if let (Some(operation), Ok(outcome)) = (operation, &outcome)
+        if let (Some(operation), Ok(outcome)) = (&claim.operation, &outcome)
             && self.orphaned(&claim, *outcome).await
         {
-            self.abandon(&claim.job.id, &operation).await;
+            self.abandon(&claim.job.id, operation).await;
         }
         if let Ok(Outcome::Settled(status)) = outcome
             && status.is_final()
@@ -118,7 +117,6 @@ impl Jobs {
         settings: &AttemptSettings,
         stop: &CancellationToken,
         stored: &StoredKeys,
-        operation: &mut Option<String>,
     ) -> Result<Event, BackendError> {
         let (progress, mut reached) = watch::channel(None);
         let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
@@ -142,7 +140,7 @@ impl Jobs {
                 () = due(&mut heartbeat, &mut reached, next_progress) => Turn::Beat,
                 () = at(try_at) => Turn::Attach,
                 Some(begun) = begun.recv() => {
-                    *operation = Some(begun.operation.0.clone());
+                    claim.operation = Some(begun.operation.0.clone());
                     attaching = Some((begun, Instant::now()));
                     continue;
                 }

@@ -31,6 +31,8 @@ pub struct Claim {
     /// The version our claim made: unique among all attempts, so it names what this one stores.
     pub fence: Version,
     owner: WorkerId,
+    /// The provider's operation of this job, also while its name is not recorded yet.
+    pub(super) operation: Option<String>,
     /// The right to call the engine, until it is used.
     pub(super) permit: Mutex<Option<Permit>>,
     pub(super) changes: Changes,
@@ -108,10 +110,11 @@ impl Jobs {
             let changes = self.ports.store.watch(Watch::News(id.clone()));
             let ours = |job: Job, version: Version| {
                 let (permit, changes) = (Mutex::new(Some(permit)), Changes(Mutex::new(Some(changes))));
-                let owner = owner.clone();
-                Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner, permit, changes })))
+                let (owner, operation) = (owner.clone(), job.operation().map(str::to_owned));
+                Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner, operation, permit, changes })))
             };
-            match self.commit(found.version, &next).await {
+            // A claim that nobody works on would hold the job up until its lease lapses, and cost it an attempt.
+            match self.commit_or_find(found.version, &next).await {
                 Ok(version) => {
                     failpoint("after_start");
                     return ours(next.job, version);

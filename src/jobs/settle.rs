@@ -35,7 +35,7 @@ impl Jobs {
         loop {
             let next = match made.take().filter(|(version, _)| *version == claim.version) {
                 Some((_, next)) => next,
-                None => match self.transition(claim.job.clone(), &settled, jitter) {
+                None => match self.transition(claim, &settled, jitter) {
                     Ok(next) => next,
                     Err(reason) => {
                         tracing::warn!(%reason, "the attempt's end does not fit the job any more");
@@ -62,8 +62,13 @@ impl Jobs {
         }
     }
 
-    fn transition(&self, job: Job, settled: &Settled, jitter: f64) -> Result<Transition, TransitionError> {
+    fn transition(&self, claim: &Claim, settled: &Settled, jitter: f64) -> Result<Transition, TransitionError> {
         let (now, policy) = (self.now(), &self.rules.policy);
+        let job = match &claim.operation {
+            // Begun, and not recorded before the end came: who comes next must find it, and who cancels must stop it.
+            Some(begun) if claim.job.operation().is_none() => claim.job.clone().attach(begun.clone())?.job,
+            _ => claim.job.clone(),
+        };
         match settled {
             Settled::Delivered(output) => match job.clone().complete(now, output.clone()) {
                 // The cancel was written first, so it counts: exactly one of the two happens.

@@ -17,3 +17,4 @@ mod redriving;
 mod script;
 mod settling;
 mod sweeping;
+mod trainings;
