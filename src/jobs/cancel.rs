@@ -27,7 +27,7 @@ impl Jobs {
             let Ok(next) = found.value.clone().request_cancel(self.now(), &self.rules.policy) else {
                 return Ok(Some(found));
             };
-            match self.commit(found.version, &next).await {
+            match self.commit_or_find(found.version, &next).await {
                 Ok(version) => {
                     // The job's own trace: the request, which may have another, is named by its id.
                     let (attempt, trace_id) = (next.job.attempt(), super::trace_id(&next.job));

@@ -121,13 +121,6 @@ impl Jobs {
                 }
                 // Somebody else's claim, or a cancel: what is there now decides.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
-                // It may have been written all the same. A claim that nobody works on would hold the job up until its
-                // lease lapses, and cost it an attempt.
-                Err(error) if error.kind == ErrorKind::Timeout => {
-                    let written = self.ports.store.get(id).await?.filter(|now| now.value == next.job);
-                    let Some(Versioned { version, value: job }) = written else { return Err(error) };
-                    return ours(job, version);
-                }
                 Err(error) => return Err(error),
             }
         }

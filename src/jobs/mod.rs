@@ -48,7 +48,7 @@ use crate::{
         trace::TraceContext,
     },
     engine::{BrandTrainer, ImageEngine},
-    error::BackendError,
+    error::{BackendError, ErrorKind},
     failpoint::failpoint,
     media::MediaStore,
     queue::JobQueue,
@@ -160,6 +160,20 @@ impl Jobs {
         let Committed { version, dispatched } = self.ports.store.commit(expected, next).await?;
         self.publish_unless(dispatched, next.dispatch.as_ref()).await;
         Ok(version)
+    }
+
+    /// As [`Jobs::commit`], for whoever has more to do once it is written: when the answer is lost, the job tells.
+    async fn commit_or_find(&self, expected: Version, next: &Transition) -> Result<Version, BackendError> {
+        let error = match self.commit(expected, next).await {
+            Err(error) if error.kind == ErrorKind::Timeout => error,
+            known => return known,
+        };
+        let now = self.ports.store.get(&next.job.id).await?;
+        let Some(now) = now.filter(|now| now.version.0 == expected.0 + 1 && now.value == next.job) else {
+            return Err(error);
+        };
+        self.publish_unless(false, next.dispatch.as_ref()).await;
+        Ok(now.version)
     }
 
     /// Store first, then publish: when this publish is lost the job's `due_at` brings the sweeper, so the failure is

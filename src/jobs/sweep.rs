@@ -1,5 +1,5 @@
-//! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered. What is old is
-//! removed.
+//! Sweep: whatever is overdue is published again, taken from a silent worker, failed at its deadline, or dead-lettered.
+//! What is old is removed.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -103,7 +103,7 @@ impl Jobs {
     async fn take_over(&self, found: Versioned<Job>) -> Result<bool, BackendError> {
         let operation = found.value.operation().map(str::to_owned);
         let Ok(next) = found.value.widowed(self.now(), &self.rules.policy) else { return Ok(false) };
-        match self.commit(found.version, &next).await {
+        match self.commit_or_find(found.version, &next).await {
             Ok(version) => {
                 tracing::warn!("job taken from a worker that is gone");
                 self.after_taking(next.job, version, operation).await;
@@ -135,7 +135,7 @@ impl Jobs {
         }
         let (before, operation) = (found.value.status(), found.value.operation().map(str::to_owned));
         let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(false) };
-        let version = match self.commit(found.version, &next).await {
+        let version = match self.commit_or_find(found.version, &next).await {
             Ok(version) => version,
             // Somebody touched it meanwhile, which is all the sweep wanted.
             Err(error) if error.kind == ErrorKind::Conflict => return Ok(true),

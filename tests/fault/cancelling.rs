@@ -91,6 +91,15 @@ async fn a_store_that_never_answers_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_whose_answer_is_lost_is_known_to_have_happened() {
+    let bench = Bench::over(Script::of([]), |_| {});
+    let id = bench.submit().await;
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    let answer = bench.jobs.cancel(&user(), &id).await.expect("the job tells").expect("a job");
+    assert_eq!((answer.value.status(), &answer), (Status::Cancelled, &bench.job(&id).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_is_answered_as_it_is() {
     let bench = Bench::over(Script::of([]), |_| {});
     let id = bench.submit().await;

@@ -30,6 +30,18 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
+    let bench = Bench::over(Script::of([]), |_| {});
+    let (one, other) = (bench.submit().await, bench.submit().await);
+    bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
+    let swept = bench.jobs.sweep().await.expect("the jobs tell");
+    assert_eq!(swept.published, 2);
+    for id in [&one, &other] {
+        assert_eq!(bench.job(id).await.version, mediaforge::store::Version(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_comes_early_is_followed_by_another_in_time() {
     let wait = Duration::from_secs(1);
     let mut down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
