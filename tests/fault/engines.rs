@@ -74,6 +74,9 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
     let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await });
+    while script.calls() < 2 {
+        tokio::task::yield_now().await;
+    }
     bench.jobs.cancel(&crate::bench::user(), &probe).await.expect("a store");
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
     let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
