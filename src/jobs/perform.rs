@@ -104,6 +104,7 @@ impl Jobs {
         let seed = illustration.seed.unwrap_or_else(|| seed_of(&job.id));
         let spec = ImageSpec { illustration: illustration.clone(), seed };
         let generation = self.generate(attempt, &spec, cx).await?;
+        failpoint("after_generate");
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {

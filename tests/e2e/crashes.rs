@@ -1,4 +1,4 @@
-//! kill -9 at any moment: every 202 is there afterwards, completes, and is paid once.
+//! kill -9 and SIGTERM at any moment: every 202 is there afterwards, completes, and is paid once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,19 @@ use tokio::sync::Mutex;
 
 use crate::support::{System, Topology, answer, text};
 
-async fn every_202_survives(topology: Topology) {
-    let environment = [("MEDIAFORGE_WORKER__LEASE", "2s"), ("MEDIAFORGE_WORKER__SLOTS", "4")];
+/// How the processes end under load.
+#[derive(Clone, Copy)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+async fn every_202_survives(topology: Topology, end: End) {
+    let mut environment = vec![("MEDIAFORGE_WORKER__LEASE", "2s"), ("MEDIAFORGE_WORKER__SLOTS", "4")];
+    if let End::Stopped = end {
+        // Some of the work ends within the drain, and some is handed back.
+        environment.extend([("MEDIAFORGE_WORKER__DRAIN", "200ms"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "300ms")]);
+    }
     let mut system = System::start(topology, &environment).await;
     let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
     for round in 0..3 {
@@ -35,7 +46,13 @@ async fn every_202_survives(topology: Topology) {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(400 + 150 * round)).await;
-        system.kill().await;
+        match end {
+            End::Killed => system.kill().await,
+            End::Stopped => {
+                let took = system.terminate().await;
+                assert!(took < Duration::from_secs(9), "{took:?}");
+            }
+        }
         for client in clients {
             client.await.expect("a client");
         }
@@ -72,12 +89,22 @@ async fn every_202_survives(topology: Topology) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_under_load_loses_nothing_in_one_process() {
-    every_202_survives(Topology::OneProcess).await;
+    every_202_survives(Topology::OneProcess, End::Killed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_under_load_loses_nothing_in_two_processes() {
-    every_202_survives(Topology::TwoProcesses).await;
+    every_202_survives(Topology::TwoProcesses, End::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing_in_one_process() {
+    every_202_survives(Topology::OneProcess, End::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing_in_two_processes() {
+    every_202_survives(Topology::TwoProcesses, End::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,10 @@
 //! Use cases over the embedded parts behind wrappers.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use mediaforge::{
@@ -228,6 +232,10 @@ impl Bench {
         let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
         let changed = db.execute("UPDATE jobs SET document = '{}' WHERE id = ?", [id.as_str()]);
         assert_eq!(changed.expect("a write"), 1);
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
     }
 
     /// The pictures on disk.

@@ -81,6 +81,7 @@ points! {
     after_publish: "after_publish", 1;
     after_start: "after_start", 2;
     before_ack: "before_ack", 2;
+    after_generate: "after_generate", 2;
     after_the_first_put: "after_put", 2;
     after_the_last_put: "after_put:2", 2;
     after_settle: "after_settle", 1;

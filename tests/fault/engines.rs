@@ -140,6 +140,21 @@ async fn a_panic_in_the_engine_is_a_failed_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
+    let script = Script::of([Line::Bytes(b"<html>busy</html>"), Line::Bytes(b""), Line::Bytes(b"\x89PNG\r\n\x1a\n")]);
+    let bench = Bench::over(script, |rules| rules.policy.retry.max_attempts = 3);
+    let id = bench.submit().await;
+    for expected in [Status::Queued, Status::Queued, Status::Failed] {
+        assert_eq!(bench.attempt(&id).await, Outcome::Settled(expected));
+    }
+    let end = bench.job(&id).await.value;
+    assert!(matches!(&end.state, State::Failed { error, .. } if error.code == ErrorCode::EngineError), "{end:?}");
+    let books = bench.books().await;
+    assert_eq!((books.spent, books.held, bench.dead_letters()), (0, 0, 1));
+    assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_withheld_is_not_paid_for() {
     let script = Script::of([Line::Draw { withheld: 1 }, Line::Draw { withheld: 4 }]);
     let bench = Bench::over(script, |_| {});

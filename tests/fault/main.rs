@@ -9,12 +9,16 @@ mod bench;
 mod cancelling;
 mod crash_points;
 mod deliveries;
+#[cfg(target_os = "linux")]
+mod disk;
 mod engines;
 mod orphans;
 mod ports;
 mod pushes;
+mod races;
 mod redriving;
 mod script;
 mod settling;
+mod stops;
 mod sweeping;
 mod trainings;

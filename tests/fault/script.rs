@@ -27,6 +27,10 @@ pub enum Line {
     Hang,
     /// Blocks its thread for so long, which no engine may.
     Block(Duration),
+    /// These bytes for each picture.
+    Bytes(&'static [u8]),
+    /// What was asked, once somebody says so.
+    Wait(Arc<Notify>),
     /// A defect.
     Panic,
 }
@@ -70,6 +74,7 @@ impl ImageEngine for Script {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let line = self.next();
         self.called.notify_one();
+        let mut drawn = None;
         let withheld = match line {
             Line::Draw { withheld } => withheld,
             Line::Refuse(failure) => return Err(failure),
@@ -78,11 +83,19 @@ impl ImageEngine for Script {
                 std::thread::sleep(time);
                 0
             }
+            Line::Bytes(bytes) => {
+                drawn = Some(bytes::Bytes::from_static(bytes));
+                0
+            }
+            Line::Wait(word) => {
+                word.notified().await;
+                0
+            }
             Line::Panic => panic!("a defect of the engine"),
         };
         let mut png = std::io::Cursor::new(Vec::new());
         image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).expect("a picture");
-        let bytes = bytes::Bytes::from(png.into_inner());
+        let bytes = drawn.unwrap_or_else(|| bytes::Bytes::from(png.into_inner()));
         let count = spec.illustration.count.saturating_sub(withheld);
         Ok(Generation {
             images: (0..count).map(|_| Generated { bytes: bytes.clone() }).collect(),

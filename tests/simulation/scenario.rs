@@ -50,7 +50,9 @@ pub fn run(seed: u64, broken: Option<Broken>, is_told: bool) -> Report {
     runtime.block_on(async {
         let world = World::new(seed, broken, is_told);
         play(&world).await;
-        world.report()
+        let report = world.report();
+        world.end();
+        report
     })
 }
 

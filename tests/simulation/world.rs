@@ -152,6 +152,13 @@ impl World {
         !self.history().violations.is_empty()
     }
 
+    /// Lets go of the processes, which hold the world that holds them: a long run plays many worlds.
+    pub fn end(&self) {
+        self.gateways.lock().expect("a lock").clear();
+        self.workers.lock().expect("a lock").clear();
+        self.records.lock().expect("a lock").endings.clear();
+    }
+
     pub fn report(&self) -> Report {
         let history = std::mem::take(&mut *self.history());
         let History { coverage, violations, fingerprint, lines } = history;
