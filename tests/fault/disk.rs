@@ -138,8 +138,12 @@ impl Served {
         fs::read_to_string(self.home.join("log")).expect("a log")
     }
 
-    async fn end(mut self, signal: Signal) -> ExitStatus {
+    async fn end(self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.pid().try_into().expect("a process id")), signal).expect("a signal");
+        self.ended().await
+    }
+
+    async fn ended(mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
     }
 }
@@ -204,7 +208,11 @@ async fn a_disk_that_fails_stops_every_write_and_a_restart_finds_all_that_was_ac
     let (status, ready) = served.get("/ready").await;
     assert!(status == 503 && text(&ready, "detail").contains("store"), "{ready}");
     assert_eq!(served.get(&format!("/illustrations/{}?userId=ada", accepted[0])).await.0, 200, "it can be read");
-    served.end(Signal::SIGKILL).await;
+    let end = served.ended().await;
+    let log = fs::read_to_string(home.path().join("log")).expect("a log");
+    assert_eq!(end.code(), Some(1), "{log}");
+    let named = format!("{} could not be written", home.path().join("data").join(DATABASE).display());
+    assert!(log.contains(&named), "{named} is not in {log}");
 
     let served = Served::start(home.path(), false, "true", &[]).await;
     let (status, again) = served.submit(&key).await;
