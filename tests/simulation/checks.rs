@@ -209,8 +209,8 @@ fn nothing_goes_on_at_the_provider(world: &World, records: &Records, wrong: &mut
         // It is stopped by whoever ends the job, once, after the job's end is written. So it goes on when they died in
         // between, or never heard that they had ended it, or the provider did not stop it; and when its worker died (or
         // lost the provider's answer) before its name was recorded.
-        // An attempt finds out what became of its end. A person who cancels is told that nobody knows, and a sweep whose
-        // answer is lost leaves the job to the next one, to which it is finished.
+        // An attempt finds out what became of its end. A cancel and a sweep whose answer is lost ask the job once, and that
+        // answer may be lost, too: to the next one it is finished.
         let by_attempt = records.rows.get(&operation.job).is_some_and(|row| match &row.job.value.state {
             State::Failed { error, .. } => !matches!(error.code, ErrorCode::WorkerLost | ErrorCode::DeadlineExceeded),
             _ => false,
