@@ -65,7 +65,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     jobs: u64,
     /// Streams of events to hold open at once
-    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=50_000))]
     watchers: usize,
     /// Fill the store with that many finished jobs before anything is measured; a million takes some minutes
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
