@@ -29,7 +29,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("MEDIAFORGE_PROFILE", "local"),
     // The system is measured, not what draws.
     ("MEDIAFORGE_ENGINE__DEFAULT", "noop"),
-    ("MEDIAFORGE_WORKER__SLOTS", "32"),
+    ("MEDIAFORGE_WORKER__SLOTS", "64"),
     // Nobody runs out of credits.
     ("MEDIAFORGE_CREDITS__STARTING_GRANT", "1000000000"),
     // A few users stand for many.
