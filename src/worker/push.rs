@@ -1,5 +1,7 @@
 //! The endpoints that Pub/Sub (or the embedded broker) and the scheduler call.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -88,12 +90,18 @@ fn refuse(reason: &str) -> Response {
 }
 
 async fn sweep(State(worker): State<Worker>) -> Response {
-    match worker.jobs.sweep().await {
-        Ok(swept) => Json(swept).into_response(),
-        Err(error) => {
+    // A task of its own: when the caller hangs up, this future is dropped, and what follows a commit must not be.
+    let jobs = Arc::clone(&worker.jobs);
+    match worker.attempts.spawn(async move { jobs.sweep().await }).await {
+        Ok(Ok(swept)) => Json(swept).into_response(),
+        Ok(Err(error)) => {
             tracing::error!(%error, "sweep failed");
             refuse("the store does not answer")
         }
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => refuse("stopping"),
+        },
     }
 }
 
