@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod failpoint;
 pub mod gateway;
+pub mod google;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;

@@ -20,6 +20,15 @@ const PREFIX: &str = "MEDIAFORGE_";
 /// Variables that stand for a flag of the command line, not for a key.
 const FLAG_VARIABLES: [&str; 4] = ["PROFILE", "CONFIG", "URL", "USER"];
 
+/// The variables by which Google's tools find emulators, each with the key it is the default of. The last has none: it
+/// would make tokens without a signature good.
+const EMULATORS: [(&str, Option<&str>); 4] = [
+    ("FIRESTORE_EMULATOR_HOST", Some("store.firestore.endpoint")),
+    ("PUBSUB_EMULATOR_HOST", Some("queue.pubsub.endpoint")),
+    ("STORAGE_EMULATOR_HOST", Some("media.gcs.endpoint")),
+    ("FIREBASE_AUTH_EMULATOR_HOST", None),
+];
+
 /// `config/default.toml`: every key with its explanation.
 pub fn default_file() -> &'static str {
     DEFAULTS
@@ -144,6 +153,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     if let Some(roles) = sources.roles {
         loader.add_port(roles, environment, &mut problems);
     }
+    loader.add_google_cloud(environment, &mut problems);
     for (name, text) in environment.with_prefix(PREFIX).filter(|(name, _)| is_key(name)) {
         let path = path_of_variable(name);
         let value = Schema::parse(&path, text);
@@ -156,7 +166,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
     loader.drop_incomplete_styles(&mut problems);
 
-    let (config, origins) = loader.finish().map_err(|error| ConfigError {
+    let (mut config, origins) = loader.finish().map_err(|error| ConfigError {
         problems: problems.iter().cloned().chain([Problem::general(error.to_string())]).collect(),
     })?;
     let context = validate::Context { profile, roles: sources.roles, on_cloud_run: environment.on_cloud_run() };
@@ -164,7 +174,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let detail = "no data directory: this user has no home directory; say where with --data-dir DIR";
         problems.push(Problem { key: Some("data_dir".into()), detail: detail.into(), origin: None });
     }
-    for (key, detail) in validate::check(&config, &context) {
+    let unread = if sources.roles.is_some() { config.read_secrets(environment) } else { Vec::new() };
+    let unread = unread.into_iter().map(|(key, detail)| (Some(key.to_owned()), detail));
+    for (key, detail) in unread.chain(validate::check(&config, &context)) {
         let origin = key.as_ref().map(|key| origins.get(key).cloned().unwrap_or(Origin::Default));
         problems.push(Problem { key, detail, origin });
     }
@@ -254,6 +266,30 @@ impl Loader {
         let Some(host) = host else { return };
         let value = Value::from(std::net::SocketAddr::new(host, port).to_string());
         self.add(Setting { path: key.split('.').map(str::to_owned).collect(), value, origin }, problems);
+    }
+
+    /// What the tools of Google Cloud go by, as defaults of our own keys.
+    fn add_google_cloud(&mut self, environment: &Environment, problems: &mut Vec<Problem>) {
+        if let Some(project) = environment.get("GOOGLE_CLOUD_PROJECT") {
+            self.add_variable("GOOGLE_CLOUD_PROJECT", "gcp.project", Value::from(project), problems);
+        }
+        for (name, key) in EMULATORS {
+            let Some(host) = environment.get(name) else { continue };
+            if environment.on_cloud_run() {
+                let detail =
+                    format!("{name} is set, and no emulator is used on Cloud Run (K_SERVICE is set); unset it");
+                problems.push(Problem::general(detail));
+                continue;
+            }
+            let Some(key) = key else { continue };
+            let url = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+            self.add_variable(name, key, Value::from(url), problems);
+        }
+    }
+
+    fn add_variable(&mut self, name: &str, key: &str, value: Value, problems: &mut Vec<Problem>) {
+        let path = key.split('.').map(str::to_owned).collect();
+        self.add(Setting { path, value, origin: Origin::Variable(name.to_owned()) }, problems);
     }
 
     /// A new style without all of its keys is reported and left out, so that the rest can be checked.

@@ -1,6 +1,7 @@
 //! Configuration: what can be set ([`Config`]), where it comes from ([`load()`]) and what is wrong with it
 //! ([`ConfigError`]).
 
+mod cloud;
 pub mod duration;
 mod engines;
 mod environment;
@@ -9,16 +10,19 @@ mod problem;
 mod profile;
 mod roles;
 mod schema;
+mod secret;
 mod sections;
 mod server;
 mod validate;
 
+pub use cloud::*;
 pub use engines::*;
 pub use environment::Environment;
 pub use load::{Entry, Flag, Loaded, Sources, default_file, load};
 pub use problem::{ConfigError, Origin, Problem, variable};
 pub use profile::Profile;
 pub use roles::Roles;
+pub use secret::{Secret, SecretRef};
 pub use sections::*;
 pub use server::ServerConfig;
 

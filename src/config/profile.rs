@@ -8,18 +8,21 @@ pub enum Profile {
     /// A laptop; what is used when none is named.
     #[default]
     Local,
+    /// Google Cloud: Cloud Run, Firestore, Pub/Sub, Cloud Storage.
+    Gcp,
     /// Automatic tests: short waits, free ports.
     Test,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Local, Self::Test];
+    pub const ALL: [Self; 3] = [Self::Local, Self::Gcp, Self::Test];
 
     /// Its name in `default.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Gcp => "gcp",
             Self::Test => "test",
         }
     }

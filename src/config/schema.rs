@@ -10,8 +10,18 @@ use super::{
 };
 
 /// Keys whose environment values are taken verbatim: `007` stays text.
-const TEXT: [&str; 6] = [
+const TEXT: [&str; 16] = [
     "data_dir",
+    "gcp.project",
+    "gateway.firebase.project",
+    "gateway.stream_tokens.key.env",
+    "gateway.stream_tokens.key.file",
+    "media.gcs.bucket",
+    "media.gcs.signing_key.env",
+    "media.gcs.signing_key.file",
+    "queue.pubsub.push_service_account",
+    "store.firestore.database",
+    "worker.oidc.audience",
     "jobs.training_estimate",
     "telemetry.filter",
     "styles.*.name",
@@ -19,7 +29,7 @@ const TEXT: [&str; 6] = [
     "styles.*.modifier",
 ];
 /// Keys whose environment value may be a plain list with commas.
-const LISTS: [&str; 1] = ["gateway.cors_origins"];
+const LISTS: [&str; 2] = ["gateway.cors_origins", "worker.oidc.service_accounts"];
 
 /// Every key as a path, with `*` for the id of a style.
 pub(super) struct Schema(BTreeSet<String>);

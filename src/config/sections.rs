@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineConfig, ServerConfig, TrainerConfig};
+use super::{
+    EngineConfig, Environment, FirebaseConfig, FirestoreConfig, GcpConfig, GcsConfig, OidcConfig, PubSubConfig,
+    PushAuth, ServerConfig, StreamTokensConfig, TrainerConfig,
+};
 use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 
 /// Everything that can be configured.
@@ -13,6 +16,8 @@ use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
 pub struct Config {
     /// Where the embedded parts keep their files. [`super::load()`] fills in the user's data directory.
     pub data_dir: PathBuf,
+    /// Google Cloud.
+    pub gcp: GcpConfig,
     /// Both HTTP servers.
     pub server: ServerConfig,
     /// The HTTP API.
@@ -44,6 +49,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether any part keeps its data in `data_dir`.
+    pub fn is_embedded(&self) -> bool {
+        self.store.backend == StoreBackend::Sqlite
+            || self.queue.backend == QueueBackend::Embedded
+            || self.media.backend == MediaBackend::Disk
+    }
+
+    /// Reads the secrets that are named; what is wrong, each with its key.
+    pub(super) fn read_secrets(&mut self, environment: &Environment) -> Vec<(&'static str, String)> {
+        let secrets = [
+            ("gateway.stream_tokens.key", &mut self.gateway.stream_tokens.key),
+            ("media.gcs.signing_key", &mut self.media.gcs.signing_key),
+        ];
+        secrets
+            .into_iter()
+            .filter_map(|(key, secret)| secret.read(environment).err().map(|detail| (key, detail)))
+            .collect()
+    }
+
     /// The styles on offer, in the order they are shown.
     pub fn catalogue(&self) -> Result<Catalogue, InvalidCatalogue> {
         let mut styles: Vec<(&String, &StyleConfig)> = self.styles.iter().collect();
@@ -79,6 +103,10 @@ pub struct GatewayConfig {
     pub streams: usize,
     /// The same of one user; 0: any number.
     pub streams_per_user: usize,
+    /// Tokens of Firebase.
+    pub firebase: FirebaseConfig,
+    /// Tokens of our own, for event streams.
+    pub stream_tokens: StreamTokensConfig,
 }
 
 /// How callers are known.
@@ -87,6 +115,8 @@ pub struct GatewayConfig {
 pub enum AuthMode {
     /// The `userId` of the request is believed: for a laptop only.
     None,
+    /// By the ID token of a Firebase user.
+    Firebase,
 }
 
 /// `[worker]`
@@ -114,6 +144,10 @@ pub struct WorkerConfig {
     /// How long running work may go on after a shutdown signal.
     #[serde(with = "super::duration")]
     pub drain: Duration,
+    /// How callers are known.
+    pub push_auth: PushAuth,
+    /// What their tokens must say.
+    pub oidc: OidcConfig,
 }
 
 impl WorkerConfig {
@@ -238,6 +272,8 @@ pub struct LimitsConfig {
 pub struct StoreConfig {
     /// Which one.
     pub backend: StoreBackend,
+    /// Google Cloud's.
+    pub firestore: FirestoreConfig,
 }
 
 /// Where jobs are kept.
@@ -246,6 +282,8 @@ pub struct StoreConfig {
 pub enum StoreBackend {
     /// One file in the data directory.
     Sqlite,
+    /// Google Cloud's.
+    Firestore,
 }
 
 /// `[queue]`
@@ -256,6 +294,8 @@ pub struct QueueConfig {
     pub backend: QueueBackend,
     /// The embedded broker.
     pub embedded: EmbeddedQueueConfig,
+    /// Google Cloud's.
+    pub pubsub: PubSubConfig,
 }
 
 /// How jobs reach workers.
@@ -264,6 +304,9 @@ pub struct QueueConfig {
 pub enum QueueBackend {
     /// The broker in the data directory.
     Embedded,
+    /// Google Cloud's.
+    #[serde(rename = "pubsub")]
+    PubSub,
 }
 
 /// `[queue.embedded]`: the knobs of a Pub/Sub subscription.
@@ -296,6 +339,8 @@ pub struct EmbeddedQueueConfig {
 pub struct MediaConfig {
     /// Which one.
     pub backend: MediaBackend,
+    /// Google Cloud's.
+    pub gcs: GcsConfig,
 }
 
 /// Where pictures are kept.
@@ -304,6 +349,8 @@ pub struct MediaConfig {
 pub enum MediaBackend {
     /// The data directory.
     Disk,
+    /// Google Cloud's.
+    Gcs,
 }
 
 /// `[styles.<id>]`

@@ -1,5 +1,7 @@
 //! Precedence, error reports and the rules between keys.
 
+mod cloud;
+
 use std::{path::Path, time::Duration};
 
 use super::*;
@@ -26,11 +28,23 @@ fn origin(loaded: &Loaded, key: &str) -> String {
     loaded.entries().into_iter().find(|entry| entry.key == key).unwrap().origin.to_string()
 }
 
+const GCP: [(&str, &str); 7] = [
+    ("K_SERVICE", "mediaforge"),
+    ("GOOGLE_CLOUD_PROJECT", "my-project"),
+    ("MEDIAFORGE_MEDIA__GCS__BUCKET", "my-media"),
+    ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", "STREAM_TOKEN_KEY"),
+    ("STREAM_TOKEN_KEY", "0123456789abcdef0123456789abcdef"),
+    ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", "https://worker.example"),
+    ("MEDIAFORGE_WORKER__OIDC__SERVICE_ACCOUNTS", "push@my-project.iam.gserviceaccount.com"),
+];
+
 #[test]
 fn every_profile_is_valid_in_every_role() {
     for profile in Profile::ALL {
         for roles in [None, Some(Roles::ALL), Some(Roles::GATEWAY), Some(Roles::WORKER)] {
-            let sources = Sources { profile: Some(profile.to_string()), roles, ..sources([]) };
+            // What only the person who deploys can say.
+            let said: &[_] = if profile == Profile::Gcp { &GCP } else { &[] };
+            let sources = Sources { profile: Some(profile.to_string()), roles, ..sources(said.iter().copied()) };
             load(&sources).unwrap_or_else(|error| panic!("{profile}: {error}"));
         }
     }
@@ -92,7 +106,7 @@ fn flags_with_a_variable_are_no_keys_and_empty_variables_are_not_set() {
 #[test]
 fn an_unknown_profile_lists_the_valid_ones() {
     let error = error(&Sources { profile: Some("gpc".into()), ..sources([]) });
-    assert_eq!(error, "invalid configuration: unknown profile \"gpc\"; valid profiles: local, test");
+    assert_eq!(error, "invalid configuration: unknown profile \"gpc\"; valid profiles: local, gcp, test");
 }
 
 #[test]
@@ -100,7 +114,10 @@ fn a_misspelt_variable_is_an_error_that_names_it_and_the_valid_keys() {
     let error = error(&sources([("MEDIAFORGE_WORKER__LEESE", "30s")]));
     assert!(error.contains("from MEDIAFORGE_WORKER__LEESE"), "{error}");
     assert!(error.contains("did you mean MEDIAFORGE_WORKER__LEASE?"), "{error}");
-    assert!(error.contains("valid in [worker]: ack, drain, heartbeat, lease, listen, slot_wait, slots"), "{error}");
+    assert!(
+        error.contains("valid in [worker]: ack, drain, heartbeat, lease, listen, oidc, push_auth, slot_wait, slots"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -235,7 +252,7 @@ fn on_cloud_run_port_listens_on_every_address_and_unsafe_combinations_are_refuse
     let keys = |error: &ConfigError| error.problems.iter().filter_map(|it| it.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys(&refused(Roles::ALL)), ["gateway.auth"]);
     assert_eq!(keys(&refused(Roles::GATEWAY)), ["gateway.auth", "store.backend", "queue.backend"]);
-    assert_eq!(keys(&refused(Roles::WORKER)), ["store.backend", "queue.backend"]);
+    assert_eq!(keys(&refused(Roles::WORKER)), ["worker.push_auth", "store.backend", "queue.backend"]);
     // Nothing is served by a command such as `generate`.
     assert!(load(&sources(cloud)).is_ok());
     let mut loader_only = sources(cloud);
@@ -285,7 +302,9 @@ fn files_that_cannot_be_read_are_named() {
 fn the_documented_defaults_name_every_key() {
     let text = include_str!("../../config/default.toml");
     for entry in load(&sources([])).unwrap().entries() {
-        let name = entry.key.rsplit('.').next().unwrap();
+        // A secret's key is documented, not its two halves.
+        let key = entry.key.trim_end_matches(".env").trim_end_matches(".file");
+        let name = key.rsplit('.').next().unwrap();
         assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{name}");
     }
 }

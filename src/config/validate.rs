@@ -1,5 +1,7 @@
 //! What the types cannot say: ranges, and keys that must fit together. Reports everything at once.
 
+mod cloud;
+
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
@@ -25,6 +27,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
     uploads(config, &mut check);
     queue(config, context.profile, &mut check);
     engine(config, &mut check);
+    cloud::ranges(config, &mut check);
     if let Some(roles) = context.roles {
         serving(config, roles, context.on_cloud_run, &mut check);
     }
@@ -260,6 +263,7 @@ fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check)
     if roles.gateway && roles.worker && gateway == worker && gateway.port() != 0 {
         check.wrong("worker.listen", format!("{worker} is gateway.listen too; one process cannot listen twice on it"));
     }
+    cloud::serving(config, roles, on_cloud_run, check);
     if !on_cloud_run {
         return;
     }

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
-    config::{MediaBackend, MediaConfig},
+    config::GcsConfig,
     domain::{
         Timestamp,
         brand::UploadId,
@@ -230,10 +230,14 @@ pub trait MediaStore: Send + Sync {
     async fn ping(&self) -> Result<()>;
 }
 
-/// Opens the configured store; the one on disk keeps its objects in `{data_dir}/media`. Touches the file system, so call
-/// it before the runtime is busy.
-pub fn open(config: &MediaConfig, data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
-    match config.backend {
-        MediaBackend::Disk => Ok(Arc::new(disk::DiskMedia::open(&data_dir.join("media"))?)),
-    }
+/// Opens the store on disk, which keeps its objects in `{data_dir}/media`. Touches the file system, so call it before the
+/// runtime is busy.
+pub fn open_disk(data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
+    Ok(Arc::new(disk::DiskMedia::open(&data_dir.join("media"))?))
+}
+
+/// Opens a bucket of Google Cloud Storage. Nothing is connected before it is first used.
+pub fn open_gcs(config: &GcsConfig) -> Result<Arc<dyn MediaStore>> {
+    let _ = config;
+    Err(BackendError::new(ErrorKind::Internal, "media.open").because("this build has no Cloud Storage"))
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use self::embedded::Broker;
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
-    config::{QueueBackend, QueueConfig},
+    config::PubSubConfig,
     domain::{
         job::{Dispatch, JobKind},
         message::DeadLetter,
@@ -17,11 +17,15 @@ use crate::{
     embedded::Embedded,
 };
 
-/// The queue that the configuration names.
-pub fn open(config: &QueueConfig, embedded: &Embedded) -> Arc<dyn JobQueue> {
-    match config.backend {
-        QueueBackend::Embedded => Arc::new(embedded::EmbeddedQueue::new(embedded)),
-    }
+/// The queue in the data directory.
+pub fn open_embedded(embedded: &Embedded) -> Arc<dyn JobQueue> {
+    Arc::new(embedded::EmbeddedQueue::new(embedded))
+}
+
+/// The queue in a project of Google Cloud. Nothing is connected before it is first used.
+pub fn open_pubsub(project: &str, config: &PubSubConfig) -> Result<Arc<dyn JobQueue>> {
+    let _ = (project, config);
+    Err(BackendError::new(ErrorKind::Internal, "queue.open").because("this build has no Pub/Sub"))
 }
 
 /// What a queue method answers.

@@ -15,16 +15,17 @@ use crate::domain::{
     job::{Job, JobKind, Status, Transition},
 };
 pub use crate::error::{BackendError, ErrorKind};
-use crate::{
-    config::{StoreBackend, StoreConfig},
-    embedded::Embedded,
-};
+use crate::{config::FirestoreConfig, embedded::Embedded};
 
-/// The store that the configuration names.
-pub fn open(config: &StoreConfig, embedded: &Embedded) -> Arc<dyn JobStore> {
-    match config.backend {
-        StoreBackend::Sqlite => Arc::new(sqlite::SqliteStore::new(embedded)),
-    }
+/// The store in the data directory.
+pub fn open_sqlite(embedded: &Embedded) -> Arc<dyn JobStore> {
+    Arc::new(sqlite::SqliteStore::new(embedded))
+}
+
+/// The store in a project of Google Cloud. Nothing is connected before it is first used.
+pub fn open_firestore(project: &str, config: &FirestoreConfig) -> Result<Arc<dyn JobStore>> {
+    let _ = (project, config);
+    Err(BackendError::new(ErrorKind::Internal, "store.open").because("this build has no Firestore"))
 }
 
 /// What a store method answers.

@@ -29,6 +29,7 @@ const POLICY: JobPolicy = JobPolicy {
     republish_after: Duration::from_secs(30),
     republish_cap: Duration::from_mins(10),
     cancel_grace: Duration::from_secs(10),
+    queue_delays: true,
 };
 const PRICES: Prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
 

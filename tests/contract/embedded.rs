@@ -6,7 +6,6 @@ use std::{
 };
 
 use mediaforge::{
-    config::{StoreBackend, StoreConfig},
     embedded::{DATABASE, Embedded, MARKER, OpenError, Role},
     error::{BackendError, ErrorKind},
     store,
@@ -180,7 +179,7 @@ async fn what_a_killed_process_left_is_no_obstacle() -> Anything {
     let stale = directory.path().join("doorbell-1-0.sock");
     drop(std::os::unix::net::UnixDatagram::bind(&stale)?);
     let embedded = Embedded::open(directory.path(), &[Role::Gateway])?;
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+    let store = store::open_sqlite(&embedded);
     inserted(&store, New::default()).await;
     // The writer rings after it has answered; its next answer is behind that.
     inserted(&store, New::default()).await;
@@ -224,7 +223,7 @@ async fn a_failing_write_undoes_itself_and_nothing_else() -> Anything {
 async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
     let directory = tempfile::tempdir()?;
     let embedded = Embedded::open(directory.path(), &[])?;
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+    let store = store::open_sqlite(&embedded);
     let there = inserted(&store, New::default()).await;
     // SQLite treats its own bound on pages as it treats a full disk.
     let bound = |pages: &'static str| {
@@ -253,7 +252,7 @@ async fn harmed(says: &str, harm: impl Fn(&Path) -> std::io::Result<()>) -> Anyt
     let directory = tempfile::tempdir()?;
     let database = directory.path().join("data").join(DATABASE);
     let embedded = Embedded::open(&directory.path().join("data"), &[])?;
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+    let store = store::open_sqlite(&embedded);
     inserted(&store, New::default()).await;
     store.ping().await?;
     harm(&database)?;
@@ -301,7 +300,7 @@ async fn a_commit_wakes_the_other_process() -> Anything {
     let (here, there) = (Embedded::open(directory.path(), &[])?, Embedded::open(directory.path(), &[])?);
     let mut news = there.foreign_commits();
     news.mark_unchanged();
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &here);
+    let store = store::open_sqlite(&here);
     inserted(&store, New::default()).await;
     soon("the doorbell", news.changed()).await?;
     Ok(())
@@ -314,7 +313,7 @@ async fn a_data_directory_with_a_long_name_works_without_a_doorbell() -> Anythin
     let (here, there) = (Embedded::open(&directory, &[])?, Embedded::open(&directory, &[])?);
     let mut news = there.foreign_commits();
     news.mark_unchanged();
-    let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &here);
+    let store = store::open_sqlite(&here);
     inserted(&store, New::default()).await;
     soon("the look at the commit counter", news.changed()).await?;
     Ok(())

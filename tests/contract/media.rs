@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use mediaforge::{
-    config::{MediaBackend, MediaConfig},
     domain::Timestamp,
     media::{self, ErrorKind, MediaFormat, MediaKey, MediaStore, MediaUrl},
 };
@@ -311,7 +310,7 @@ fn only_safe_text_becomes_a_key() {
 // The directory.
 
 fn open_disk(data_dir: &Path) -> Result<Store, media::BackendError> {
-    media::open(&MediaConfig { backend: MediaBackend::Disk }, data_dir)
+    media::open_disk(data_dir)
 }
 
 fn files_below(path: &Path) -> Vec<String> {

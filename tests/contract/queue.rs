@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mediaforge::{
-    config::{EmbeddedQueueConfig, QueueBackend, QueueConfig},
+    config::EmbeddedQueueConfig,
     domain::{
         clock::{Clock as _, SystemClock, SystemRandom},
         ids::JobId,
@@ -89,7 +89,7 @@ impl Backend for Local {
     }
 
     fn queue(&self) -> Arc<dyn JobQueue> {
-        queue::open(&QueueConfig { backend: QueueBackend::Embedded, embedded: config() }, &self.embedded)
+        queue::open_embedded(&self.embedded)
     }
 
     fn deliver(&self, worker: &url::Url, max_in_flight: usize) -> Delivery {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mediaforge::{
-    config::{StoreBackend, StoreConfig},
     embedded::Embedded,
     store::{self, JobStore},
 };
@@ -35,7 +34,7 @@ struct Sqlite {
 impl Sqlite {
     fn at(directory: &TempDir) -> Arc<dyn JobStore> {
         let embedded = Embedded::open(directory.path(), &[]).expect("a database");
-        store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded)
+        store::open_sqlite(&embedded)
     }
 }
 

@@ -56,6 +56,7 @@ pub fn policy() -> JobPolicy {
         republish_after: Duration::from_secs(30),
         republish_cap: Duration::from_mins(10),
         cancel_grace: Duration::from_secs(10),
+        queue_delays: true,
     }
 }
 

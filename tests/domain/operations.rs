@@ -20,6 +20,7 @@ const POLICY: JobPolicy = JobPolicy {
     republish_after: Duration::from_secs(30),
     republish_cap: Duration::from_mins(10),
     cancel_grace: Duration::from_secs(10),
+    queue_delays: true,
 };
 
 fn at(seconds: u64) -> Timestamp {

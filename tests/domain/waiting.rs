@@ -20,6 +20,7 @@ const POLICY: JobPolicy = JobPolicy {
     republish_after: Duration::from_secs(30),
     republish_cap: Duration::from_mins(10),
     cancel_grace: Duration::from_secs(8),
+    queue_delays: true,
 };
 const DEADLINE: u64 = 900;
 
@@ -138,4 +139,25 @@ fn a_misconfigured_engine_costs_no_attempt() {
     let job = started(submitted(), 0);
     let job = job.set_back(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0).expect("set back").job;
     assert_eq!((job.status(), job.attempt()), (Status::Queued, 0));
+}
+
+#[test]
+fn a_queue_that_keeps_no_message_leaves_what_is_to_come_to_the_sweeper() {
+    let policy = JobPolicy { queue_delays: false, ..POLICY };
+    let failed = started(submitted(), 1).fail(
+        at(2),
+        AttemptFailure::retry(ErrorCode::EngineUnavailable, "it is down"),
+        &policy,
+        0.5,
+    );
+    let next = failed.expect("a retry");
+    assert_eq!(next.dispatch, None, "it would come at once, for nothing");
+    let due = next.job.due_at().expect("a moment");
+    assert_eq!(Some(due), next.job.waits_until(at(2)), "the sweep publishes it the moment its time has come");
+    let swept = next.job.overdue(due, &policy).expect("it is due");
+    assert!(swept.dispatch.is_some());
+    assert_eq!(swept.job.due_at(), Some(after(due, Duration::from_secs(30))));
+    // What may start at once is published with the commit.
+    let handed_back = started(submitted(), 1).hand_back(at(2), &policy).expect("handed back");
+    assert!(handed_back.dispatch.is_some());
 }

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use image::{DynamicImage, Rgb as Pixel, RgbImage};
 use mediaforge::{
-    config::{MediaBackend, MediaConfig, StoreBackend, StoreConfig},
     domain::{
         Timestamp,
         brand::{BrandSpec, TrainedBrand, TrainingImage},
@@ -37,8 +36,8 @@ struct Backstage {
 impl Backstage {
     fn of(system: &System) -> Self {
         let embedded = Embedded::open(&system.data_dir(), &[]).expect("the data directory");
-        let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
-        let media = media::open(&MediaConfig { backend: MediaBackend::Disk }, &system.data_dir()).expect("media");
+        let store = store::open_sqlite(&embedded);
+        let media = media::open_disk(&system.data_dir()).expect("media");
         Self { store, media, _embedded: embedded }
     }
 
@@ -129,6 +128,7 @@ fn policy() -> JobPolicy {
         republish_after: Duration::from_secs(2),
         republish_cap: Duration::from_secs(2),
         cancel_grace: Duration::from_secs(5),
+        queue_delays: true,
     }
 }
 

@@ -77,13 +77,13 @@ impl Bench {
         let embedded = Embedded::open(data.path(), &[]).expect("a database");
         let plan = Arc::<Plan>::default();
         let media = Arc::new(SlowMedia {
-            inner: media::open(&config.media, data.path()).expect("a media directory"),
+            inner: media::open_disk(data.path()).expect("a media directory"),
             begun: Notify::new(),
             gate: Arc::default(),
         });
         let ports = Ports {
-            store: Arc::new(FaultyStore { inner: store::open(&config.store, &embedded), plan: Arc::clone(&plan) }),
-            queue: Arc::new(FaultyQueue { inner: queue::open(&config.queue, &embedded), plan: Arc::clone(&plan) }),
+            store: Arc::new(FaultyStore { inner: store::open_sqlite(&embedded), plan: Arc::clone(&plan) }),
+            queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
             engine: own.unwrap_or_else(|| engine::open(&config.engine, Arc::new(SystemRandom))),
             trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
@@ -96,6 +96,7 @@ impl Bench {
                 republish_after: Duration::ZERO,
                 republish_cap: Duration::ZERO,
                 cancel_grace: LONG,
+                queue_delays: true,
             },
             prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
             limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },

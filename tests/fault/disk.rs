@@ -9,7 +9,6 @@ use std::{
 };
 
 use mediaforge::{
-    config::{StoreBackend, StoreConfig},
     domain::ids::AccountId,
     embedded::{DATABASE, Embedded, MARKER},
     store,
@@ -262,7 +261,7 @@ async fn a_commit_that_was_cut_off_is_undone_and_those_before_it_stay() {
         }
         OpenOptions::new().write(true).open(copy.path().join(LOG)).and_then(|log| log.set_len(end)).expect("cut");
         let embedded = Embedded::open(copy.path(), &[]).expect("it opens");
-        let store = store::open(&StoreConfig { backend: StoreBackend::Sqlite }, &embedded);
+        let store = store::open_sqlite(&embedded);
         for id in &jobs {
             assert!(store.get(id).await.expect("a read").is_some(), "cut at {end} of {whole}");
         }

@@ -197,6 +197,7 @@ fn rules(dice: &Dice) -> Rules {
             republish_after,
             republish_cap: retry.cap.max(republish_after),
             cancel_grace: dice.millis(2_000, 10_000),
+            queue_delays: true,
         },
         prices: Prices { image: 1, image_large: 2, large_above_px: 8, training: 5 },
         limits: RequestLimits { prompt_chars: 40, min_side: 8, max_side: 16, max_count: 4 },

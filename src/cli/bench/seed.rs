@@ -80,6 +80,7 @@ impl Rules {
                 republish_after: jobs.republish_after,
                 republish_cap: jobs.backoff_cap,
                 cancel_grace: jobs.cancel_grace,
+                queue_delays: true,
             },
             spec: IllustrationSpec {
                 prompt: "a lighthouse at dawn, waves against the rocks, gulls in a pale sky".to_owned(),

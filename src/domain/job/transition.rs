@@ -62,6 +62,8 @@ pub struct JobPolicy {
     pub republish_cap: Duration,
     /// How long a worker has to act on a cancellation before the sweeper does it.
     pub cancel_grace: Duration,
+    /// Whether the queue keeps a message until its time. If not, what is to be done later is published by the sweeper.
+    pub queue_delays: bool,
 }
 
 /// Why a verb does not apply. None of these is an error of the person who asked.
@@ -337,7 +339,9 @@ impl Job {
 
     pub(super) fn requeued(self, wait: Wait, now: Timestamp, policy: &JobPolicy) -> Transition {
         let not_before = wait.not_before;
-        self.becomes(queued(wait, now, policy)).job.dispatched(Vec::new(), not_before)
+        let is_kept = policy.queue_delays || not_before <= now;
+        let Transition { job, .. } = self.becomes(queued(wait, now, policy));
+        if is_kept { job.dispatched(Vec::new(), not_before) } else { job.quiet() }
     }
 
     /// The provider's operation that goes on, if any.
@@ -391,6 +395,10 @@ impl Wait {
 
 fn queued(wait: Wait, now: Timestamp, policy: &JobPolicy) -> State {
     let Wait { attempt, not_before, error: last_error, operation } = wait;
-    let publish_at = after(not_before.max(now), policy.republish_after);
-    State::Queued { attempt, not_before, publish_at, published: 1, last_error, operation }
+    let (publish_at, published) = if policy.queue_delays || not_before <= now {
+        (after(not_before.max(now), policy.republish_after), 1)
+    } else {
+        (not_before, 0)
+    };
+    State::Queued { attempt, not_before, publish_at, published, last_error, operation }
 }

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use mediaforge::{
-    config::{self, Environment, Sources},
     domain::{
         brand::BrandLimits,
         breaker::BreakerPolicy,
@@ -151,11 +150,9 @@ fn world_of(settings: GatewaySettings, rules: Rules) -> World {
 
 /// The backends under all of these tests: the one place to change for others.
 fn backends(data: &Path) -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
-    let sources = Sources { environment: Environment::of([]).with_user_data_dir(data), ..Sources::default() };
-    let config = config::load(&sources).unwrap().config;
     let embedded = Embedded::open(data, &[]).unwrap();
-    let media = media::open(&config.media, data).unwrap();
-    (store::open(&config.store, &embedded), queue::open(&config.queue, &embedded), media)
+    let media = media::open_disk(data).unwrap();
+    (store::open_sqlite(&embedded), queue::open_embedded(&embedded), media)
 }
 
 fn rules() -> Rules {
@@ -173,6 +170,7 @@ fn rules() -> Rules {
             republish_after: minute,
             republish_cap: minute,
             cancel_grace: minute,
+            queue_delays: true,
         },
         prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
         limits: RequestLimits { prompt_chars: 2000, min_side: 256, max_side: 2048, max_count: 4 },

@@ -1,0 +1,65 @@
+//! Opens the parts that the configuration names.
+
+use std::sync::Arc;
+
+use super::{AppError, Roles};
+use crate::{
+    config::{Config, MediaBackend, QueueBackend, StoreBackend},
+    domain::clock::{SystemClock, SystemRandom},
+    embedded::{Embedded, Role},
+    engine,
+    error::{BackendError, ErrorKind},
+    jobs::Ports,
+    media, queue,
+    store::{self, JobStore},
+};
+
+pub(super) fn open_the_store(config: &Config, embedded: Option<&Embedded>) -> Result<Arc<dyn JobStore>, BackendError> {
+    match config.store.backend {
+        StoreBackend::Sqlite => Ok(store::open_sqlite(need(embedded, "store.open")?)),
+        StoreBackend::Firestore => store::open_firestore(project(config), &config.store.firestore),
+    }
+}
+
+pub(super) fn need<'a>(embedded: Option<&'a Embedded>, op: &'static str) -> Result<&'a Embedded, BackendError> {
+    embedded.ok_or_else(|| BackendError::new(ErrorKind::Internal, op).because("the data directory is not open"))
+}
+
+/// The project; without one the first call says what is missing.
+pub(super) fn project(config: &Config) -> &str {
+    config.gcp.project.as_deref().unwrap_or_default()
+}
+
+/// The data directory, where any part keeps its data in it.
+pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Option<Embedded>, AppError> {
+    if !config.is_embedded() {
+        return Ok(None);
+    }
+    let mut locks = Vec::new();
+    if roles.gateway {
+        locks.push(Role::Gateway);
+    }
+    if roles.worker {
+        locks.push(Role::Worker);
+    }
+    let data_dir = config.data_dir.clone();
+    Ok(Some(tokio::task::spawn_blocking(move || Embedded::open(&data_dir, &locks)).await??))
+}
+
+pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result<Ports, AppError> {
+    Ok(Ports {
+        store: open_the_store(config, embedded)?,
+        queue: match config.queue.backend {
+            QueueBackend::Embedded => queue::open_embedded(need(embedded, "queue.open")?),
+            QueueBackend::PubSub => queue::open_pubsub(project(config), &config.queue.pubsub)?,
+        },
+        media: match config.media.backend {
+            MediaBackend::Disk => media::open_disk(need(embedded, "media.open")?.directory())?,
+            MediaBackend::Gcs => media::open_gcs(&config.media.gcs)?,
+        },
+        engine: engine::open(&config.engine, Arc::new(SystemRandom)),
+        trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    })
+}

@@ -1,0 +1,126 @@
+//! What the configuration means to the use cases, the gateway and the servers.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use super::AppError;
+use crate::{
+    config::{AuthMode, Config, QueueBackend},
+    domain::{
+        brand::BrandLimits, breaker::BreakerPolicy, job::JobPolicy, pricing::Prices, request::RequestLimits,
+        retry::RetryPolicy, upload::UploadLimits,
+    },
+    gateway::{Auth, GatewayLimits, GatewaySettings},
+    jobs::{Patience, Rules, UploadRules},
+    server::ServerLimits,
+};
+
+pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
+    let (jobs, credits, limits) = (&config.jobs, &config.credits, &config.limits);
+    Ok(Rules {
+        policy: JobPolicy {
+            retry: RetryPolicy { max_attempts: jobs.max_attempts, base: jobs.backoff, cap: jobs.backoff_cap },
+            republish_after: jobs.republish_after,
+            republish_cap: jobs.backoff_cap.max(jobs.republish_after),
+            cancel_grace: jobs.cancel_grace,
+            queue_delays: config.queue.backend == QueueBackend::Embedded,
+        },
+        prices: Prices {
+            image: credits.image,
+            image_large: credits.image_large,
+            large_above_px: credits.large_above_px,
+            training: credits.training,
+        },
+        limits: RequestLimits {
+            prompt_chars: limits.prompt_chars,
+            min_side: limits.min_side,
+            max_side: limits.max_side,
+            max_count: limits.max_count,
+        },
+        catalogue: config.catalogue()?,
+        starting_grant: credits.starting_grant,
+        jobs_in_flight: NonZeroU32::new(limits.jobs_in_flight),
+        illustration_deadline: jobs.illustration_deadline,
+        brand_limits: BrandLimits {
+            min_images: limits.min_training_images,
+            max_images: limits.max_training_images,
+            max_colors: 5,
+            name_chars: 80,
+            min_side: limits.min_training_side,
+            max_aspect: 3,
+            min_difference: 6,
+        },
+        training_deadline: jobs.training_deadline,
+        training_estimate: jobs.training_estimate.clone(),
+        uploads: UploadRules {
+            limits: UploadLimits { max_bytes: limits.upload_bytes, max_pixels: limits.upload_pixels },
+            keep: limits.upload_keep,
+        },
+        retention: jobs.retention,
+        breaker: BreakerPolicy {
+            failures: config.breaker.failures,
+            cooldown: config.breaker.cooldown,
+            cap: config.breaker.cap,
+        },
+        patience: Patience { backend: jobs.backend_timeout, media: jobs.media_timeout },
+    })
+}
+
+pub(super) fn gateway_settings(config: &Config, connections: usize) -> GatewaySettings {
+    let gateway = &config.gateway;
+    // Each stream keeps a connection. Some must be left for those who only ask, `/health` among them.
+    let streams = gateway.streams.min(connections - connections.div_ceil(10));
+    GatewaySettings {
+        public_url: gateway.public_url.clone(),
+        body_limit: gateway.body_limit,
+        cors_origins: gateway.cors_origins.clone(),
+        auth: match gateway.auth {
+            // Made by whoever makes the verifier.
+            AuthMode::None | AuthMode::Firebase => Auth::None,
+        },
+        limits: GatewayLimits {
+            body_timeout: config.server.body_timeout,
+            upload_timeout: gateway.upload_timeout,
+            requests: NonZeroUsize::new(config.server.requests),
+            user_requests: NonZeroU32::new(gateway.user_requests),
+            address_requests: NonZeroU32::new(gateway.address_requests),
+            trusted_proxies: gateway.trusted_proxies,
+            streams: NonZeroUsize::new(streams),
+            streams_per_user: NonZeroUsize::new(gateway.streams_per_user),
+        },
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// What clients may cost either server, within what the system allows this process.
+pub(super) fn server_limits(config: &Config) -> ServerLimits {
+    let server = &config.server;
+    let connections = match open_files() {
+        // The rest is for the database, for pictures, for calls of others and for the other server.
+        Some(files) => server.connections.min((files / 4 * 3).max(16)),
+        None => server.connections,
+    };
+    if connections < server.connections {
+        tracing::warn!(
+            connections,
+            configured = server.connections,
+            "this process may open too few files for server.connections; raise its limit (ulimit -n)"
+        );
+    }
+    ServerLimits { connections, header_timeout: server.header_timeout, idle_timeout: server.idle_timeout }
+}
+
+/// How many files this process may have open, after asking for as many as the system allows: the usual limit of 1024 is
+/// for programs that use select(2). `None` where there is no such limit.
+#[cfg(unix)]
+fn open_files() -> Option<usize> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // macOS refuses what it names as the limit; then the old one stays.
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).ok()
+}
+
+#[cfg(not(unix))]
+fn open_files() -> Option<usize> {
+    None
+}

@@ -1,0 +1,84 @@
+//! Google Cloud, secrets, and who may call.
+
+use super::{GCP, error, sources};
+use crate::config::{Roles, Sources, load};
+
+/// The gcp profile with what has to be said, one variable changed or removed.
+fn gcp(roles: Roles, change: (&'static str, &'static str)) -> Sources {
+    let said = GCP.into_iter().filter(|(name, _)| *name != change.0).chain([change]);
+    Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(said) }
+}
+
+#[test]
+fn what_google_cloud_needs_is_asked_for_by_name() {
+    for (name, roles, said) in [
+        ("GOOGLE_CLOUD_PROJECT", Roles::GATEWAY, "gcp.project"),
+        ("MEDIAFORGE_MEDIA__GCS__BUCKET", Roles::WORKER, "media.gcs.bucket"),
+        ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", Roles::GATEWAY, "gateway.stream_tokens.key"),
+        ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", Roles::WORKER, "worker.oidc.audience"),
+        ("MEDIAFORGE_WORKER__OIDC__SERVICE_ACCOUNTS", Roles::WORKER, "worker.oidc.service_accounts"),
+        ("K_SERVICE", Roles::WORKER, "this is none (K_SERVICE is not set); use \"oidc\""),
+    ] {
+        let text = error(&gcp(roles, (name, "")));
+        assert!(text.contains(said), "{name}: {text}");
+    }
+    // The gateway asks nothing of the worker's.
+    assert!(load(&gcp(Roles::GATEWAY, ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", ""))).is_ok());
+}
+
+#[test]
+fn a_secret_is_read_by_reference_and_never_shown() {
+    let loaded = load(&gcp(Roles::GATEWAY, ("K_SERVICE", "gateway"))).unwrap();
+    let key = &loaded.config.gateway.stream_tokens.key;
+    assert_eq!(key.value().unwrap().reveal(), "0123456789abcdef0123456789abcdef");
+    assert!(!format!("{:?}", loaded.config).contains("0123456789abcdef"));
+    let shown = serde_json::to_string(&loaded.config).unwrap();
+    assert!(shown.contains("STREAM_TOKEN_KEY") && !shown.contains("0123456789abcdef"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "a key of more than thirty-two bytes\n").unwrap();
+    let text = file.display().to_string();
+    let from_file = GCP.into_iter().filter(|(name, _)| !name.ends_with("__ENV"));
+    let named = [("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__FILE", text.as_str())];
+    let sources = Sources {
+        profile: Some("gcp".into()),
+        roles: Some(Roles::GATEWAY),
+        ..sources(from_file.chain(named).collect::<Vec<_>>())
+    };
+    let key = load(&sources).unwrap().config.gateway.stream_tokens.key;
+    assert_eq!(key.value().unwrap().reveal(), "a key of more than thirty-two bytes");
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_refused_without_being_shown() {
+    for (change, said) in [
+        (("STREAM_TOKEN_KEY", ""), "the variable STREAM_TOKEN_KEY is not set"),
+        (("STREAM_TOKEN_KEY", "too-short-a-secret"), "shorter than 32 bytes"),
+        (("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__FILE", "/nowhere/key"), "one is enough"),
+        (("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY", "the-secret-itself"), "is a section, not a value"),
+    ] {
+        let text = error(&gcp(Roles::GATEWAY, change));
+        assert!(text.contains(said), "{change:?}: {text}");
+        assert!(!text.contains("too-short-a-secret"), "{text}");
+    }
+}
+
+#[test]
+fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
+    let hosts = [
+        ("FIRESTORE_EMULATOR_HOST", "127.0.0.1:8080"),
+        ("PUBSUB_EMULATOR_HOST", "localhost:8085"),
+        ("STORAGE_EMULATOR_HOST", "http://127.0.0.1:4443"),
+        ("MEDIAFORGE_QUEUE__PUBSUB__ENDPOINT", "http://127.0.0.1:9999"),
+    ];
+    let config = load(&sources(hosts)).unwrap().config;
+    let url = |url: Option<url::Url>| url.map(String::from).unwrap_or_default();
+    assert_eq!(url(config.store.firestore.endpoint), "http://127.0.0.1:8080/");
+    assert_eq!(url(config.media.gcs.endpoint), "http://127.0.0.1:4443/");
+    assert_eq!(url(config.queue.pubsub.endpoint), "http://127.0.0.1:9999/", "our own variable is stronger");
+    for (name, host) in [hosts[0], hosts[1], hosts[2], ("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")] {
+        let text = error(&gcp(Roles::GATEWAY, (name, host)));
+        assert!(text.contains(name) && text.contains("unset it"), "{text}");
+    }
+}

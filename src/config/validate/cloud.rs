@@ -1,0 +1,82 @@
+//! What Google Cloud's parts and the callers' tokens need.
+
+use std::time::Duration;
+
+use super::Check;
+use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
+
+/// Bytes of the key of stream tokens, at least: as many as its signature has.
+const KEY_BYTES: usize = 32;
+
+pub(super) fn ranges(config: &Config, check: &mut Check) {
+    check.http_url("store.firestore.endpoint", config.store.firestore.endpoint.as_ref());
+    check.http_url("queue.pubsub.endpoint", config.queue.pubsub.endpoint.as_ref());
+    check.http_url("queue.pubsub.push_url", config.queue.pubsub.push_url.as_ref());
+    check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
+    check.http_url("gateway.firebase.keys_url", Some(&config.gateway.firebase.keys_url));
+    check.http_url("worker.oidc.keys_url", Some(&config.worker.oidc.keys_url));
+    let week = Duration::from_hours(7 * 24);
+    check.time("media.gcs.url_expires", config.media.gcs.url_expires, &(Duration::from_mins(1)..=week));
+    let ttl = Duration::from_secs(10)..=Duration::from_hours(1);
+    check.time("gateway.stream_tokens.ttl", config.gateway.stream_tokens.ttl, &ttl);
+}
+
+/// What a process that serves cannot do without.
+pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
+    let uses = [
+        (config.store.backend == StoreBackend::Firestore, "store.backend is \"firestore\""),
+        (config.queue.backend == QueueBackend::PubSub, "queue.backend is \"pubsub\""),
+    ];
+    if let (None, Some((_, user))) = (&config.gcp.project, uses.iter().find(|(is_used, _)| *is_used)) {
+        check.wrong("gcp.project", format!("must be set, for {user}"));
+    }
+    if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
+        check.wrong("media.gcs.bucket", "must be set, for media.backend is \"gcs\"");
+    }
+    if roles.gateway && config.gateway.auth == AuthMode::Firebase {
+        gateway(config, check);
+    }
+    if roles.worker {
+        worker(config, roles, on_cloud_run, check);
+    }
+}
+
+fn gateway(config: &Config, check: &mut Check) {
+    if config.gateway.firebase.project.is_none() && config.gcp.project.is_none() {
+        check.wrong("gateway.firebase.project", "must be set, or gcp.project, for gateway.auth is \"firebase\"");
+    }
+    let key = &config.gateway.stream_tokens.key;
+    match key.value() {
+        Some(secret) if secret.reveal().len() < KEY_BYTES => {
+            check.wrong("gateway.stream_tokens.key", format!("is shorter than {KEY_BYTES} bytes"));
+        }
+        None if !key.is_set() => {
+            check.wrong("gateway.stream_tokens.key", "must be set, for gateway.auth is \"firebase\"");
+        }
+        _ => {}
+    }
+}
+
+fn worker(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
+    let worker = &config.worker;
+    if worker.push_auth == PushAuth::None {
+        // In one process with the gateway it is reached by nobody but the embedded broker.
+        if on_cloud_run && !roles.gateway {
+            check
+                .wrong("worker.push_auth", "\"none\" lets anybody push; it is refused on Cloud Run (K_SERVICE is set)");
+        }
+        return;
+    }
+    if worker.push_auth == PushAuth::CloudRunIam && !on_cloud_run {
+        check.wrong(
+            "worker.push_auth",
+            "\"cloud-run-iam\" relies on Cloud Run, and this is none (K_SERVICE is not set); use \"oidc\"",
+        );
+    }
+    if worker.oidc.audience.is_none() {
+        check.wrong("worker.oidc.audience", "must be set where worker.push_auth is not \"none\"");
+    }
+    if worker.oidc.service_accounts.is_empty() {
+        check.wrong("worker.oidc.service_accounts", "must name one at least where worker.push_auth is not \"none\"");
+    }
+}

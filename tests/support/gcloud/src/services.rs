@@ -1,0 +1,18 @@
+//! The servers that `build.rs` makes: a trait for each service, and what speaks HTTP for it.
+
+#![expect(clippy::pedantic, reason = "generated")]
+
+/// The empty message.
+pub type Empty = ();
+
+pub mod firestore {
+    include!(concat!(env!("OUT_DIR"), "/google.firestore.v1.Firestore.rs"));
+}
+
+pub mod publisher {
+    include!(concat!(env!("OUT_DIR"), "/google.pubsub.v1.Publisher.rs"));
+}
+
+pub mod subscriber {
+    include!(concat!(env!("OUT_DIR"), "/google.pubsub.v1.Subscriber.rs"));
+}
