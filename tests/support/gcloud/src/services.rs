@@ -1,6 +1,6 @@
 //! The servers that `build.rs` makes: a trait for each service, and what speaks HTTP for it.
 
-#![expect(clippy::pedantic, reason = "generated")]
+#![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::pedantic, reason = "generated")]
 
 /// The empty message.
 pub type Empty = ();
