@@ -8,7 +8,7 @@ use super::{
     EngineConfig, Environment, FirebaseConfig, FirestoreConfig, GcpConfig, GcsConfig, OidcConfig, PubSubConfig,
     PushAuth, ServerConfig, StreamTokensConfig, TrainerConfig,
 };
-use crate::domain::style::{Catalogue, InvalidCatalogue, Style};
+use crate::domain::style::{Catalogue, InvalidCatalogue, Learnt, Style};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -370,7 +370,7 @@ pub struct StyleConfig {
 impl StyleConfig {
     fn of_id(&self, id: &str) -> Style {
         let Self { name, description, modifier, .. } = self.clone();
-        Style { id: id.to_owned(), name, description, modifier, palette: Vec::new() }
+        Style { id: id.to_owned(), name, description, modifier, palette: Vec::new(), learnt: Learnt::default() }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     job::StoredImage,
     palette::Rgb,
     request::FieldError,
-    style::Style,
+    style::{Learnt, MAX_REFERENCES, Style},
 };
 
 /// What a training may be asked for.
@@ -294,8 +294,18 @@ impl BrandSpec {
             description: format!("The style of {}, trained from {} pictures", self.name, self.images.len()),
             modifier: format!("in the visual style of the brand {}", self.name),
             palette: trained.palette.clone(),
+            learnt: Learnt {
+                references: spread(&self.images, MAX_REFERENCES).map(|image| image.key.clone()).collect(),
+                model_path: trained.model_path.clone(),
+            },
         }
     }
+}
+
+/// At most `most` of them, evenly spread: the first pictures of a folder are often of one kind.
+fn spread<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
+    let count = all.len().min(most);
+    (0..count).map(move |n| &all[n * all.len() / count])
 }
 
 /// What the sample pictures of a brand show.

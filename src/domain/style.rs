@@ -19,7 +19,23 @@ pub struct Style {
     /// Colours to draw in; empty when the style leaves them to the engine.
     #[serde(default)]
     pub palette: Vec<Rgb>,
+    /// Of a brand's style: what a training has left for engines that can use it.
+    #[serde(default)]
+    pub learnt: Learnt,
 }
+
+/// What a training has left for engines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Learnt {
+    /// Media keys of pictures that show the style.
+    pub references: Vec<String>,
+    /// Where the trained model is.
+    pub model_path: Option<String>,
+}
+
+/// Pictures that show a brand's style to an engine that takes any, at most.
+pub const MAX_REFERENCES: usize = 4;
 
 impl Style {
     /// The prompt an engine gets: the person's words first, verbatim, then how to draw them.

@@ -29,6 +29,10 @@ pub struct ImageSpec {
     pub illustration: IllustrationSpec,
     /// The seed of the first picture: the request's, or one derived from the job.
     pub seed: u32,
+    /// Which of [`ImageEngine::routes`] draws it.
+    pub route: String,
+    /// Encoded pictures that show the style, at most [`ImageEngine::references`] of them.
+    pub references: Vec<Bytes>,
 }
 
 /// What an engine knows of the attempt it works for. Dropping the future that `generate` returned stops the work.
@@ -72,10 +76,30 @@ pub trait ImageEngine: Send + Sync {
     /// Draws `spec.illustration.count` pictures. Whether trying again can help is said by the failure.
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure>;
 
-    /// What such a picture would be drawn by, as `engine/model`: what is behind one name is full, down and well together.
-    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
-        "engine".into()
+    /// What such a picture can be drawn by, each as `engine/model`: what is behind one name is full, down and well
+    /// together. The first is meant; those behind it stand in while it may not be called. Never empty.
+    fn routes(&self, _illustration: &IllustrationSpec) -> Vec<Cow<'_, str>> {
+        vec!["engine".into()]
     }
+
+    /// How many pictures that show the style a route has use for.
+    fn references(&self, _route: &str) -> usize {
+        0
+    }
+
+    /// Asks the providers, cheaply, whether each model that may be called is there.
+    async fn check(&self) -> Vec<Checked> {
+        Vec::new()
+    }
+}
+
+/// What came of asking for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// `engine/model`.
+    pub route: String,
+    /// Why it cannot be called; `Ok` with what an operator should know of it, if anything.
+    pub outcome: Result<Option<String>, AttemptFailure>,
 }
 
 /// Opens the configured engine. `random` decides the faults an engine is told to play.
@@ -86,13 +110,22 @@ pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngi
     }
 }
 
+/// The pictures of a training.
+#[async_trait]
+pub trait Dataset: Send + Sync {
+    /// The `n`-th picture of the brand as it is stored; `None` when it is gone.
+    async fn picture(&self, n: usize) -> Result<Option<Bytes>, AttemptFailure>;
+}
+
 /// What a trainer is asked to learn.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct TrainingSpec {
     /// The job: names the provider's operation, so that asking twice starts it once.
     pub job_id: JobId,
     /// The brand, with the media keys of its pictures.
     pub brand: BrandSpec,
+    /// The pictures themselves.
+    pub dataset: Arc<dyn Dataset>,
     /// Now, by the caller's clock.
     pub now: Timestamp,
 }
@@ -134,7 +167,7 @@ pub trait BrandTrainer: Send + Sync {
     /// Stops it.
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
 
-    /// What trains, as `trainer/model`; as [`ImageEngine::circuit`].
+    /// What trains, as `trainer/model`; as [`ImageEngine::routes`].
     fn circuit(&self) -> Cow<'_, str> {
         "trainer".into()
     }

@@ -24,7 +24,7 @@ impl ImageEngine for Noop {
         })
     }
 
-    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
-        "noop".into()
+    fn routes(&self, _illustration: &IllustrationSpec) -> Vec<Cow<'_, str>> {
+        vec!["noop".into()]
     }
 }

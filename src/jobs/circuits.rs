@@ -1,6 +1,7 @@
 //! Circuits: which engines may be called, and what becomes of a job whose engine may not.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     future::Future,
@@ -61,6 +62,18 @@ impl Circuits {
             Some(Verdict::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
             None => Ok(self.permit(name, None)),
         }
+    }
+
+    /// May any of these be called, the first before the others? If none may, the first says until when.
+    fn ask_any(self: &Arc<Self>, routes: &[Cow<'_, str>]) -> Result<Permit, Pause> {
+        let mut refused = None;
+        for route in routes {
+            match self.ask(route) {
+                Ok(permit) => return Ok(permit),
+                Err(pause) => _ = refused.get_or_insert(pause),
+            }
+        }
+        refused.map_or_else(|| Ok(self.permit("engine", None)), Err)
     }
 
     /// For a call that belongs to an attempt which has begun, so that nobody is asked.
@@ -144,6 +157,11 @@ pub(super) struct Permit {
 }
 
 impl Permit {
+    /// What may be called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How the engine answered.
     fn report(mut self, answer: Answer) {
         self.settle(answer);
@@ -174,13 +192,26 @@ impl Jobs {
         self.circuits.all()
     }
 
-    /// May this job's engine be called?
+    /// May this job's engine be called, or one that stands in for it?
     pub(super) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
-        let circuit = match &job.work {
-            Work::Illustration(spec) => self.ports.engine.circuit(spec),
-            Work::Brand(_) => self.ports.trainer.circuit(),
+        let routes = match &job.work {
+            Work::Illustration(spec) => self.ports.engine.routes(spec),
+            Work::Brand(_) => vec![self.ports.trainer.circuit()],
         };
-        self.circuits.ask(&circuit)
+        self.circuits.ask_any(&routes)
+    }
+
+    /// The permit that the claim brought, for its first call of any of these routes; one for the first that may be called
+    /// otherwise, or, when none may, for the one that is meant: the attempt has begun.
+    pub(super) fn permit_of_any(&self, claimed: &Mutex<Option<Permit>>, routes: &[Cow<'_, str>]) -> Permit {
+        {
+            let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(permit) = claimed.take_if(|permit| routes.iter().any(|route| *route == permit.name)) {
+                return permit;
+            }
+        }
+        let meant = || self.circuits.unasked(routes.first().map_or("engine", |route| route));
+        if routes.len() > 1 { self.circuits.ask_any(routes).unwrap_or_else(|_| meant()) } else { meant() }
     }
 
     /// The permit that the claim brought, for its first call of that circuit; a plain one for every other call.

@@ -89,12 +89,16 @@ impl Jobs {
     pub(super) async fn generate(
         &self,
         attempt: &Attempt<'_>,
-        spec: &ImageSpec,
+        illustration: IllustrationSpec,
+        seed: u32,
         cx: &AttemptContext,
     ) -> Result<Generation, AttemptFailure> {
         let engine = Arc::clone(&self.ports.engine);
-        let permit = self.permit_of(&attempt.permit, &engine.circuit(&spec.illustration));
-        let (spec, cx) = (spec.clone(), cx.clone());
+        let permit = self.permit_of_any(&attempt.permit, &engine.routes(&illustration));
+        let route = permit.name().to_owned();
+        let references = self.references(&illustration.style, engine.references(&route)).await?;
+        let spec = ImageSpec { illustration, seed, route, references };
+        let cx = cx.clone();
         call(permit, attempt.settings.timeout, "the engine", async move { engine.generate(&spec, &cx).await }).await
     }
 
@@ -102,8 +106,7 @@ impl Jobs {
         let Attempt { job, fence, cx, stored, .. } = attempt;
         let started = self.now();
         let seed = illustration.seed.unwrap_or_else(|| seed_of(&job.id));
-        let spec = ImageSpec { illustration: illustration.clone(), seed };
-        let generation = self.generate(attempt, &spec, cx).await?;
+        let generation = self.generate(attempt, illustration.clone(), seed, cx).await?;
         failpoint("after_generate");
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;

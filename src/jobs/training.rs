@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use tokio::{
     sync::{oneshot, watch},
@@ -27,9 +29,9 @@ use crate::{
         request::{IllustrationSpec, MAX_SEED},
         style::Style,
     },
-    engine::{AttemptContext, ImageSpec, OperationId, TrainingSpec, TrainingStatus},
+    engine::{AttemptContext, Dataset, OperationId, TrainingSpec, TrainingStatus},
     media::{
-        MediaKey,
+        MediaKey, MediaStore,
         image::{self, DecodeLimits},
     },
 };
@@ -125,7 +127,9 @@ impl Jobs {
 
     /// Begins the training and returns once its name is committed.
     async fn begin(&self, attempt: &Attempt<'_>, brand: &BrandSpec) -> Result<OperationId, AttemptFailure> {
-        let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), now: self.now() };
+        let keys = brand.images.iter().map(|image| image.key.clone()).collect();
+        let dataset = Arc::new(StoredPictures { media: Arc::clone(&self.ports.media), keys });
+        let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), dataset, now: self.now() };
         let trainer = Arc::clone(&self.ports.trainer);
         let permit = self.permit_of(&attempt.permit, &trainer.circuit());
         let start = async move { trainer.start(&spec).await };
@@ -144,7 +148,7 @@ impl Jobs {
     async fn learn(&self, brand: &BrandSpec) -> Result<Vec<Rgb>, AttemptFailure> {
         let mut colors = Vec::new();
         for picture in &brand.images {
-            let Some(bytes) = self.read(&picture.key).await? else {
+            let Some(bytes) = read(&*self.ports.media, &picture.key).await? else {
                 tracing::warn!(key = picture.key, "a training image is gone; learning without it");
                 continue;
             };
@@ -159,25 +163,6 @@ impl Jobs {
             return Err(AttemptFailure::retry(ErrorCode::StorageError, "no training image could be read"));
         }
         Ok(palette)
-    }
-
-    async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, AttemptFailure> {
-        let Ok(key) = key.parse::<MediaKey>() else { return Ok(None) };
-        let unread = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, %key, "reading a training image failed");
-            AttemptFailure::retry(ErrorCode::StorageError, "a training image could not be read")
-        };
-        let Some(mut read) = self.ports.media.get(&key, None).await.map_err(|error| unread(&error))? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        while let Some(chunk) = read.body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| unread(&error))?);
-            if bytes.len() > LIMITS.max_bytes {
-                break; // decoding says why not
-            }
-        }
-        Ok(Some(bytes))
     }
 
     /// Draws and stores the sample pictures. The training is paid for by now, so what cannot be drawn at all is left out,
@@ -209,11 +194,10 @@ impl Jobs {
         let (prompt, style) = (prompt.to_owned(), style.clone());
         let illustration = IllustrationSpec { prompt, style, width, height, count: 1, seed: None };
         let seed = seed_of(&attempt.job.id).wrapping_add(u32::try_from(n).unwrap_or(0)) & MAX_SEED;
-        let spec = ImageSpec { illustration, seed };
         // The progress that people see is the training's.
         let progress = watch::channel(None).0;
         let cx = AttemptContext { progress, ..attempt.cx.clone() };
-        let Some(generated) = self.generate(attempt, &spec, &cx).await?.images.into_iter().next() else {
+        let Some(generated) = self.generate(attempt, illustration, seed, &cx).await?.images.into_iter().next() else {
             tracing::warn!(sample = n, "the engine withheld a sample picture");
             return Ok(None);
         };
@@ -235,6 +219,54 @@ impl Jobs {
             Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),
             Err(failure) => tracing::warn!(job.id = %job, operation, %failure, "the training was not stopped"),
         }
+    }
+}
+
+/// The pictures of a training, read when they are asked for.
+struct StoredPictures {
+    media: Arc<dyn MediaStore>,
+    keys: Vec<String>,
+}
+
+#[async_trait]
+impl Dataset for StoredPictures {
+    async fn picture(&self, n: usize) -> Result<Option<Bytes>, AttemptFailure> {
+        let Some(key) = self.keys.get(n) else { return Ok(None) };
+        read(&*self.media, key).await
+    }
+}
+
+/// A training image, whole; `None` when it is gone.
+async fn read(media: &dyn MediaStore, key: &str) -> Result<Option<Bytes>, AttemptFailure> {
+    let Ok(key) = key.parse::<MediaKey>() else { return Ok(None) };
+    let unread = |error: &dyn std::fmt::Display| {
+        tracing::error!(%error, %key, "reading a training image failed");
+        AttemptFailure::retry(ErrorCode::StorageError, "a training image could not be read")
+    };
+    let Some(mut read) = media.get(&key, None).await.map_err(|error| unread(&error))? else {
+        return Ok(None);
+    };
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = read.body.next().await {
+        bytes.extend_from_slice(&chunk.map_err(|error| unread(&error))?);
+        if bytes.len() > LIMITS.max_bytes {
+            break; // decoding says why not
+        }
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+impl Jobs {
+    /// Pictures that show a style, for an engine that takes so many. One that is gone is left out.
+    pub(super) async fn references(&self, style: &Style, most: usize) -> Result<Vec<Bytes>, AttemptFailure> {
+        let mut pictures = Vec::new();
+        for key in style.learnt.references.iter().take(most) {
+            match read(&*self.ports.media, key).await? {
+                Some(picture) => pictures.push(picture),
+                None => tracing::warn!(key, "a picture of the brand is gone; drawing without it"),
+            }
+        }
+        Ok(pictures)
     }
 }
 

@@ -16,7 +16,7 @@ use mediaforge::{
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
-        style::Style,
+        style::{Learnt, Style},
         trace::TraceContext,
     },
     media::image::{DecodeLimits, prepare, thumbnail},
@@ -40,6 +40,7 @@ fn submission() -> Submission {
         description: "Soft washes of transparent colour".to_owned(),
         modifier: "loose watercolor painting, transparent washes, soft wet edges".to_owned(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let spec = IllustrationSpec {
         prompt: "a lighthouse on a cliff at dawn, seen from the sea".to_owned(),

@@ -12,7 +12,7 @@ use mediaforge::{
         },
         palette::Rgb,
         request::IllustrationSpec,
-        style::Style,
+        style::{Learnt, Style},
         trace::TraceContext,
     },
     store::{
@@ -116,9 +116,11 @@ fn state(output: BoxedStrategy<Output>) -> impl Strategy<Value = State> {
 
 fn illustration() -> BoxedStrategy<Work> {
     let texts = (any::<String>(), any::<String>(), any::<String>());
-    (texts, colors(), any::<u32>(), any::<u32>(), option::of(any::<u32>()))
-        .prop_map(|((prompt, name, modifier), palette, width, count, seed)| {
-            let style = Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette };
+    let learnt = (proptest::collection::vec(any::<String>(), 0..4), option::of(any::<String>()));
+    (texts, colors(), learnt, any::<u32>(), any::<u32>(), option::of(any::<u32>()))
+        .prop_map(|((prompt, name, modifier), palette, (references, model_path), width, count, seed)| {
+            let learnt = Learnt { references, model_path };
+            let style = Style { id: "ink".to_owned(), name, description: String::new(), modifier, palette, learnt };
             Work::Illustration(IllustrationSpec { prompt, style, width, height: width / 2, count, seed })
         })
         .boxed()

@@ -14,7 +14,7 @@ use mediaforge::{
         clock::Random,
         job::{Disposition, ErrorCode, Progress},
         request::IllustrationSpec,
-        style::Style,
+        style::{Learnt, Style},
     },
     engine::{self, AttemptContext, Generation, ImageEngine, ImageSpec},
     media::image::{DecodeLimits, decode},
@@ -32,9 +32,10 @@ fn spec(prompt: &str, style: &str, (width, height): (u32, u32), count: u32, seed
         description: String::new(),
         modifier: "drawn with care".to_owned(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count, seed: Some(seed) };
-    ImageSpec { illustration, seed }
+    ImageSpec { illustration, seed, route: "preview".to_owned(), references: Vec::new() }
 }
 
 fn context() -> (AttemptContext, watch::Receiver<Option<Progress>>) {

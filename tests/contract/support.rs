@@ -12,7 +12,7 @@ use mediaforge::{
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
-        style::Style,
+        style::{Learnt, Style},
         trace::TraceContext,
     },
     store::{Inserted, JobStore, Versioned},
@@ -88,6 +88,7 @@ impl New<'_> {
             description: "black on white".to_owned(),
             modifier: "ink drawing".to_owned(),
             palette: Vec::new(),
+            learnt: Learnt::default(),
         };
         let spec = IllustrationSpec {
             prompt: "a lighthouse \u{1f30a}".to_owned(),

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use mediaforge::{
     config::{MockTrainerConfig, TrainerBackend, TrainerConfig},
     domain::{
@@ -15,9 +17,9 @@ use mediaforge::{
         brand::{BrandSpec, TrainingImage},
         clock::Random,
         ids::JobId,
-        job::{Disposition, ErrorCode, Progress},
+        job::{AttemptFailure, Disposition, ErrorCode, Progress},
     },
-    engine::{self, BrandTrainer, OperationId, TrainingSpec, TrainingStatus},
+    engine::{self, BrandTrainer, Dataset, OperationId, TrainingSpec, TrainingStatus},
 };
 
 use crate::support::at;
@@ -28,11 +30,22 @@ fn job(n: u32) -> JobId {
     format!("brd_{n:020}").parse().unwrap()
 }
 
+/// A dataset that gives the same small picture under each number.
+struct Pictures;
+
+#[async_trait]
+impl Dataset for Pictures {
+    async fn picture(&self, n: usize) -> Result<Option<Bytes>, AttemptFailure> {
+        Ok((n < 5).then(|| Bytes::from_static(b"a picture")))
+    }
+}
+
 fn spec(job_id: JobId, now: Timestamp) -> TrainingSpec {
     let image = |n: usize| TrainingImage { key: format!("brands/ada/{job_id}/{n}.png"), width: 512, height: 512 };
     let images = (0..5).map(image).collect();
     let colors = vec!["#ff6600".parse().unwrap()];
-    TrainingSpec { brand: BrandSpec { name: "Acme".to_owned(), colors, images }, job_id, now }
+    let brand = BrandSpec { name: "Acme".to_owned(), colors, images };
+    TrainingSpec { brand, dataset: Arc::new(Pictures), job_id, now }
 }
 
 async fn running(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> Progress {

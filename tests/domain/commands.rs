@@ -18,7 +18,7 @@ use mediaforge::domain::{
     pricing::Prices,
     request::IllustrationSpec,
     retry::RetryPolicy,
-    style::Style,
+    style::{Learnt, Style},
 };
 use proptest::prelude::*;
 
@@ -142,6 +142,7 @@ fn illustration(count: u32, side: u32) -> Work {
         description: String::new(),
         modifier: String::new(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let prompt = "a cat".to_owned();
     Work::Illustration(IllustrationSpec { prompt, style, width: side, height: 512, count, seed: None })

@@ -3,7 +3,7 @@
 use mediaforge::domain::{
     ids::UserId,
     request::{GenerateRequest, RequestLimits},
-    style::{Catalogue, Style},
+    style::{Catalogue, Learnt, Style},
 };
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ fn catalogue() -> Catalogue {
         description: String::new(),
         modifier: format!("in {id}"),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     Catalogue::new(vec![style("watercolor"), style("flat-2d")]).expect("a catalogue")
 }

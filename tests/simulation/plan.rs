@@ -10,7 +10,7 @@ use mediaforge::{
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
-        style::{Catalogue, Style},
+        style::{Catalogue, Learnt, Style},
         upload::UploadLimits,
     },
     jobs::{AttemptSettings, Patience, Rules, UploadRules},
@@ -184,6 +184,7 @@ fn rules(dice: &Dice) -> Rules {
         description: "a style".to_owned(),
         modifier: id.to_owned(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let retry = RetryPolicy {
         max_attempts: u32::try_from(dice.between(1, 5)).expect("attempts"),

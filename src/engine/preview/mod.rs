@@ -130,8 +130,9 @@ impl ImageEngine for Preview {
             cost_micro_usd: 0,
         })
     }
-    fn circuit(&self, _illustration: &IllustrationSpec) -> Cow<'_, str> {
-        "preview".into()
+
+    fn routes(&self, _illustration: &IllustrationSpec) -> Vec<Cow<'_, str>> {
+        vec!["preview".into()]
     }
 }
 

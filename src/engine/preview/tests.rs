@@ -5,7 +5,7 @@ mod brands;
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 use super::*;
-use crate::domain::{request::IllustrationSpec, style::Style};
+use crate::domain::{request::IllustrationSpec, style::{Learnt, Style}};
 
 const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
 
@@ -16,9 +16,10 @@ fn spec(prompt: &str, style: &str, (width, height): (u32, u32), seed: u32) -> Im
         description: String::new(),
         modifier: String::new(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let illustration = IllustrationSpec { prompt: prompt.to_owned(), style, width, height, count: 1, seed: None };
-    ImageSpec { illustration, seed }
+    ImageSpec { illustration, seed, route: "preview".to_owned(), references: Vec::new() }
 }
 
 fn drawn(spec: &ImageSpec) -> Vec<u8> {

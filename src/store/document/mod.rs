@@ -82,6 +82,10 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style_palette: Option<Vec<Rgb>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub style_references: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style_model_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,

@@ -6,7 +6,7 @@ use crate::domain::{
     ids::JobId,
     job::{Hold, JobKind, Output, Pictures, Work},
     request::IllustrationSpec,
-    style::Style,
+    style::{Learnt, Style},
 };
 
 impl JobDocument {
@@ -14,7 +14,8 @@ impl JobDocument {
         match work.clone() {
             Work::Illustration(spec) => {
                 let IllustrationSpec { prompt, style, width, height, count, seed } = spec;
-                let Style { id: style_id, name, description, modifier, palette } = style;
+                let Style { id: style_id, name, description, modifier, palette, learnt } = style;
+                let Learnt { references, model_path } = learnt;
                 self.illustration_id = Some(id.clone());
                 self.prompt = Some(prompt);
                 self.style_id = Some(style_id);
@@ -22,6 +23,8 @@ impl JobDocument {
                 self.style_description = Some(description);
                 self.style_modifier = Some(modifier);
                 self.style_palette = (!palette.is_empty()).then_some(palette);
+                self.style_references = (!references.is_empty()).then_some(references);
+                self.style_model_path = model_path;
                 self.width = Some(width);
                 self.height = Some(height);
                 self.count = Some(count);
@@ -47,6 +50,10 @@ impl JobDocument {
                     description: self.style_description.take().unwrap_or_default(),
                     modifier: self.style_modifier.take().unwrap_or_default(),
                     palette: self.style_palette.take().unwrap_or_default(),
+                    learnt: Learnt {
+                        references: self.style_references.take().unwrap_or_default(),
+                        model_path: self.style_model_path.take(),
+                    },
                 },
                 width: self.need("width", |it| it.width)?,
                 height: self.need("height", |it| it.height)?,

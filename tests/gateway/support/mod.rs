@@ -25,7 +25,7 @@ use mediaforge::{
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
-        style::{Catalogue, Style},
+        style::{Catalogue, Learnt, Style},
         upload::UploadLimits,
     },
     embedded::Embedded,
@@ -162,6 +162,7 @@ fn rules() -> Rules {
         description: description.to_owned(),
         modifier: String::new(),
         palette: Vec::new(),
+        learnt: Learnt::default(),
     };
     let minute = Duration::from_mins(1);
     Rules {
