@@ -95,10 +95,23 @@ fn row(entry: Entry) -> (String, String, Origin) {
         };
         format!("# {name}: {meaning}")
     } else {
-        // JSON's strings, numbers, booleans and lists of them are TOML too.
-        format!("{name} = {}", entry.value)
+        format!("{name} = {}", inline(&entry.value))
     };
     (section.to_owned(), setting, entry.origin)
+}
+
+/// A value as TOML has it in one line. JSON's strings, numbers and booleans are TOML too.
+fn inline(value: &serde_json::Value) -> String {
+    use serde_json::Value::{Array, Object};
+    match value {
+        Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Object(map) => {
+            let set = map.iter().filter(|(_, value)| !value.is_null());
+            let pair = |(name, value): (&String, &serde_json::Value)| format!("{} = {}", json!(name), inline(value));
+            format!("{{ {} }}", set.map(pair).collect::<Vec<_>>().join(", "))
+        }
+        plain => plain.to_string(),
+    }
 }
 
 #[cfg(test)]

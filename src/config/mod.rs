@@ -13,6 +13,7 @@ mod schema;
 mod secret;
 mod sections;
 mod server;
+mod styles;
 mod validate;
 
 pub use cloud::*;
@@ -25,6 +26,7 @@ pub use roles::Roles;
 pub use secret::{Secret, SecretRef};
 pub use sections::*;
 pub use server::ServerConfig;
+pub use styles::StyleConfig;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,22 @@ use super::{
 };
 
 /// Keys whose environment values are taken verbatim: `007` stays text.
-const TEXT: [&str; 16] = [
+const TEXT: [&str; 35] = [
     "data_dir",
+    "engine.default",
+    "engine.fallback",
+    "engine.aliases.*",
+    "engine.gemini.model",
+    "engine.gemini.location",
+    "engine.gemini.thinking",
+    "engine.imagen.model",
+    "engine.imagen.location",
+    "engine.lora.key.env",
+    "engine.lora.key.file",
+    "engine.lora.model",
+    "engine.openai.key.env",
+    "engine.openai.key.file",
+    "engine.openai.model",
     "gcp.project",
     "gateway.firebase.project",
     "gateway.stream_tokens.key.env",
@@ -27,9 +41,15 @@ const TEXT: [&str; 16] = [
     "styles.*.name",
     "styles.*.description",
     "styles.*.modifier",
+    "styles.*.engine",
+    "trainer.command.artifact",
+    "trainer.command.directory",
+    "trainer.vertex.image",
+    "trainer.vertex.output",
 ];
 /// Keys whose environment value may be a plain list with commas.
-const LISTS: [&str; 2] = ["gateway.cors_origins", "worker.oidc.service_accounts"];
+const LISTS: [&str; 4] =
+    ["gateway.cors_origins", "trainer.command.argv", "trainer.vertex.args", "worker.oidc.service_accounts"];
 
 /// Every key as a path, with `*` for the id of a style.
 pub(super) struct Schema(BTreeSet<String>);
@@ -94,14 +114,17 @@ impl Schema {
     }
 }
 
+/// Tables whose keys people choose.
+const OPEN: [&[&str]; 2] = [&["styles"], &["engine", "aliases"]];
+
 /// `["styles", "clay-3d", "name"]` as `styles.*.name`, everything else joined by dots.
 fn pattern(path: &[String]) -> String {
-    match path {
-        [styles, _, rest @ ..] if styles == "styles" => {
-            std::iter::once("styles.*").chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
-        }
-        path => path.join("."),
-    }
+    let chosen = OPEN.iter().find(|table| path.len() > table.len() && path.iter().zip(**table).all(|(a, b)| a == b));
+    let shown = |(at, name): (usize, &String)| match chosen {
+        Some(table) if at == table.len() => "*".to_owned(),
+        _ => name.clone(),
+    };
+    path.iter().enumerate().map(shown).collect::<Vec<_>>().join(".")
 }
 
 /// Every value of a table that is no table itself (or an empty one), with its path.

@@ -8,7 +8,7 @@ use super::{
     EngineConfig, Environment, FirebaseConfig, FirestoreConfig, GcpConfig, GcsConfig, OidcConfig, PubSubConfig,
     PushAuth, ServerConfig, StreamTokensConfig, TrainerConfig,
 };
-use crate::domain::style::{Catalogue, InvalidCatalogue, Learnt, Style};
+use crate::domain::style::{Catalogue, InvalidCatalogue};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ impl Config {
         let secrets = [
             ("gateway.stream_tokens.key", &mut self.gateway.stream_tokens.key),
             ("media.gcs.signing_key", &mut self.media.gcs.signing_key),
+            ("engine.openai.key", &mut self.engine.openai.key),
+            ("engine.lora.key", &mut self.engine.lora.key),
         ];
         secrets
             .into_iter()
@@ -351,27 +353,6 @@ pub enum MediaBackend {
     Disk,
     /// Google Cloud's.
     Gcs,
-}
-
-/// `[styles.<id>]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StyleConfig {
-    /// Position in the list; the lowest is the default style.
-    pub order: u32,
-    /// What people read.
-    pub name: String,
-    /// One sentence about how it looks.
-    pub description: String,
-    /// What is added to the prompt.
-    pub modifier: String,
-}
-
-impl StyleConfig {
-    fn of_id(&self, id: &str) -> Style {
-        let Self { name, description, modifier, .. } = self.clone();
-        Style { id: id.to_owned(), name, description, modifier, palette: Vec::new(), learnt: Learnt::default() }
-    }
 }
 
 /// `[telemetry]`

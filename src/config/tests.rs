@@ -1,6 +1,7 @@
 //! Precedence, error reports and the rules between keys.
 
 mod cloud;
+mod engines;
 
 use std::{path::Path, time::Duration};
 

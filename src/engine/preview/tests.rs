@@ -5,7 +5,10 @@ mod brands;
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 use super::*;
-use crate::domain::{request::IllustrationSpec, style::{Learnt, Style}};
+use crate::domain::{
+    request::IllustrationSpec,
+    style::{Learnt, Style},
+};
 
 const STYLES: [&str; 5] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d"];
 
