@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EngineConfig, Environment, FirebaseConfig, FirestoreConfig, GcpConfig, GcsConfig, OidcConfig, PubSubConfig,
-    PushAuth, ServerConfig, StreamTokensConfig, TrainerConfig,
+    PushAuth, ServerConfig, StreamTokensConfig, StyleConfig, TrainerConfig,
 };
 use crate::domain::style::{Catalogue, InvalidCatalogue};
 
