@@ -21,6 +21,7 @@ use crate::{
         style::InvalidCatalogue,
     },
     embedded::{self, Embedded, OpenError},
+    engine::{self, ImageEngine},
     error::BackendError,
     gateway::{self, GatewayState, InvalidSettings},
     jobs::{AttemptSettings, Jobs},
@@ -166,6 +167,11 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn JobStore>, AppError> 
     Ok(open_the_store(config, embedded.as_ref())?)
 }
 
+/// The engine alone, for whoever wants to know whether it works.
+pub fn open_engine(config: &Config) -> Result<Arc<dyn ImageEngine>, AppError> {
+    Ok(engine::open(&config.engine, Arc::new(SystemRandom)))
+}
+
 /// Whether there is anything for [`open_store`] to open; otherwise it begins a new, empty store.
 pub fn has_store(config: &Config) -> bool {
     config.store.backend != StoreBackend::Sqlite
@@ -208,6 +214,7 @@ fn start_worker(
         shutdown.spawn(worker.clone().take_over());
     }
     shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
+    shutdown.spawn(worker::check_until(worker.clone(), shutdown.soft()));
     let server = server::serve(listener, worker::router(worker.clone()), limits, shutdown.clone());
     shutdown.spawn(async move {
         // A push that is being answered may still start an attempt, so the attempts are waited for after the server.

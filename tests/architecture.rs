@@ -47,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("cli", &["app", "config", "domain", "error", "http", "lifecycle", "store", "telemetry"]),
+    ("cli", &["app", "config", "domain", "engine", "error", "http", "lifecycle", "store", "telemetry"]),
 ];
 
 /// Rules inside a room: files whose path begins with the first may not name the second.

@@ -5,6 +5,7 @@ mod bench;
 mod completions;
 mod config;
 mod credits;
+mod doctor;
 mod exit;
 mod generate;
 mod job;
@@ -35,6 +36,7 @@ Examples:
   mediaforge serve                                  the whole system on this machine
   mediaforge generate \"a lighthouse at dawn\"        a picture in the current directory
   mediaforge train \"Acme\" img/*.png                 a style of your own from your pictures
+  mediaforge doctor engine                          whether the engine draws, and what it costs
   mediaforge config                                 every setting and where it came from
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
@@ -56,7 +58,7 @@ struct GlobalArgs {
     /// Where jobs and pictures are kept [env: MEDIAFORGE_DATA_DIR] [default: the user's data directory]
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
-    /// Which set of defaults to begin with: local or test [env: MEDIAFORGE_PROFILE] [default: local]
+    /// Which set of defaults to begin with: local, gcp or test [env: MEDIAFORGE_PROFILE] [default: local]
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
     /// A TOML file over the defaults [env: MEDIAFORGE_CONFIG]
@@ -71,6 +73,7 @@ enum Command {
     Train(train::TrainArgs),
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
+    Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -85,6 +88,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Train(args) => train::run(args, &invocation).await,
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
+        Command::Doctor(args) => doctor::run(args, &invocation).await,
         Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),

@@ -13,6 +13,8 @@ use super::SecretRef;
 pub struct EngineConfig {
     /// What draws, as an alias, an engine, or `engine/model`; see [`EngineConfig::route`].
     pub default: String,
+    /// What draws in a brand; absent: what draws everything else.
+    pub brands: Option<String>,
     /// What draws while the other may not be called; absent: nothing.
     pub fallback: Option<String>,
     /// Short names, so that a retired model is changed in one line.

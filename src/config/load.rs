@@ -174,8 +174,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let detail = "no data directory: this user has no home directory; say where with --data-dir DIR";
         problems.push(Problem { key: Some("data_dir".into()), detail: detail.into(), origin: None });
     }
-    let unread = if sources.roles.is_some() { config.read_secrets(environment) } else { Vec::new() };
-    let unread = unread.into_iter().map(|(key, detail)| (Some(key.to_owned()), detail));
+    // Who serves nothing may lack what only serving needs.
+    let unread = config.read_secrets(environment).into_iter().filter(|_| sources.roles.is_some());
+    let unread = unread.map(|(key, detail)| (Some(key.to_owned()), detail));
     for (key, detail) in unread.chain(validate::check(&config, &context)) {
         let origin = key.as_ref().map(|key| origins.get(key).cloned().unwrap_or(Origin::Default));
         problems.push(Problem { key, detail, origin });

@@ -10,9 +10,10 @@ use super::{
 };
 
 /// Keys whose environment values are taken verbatim: `007` stays text.
-const TEXT: [&str; 35] = [
+const TEXT: [&str; 36] = [
     "data_dir",
     "engine.default",
+    "engine.brands",
     "engine.fallback",
     "engine.aliases.*",
     "engine.gemini.model",

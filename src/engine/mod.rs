@@ -87,8 +87,8 @@ pub trait ImageEngine: Send + Sync {
         0
     }
 
-    /// Asks the providers, cheaply, whether each model that may be called is there.
-    async fn check(&self) -> Vec<Checked> {
+    /// Asks the providers, cheaply, whether each model that may be called is there, and for how long.
+    async fn check(&self, _now: Timestamp) -> Vec<Checked> {
         Vec::new()
     }
 }

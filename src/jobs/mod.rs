@@ -3,6 +3,7 @@
 pub mod attempt;
 mod backends;
 mod cancel;
+mod checks;
 mod circuits;
 mod claim;
 mod delete;
@@ -124,6 +125,7 @@ pub struct Jobs {
     teams: teams::Teams,
     recent: recent::Recent,
     circuits: Arc<circuits::Circuits>,
+    checks: checks::Checks,
 }
 
 impl Jobs {
@@ -138,6 +140,7 @@ impl Jobs {
             teams: teams::Teams::default(),
             recent: recent::Recent::default(),
             circuits,
+            checks: checks::Checks::default(),
         }
     }
 

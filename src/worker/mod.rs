@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use push::router;
-pub use sweeper::sweep_until;
+pub use sweeper::{check_until, sweep_until};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]

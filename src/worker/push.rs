@@ -120,7 +120,8 @@ async fn ready(State(worker): State<Worker>) -> Response {
     if failing.is_empty() {
         // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
         let engines = worker.jobs.circuits();
-        let warnings: Vec<_> = engines.iter().filter(|engine| engine.misconfigured).map(warning).collect();
+        let misconfigured = engines.iter().filter(|engine| engine.misconfigured).map(warning);
+        let warnings: Vec<_> = misconfigured.chain(worker.jobs.engine_warnings()).collect();
         let slots = worker.slots.available_permits();
         let body = json!({ "status": "ready", "freeSlots": slots, "engines": engines, "warnings": warnings });
         return Json(body).into_response();

@@ -1,4 +1,4 @@
-//! The periodic sweep of an always-on worker. On Cloud Run the scheduler calls `/sweep` as well.
+//! What an always-on worker does from time to time: it sweeps, and asks for its engines' models. On Cloud Run the scheduler calls `/sweep` as well.
 
 use std::time::Duration;
 
@@ -14,6 +14,21 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Sweeps until `end`, also after a sweep that ended by a defect.
 pub async fn sweep_until(worker: Worker, end: CancellationToken) {
     supervised("sweeper", end.clone(), || sweep_periodically(&worker, &end)).await;
+}
+
+/// How often the engines' models are asked for.
+const CHECK_EVERY: Duration = Duration::from_mins(10);
+
+/// Asks now, and then now and again until `end`, whether the engines' models are there.
+pub async fn check_until(worker: Worker, end: CancellationToken) {
+    supervised("engine check", end.clone(), || async {
+        let mut ticks = tokio::time::interval(CHECK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while end.run_until_cancelled(ticks.tick()).await.is_some() {
+            end.run_until_cancelled(worker.jobs.check_engines()).await;
+        }
+    })
+    .await;
 }
 
 /// Sweeps every `sweep_every` until `end`. A store that does not answer is tried ever more patiently.

@@ -61,8 +61,10 @@ fn names(config: &Config) -> Vec<(String, &str)> {
     let styles =
         config.styles.iter().filter_map(|(id, style)| Some((format!("styles.{id}.engine"), style.engine.as_deref()?)));
     let fallback = config.engine.fallback.as_deref().map(|name| ("engine.fallback".to_owned(), name));
+    let brands = config.engine.brands.as_deref().map(|name| ("engine.brands".to_owned(), name));
     std::iter::once(("engine.default".to_owned(), config.engine.default.as_str()))
         .chain(fallback)
+        .chain(brands)
         .chain(styles)
         .collect()
 }
