@@ -69,6 +69,10 @@ impl Letters {
         if limit > 0 {
             let look = |message: &PubsubMessage| {
                 let letter = read(message);
+                // A pull may bring more than are wanted; of a key that is here already each copy counts.
+                if found.len() == limit && !found.contains_key(&letter.key) {
+                    return Verdict::Stop;
+                }
                 let copies = found.entry(letter.key.clone()).or_insert_with(|| letter.clone());
                 copies.published_at = copies.published_at.min(letter.published_at);
                 if found.len() == limit { Verdict::Stop } else { Verdict::Keep }
