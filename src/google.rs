@@ -1,6 +1,6 @@
 //! What every client of Google Cloud here has in common: credentials, and what an error means.
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_gax::error::{Error, rpc::Code};
@@ -11,7 +11,12 @@ use crate::error::{BackendError, ErrorKind};
 /// The credentials for an endpoint: none for an emulator, which is what `http://` stands for, so that no token ever
 /// travels in the clear; else the application's default ones. Reads a file at most; the first token is fetched with the
 /// first call.
+///
+/// Every client begins with its credentials, so this is also where the process gets its cryptography: without it a client
+/// panics when it is made, an emulator's too.
 pub fn credentials(endpoint: Option<&Url>) -> Result<Credentials, BackendError> {
+    // A second call finds it chosen: that is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     if is_emulator(endpoint) {
         return Ok(anonymous::Builder::new().build());
     }
@@ -28,9 +33,20 @@ pub fn base(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
 }
 
-/// What a client's error means to a caller of the port.
-pub fn failed(op: &'static str, error: Error) -> BackendError {
-    let kind = match (error.status().map(|status| status.code), error.http_status_code()) {
+/// What a client's error means to a caller of the port. It may be shared: those whose messages travelled together fail
+/// together.
+pub fn failed<E>(op: &'static str, error: E) -> BackendError
+where
+    E: Borrow<Error> + std::error::Error + Send + Sync + 'static,
+{
+    let (kind, retry_after) = (kind_of(error.borrow()), retry_after(error.borrow()));
+    let mut failed = BackendError::new(kind, op).because(error);
+    failed.retry_after = retry_after;
+    failed
+}
+
+fn kind_of(error: &Error) -> ErrorKind {
+    match (error.status().map(|status| status.code), error.http_status_code()) {
         (Some(code), _) => kind_of_code(code),
         (None, Some(status)) => kind_of_http(status),
         _ if error.is_timeout() || error.is_exhausted() => ErrorKind::Timeout,
@@ -39,11 +55,7 @@ pub fn failed(op: &'static str, error: Error) -> BackendError {
         // The answer was lost: what was asked for may have happened.
         _ if error.is_io() || error.is_transport() => ErrorKind::Timeout,
         _ => ErrorKind::Broken,
-    };
-    let retry_after = retry_after(&error);
-    let mut failed = BackendError::new(kind, op).because(error);
-    failed.retry_after = retry_after;
-    failed
+    }
 }
 
 /// What a code of gRPC means.

@@ -10,6 +10,7 @@ mod exit;
 mod generate;
 mod job;
 mod output;
+mod provision;
 mod serve;
 mod team;
 mod train;
@@ -74,6 +75,7 @@ enum Command {
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
     Doctor(doctor::DoctorArgs),
+    Provision(provision::ProvisionArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -89,6 +91,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
         Command::Doctor(args) => doctor::run(args, &invocation).await,
+        Command::Provision(args) => provision::run(&args, &invocation).await,
         Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),

@@ -11,6 +11,7 @@ mod delivery;
 mod flow;
 mod log;
 mod operator;
+mod provision;
 mod shutdown;
 mod startup;
 mod storage;
