@@ -7,6 +7,7 @@ pub mod faults;
 pub mod firestore;
 pub mod pubsub;
 mod services;
+pub mod storage;
 
 use std::{io, net::SocketAddr};
 
@@ -16,6 +17,7 @@ use tokio::{net::TcpListener, task::AbortHandle};
 pub use faults::{Fault, Faults};
 pub use firestore::Firestore;
 pub use pubsub::PubSub;
+pub use storage::Storage;
 
 /// A running emulator: every service on one port. Dropping it ends it.
 #[derive(Debug)]
