@@ -1,0 +1,11 @@
+//! Firestore over the wire, as the clients see it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod client;
+mod documents;
+mod indexes;
+mod listeners;
+mod queries;
+mod query;
+mod support;
+mod transactions;
