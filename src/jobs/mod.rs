@@ -7,6 +7,7 @@ mod checks;
 mod circuits;
 mod claim;
 mod delete;
+mod intake;
 mod limited;
 mod orphans;
 mod perform;

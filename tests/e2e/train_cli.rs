@@ -57,7 +57,32 @@ fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_is_trained_shown_and_drawn_in() {
-    let system = System::start(Topology::OneProcess, &[SHORT]).await;
+    trained_shown_and_drawn_in(&[SHORT]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_with_pictures_in_a_bucket() {
+    let storage = gcloud_emulator::Storage::start().await.unwrap_or_else(|error| panic!("{error}"));
+    let bucket = storage.create_bucket().await.expect("a bucket");
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("signer.json");
+    std::fs::write(&key, storage.signing_key()).expect("a key");
+    let environment = [
+        SHORT,
+        ("MEDIAFORGE_MEDIA__BACKEND", "gcs"),
+        ("MEDIAFORGE_MEDIA__GCS__BUCKET", &bucket),
+        ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", &storage.url()),
+        ("MEDIAFORGE_MEDIA__GCS__SIGNING_KEY__FILE", key.to_str().expect("text")),
+    ];
+    trained_shown_and_drawn_in(&environment).await;
+    let puts: Vec<_> =
+        storage.requests().into_iter().filter(|request| request.method == reqwest::Method::PUT).collect();
+    assert_eq!(puts.len(), 10, "five pictures of a dry run and five of a training went there");
+    assert!(puts.iter().all(|put| !put.headers.contains_key("authorization")), "with nothing but the signature");
+}
+
+async fn trained_shown_and_drawn_in(environment: &[(&str, &str)]) {
+    let system = System::start(Topology::OneProcess, environment).await;
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let (data, url) = (system.data_dir(), system.gateway.clone());
