@@ -3,6 +3,7 @@
 mod mock_trainer;
 mod noop;
 mod preview;
+pub mod remote;
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -111,7 +111,8 @@ impl Jobs {
         let mut images = Vec::with_capacity(generation.images.len());
         let mut thumbnail_key = None;
         for (n, generated) in generation.images.into_iter().take(job.hold.units as usize).enumerate() {
-            let prepared = prepare(generated, illustration.width, illustration.height, n == 0).await?;
+            let size = (illustration.width, illustration.height);
+            let prepared = prepare(generated, cx.attempt, size, n == 0).await?;
             let key = MediaKey::picture(&job.user, &job.id, cx.attempt, fence.0, n, prepared.format);
             images.push(stored_image(&key, &prepared));
             self.put(key, prepared.format, prepared.bytes, stored).await?;
@@ -192,16 +193,17 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
     AttemptFailure::retry(ErrorCode::StorageError, format!("the picture could not be stored ({})", error.kind))
 }
 
-/// Brings a picture to size on a thread of its own: pixels would hold up every other task of the runtime.
+/// Brings a picture of this attempt to size, (width, height), on a thread of its own: pixels would hold up every other
+/// task of the runtime.
 pub(super) async fn prepare(
     generated: Generated,
-    width: u32,
-    height: u32,
+    attempt: u32,
+    (width, height): (u32, u32),
     with_thumbnail: bool,
 ) -> Result<Prepared, AttemptFailure> {
     let limits = DecodeLimits::default();
     tokio::task::spawn_blocking(move || image::prepare(generated.bytes, width, height, with_thumbnail, &limits))
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "preparing the picture panicked; see the log"))?
-        .map_err(|error| AttemptFailure::retry(ErrorCode::EngineError, format!("the engine's picture: {error}")))
+        .map_err(|error| AttemptFailure::unusable(attempt, format!("the engine's picture: {error}")))
 }

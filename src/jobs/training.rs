@@ -201,7 +201,7 @@ impl Jobs {
             tracing::warn!(sample = n, "the engine withheld a sample picture");
             return Ok(None);
         };
-        let prepared = prepare(generated, width, height, false).await?;
+        let prepared = prepare(generated, cx.attempt, (width, height), false).await?;
         let job = attempt.job;
         let key = MediaKey::sample(&job.user, &job.id, cx.attempt, attempt.fence.0, n, prepared.format);
         let sample = stored_image(&key, &prepared);

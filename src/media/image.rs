@@ -132,7 +132,32 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureErr
     decode_shaped(bytes, limits, std::convert::identity)
 }
 
-/// The same with something done to the pixels as soon as there are any, before they are copied or turned.
+/// The same of a picture that must not end early: the decoder of JPEG would fill what is missing with grey.
+pub fn decode_whole(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
+    let decoded = decode(bytes, limits)?;
+    if decoded.format == MediaFormat::Jpeg && !upload::is_whole_jpeg(bytes) {
+        return Err(PictureError::Damaged("it ends early".to_owned()));
+    }
+    Ok(decoded)
+}
+
+/// A picture to show to a model: as it is when its sides are at most `side` and its bytes at most `max_bytes`, else made
+/// smaller, as JPEG.
+pub fn shown(
+    bytes: Bytes,
+    side: u32,
+    max_bytes: usize,
+    limits: &DecodeLimits,
+) -> Result<(Bytes, MediaFormat), PictureError> {
+    let Decoded { image, format } = decode(&bytes, limits)?;
+    if image.width().max(image.height()) <= side && bytes.len() <= max_bytes {
+        return Ok((bytes, format));
+    }
+    let image = if image.width().max(image.height()) > side { image.thumbnail(side, side) } else { image };
+    Ok((upload::jpeg(&DynamicImage::ImageRgb8(image.into_rgb8()))?, MediaFormat::Jpeg))
+}
+
+/// [`decode`] with something done to the pixels as soon as there are any, before they are copied or turned.
 fn decode_shaped(
     bytes: &[u8],
     limits: &DecodeLimits,
@@ -216,7 +241,7 @@ pub fn prepare(
     with_thumbnail: bool,
     limits: &DecodeLimits,
 ) -> Result<Prepared, PictureError> {
-    let Decoded { image, format } = decode(&bytes, limits)?;
+    let Decoded { image, format } = decode_whole(&bytes, limits)?;
     let keep = format == MediaFormat::Png && (image.width(), image.height()) == (width, height) && is_lone_png(&bytes);
     let image = exact(image, width, height)?;
     let bytes = if keep { bytes } else { png(&image)? };

@@ -142,15 +142,16 @@ async fn a_panic_in_the_engine_is_a_failed_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
     let script = Script::of([Line::Bytes(b"<html>busy</html>"), Line::Bytes(b""), Line::Bytes(b"\x89PNG\r\n\x1a\n")]);
-    let bench = Bench::over(script, |rules| rules.policy.retry.max_attempts = 3);
+    let bench = Bench::over(script, |rules| rules.policy.retry.max_attempts = 5);
     let id = bench.submit().await;
+    // It may be bad luck twice; a third time it is how the engine is, and nobody has to look at the letter.
     for expected in [Status::Queued, Status::Queued, Status::Failed] {
         assert_eq!(bench.attempt(&id).await, Outcome::Settled(expected));
     }
     let end = bench.job(&id).await.value;
     assert!(matches!(&end.state, State::Failed { error, .. } if error.code == ErrorCode::EngineError), "{end:?}");
     let books = bench.books().await;
-    assert_eq!((books.spent, books.held, bench.dead_letters()), (0, 0, 1));
+    assert_eq!((books.spent, books.held, bench.dead_letters()), (0, 0, 0));
     assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
 }
 

@@ -102,6 +102,9 @@ pub enum Disposition {
     Fail,
 }
 
+/// The attempt from which on an unusable picture is the end.
+const UNUSABLE_ATTEMPTS: u32 = 3;
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
@@ -121,6 +124,16 @@ impl AttemptFailure {
     /// Give up at once.
     pub fn fail(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { error: JobError::new(code, message), disposition: Disposition::Fail }
+    }
+
+    /// What an engine delivered in this attempt, 1 for the first, is no usable picture. That happens, so it is tried again
+    /// twice; what happens three times will go on happening.
+    pub fn unusable(attempt: u32, message: impl Into<String>) -> Self {
+        if attempt < UNUSABLE_ATTEMPTS {
+            Self::retry(ErrorCode::EngineError, message)
+        } else {
+            Self::fail(ErrorCode::EngineError, message)
+        }
     }
 
     /// Wait without counting the attempt.

@@ -50,6 +50,30 @@ fn refuses_what_is_no_picture() {
 }
 
 #[test]
+fn a_whole_picture_does_not_end_early() {
+    for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
+        let bytes = encoded(24, 24, format);
+        assert!(decode_whole(&bytes, &DecodeLimits::default()).is_ok(), "{format:?}");
+        // A PNG has its last pixels some way before its end.
+        let end = bytes.len() - if format == image::ImageFormat::Png { 20 } else { 2 };
+        assert!(decode_whole(&bytes[..end], &DecodeLimits::default()).is_err(), "{format:?}");
+    }
+}
+
+#[test]
+fn a_picture_to_show_is_small_and_otherwise_untouched() {
+    let limits = DecodeLimits::default();
+    let png = Bytes::from(encoded(40, 30, image::ImageFormat::Png));
+    assert_eq!(shown(png.clone(), 40, png.len(), &limits), Ok((png.clone(), MediaFormat::Png)));
+    for (side, max_bytes, size) in [(20, usize::MAX, (20, 15)), (40, 10, (40, 30))] {
+        let (bytes, format) = shown(png.clone(), side, max_bytes, &limits).unwrap();
+        let image = decode(&bytes, &limits).unwrap().image;
+        assert_eq!((format, (image.width(), image.height())), (MediaFormat::Jpeg, size));
+    }
+    assert_eq!(shown(Bytes::from_static(b"no"), 40, 10, &limits), Err(PictureError::UnknownFormat));
+}
+
+#[test]
 fn every_truncation_is_an_error_or_a_picture_but_never_a_panic() {
     for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
         let bytes = encoded(24, 24, format);

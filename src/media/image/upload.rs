@@ -51,7 +51,7 @@ pub fn keep(bytes: Bytes, limits: &DecodeLimits) -> Result<Kept, PictureError> {
     Ok(Kept { bytes, format, width: image.width(), height: image.height(), fingerprint })
 }
 
-fn jpeg(image: &DynamicImage) -> Result<Bytes, PictureError> {
+pub(super) fn jpeg(image: &DynamicImage) -> Result<Bytes, PictureError> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(image).map_err(encode)?;
     Ok(bytes.into())
@@ -105,7 +105,7 @@ fn is_animated(bytes: &[u8]) -> bool {
 }
 
 /// Whether a JPEG reaches its end mark. Its decoder would fill what is missing with grey.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
+pub(super) fn is_whole_jpeg(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
         // In a scan 0xff is stuffed with a zero; any other byte after it is a marker.

@@ -1,0 +1,262 @@
+//! Whatever speaks as `OpenAI`'s `/v1/images/generations` does: the vendor itself, others, and servers of one's own, which
+//! may draw with trained models.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, Request};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{
+    super::{AttemptContext, Generated, Generation, ImageSpec},
+    Access, Provider, Tools,
+    drawing::{Batch, Division, Share, draw},
+    exchange::{Reply, exchange},
+    failure,
+    frame::{class_of_area, nearest_size},
+    picture,
+};
+use crate::{
+    config::{LoraConfig, OpenAiConfig, Secret},
+    domain::job::{AttemptFailure, ErrorCode},
+};
+
+/// Calls at once for the pictures of one job.
+const AT_ONCE: usize = 2;
+/// Sides that every diffusion model can draw are multiples of this.
+const GRID: u32 = 16;
+
+/// A server that speaks as `OpenAI` does. A call asks for one picture, which is all that some of them can do.
+pub(super) struct OpenAi {
+    access: Access,
+    who: &'static str,
+    section: &'static str,
+    /// The key of the address, for messages.
+    address_key: &'static str,
+    base: Option<Url>,
+    key: Option<Secret>,
+    /// Whether it is told which trained model to draw with, and by which seed.
+    is_lora: bool,
+    tools: Tools,
+}
+
+impl OpenAi {
+    pub(super) fn new(config: &OpenAiConfig, access: &Access, tools: Tools) -> Self {
+        Self {
+            access: access.clone(),
+            who: "the image server",
+            section: "engine.openai",
+            address_key: "base_url",
+            base: config.base_url.clone(),
+            key: config.key.value().cloned(),
+            is_lora: false,
+            tools,
+        }
+    }
+
+    pub(super) fn lora(config: &LoraConfig, access: &Access, tools: Tools) -> Self {
+        Self {
+            access: access.clone(),
+            who: "the LoRA server",
+            section: "engine.lora",
+            address_key: "endpoint",
+            base: config.endpoint.clone(),
+            key: config.key.value().cloned(),
+            is_lora: true,
+            tools,
+        }
+    }
+
+    fn body(&self, spec: &ImageSpec, model: &str, (width, height): (u32, u32)) -> Result<Value, AttemptFailure> {
+        let mut body = json!({
+            "model": model,
+            "prompt": spec.illustration.final_prompt(),
+            "n": 1,
+            "size": format!("{width}x{height}"),
+        });
+        // The vendor's newer models always answer so, and refuse to be told.
+        if self.is_lora || !is_gpt(model) {
+            body["response_format"] = "b64_json".into();
+        }
+        if self.is_lora {
+            let style = &spec.illustration.style;
+            let Some(path) = &style.learnt.model_path else {
+                let message = format!(
+                    "the style {:?} has no trained model, without which the engine \"lora\" does not draw; choose a \
+                     brand whose training made one, or another engine",
+                    style.id
+                );
+                return Err(AttemptFailure::fail(ErrorCode::InvalidRequest, message));
+            };
+            body["model_path"] = path.as_str().into();
+        }
+        Ok(body)
+    }
+
+    async fn picture(&self, model: &str, mut body: Value, share: Share, attempt: u32) -> Result<Batch, AttemptFailure> {
+        if self.is_lora {
+            body["seed"] = share.seed.into();
+        }
+        let address = self.address(&["images", "generations"])?;
+        let reply = self.send(Method::POST, address, Some(body), attempt).await?;
+        if !reply.is_success() {
+            return Err(self.failure(&reply, model));
+        }
+        let found = picture::interpret(self.who, attempt, move || read(&reply.body)).await?;
+        let image = match found {
+            Found::Picture(image) => Some(image),
+            Found::Elsewhere(address) => Some(self.fetch(&address, attempt).await?),
+            Found::Nothing => None,
+        };
+        if image.is_none() {
+            tracing::info!(model, "the engine withheld a picture");
+        }
+        Ok(Batch { filtered: u32::from(image.is_none()), images: image.into_iter().collect() })
+    }
+
+    /// A picture that the answer only points to. It is fetched without the key: the address may be anybody's.
+    async fn fetch(&self, address: &str, attempt: u32) -> Result<Generated, AttemptFailure> {
+        let who = self.who;
+        let no_use = |why| AttemptFailure::unusable(attempt, format!("{who} points to a picture {why}"));
+        let address: Url = address.parse().map_err(|_| no_use("at no address"))?;
+        let is_own = self.base.as_ref().is_some_and(|base| base.origin() == address.origin());
+        if !is_own && address.scheme() != "https" {
+            return Err(no_use("that is neither on it nor behind https"));
+        }
+        let request = Request::new(Method::GET, address);
+        let reply = exchange(&self.access.http, request, who, &self.access.limits, attempt).await?;
+        if !reply.is_success() {
+            return Err(no_use("that is not there"));
+        }
+        picture::interpret(who, attempt, move || picture::of_bytes(reply.body)).await
+    }
+
+    /// What a refusal means. Servers repeat what they were sent, and not all of them mask a key.
+    fn failure(&self, reply: &Reply, model: &str) -> AttemptFailure {
+        let mut failure = failure::of_openai(reply, self.who, self.section, model);
+        if let Some(key) = &self.key {
+            failure.error.message = failure.error.message.replace(key.reveal(), "[redacted]");
+        }
+        failure
+    }
+
+    fn address(&self, path: &[&str]) -> Result<Url, AttemptFailure> {
+        let Some(mut address) = self.base.clone() else {
+            let message = format!("{}.{} must be set", self.section, self.address_key);
+            return Err(AttemptFailure::misconfigured(message));
+        };
+        if let Ok(mut segments) = address.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        Ok(address)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        address: Url,
+        body: Option<Value>,
+        attempt: u32,
+    ) -> Result<Reply, AttemptFailure> {
+        let mut request = Request::new(method, address);
+        if let Some(key) = &self.key {
+            let mut value = http::HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
+                AttemptFailure::misconfigured(format!("{}.key has characters that no header can have", self.section))
+            })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        if let Some(body) = body {
+            request.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(Bytes::from(body.to_string()).into());
+        }
+        exchange(&self.access.http, request, self.who, &self.access.limits, attempt).await
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    async fn generate(&self, spec: &ImageSpec, model: &str, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
+        let size = size(model, spec.illustration.width, spec.illustration.height);
+        let body = self.body(spec, model, size)?;
+        let division = Division { per_call: 1, at_once: AT_ONCE };
+        let call = |share| -> futures::future::BoxFuture<'_, _> {
+            Box::pin(self.picture(model, body.clone(), share, cx.attempt))
+        };
+        let drawn = draw(spec, model, cx, &self.tools.paid, division, call).await?;
+        Ok(Generation {
+            cost_micro_usd: self.tools.prices.cost(model, class_of_area(size.0, size.1), drawn.images.len()),
+            images: drawn.images,
+            filtered: drawn.filtered,
+            model: model.to_owned(),
+            final_prompt: spec.illustration.final_prompt(),
+            seed: self.is_lora.then_some(spec.seed),
+        })
+    }
+
+    async fn check(&self, model: &str) -> Result<Option<String>, AttemptFailure> {
+        let reply = self.send(Method::GET, self.address(&["models", model])?, None, 1).await?;
+        // Many servers that draw have no list of models; those that have one say that the model is what is missing.
+        let has_no_list = matches!(reply.status, 404 | 405 | 501) && !failure::names_model(&reply);
+        if has_no_list {
+            return Ok(Some(format!(
+                "{} has no list of models; its first picture will show whether it has {model}",
+                self.who
+            )));
+        }
+        if reply.is_success() { Ok(None) } else { Err(self.failure(&reply, model)) }
+    }
+}
+
+fn is_gpt(model: &str) -> bool {
+    model.starts_with("gpt-image")
+}
+
+/// The size to ask for: of the vendor's models one that they have, of any other what is wanted, on the grid.
+fn size(model: &str, width: u32, height: u32) -> (u32, u32) {
+    let sizes: &[(u32, u32)] = if is_gpt(model) {
+        &[(1024, 1024), (1536, 1024), (1024, 1536)]
+    } else if model.starts_with("dall-e-3") {
+        &[(1024, 1024), (1792, 1024), (1024, 1792)]
+    } else if model.starts_with("dall-e-2") {
+        &[(256, 256), (512, 512), (1024, 1024)]
+    } else {
+        &[]
+    };
+    let up = |side: u32| side.max(1).div_ceil(GRID) * GRID;
+    nearest_size(sizes, width, height).unwrap_or((up(width), up(height)))
+}
+
+enum Found {
+    Picture(Generated),
+    Elsewhere(String),
+    Nothing,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Datum>,
+}
+
+#[derive(Deserialize)]
+struct Datum {
+    b64_json: Option<String>,
+    url: Option<String>,
+}
+
+fn read(body: &[u8]) -> Result<Found, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    for datum in answer.data {
+        if let Some(data) = datum.b64_json.filter(|data| !data.is_empty()) {
+            return picture::of_base64(&data).map(Found::Picture);
+        }
+        match datum.url {
+            Some(url) if url.starts_with("data:") => return picture::of_base64(&url).map(Found::Picture),
+            Some(url) if !url.is_empty() => return Ok(Found::Elsewhere(url)),
+            _ => {}
+        }
+    }
+    Ok(Found::Nothing)
+}
