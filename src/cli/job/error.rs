@@ -53,6 +53,12 @@ impl ApiError {
             }
             Self::Refused(refusal) => {
                 let mut failure = Failure::new(Exit::of_status(refusal.status), refusal.text());
+                if refusal.status == 401 {
+                    failure = failure.hint(
+                        "put a valid ID token into a file and name it with --token-file, or set MEDIAFORGE_TOKEN; a \
+                         Firebase token is good for an hour",
+                    );
+                }
                 if let Some(after) = refusal.retry_after {
                     failure = failure.hint(format!("try again in {} s", after.as_secs().max(1)));
                 }
@@ -155,6 +161,14 @@ mod tests {
             "two fields are wrong\n  --size (width): must be a whole number from 256 to 2048\n  --style: unknown style"
         );
         assert_eq!(failure.hints, ["the request was r1"]);
+    }
+
+    #[test]
+    fn who_is_not_known_is_told_how_to_send_a_token() {
+        let refusal = Refusal { status: 401, retry_after: None, elsewhere: None, problem: Problem::default() };
+        let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
+        assert_eq!(failure.exit, Exit::NotAllowed);
+        assert!(failure.hints[0].contains("--token-file") && failure.hints[0].contains("MEDIAFORGE_TOKEN"));
     }
 
     #[test]

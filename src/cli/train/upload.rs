@@ -94,10 +94,11 @@ async fn put(api: &Api, place: &Place, picture: &Picture, (bar, bars): (&Progres
         total.inc(length);
     });
     let method = place.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
-    // The place may be elsewhere, which is why nothing of what this service knows its callers by goes along. While a body
-    // is sent there is no answer: no limit on silence, but one on the whole.
+    // The place may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
+    // body is sent there is no answer: no limit on silence, but one on the whole.
     let address = api.absolute(&place.upload_url);
-    let mut request = client(&address, None)?.request(method, address).timeout(LONGEST);
+    let request = client(&address, None)?.request(method, address.clone());
+    let mut request = api.signed(&address, request).timeout(LONGEST);
     let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     for (name, value) in &place.headers {
         // Its length is the client's own to say.

@@ -131,7 +131,10 @@ impl Presenter {
             .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
         Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
             MediaUrl::Absolute { url, expires_at } => Link { url, expires_at },
-            MediaUrl::Gateway(path) => Link { url: self.base.link(&path), expires_at: None },
+            MediaUrl::Gateway(path) => {
+                let query = self.gateway.picture_query(&path).unwrap_or_default();
+                Link { url: self.base.link(&(path + &query)), expires_at: None }
+            }
         })
     }
 }

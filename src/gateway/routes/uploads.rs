@@ -113,14 +113,14 @@ pub(in crate::gateway) async fn offer(
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
     let announced = request.validate(&gateway.jobs().rules().uploads.limits);
-    let (user, announced) = match (credentials.user(user_id.as_deref()), announced) {
+    let (user, announced) = match (credentials.user(user_id.as_deref())?, announced) {
         (Ok(user), Ok(announced)) => (user, announced),
         (user, announced) => {
             let wrong = announced.err().unwrap_or_default().into_iter().map(WrongField::from);
             return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
         }
     };
-    gateway.admit(&user, &parts.extensions)?;
+    credentials.admit(&gateway, &user, &parts.extensions)?;
     let UploadPlace { id, content_type, expires_at, direct } = gateway.jobs().offer_upload(&user, announced).await?;
     let (upload_url, headers) = if let Some(SignedUpload { url, headers, .. }) = direct {
         (url, headers)
