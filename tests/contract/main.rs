@@ -4,6 +4,7 @@
 mod document;
 mod embedded;
 mod engine;
+mod firestore;
 mod media;
 mod plans;
 mod queue;
