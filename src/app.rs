@@ -19,7 +19,7 @@ pub use crate::config::Roles;
 use crate::{
     config::{AckMode, Config, QueueBackend, StoreBackend},
     domain::{
-        clock::{SystemClock, SystemRandom},
+        clock::{Random, SystemClock, SystemRandom},
         ids::WorkerId,
         style::InvalidCatalogue,
     },
@@ -172,7 +172,8 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn JobStore>, AppError> 
 
 /// The engine alone, for whoever wants to know whether it works.
 pub fn open_engine(config: &Config) -> Result<Arc<dyn ImageEngine>, AppError> {
-    Ok(engine::open(&config.engine, Arc::new(SystemRandom)))
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    Ok(engine::open(config, &random)?)
 }
 
 /// Whether there is anything for [`open_store`] to open; otherwise it begins a new, empty store.

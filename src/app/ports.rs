@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{AppError, Roles};
 use crate::{
     config::{Config, MediaBackend, QueueBackend, StoreBackend},
-    domain::clock::{SystemClock, SystemRandom},
+    domain::clock::{Random, SystemClock, SystemRandom},
     embedded::{Embedded, Role},
     engine,
     error::{BackendError, ErrorKind},
@@ -47,6 +47,7 @@ pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Optio
 }
 
 pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result<Ports, AppError> {
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
     Ok(Ports {
         store: open_the_store(config, embedded)?,
         queue: match config.queue.backend {
@@ -57,9 +58,9 @@ pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result
             MediaBackend::Disk => media::open_disk(need(embedded, "media.open")?.directory())?,
             MediaBackend::Gcs => media::open_gcs(&config.media.gcs)?,
         },
-        engine: engine::open(&config.engine, Arc::new(SystemRandom)),
-        trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+        engine: engine::open(config, &random)?,
+        trainer: engine::open_trainer(&config.trainer, Arc::clone(&random)),
         clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
+        random,
     })
 }

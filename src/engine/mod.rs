@@ -4,6 +4,7 @@ mod mock_trainer;
 mod noop;
 mod preview;
 pub mod remote;
+mod router;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,8 +12,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use self::{
+    remote::{Access, Limits},
+    router::{Engine, Router},
+};
 use crate::{
-    config::{EngineConfig, TrainerBackend, TrainerConfig},
+    config::{Config, EngineName, TrainerBackend, TrainerConfig},
     domain::{
         Timestamp,
         brand::BrandSpec,
@@ -21,6 +26,8 @@ use crate::{
         job::{AttemptFailure, Progress},
         request::IllustrationSpec,
     },
+    error::{BackendError, ErrorKind},
+    google::token::GoogleTokens,
 };
 
 /// What an engine is asked to draw.
@@ -103,12 +110,43 @@ pub struct Checked {
     pub outcome: Result<Option<String>, AttemptFailure>,
 }
 
-/// Opens the configured engine. `random` decides the faults an engine is told to play.
-pub fn open(config: &EngineConfig, random: Arc<dyn Random>) -> Arc<dyn ImageEngine> {
-    match config.default.as_str() {
-        "noop" => Arc::new(noop::Noop),
-        _ => Arc::new(preview::Preview::new(config.preview.clone(), random)),
-    }
+/// Opens what the configuration names. `random` decides the faults an engine is told to play. Nothing is connected
+/// before it is first used.
+pub fn open(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn ImageEngine>, BackendError> {
+    open_with(config, random, || {
+        let http = crate::http::client().map_err(|error| failed(error.to_string()))?;
+        let tokens = Arc::new(GoogleTokens::application_default());
+        Ok(Access { project: config.gcp.project.clone(), http, tokens, limits: Limits::default() })
+    })
+}
+
+/// The same with what remote engines need from outside, which is made for one that is remote only.
+pub fn open_with(
+    config: &Config,
+    random: &Arc<dyn Random>,
+    access: impl Fn() -> Result<Access, BackendError>,
+) -> Result<Arc<dyn ImageEngine>, BackendError> {
+    let mut made: Option<Access> = None;
+    let preview = || Arc::new(preview::Preview::new(config.engine.preview.clone(), Arc::clone(random)));
+    let open = |name: EngineName| {
+        if name == EngineName::Noop {
+            return Ok(Engine::BuiltIn(Arc::new(noop::Noop)));
+        }
+        if name == EngineName::Preview {
+            return Ok(Engine::BuiltIn(preview()));
+        }
+        let access = match made.take() {
+            Some(access) => access,
+            None => access()?,
+        };
+        let provider = remote::provider(name, &config.engine, made.insert(access));
+        provider.map(Engine::Remote).ok_or_else(|| failed(format!("{} is not built in", name.as_str())))
+    };
+    Ok(Arc::new(Router::new(config, open)?))
+}
+
+fn failed(why: String) -> BackendError {
+    BackendError::new(ErrorKind::Internal, "engine.open").because(why)
 }
 
 /// The pictures of a training.

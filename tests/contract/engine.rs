@@ -106,7 +106,7 @@ async fn progress_grows_to_the_end(engine: Engine) {
 async fn is_called_by_its_name(engine: Engine, name: &str) {
     let spec = spec("a house", "flat-2d", (256, 256), 1, 1);
     assert_eq!(engine.routes(&spec.illustration), [name]);
-    for checked in engine.check().await {
+    for checked in engine.check(crate::support::start()).await {
         assert_eq!((checked.route.as_str(), checked.outcome), (name, Ok(None)));
     }
 }

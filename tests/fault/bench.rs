@@ -85,7 +85,10 @@ impl Bench {
             store: Arc::new(FaultyStore { inner: store::open_sqlite(&embedded), plan: Arc::clone(&plan) }),
             queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
-            engine: own.unwrap_or_else(|| engine::open(&config.engine, Arc::new(SystemRandom))),
+            engine: own.unwrap_or_else(|| {
+                engine::open(&config, &(Arc::new(SystemRandom) as Arc<dyn mediaforge::domain::clock::Random>))
+                    .expect("an engine")
+            }),
             trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),

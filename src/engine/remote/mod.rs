@@ -26,7 +26,7 @@ use self::{gemini::Gemini, imagen::Imagen, openai::OpenAi, paid::Paid, prices::P
 use super::{AttemptContext, Checked, Generation, ImageEngine, ImageSpec};
 use crate::{
     config::{EngineConfig, EngineName, Route},
-    domain::{job::AttemptFailure, request::IllustrationSpec},
+    domain::{Timestamp, job::AttemptFailure, request::IllustrationSpec},
     google::token::TokenSource,
 };
 
@@ -118,7 +118,7 @@ impl ImageEngine for Alone {
         self.provider.references()
     }
 
-    async fn check(&self) -> Vec<Checked> {
+    async fn check(&self, _now: Timestamp) -> Vec<Checked> {
         vec![Checked { route: self.name.clone(), outcome: self.provider.check(&self.model).await }]
     }
 }

@@ -178,7 +178,7 @@ async fn a_server_without_a_list_of_models_is_no_fault() {
         let (engine, server) = WIRE.with([]).await;
         server.reset().await;
         Mock::given(method("GET")).and(path("/v1/models/gpt-image-1")).respond_with(answer).mount(&server).await;
-        let [checked] = <[_; 1]>::try_from(engine.check().await).unwrap();
+        let [checked] = <[_; 1]>::try_from(engine.check(crate::support::start()).await).unwrap();
         match (checked.outcome, code) {
             (Ok(remark), None) => assert!(remark.unwrap().contains("no list of models")),
             (Err(failure), Some(code)) => assert_eq!(failure.error.code, code),

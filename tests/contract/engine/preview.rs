@@ -9,7 +9,7 @@ use std::{
 };
 
 use mediaforge::{
-    config::{EngineConfig, PreviewConfig},
+    config::{Config, EngineConfig, PreviewConfig},
     domain::{
         clock::Random,
         job::{Disposition, ErrorCode},
@@ -43,9 +43,13 @@ fn knobs() -> PreviewConfig {
     }
 }
 
+fn opened(engine: EngineConfig) -> Engine {
+    let random: Arc<dyn Random> = Arc::new(Counting(AtomicU64::new(1)));
+    engine::open(&Config { engine, ..defaults() }, &random).unwrap()
+}
+
 fn preview(preview: PreviewConfig) -> Engine {
-    let config = EngineConfig { default: "preview".to_owned(), preview, ..defaults().engine };
-    engine::open(&config, Arc::new(Counting(AtomicU64::new(1))))
+    opened(EngineConfig { default: "preview".to_owned(), preview, ..defaults().engine })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,7 +160,7 @@ async fn dropping_the_call_stops_the_work() {
 #[tokio::test]
 async fn noop_withholds_every_picture() {
     let config = EngineConfig { default: "noop".to_owned(), ..defaults().engine };
-    let engine = engine::open(&config, Arc::new(Counting(AtomicU64::new(1))));
+    let engine = opened(config);
     let generation = drawn(&engine, &spec("a fox", "clay-3d", (256, 256), 3, 42)).await;
     assert_eq!((generation.images.len(), generation.filtered), (0, 3));
 }

@@ -152,7 +152,7 @@ async fn a_provider_that_is_not_there_is_tried_again() {
         let engine = wire.open(&format!("http://{address}"));
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 5).await;
         assert_failure(&failure, ErrorCode::EngineUnavailable, RETRY, &wire.name());
-        let [checked] = <[_; 1]>::try_from(engine.check().await).unwrap();
+        let [checked] = <[_; 1]>::try_from(engine.check(crate::support::start()).await).unwrap();
         assert_failure(&checked.outcome.unwrap_err(), ErrorCode::EngineUnavailable, RETRY, &wire.name());
     }
 }

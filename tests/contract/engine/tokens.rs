@@ -40,7 +40,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
 async fn a_model_is_looked_up_where_it_is_published() {
     for wire in [gemini::WIRE, imagen::WIRE] {
         let (engine, server) = wire.with([]).await;
-        assert_eq!(engine.check().await[0].outcome, Ok(None));
+        assert_eq!(engine.check(crate::support::start()).await[0].outcome, Ok(None));
         let requests = asked(&server).await;
         assert_eq!(requests[0].url.path(), format!("/v1/publishers/google/models/{}", wire.model));
         assert_eq!(authorizations(&requests), ["Bearer token-0"]);
@@ -51,7 +51,7 @@ async fn a_model_is_looked_up_where_it_is_published() {
             .respond_with(ResponseTemplate::new(404).set_body_json(gone))
             .mount(&server)
             .await;
-        let failure = engine.check().await.remove(0).outcome.unwrap_err();
+        let failure = engine.check(crate::support::start()).await.remove(0).outcome.unwrap_err();
         assert_failure(&failure, ErrorCode::EngineMisconfigured, Disposition::Misconfigured, &wire.name());
     }
 }
