@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to running roles. The only caller of the ports' `open` functions.
 
 mod ports;
+pub mod provision;
 mod settings;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 //! What every client of Google Cloud here has in common: credentials, and what an error means.
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_gax::error::{Error, rpc::Code};
@@ -28,9 +28,20 @@ pub fn base(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
 }
 
-/// What a client's error means to a caller of the port.
-pub fn failed(op: &'static str, error: Error) -> BackendError {
-    let kind = match (error.status().map(|status| status.code), error.http_status_code()) {
+/// What a client's error means to a caller of the port. It may be shared: those whose messages travelled together fail
+/// together.
+pub fn failed<E>(op: &'static str, error: E) -> BackendError
+where
+    E: Borrow<Error> + std::error::Error + Send + Sync + 'static,
+{
+    let (kind, retry_after) = (kind_of(error.borrow()), retry_after(error.borrow()));
+    let mut failed = BackendError::new(kind, op).because(error);
+    failed.retry_after = retry_after;
+    failed
+}
+
+fn kind_of(error: &Error) -> ErrorKind {
+    match (error.status().map(|status| status.code), error.http_status_code()) {
         (Some(code), _) => kind_of_code(code),
         (None, Some(status)) => kind_of_http(status),
         _ if error.is_timeout() || error.is_exhausted() => ErrorKind::Timeout,
@@ -39,11 +50,7 @@ pub fn failed(op: &'static str, error: Error) -> BackendError {
         // The answer was lost: what was asked for may have happened.
         _ if error.is_io() || error.is_transport() => ErrorKind::Timeout,
         _ => ErrorKind::Broken,
-    };
-    let retry_after = retry_after(&error);
-    let mut failed = BackendError::new(kind, op).because(error);
-    failed.retry_after = retry_after;
-    failed
+    }
 }
 
 /// What a code of gRPC means.

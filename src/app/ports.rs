@@ -51,7 +51,7 @@ pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result
         store: open_the_store(config, embedded)?,
         queue: match config.queue.backend {
             QueueBackend::Embedded => queue::open_embedded(need(embedded, "queue.open")?),
-            QueueBackend::PubSub => queue::open_pubsub(project(config), &config.queue.pubsub)?,
+            QueueBackend::PubSub => queue::open_pubsub(project(config), &config.queue.pubsub),
         },
         media: match config.media.backend {
             MediaBackend::Disk => media::open_disk(need(embedded, "media.open")?.directory())?,

@@ -21,6 +21,8 @@ pub enum Exit {
     Busy,
     /// The service knows the caller not, or knows better.
     NotAllowed,
+    /// Something is not as it should be, and `--dry-run` has changed nothing.
+    WouldChange,
     /// `--timeout` passed; the job goes on. The code of timeout(1).
     TimedOut,
     /// A signal ended the command; the number is the shells' (128 plus the signal's).
@@ -42,6 +44,7 @@ impl Exit {
             Self::Cancelled => 5,
             Self::Busy => 6,
             Self::NotAllowed => 7,
+            Self::WouldChange => 8,
             Self::TimedOut => 124,
             Self::Signal(code) => code,
         }

@@ -9,6 +9,7 @@ mod exit;
 mod generate;
 mod job;
 mod output;
+mod provision;
 mod serve;
 mod team;
 mod train;
@@ -71,6 +72,7 @@ enum Command {
     Train(train::TrainArgs),
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
+    Provision(provision::ProvisionArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -85,6 +87,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Train(args) => train::run(args, &invocation).await,
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
+        Command::Provision(args) => provision::run(&args, &invocation).await,
         Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
         Command::Completions(args) => completions::run(&args),

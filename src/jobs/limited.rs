@@ -17,7 +17,7 @@ use crate::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
-    queue::{JobQueue, MessageId},
+    queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
@@ -124,6 +124,20 @@ impl JobQueue for Limited<dyn JobQueue> {
 
     async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
         self.within("queue.dead_letter", self.port.dead_letter(letter)).await
+    }
+
+    /// Looking through many letters takes many calls, each of which the backend bounds.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+        self.port.dead_letters(limit).await
+    }
+
+    /// As above.
+    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
+        self.port.discard_dead_letters(keys).await
+    }
+
+    async fn purge_dead_letters(&self) -> Result<()> {
+        self.within("queue.purge", self.port.purge_dead_letters()).await
     }
 
     async fn ping(&self) -> Result<()> {

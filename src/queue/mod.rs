@@ -1,12 +1,18 @@
 //! Port [`JobQueue`]: asks a worker to look at a job, at least once.
 
 mod embedded;
+mod letter;
+mod pubsub;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::embedded::Broker;
+pub use self::{
+    embedded::Broker,
+    letter::FoundLetter,
+    pubsub::{Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision},
+};
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
     config::PubSubConfig,
@@ -23,9 +29,8 @@ pub fn open_embedded(embedded: &Embedded) -> Arc<dyn JobQueue> {
 }
 
 /// The queue in a project of Google Cloud. Nothing is connected before it is first used.
-pub fn open_pubsub(project: &str, config: &PubSubConfig) -> Result<Arc<dyn JobQueue>> {
-    let _ = (project, config);
-    Err(BackendError::new(ErrorKind::Internal, "queue.open").because("this build has no Pub/Sub"))
+pub fn open_pubsub(project: &str, config: &PubSubConfig) -> Arc<dyn JobQueue> {
+    Arc::new(pubsub::PubSubQueue::new(project, config))
 }
 
 /// What a queue method answers.
@@ -52,7 +57,7 @@ pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
 pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
 
 /// Where messages of a kind go.
-pub fn route(kind: JobKind) -> Route {
+pub const fn route(kind: JobKind) -> Route {
     match kind {
         JobKind::Illustration => Route {
             topic: "image-generation-jobs",
@@ -73,21 +78,21 @@ pub trait JobQueue: Send + Sync {
     /// Durably accepts a message. A queue that cannot delay delivers early; the worker tells by the job.
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId>;
 
-    /// Durably records a dead letter; one whose key is recorded already is not recorded again.
+    /// Durably records a dead letter, at least once: where the queue cannot tell a repetition it keeps copies, and those
+    /// who read take letters of one key for one.
     async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId>;
+
+    /// Looks at up to `limit` dead letters, each key once, in the order in which they were recorded as far as the queue
+    /// knows it. They stay where they are. What somebody else looks at in the same moment may be missing.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>>;
+
+    /// Removes the dead letters of these keys with all their copies; of how many keys it removed some. A key that is
+    /// gone is no error.
+    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize>;
+
+    /// Removes every dead letter recorded so far.
+    async fn purge_dead_letters(&self) -> Result<()>;
 
     /// Whether the queue answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
-}
-
-/// A dead letter's attributes with what operators filter by: `jobId`, `kind`, `errorCode` and `attempts`.
-fn letter_attributes(letter: &DeadLetter) -> BTreeMap<String, String> {
-    let mut attributes = letter.attributes.clone();
-    if let Some(id) = &letter.job_id {
-        attributes.insert("jobId".to_owned(), id.to_string());
-        attributes.insert("kind".to_owned(), id.kind().to_string());
-    }
-    attributes.insert("errorCode".to_owned(), letter.error.code.to_string());
-    attributes.insert("attempts".to_owned(), letter.attempts.to_string());
-    attributes
 }

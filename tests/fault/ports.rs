@@ -21,7 +21,7 @@ use mediaforge::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
-    queue::{JobQueue, MessageId},
+    queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
 };
 use tokio::sync::{Notify, RwLock};
@@ -194,6 +194,18 @@ impl JobQueue for FaultyQueue {
             return Err(BackendError::new(ErrorKind::Unavailable, "queue.dead_letter"));
         }
         self.inner.dead_letter(letter).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+        self.inner.dead_letters(limit).await
+    }
+
+    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
+        self.inner.discard_dead_letters(keys).await
+    }
+
+    async fn purge_dead_letters(&self) -> Result<()> {
+        self.inner.purge_dead_letters().await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -14,8 +14,8 @@ use mediaforge::{
         job::{Dispatch, JobKind},
         message::DeadLetter,
     },
-    error::ErrorKind,
-    queue::{JobQueue, MessageId, Result, route},
+    error::{BackendError, ErrorKind},
+    queue::{FoundLetter, JobQueue, MessageId, Result, route},
 };
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -72,9 +72,25 @@ impl JobQueue for SimQueue {
         self.0.call("queue.dead_letter", &letter.key, fate, record).await
     }
 
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<FoundLetter>> {
+        Err(nobody_operates("queue.dead_letters"))
+    }
+
+    async fn discard_dead_letters(&self, _keys: &[String]) -> Result<usize> {
+        Err(nobody_operates("queue.discard"))
+    }
+
+    async fn purge_dead_letters(&self) -> Result<()> {
+        Err(nobody_operates("queue.purge"))
+    }
+
     async fn ping(&self) -> Result<()> {
         self.0.call("queue.ping", "", Fate::Fine, |_| Ok(())).await
     }
+}
+
+fn nobody_operates(op: &'static str) -> BackendError {
+    BackendError::new(ErrorKind::Internal, op).because("nobody operates a simulated queue")
 }
 
 /// A message on its way.

@@ -8,7 +8,7 @@ mod subscription;
 use async_trait::async_trait;
 
 pub use self::broker::Broker;
-use super::{JobQueue, MessageId, Result, letter_attributes};
+use super::{FoundLetter, JobQueue, MessageId, Result, letter};
 use crate::{
     domain::{job::Dispatch, message::DeadLetter},
     embedded::{
@@ -38,9 +38,22 @@ impl JobQueue for EmbeddedQueue {
 
     async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
         let letter =
-            NewLetter { key: letter.key.clone(), data: letter.data.clone(), attributes: letter_attributes(letter) };
+            NewLetter { key: letter.key.clone(), data: letter.data.clone(), attributes: letter::attributes(letter) };
         let id = self.embedded.write("queue.dead_letter", move |tx| messages::insert_letter(tx, &letter)).await?;
         Ok(MessageId(id.to_string()))
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+        self.embedded.read("queue.dead_letters", move |db| rows::letters(db, limit)).await
+    }
+
+    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
+        let keys = keys.to_vec();
+        self.embedded.write("queue.discard", move |tx| rows::discard_letters(tx, &keys)).await
+    }
+
+    async fn purge_dead_letters(&self) -> Result<()> {
+        self.embedded.write("queue.purge", rows::purge_letters).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::{
         Outcome, Tx,
         messages::{self, NewLetter},
     },
-    queue::{BackendError, ErrorKind, route},
+    queue::{BackendError, ErrorKind, FoundLetter, route},
 };
 
 const OP: &str = "queue.pull";
@@ -73,18 +73,54 @@ pub(super) fn pull(
 }
 
 fn read(row: &Row<'_>) -> Outcome<Message> {
-    let broken = |what: String| BackendError::new(ErrorKind::Broken, OP).because(what);
-    let attributes: Option<String> = row.get(2)?;
     Ok(Message {
         id: row.get(0)?,
         data: row.get(1)?,
-        attributes: match attributes {
-            None => BTreeMap::new(),
-            Some(text) => serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?,
-        },
-        published_at: Timestamp::from_microsecond(row.get(3)?).map_err(|error| broken(error.to_string()))?,
+        attributes: attributes(row.get(2)?)?,
+        published_at: time(row.get(3)?)?,
         delivery_attempt: row.get(4)?,
     })
+}
+
+fn attributes(text: Option<String>) -> Outcome<BTreeMap<String, String>> {
+    let Some(text) = text else { return Ok(BTreeMap::new()) };
+    Ok(serde_json::from_str(&text).map_err(|error| broken(&error))?)
+}
+
+fn time(microseconds: i64) -> Outcome<Timestamp> {
+    Ok(Timestamp::from_microsecond(microseconds).map_err(|error| broken(&error))?)
+}
+
+fn broken(what: &dyn std::error::Error) -> BackendError {
+    BackendError::new(ErrorKind::Broken, OP).because(what.to_string())
+}
+
+/// The oldest dead letters.
+pub(super) fn letters(db: &Connection, limit: usize) -> Outcome<Vec<FoundLetter>> {
+    let mut query =
+        db.prepare_cached("SELECT key, data, attributes, published_at FROM dead_letters ORDER BY id LIMIT ?")?;
+    let mut rows = query.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        letters.push(FoundLetter::new(row.get(0)?, time(row.get(3)?)?, row.get(1)?, attributes(row.get(2)?)?));
+    }
+    Ok(letters)
+}
+
+/// Removes dead letters; how many there were.
+pub(super) fn discard_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
+    let mut delete = tx.prepare_cached("DELETE FROM dead_letters WHERE key = ?")?;
+    let mut removed = 0;
+    for key in keys {
+        removed += delete.execute([key])?;
+    }
+    Ok(removed)
+}
+
+/// Removes every dead letter.
+pub(super) fn purge_letters(tx: &Tx<'_>) -> Outcome<()> {
+    tx.prepare_cached("DELETE FROM dead_letters")?.execute([])?;
+    Ok(())
 }
 
 /// The message was acknowledged.

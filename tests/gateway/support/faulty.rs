@@ -21,7 +21,7 @@ use mediaforge::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
-    queue::{JobQueue, MessageId},
+    queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
@@ -150,6 +150,18 @@ impl JobQueue for Faulty<dyn JobQueue> {
 
     async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
         self.inner.dead_letter(letter).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+        self.inner.dead_letters(limit).await
+    }
+
+    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
+        self.inner.discard_dead_letters(keys).await
+    }
+
+    async fn purge_dead_letters(&self) -> Result<()> {
+        self.inner.purge_dead_letters().await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,0 +1,60 @@
+//! What was provisioned, for people.
+
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets::NOTHING};
+
+use super::{Line, Report};
+use crate::app::provision::{Action, Kind};
+
+const BOLD: &str = "\u{1b}[1m";
+const RESET: &str = "\u{1b}[0m";
+
+/// Every topic and subscription with a line for each field that differs, and the commands. Colours are for the caller
+/// to drop.
+pub(super) fn text(report: &Report<'_>) -> String {
+    let mut table = Table::new();
+    // As wide as it is: what is copied from it must not be broken.
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).enforce_styling();
+    for line in &report.resources {
+        let (state, colour) = state(line, report.dry_run);
+        let kind = match line.planned.kind {
+            Kind::Topic => "topic",
+            Kind::Subscription => "subscription",
+        };
+        table.add_row([Cell::new(kind), Cell::new(&line.planned.name), Cell::new(state).fg(colour)]);
+        for drift in &line.planned.drift {
+            let note = if drift.repairable { "" } else { "  (cannot be changed)" };
+            let change = format!("{} -> {}{note}", drift.have, drift.want);
+            table.add_row([Cell::new(""), Cell::new(format!("  {}", drift.field)), Cell::new(change)]);
+        }
+    }
+    let mut parts = vec![format!("{BOLD}Pub/Sub of {}{RESET}", report.project), table.trim_fmt(), String::new()];
+    parts.push(summary(report));
+    parts.push(format!("\n{BOLD}What IAM must allow beside, once for a project{RESET}"));
+    parts.extend(report.iam_commands.iter().map(|command| format!("  {command}")));
+    parts.join("\n")
+}
+
+fn state(line: &Line, dry_run: bool) -> (&'static str, Color) {
+    match (line.planned.action, line.done) {
+        (Action::Nothing, _) => ("as it should be", Color::Green),
+        (Action::Blocked, _) => ("differs", Color::Red),
+        (Action::Create, true) => ("created", Color::Yellow),
+        (Action::Update, true) => ("updated", Color::Yellow),
+        (Action::Create, false) if dry_run => ("would be created", Color::Yellow),
+        (Action::Update, false) if dry_run => ("would be updated", Color::Yellow),
+        (Action::Create, false) => ("missing", Color::Red),
+        (Action::Update, false) => ("differs", Color::Red),
+    }
+}
+
+fn summary(report: &Report<'_>) -> String {
+    let open = report.resources.iter().filter(|line| line.planned.action != Action::Nothing).count();
+    match (open, report.dry_run) {
+        (0, _) => "Nothing to do.".to_owned(),
+        (open, true) => format!("{open} to do; nothing was changed."),
+        (open, false) => {
+            let done = report.resources.iter().filter(|line| line.done).count();
+            format!("{done} of {open} done.")
+        }
+    }
+}
