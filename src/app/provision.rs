@@ -40,7 +40,6 @@ pub async fn open_provision(config: &Config) -> Result<Provision, CannotProvisio
         let unset = keys.into_iter().filter(|(_, _, is_unset)| *is_unset);
         return Err(CannotProvision::Unset(unset.map(|(key, what, _)| (key, what)).collect()));
     };
-    let push =
-        queue::Push { url: url.clone(), service_account: service_account.clone(), audience: audience.clone() };
+    let push = queue::Push { url: url.clone(), service_account: service_account.clone(), audience: audience.clone() };
     Ok(queue::open_provision(project(config), pubsub, push).await?)
 }

@@ -165,7 +165,11 @@ impl Provision {
             Kind::Subscription => (format!("subscription {}", self.place.subscription(name)), "provision.subscription"),
         };
         if error::code(&error) == Some(Code::PermissionDenied) {
-            return ProvisionError::Denied { what: format!("cannot {verb} {what}"), role: ROLE, source: Box::new(error) };
+            return ProvisionError::Denied {
+                what: format!("cannot {verb} {what}"),
+                role: ROLE,
+                source: Box::new(error),
+            };
         }
         let failed = google::failed(op, error);
         let mut described = BackendError::new(failed.kind, op);

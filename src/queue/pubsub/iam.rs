@@ -13,8 +13,9 @@ const SERVICE_AGENT: &str = "service-${PROJECT_NUMBER}@gcp-sa-pubsub.iam.gservic
 pub fn iam_commands(project: &str, push_account: &str) -> Vec<String> {
     let agent = format!("--project={project} --member=\"serviceAccount:{SERVICE_AGENT}\"");
     let number = format!("PROJECT_NUMBER=$(gcloud projects describe {project} --format='value(projectNumber)')");
-    let letters =
-        format!("gcloud pubsub topics add-iam-policy-binding {DEAD_LETTER_TOPIC} {agent} --role=roles/pubsub.publisher");
+    let letters = format!(
+        "gcloud pubsub topics add-iam-policy-binding {DEAD_LETTER_TOPIC} {agent} --role=roles/pubsub.publisher"
+    );
     let forwarding = [JobKind::Illustration, JobKind::Brand].map(|kind| {
         let name = route(kind).subscription;
         format!("gcloud pubsub subscriptions add-iam-policy-binding {name} {agent} --role=roles/pubsub.subscriber")

@@ -107,11 +107,7 @@ impl Letters {
     }
 
     /// Shows every message to `look` and gives back what it keeps, so that the next reader finds it.
-    async fn search(
-        &self,
-        op: &'static str,
-        mut look: impl FnMut(&PubsubMessage) -> Verdict + Send,
-    ) -> Result<()> {
+    async fn search(&self, op: &'static str, mut look: impl FnMut(&PubsubMessage) -> Verdict + Send) -> Result<()> {
         let mut client = self.client().await?;
         let mut held = Vec::new();
         let found = self.look_through(op, &mut client, &mut held, &mut look).await;
@@ -183,15 +179,12 @@ impl Letters {
     async fn client(&self) -> Result<Client> {
         let client = self.client.get_or_try_init(|| async {
             let credentials = google::credentials(self.place.endpoint.as_ref())?;
-            let client = GoogleApi::from_function_with_credentials(
-                SubscriberClient::new,
-                self.place.base(),
-                None,
-                credentials,
-            );
+            let client =
+                GoogleApi::from_function_with_credentials(SubscriberClient::new, self.place.base(), None, credentials);
             let failed = |kind| BackendError::new(kind, "queue.connect");
             let client = tokio::time::timeout(CALL, client).await;
-            let client = client.map_err(|_| failed(ErrorKind::Timeout).because(format!("no connection in {CALL:?}")))?;
+            let client =
+                client.map_err(|_| failed(ErrorKind::Timeout).because(format!("no connection in {CALL:?}")))?;
             let client = client.map_err(|error| failed(ErrorKind::Unavailable).because(error))?;
             Ok(client.with_request_timeouts(RequestTimeouts::new().with_total(CALL)))
         });

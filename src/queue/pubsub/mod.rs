@@ -43,8 +43,7 @@ const TRIES: u32 = 3;
 const TIME: Duration = Duration::from_secs(5);
 
 /// The three topics.
-const TOPICS: [&str; 3] =
-    [route(JobKind::Illustration).topic, route(JobKind::Brand).topic, DEAD_LETTER_TOPIC];
+const TOPICS: [&str; 3] = [route(JobKind::Illustration).topic, route(JobKind::Brand).topic, DEAD_LETTER_TOPIC];
 
 /// Pub/Sub of a project. Each client is made with the first call that needs it.
 pub(super) struct PubSubQueue {

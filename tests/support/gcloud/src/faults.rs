@@ -14,6 +14,8 @@ use axum::{
 };
 use tonic::{Code, Status};
 
+use crate::status::Refusal;
+
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -119,14 +121,5 @@ fn answer(code: Code, is_grpc: bool) -> Response {
     if is_grpc {
         return Status::new(code, "injected").into_http();
     }
-    let status = match code {
-        Code::Aborted | Code::AlreadyExists => StatusCode::CONFLICT,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    status.into_response()
+    Refusal(Status::new(code, "injected")).into_response()
 }

@@ -5,16 +5,22 @@
 
 pub mod faults;
 pub mod firestore;
+pub mod identity;
 pub mod pubsub;
 mod services;
+mod status;
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
 
 use axum::{Router, middleware};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::runtime::{Builder, Runtime};
 
 pub use faults::{Fault, Faults};
 pub use firestore::Firestore;
+pub use identity::Identity;
 pub use pubsub::PubSub;
 
 /// A running emulator: every service on one port. Dropping it ends it.
@@ -23,8 +29,11 @@ pub struct Emulator {
     address: SocketAddr,
     faults: Faults,
     firestore: Firestore,
+    identity: Identity,
     pubsub: PubSub,
-    server: AbortHandle,
+    // A runtime of its own: what runs in it ends with it, open connections and pushes too, and a test that blocks its
+    // thread or stops its clock does not stop the emulator.
+    runtime: Option<Runtime>,
 }
 
 impl Emulator {
@@ -34,18 +43,23 @@ impl Emulator {
     }
 
     /// Starts one at an address.
+    #[expect(clippy::unused_async, reason = "callers wait for it, whatever it takes to start")]
     pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (faults, firestore, pubsub) = (Faults::default(), Firestore::default(), PubSub::default());
-        let services: Router = firestore.routes().merge(pubsub.routes());
+        // Whoever installed one before is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (faults, firestore, identity) = (Faults::default(), Firestore::default(), Identity::default());
+        let pubsub = PubSub::new(identity.clone());
+        let services: Router = firestore.routes().merge(pubsub.routes()).merge(identity.routes());
         let services = services.layer(middleware::from_fn_with_state(faults.clone(), faults::apply));
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, services).await {
-                tracing::error!(%error, "the emulator ended");
-            }
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            axum::serve(listener, services).await.inspect_err(|error| tracing::error!(%error, "the emulator ended"))
         });
-        Ok(Self { address, faults, firestore, pubsub, server: server.abort_handle() })
+        Ok(Self { address, faults, firestore, identity, pubsub, runtime: Some(runtime) })
     }
 
     /// Where it is, as `http://127.0.0.1:PORT`.
@@ -68,6 +82,11 @@ impl Emulator {
         &self.firestore
     }
 
+    /// Who signs its tokens.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Its Pub/Sub.
     pub fn pubsub(&self) -> &PubSub {
         &self.pubsub
@@ -76,6 +95,9 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        self.server.abort();
+        // In the background, for one may not wait for a runtime within another.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

@@ -1,0 +1,119 @@
+//! The cases of dead letters, once for all backends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use mediaforge::{
+    domain::{
+        clock::{Clock as _, SystemClock, SystemRandom},
+        ids::JobId,
+        job::{ErrorCode, JobError, JobKind},
+        message::{DeadLetter, JobMessage},
+    },
+    queue::FoundLetter,
+};
+
+use super::Backend;
+
+pub fn letter(id: &JobId, key: &str) -> DeadLetter {
+    let message = JobMessage::new(id.clone(), None);
+    DeadLetter {
+        key: key.to_owned(),
+        job_id: Some(id.clone()),
+        error: JobError::new(ErrorCode::EngineTimeout, "no answer"),
+        attempts: 5,
+        data: message.data(),
+        attributes: message.attributes(),
+    }
+}
+
+fn keys(letters: &[FoundLetter]) -> Vec<&str> {
+    letters.iter().map(|letter| letter.key.as_str()).collect()
+}
+
+pub async fn letters_of_one_key_are_one_letter<B: Backend>() {
+    let backend = B::open().await;
+    let queue = backend.queue();
+    let id = JobId::random(JobKind::Illustration, &SystemRandom);
+    for key in ["a", "a", "b"] {
+        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+    }
+    let letters = queue.dead_letters(10).await.expect("letters");
+    assert_eq!(keys(&letters).into_iter().collect::<BTreeSet<_>>(), ["a", "b"].into());
+    assert_eq!(letters.len(), 2);
+    let found = letters.iter().find(|letter| letter.key == "a").expect("a letter");
+    let expected = [
+        ("attempts", "5"),
+        ("deadLetterKey", "a"),
+        ("errorCode", "engine_timeout"),
+        ("jobId", id.as_str()),
+        ("kind", "generation"),
+    ];
+    let expected: BTreeMap<_, _> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(found.attributes, expected);
+    assert_eq!(found.data, JobMessage::new(id.clone(), None).data());
+    assert_eq!((found.job_id.as_ref(), found.error_code.as_deref()), (Some(&id), Some("engine_timeout")));
+    assert_eq!(found.attempts, Some(5));
+    let age = SystemClock.now().duration_since(found.published_at).as_secs();
+    assert!((0..60).contains(&age), "{age}");
+    let backend = backend.reopen().await;
+    let queue = backend.queue();
+    queue.dead_letter(&letter(&id, "a")).await.expect("the same letter");
+    let again = queue.dead_letters(10).await.expect("letters");
+    assert_eq!(keys(&again), keys(&letters), "also after a restart");
+}
+
+pub async fn looking_at_dead_letters_leaves_them<B: Backend>() {
+    let backend = B::open().await;
+    let queue = backend.queue();
+    assert_eq!(queue.dead_letters(10).await.expect("letters"), []);
+    let id = JobId::random(JobKind::Brand, &SystemRandom);
+    let all: BTreeSet<_> = (0..250).map(|n| format!("key-{n}")).collect();
+    for key in &all {
+        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+    }
+    assert_eq!(queue.dead_letters(0).await.expect("letters"), []);
+    assert_eq!(queue.dead_letters(7).await.expect("letters").len(), 7);
+    for _ in 0..2 {
+        let found = queue.dead_letters(1_000).await.expect("letters");
+        assert_eq!(found.len(), all.len());
+        assert!(found.is_sorted_by_key(|letter| letter.published_at));
+        assert_eq!(found.into_iter().map(|letter| letter.key).collect::<BTreeSet<_>>(), all);
+    }
+}
+
+pub async fn a_discarded_letter_is_gone_with_its_copies<B: Backend>() {
+    let backend = B::open().await;
+    let queue = backend.queue();
+    let id = JobId::random(JobKind::Illustration, &SystemRandom);
+    for key in ["a", "b", "a", "c"] {
+        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+    }
+    let discard = |keys: &[&str]| {
+        let (queue, keys) = (Arc::clone(&queue), keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        async move { queue.discard_dead_letters(&keys).await.expect("discarded") }
+    };
+    assert_eq!(discard(&["a", "c", "unknown"]).await, 2);
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("letters")), ["b"]);
+    assert_eq!(discard(&["a"]).await, 0, "what is gone is no error");
+    assert_eq!(discard(&[]).await, 0);
+    queue.dead_letter(&letter(&id, "a")).await.expect("a letter");
+    let backend = backend.reopen().await;
+    let found = backend.queue().dead_letters(10).await.expect("letters");
+    assert_eq!(keys(&found), ["b", "a"], "one that fails again is recorded again");
+}
+
+pub async fn a_purge_removes_what_is_recorded_and_nothing_later<B: Backend>() {
+    let backend = B::open().await;
+    let queue = backend.queue();
+    let id = JobId::random(JobKind::Illustration, &SystemRandom);
+    for key in ["a", "b"] {
+        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+    }
+    queue.purge_dead_letters().await.expect("purged");
+    assert_eq!(queue.dead_letters(10).await.expect("letters"), []);
+    queue.dead_letter(&letter(&id, "a")).await.expect("a letter");
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("letters")), ["a"]);
+}

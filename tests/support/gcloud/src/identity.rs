@@ -1,0 +1,219 @@
+//! Who signs tokens: Google's key for service accounts, Firebase's key for users, both published as the real ones are.
+
+mod forge;
+mod key;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub use forge::Signing;
+use key::Key;
+
+/// How long a token lives, in seconds.
+const LIFETIME: i64 = 3600;
+/// A cached token with less than that left is not handed out again.
+const SPARE: i64 = 300;
+
+/// Whose key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Issuer {
+    /// `https://accounts.google.com`: pushes and other service accounts.
+    Google,
+    /// `https://securetoken.google.com/PROJECT`: users.
+    Firebase,
+}
+
+/// The keys, where they are published, and what they sign. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Identity(Arc<Mutex<Keys>>);
+
+#[derive(Debug)]
+struct Keys {
+    google: Published,
+    firebase: Published,
+    max_age: Duration,
+    /// Tokens of pushes, by email and audience, with the key that signed and the second they end.
+    tokens: HashMap<(String, String), (String, i64, String)>,
+}
+
+#[derive(Debug)]
+struct Published {
+    /// The last one signs.
+    keys: Vec<Arc<Key>>,
+    fetches: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let [google, firebase, _] = Key::first().clone();
+        let published = |key| Published { keys: vec![key], fetches: 0 };
+        let (google, firebase) = (published(google), published(firebase));
+        Self { google, firebase, max_age: Duration::from_secs(3600), tokens: HashMap::new() }
+    }
+}
+
+impl Keys {
+    fn of(&mut self, issuer: Issuer) -> &mut Published {
+        match issuer {
+            Issuer::Google => &mut self.google,
+            Issuer::Firebase => &mut self.firebase,
+        }
+    }
+}
+
+impl Issuer {
+    /// The path of its key set.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Google => "/oauth2/v3/certs",
+            Self::Firebase => "/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com",
+        }
+    }
+}
+
+impl Identity {
+    pub(crate) fn routes(&self) -> Router {
+        Router::new()
+            .route(
+                Issuer::Google.path(),
+                get(|State(identity): State<Self>| async move { identity.serve(Issuer::Google) }),
+            )
+            .route(
+                Issuer::Firebase.path(),
+                get(|State(identity): State<Self>| async move { identity.serve(Issuer::Firebase) }),
+            )
+            .with_state(self.clone())
+    }
+
+    /// A service account's token. `claims` come over what Google writes; null takes one away.
+    pub fn google_token(&self, claims: &Value) -> String {
+        let defaults = service_claims("push@project.iam.gserviceaccount.com", "https://example.com", now());
+        self.issue(Issuer::Google, &merged(defaults, claims))
+    }
+
+    /// A user's token for a project; `extra` claims come on top.
+    pub fn firebase_token(&self, project: &str, uid: &str, extra: &Value) -> String {
+        let now = now();
+        let claims = json!({
+            "iss": format!("https://securetoken.google.com/{project}"), "aud": project, "sub": uid, "user_id": uid,
+            "auth_time": now, "iat": now, "exp": now + LIFETIME,
+            "firebase": { "identities": {}, "sign_in_provider": "password" },
+        });
+        self.issue(Issuer::Firebase, &merged(claims, extra))
+    }
+
+    /// The token that pushes come with: one for each account and audience, until it is nearly over or the key changes.
+    pub(crate) fn push_token(&self, email: &str, audience: &str) -> String {
+        let (now, kid) = (now(), self.kid(Issuer::Google));
+        let name = (email.to_owned(), audience.to_owned());
+        let cached = self.lock().tokens.get(&name).cloned();
+        if let Some((_, _, token)) = cached.filter(|(signer, ends, _)| *signer == kid && now + SPARE < *ends) {
+            return token;
+        }
+        let token = self.issue(Issuer::Google, &service_claims(email, audience, now));
+        self.lock().tokens.insert(name, (kid, now + LIFETIME, token.clone()));
+        token
+    }
+
+    /// A new key signs from now on. The old ones stay published, or are gone.
+    pub fn rotate(&self, issuer: Issuer, keep_old: bool) {
+        let key = Arc::new(Key::new());
+        let mut keys = self.lock();
+        let published = keys.of(issuer);
+        if !keep_old {
+            published.keys.clear();
+        }
+        published.keys.push(key);
+    }
+
+    /// The id of the key that signs.
+    pub fn kid(&self, issuer: Issuer) -> String {
+        self.key(issuer).kid.clone()
+    }
+
+    /// The public key that signs, as PEM (`SubjectPublicKeyInfo`).
+    pub fn public_key_pem(&self, issuer: Issuer) -> String {
+        self.key(issuer).public_pem.clone()
+    }
+
+    /// The key set as it is published.
+    pub fn key_set(&self, issuer: Issuer) -> Value {
+        let keys: Vec<_> = self.lock().of(issuer).keys.iter().map(|key| key.to_jwk()).collect();
+        json!({ "keys": keys })
+    }
+
+    /// How often the key set was fetched.
+    pub fn fetches(&self, issuer: Issuer) -> usize {
+        self.lock().of(issuer).fetches
+    }
+
+    /// What `Cache-Control` says of the key sets from now on: an hour unless set.
+    pub fn set_max_age(&self, max_age: Duration) {
+        self.lock().max_age = max_age;
+    }
+
+    /// A service account's key file, as the client libraries read it, with Google's key: it signs URLs in tests.
+    pub fn service_account_key_json(&self, email: &str) -> Value {
+        let key = self.key(Issuer::Google);
+        let project = email.split_once('@').and_then(|(_, host)| host.split('.').next()).unwrap_or("project");
+        json!({
+            "type": "service_account", "project_id": project, "private_key_id": key.kid,
+            "private_key": key.private_pem, "client_email": email, "client_id": SUBJECT,
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth", "token_uri": "https://oauth2.googleapis.com/token",
+        })
+    }
+
+    fn issue(&self, issuer: Issuer, claims: &Value) -> String {
+        let header = json!({ "alg": "RS256", "kid": self.kid(issuer), "typ": "JWT" });
+        self.sign(&header, claims, Signing::By(issuer))
+    }
+
+    fn key(&self, issuer: Issuer) -> Arc<Key> {
+        let mut keys = self.lock();
+        let signer = keys.of(issuer).keys.last().cloned();
+        signer.unwrap_or_else(|| Arc::clone(&Key::first()[0]))
+    }
+
+    fn serve(&self, issuer: Issuer) -> impl IntoResponse + use<> {
+        let set = self.key_set(issuer);
+        let mut keys = self.lock();
+        keys.of(issuer).fetches += 1;
+        let age = format!("public, max-age={}, must-revalidate, no-transform", keys.max_age.as_secs());
+        ([(header::CACHE_CONTROL, age)], Json(set))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The number that stands for a service account.
+const SUBJECT: &str = "113774264463038321964";
+
+fn service_claims(email: &str, audience: &str, now: i64) -> Value {
+    json!({
+        "aud": audience, "azp": SUBJECT, "email": email, "email_verified": true, "exp": now + LIFETIME, "iat": now,
+        "iss": "https://accounts.google.com", "sub": SUBJECT,
+    })
+}
+
+/// `claims` over `defaults`; null takes one away.
+fn merged(mut defaults: Value, claims: &Value) -> Value {
+    if let (Value::Object(all), Value::Object(claims)) = (&mut defaults, claims) {
+        all.extend(claims.clone());
+        all.retain(|_, value| !value.is_null());
+    }
+    defaults
+}
+
+#[expect(clippy::disallowed_methods, reason = "the emulator is the clock of its clients")]
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}

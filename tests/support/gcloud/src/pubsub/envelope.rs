@@ -1,0 +1,33 @@
+//! Messages as JSON: the body of a push, and what is inside it.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use super::Message;
+
+/// The wrapped envelope of a push: both spellings of what has two, nothing that is empty.
+pub fn of(message: &Message, attempt: Option<u32>, subscription: &str) -> Value {
+    let mut inner = self::message(message);
+    inner["message_id"] = inner["messageId"].clone();
+    inner["publish_time"] = inner["publishTime"].clone();
+    let mut body = json!({ "message": inner, "subscription": subscription });
+    if let Some(attempt) = attempt {
+        body["deliveryAttempt"] = attempt.into();
+    }
+    body
+}
+
+/// A message, without what is empty.
+pub fn message(message: &Message) -> Value {
+    let mut value = json!({ "messageId": message.id, "publishTime": message.publish_time.to_string() });
+    if !message.data.is_empty() {
+        value["data"] = BASE64_STANDARD.encode(&message.data).into();
+    }
+    if !message.attributes.is_empty() {
+        value["attributes"] = json!(message.attributes);
+    }
+    if !message.ordering_key.is_empty() {
+        value["orderingKey"] = message.ordering_key.clone().into();
+    }
+    value
+}
