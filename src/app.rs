@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to running roles. The only caller of the ports' `open` functions.
 
+mod identity;
 mod ports;
 pub mod provision;
 mod settings;
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use url::Url;
 
 use self::{
+    identity::{auth, push_callers},
     ports::{need, open_embedded, open_ports, open_the_store},
     settings::{gateway_settings, rules, server_limits},
 };
@@ -107,7 +109,7 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
     if roles.gateway {
         let listener = bind(config.gateway.listen, "gateway.listen")?;
         places.gateway = Some(base_url(&listener, config.gateway.listen));
-        let settings = gateway_settings(config, limits.connections);
+        let settings = gateway_settings(config, limits.connections, auth(config)?);
         let state = GatewayState::new(Arc::clone(&jobs), settings, shutdown.soft())?;
         shutdown.spawn(server::serve(listener, gateway::router(state), limits, shutdown.clone()));
     }
@@ -199,6 +201,10 @@ fn start_worker(
     };
     let id = WorkerId::new(std::process::id(), &SystemRandom);
     let worker = Worker::new(jobs, settings, id, shutdown.soft(), shutdown.hard());
+    let worker = match push_callers(config)? {
+        Some(callers) => worker.for_callers(callers),
+        None => worker,
+    };
 
     if config.queue.backend == QueueBackend::Embedded {
         let broker = open_broker(config, need(embedded, "queue.open")?, url)?;

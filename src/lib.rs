@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod gateway;
 pub mod google;
 pub mod http;
+pub mod identity;
 pub mod jobs;
 pub mod lifecycle;
 pub mod media;

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::AppError;
 use crate::{
-    config::{AuthMode, Config, QueueBackend},
+    config::{Config, QueueBackend},
     domain::{
         brand::BrandLimits, breaker::BreakerPolicy, job::JobPolicy, pricing::Prices, request::RequestLimits,
         retry::RetryPolicy, upload::UploadLimits,
@@ -65,7 +65,7 @@ pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
     })
 }
 
-pub(super) fn gateway_settings(config: &Config, connections: usize) -> GatewaySettings {
+pub(super) fn gateway_settings(config: &Config, connections: usize, auth: Auth) -> GatewaySettings {
     let gateway = &config.gateway;
     // Each stream keeps a connection. Some must be left for those who only ask, `/health` among them.
     let streams = gateway.streams.min(connections - connections.div_ceil(10));
@@ -73,10 +73,7 @@ pub(super) fn gateway_settings(config: &Config, connections: usize) -> GatewaySe
         public_url: gateway.public_url.clone(),
         body_limit: gateway.body_limit,
         cors_origins: gateway.cors_origins.clone(),
-        auth: match gateway.auth {
-            // Made by whoever makes the verifier.
-            AuthMode::None | AuthMode::Firebase => Auth::None,
-        },
+        auth,
         limits: GatewayLimits {
             body_timeout: config.server.body_timeout,
             upload_timeout: gateway.upload_timeout,

@@ -18,7 +18,7 @@ use super::{
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "MEDIAFORGE_";
 /// Variables that stand for a flag of the command line, not for a key.
-const FLAG_VARIABLES: [&str; 4] = ["PROFILE", "CONFIG", "URL", "USER"];
+const FLAG_VARIABLES: [&str; 6] = ["PROFILE", "CONFIG", "URL", "USER", "TOKEN", "TOKEN_FILE"];
 
 /// The variables by which Google's tools find emulators, each with the key it is the default of. The last has none: it
 /// would make tokens without a signature good.

@@ -94,6 +94,8 @@ fn flags_with_a_variable_are_no_keys_and_empty_variables_are_not_set() {
     let variables = [
         ("MEDIAFORGE_URL", "http://127.0.0.1:1"),
         ("MEDIAFORGE_USER", "ada"),
+        ("MEDIAFORGE_TOKEN", "a.b.c"),
+        ("MEDIAFORGE_TOKEN_FILE", "/nowhere"),
         ("MEDIAFORGE_CONFIG", ""),
         ("MEDIAFORGE_WORKER__SLOTS", ""),
         ("MEDIAFORGE_SERVICE_HOST", "10.0.0.1"),

@@ -197,6 +197,16 @@ impl RequestHash {
     }
 }
 
+/// What a request is called in answers and in the log: its client's name for it when that is harmless there and of bearable
+/// length, else a fresh one.
+pub fn request_id(given: Option<&[u8]>, random: &dyn Random) -> String {
+    let legal = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
+    match given {
+        Some(id) if (1..=128).contains(&id.len()) && id.iter().all(legal) => String::from_utf8_lossy(id).into_owned(),
+        _ => format!("req_{:016x}{:016x}", random.next_u64(), random.next_u64()),
+    }
+}
+
 /// Bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;

@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+pub use auth::{Auth, SignIn};
 pub use router::router;
 
 use self::{rate::Rate, streams::Streams};
@@ -87,13 +88,6 @@ impl Default for GatewayLimits {
             streams_per_user: None,
         }
     }
-}
-
-/// How callers are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// Whatever `userId` says is believed: for a laptop only.
-    None,
 }
 
 /// Settings that cannot be used.

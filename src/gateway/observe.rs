@@ -15,11 +15,14 @@ use super::{
     GatewayState,
     problem::{self, Problem},
 };
-use crate::domain::{clock::Random, trace::TraceContext};
+use crate::domain::{clock::Random, ids, trace::TraceContext};
 
 /// Names a request, in answers and in the log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Browsers that came by https once do not come by http for a year.
+const ONLY_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// What JSON and redirects may load and be framed by: nothing.
 const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -30,10 +33,11 @@ pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Re
     let random = &*gateway.jobs().ports().random;
     let trace = trace(request.headers(), random);
     let request_id = request_id(request.headers(), random);
+    let is_https = is_https(&gateway, request.headers());
     let method = request.method().clone();
     let uri = request.uri().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    // The pattern, not the path: a path may carry what the log is not to know, and has no bound.
+    // The pattern, neither the path nor the query: they may carry what the log is not to know (tokens), without a bound.
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",
@@ -48,7 +52,10 @@ pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Re
     request.extensions_mut().insert(trace);
     async {
         let response = next.run(request).await;
-        let response = complete(response, uri.path(), request_id);
+        let mut response = complete(response, uri.path(), request_id);
+        if is_https {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, ONLY_HTTPS);
+        }
         let status = response.status();
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let code = response.extensions().get::<Problem>().map(Problem::code);
@@ -105,14 +112,13 @@ fn trace(headers: &HeaderMap, random: &dyn Random) -> TraceContext {
     given.map_or_else(|| TraceContext::root(random), |trace: TraceContext| trace.child(random))
 }
 
-/// The client's id when it is harmless in a log and of bearable length, else a fresh one.
 fn request_id(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
-    let sane = |value: &&HeaderValue| {
-        let legal = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
-        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(legal)
-    };
-    headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
-        let id = format!("req_{:016x}{:016x}", random.next_u64(), random.next_u64());
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("req_unknown"))
-    })
+    let id = ids::request_id(headers.get(REQUEST_ID).map(HeaderValue::as_bytes), random);
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("req_unknown"))
+}
+
+/// Whether browsers come by https. A client that claims it falsely gets a header that no browser heeds over http.
+fn is_https(gateway: &GatewayState, headers: &HeaderMap) -> bool {
+    let public = gateway.0.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    public || headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https")
 }

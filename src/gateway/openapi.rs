@@ -6,13 +6,14 @@ use utoipa::{
         Content, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
         PathItem, Ref, RefOr, Response, ResponseBuilder, Schema, Server,
         path::Operation,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         schema::{SchemaType, Type},
         tag::TagBuilder,
     },
 };
 
 use super::{
-    GatewayState,
+    Auth, GatewayState,
     problem::{self, Problem, ProblemDocument},
 };
 
@@ -32,6 +33,12 @@ const TAGS: [(&str, &str); 6] = [
     ("media", "The pictures themselves."),
     ("service", "For probes and load balancers."),
 ];
+
+/// What anybody may ask.
+const PUBLIC: [&str; 2] = ["/health", "/ready"];
+/// The names of the schemes that callers are known by.
+const BEARER: &str = "idToken";
+const IN_ADDRESS: &str = "pathToken";
 
 /// The description before there are routes.
 pub(super) fn frame(state: &GatewayState) -> OpenApi {
@@ -55,7 +62,11 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
     let paths = std::mem::take(&mut api.paths.paths);
     api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     let described = api.paths.paths.iter_mut().flat_map(|(path, item)| operations(item).map(move |one| (path, one)));
+    let signs_in = matches!(state.0.auth, Auth::Firebase(_));
     for (path, operation) in described {
+        if signs_in && !PUBLIC.contains(&path.as_str()) {
+            sign_in(path, operation);
+        }
         let unforeseen = ResponseBuilder::new().description("A defect of the server; its log knows the request id.");
         operation.responses.responses.entry("500".to_owned()).or_insert_with(|| unforeseen.build().into());
         if path != "/health" {
@@ -85,7 +96,38 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
         }
     }
     limit(&mut api, state);
+    if signs_in && let Some(components) = api.components.as_mut() {
+        let about = "The ID token of a Firebase user.";
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(about));
+        components.add_security_scheme(BEARER, SecurityScheme::Http(bearer.build()));
+        let about = "Good for one path, for a while; stands in the addresses that this API answers.";
+        let query = ApiKey::Query(ApiKeyValue::with_description("token", about));
+        components.add_security_scheme(IN_ADDRESS, SecurityScheme::ApiKey(query));
+    }
     api
+}
+
+/// What is asked of a caller, and what one hears who is not known.
+fn sign_in(path: &str, operation: &mut Operation) {
+    let scheme = |name: &str| SecurityRequirement::new(name, std::iter::empty::<String>());
+    let in_address = (path.ends_with("/events") || path.starts_with("/media/")).then(|| scheme(IN_ADDRESS));
+    operation.security = Some([Some(scheme(BEARER)), in_address].into_iter().flatten().collect());
+    let refusals = [
+        ("401", "There is no good token: the same answer whatever is wrong. `stream_token_expired`: ask for a new address."),
+        ("403", "`userId` is another's than the token's, or the token's user id cannot be used here."),
+        ("503", "Too many requests at once, a backend does not answer, or the keys of tokens cannot be fetched."),
+    ];
+    for (status, about) in refusals {
+        let refused = || ResponseBuilder::new().description(about).build().into();
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(refused);
+    }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "userId"
+        {
+            parameter.description = Some("The caller, who is known by the token: the same, or absent.".to_owned());
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -145,6 +187,7 @@ fn never_null(schema: &mut RefOr<Schema>) {
 /// The limits of requests as they are configured here.
 fn limit(api: &mut OpenApi, state: &GatewayState) {
     let rules = state.jobs().rules();
+    let signs_in = matches!(state.0.auth, Auth::Firebase(_));
     let (limits, brands) = (&rules.limits, &rules.brand_limits);
     let Some(components) = api.components.as_mut() else { return };
     for (request, schema) in &mut components.schemas {
@@ -152,6 +195,9 @@ fn limit(api: &mut OpenApi, state: &GatewayState) {
         for (name, field) in &mut schema.properties {
             let RefOr::T(field) = field else { continue };
             match (request.as_str(), name.as_str(), field) {
+                (_, "userId", Schema::Object(field)) if signs_in && request.ends_with("Request") => {
+                    field.description = Some("Who asks, which the token says: the same, or absent.".to_owned());
+                }
                 ("GenerateRequest", "prompt", Schema::Object(field)) => field.max_length = Some(limits.prompt_chars),
                 ("GenerateRequest", "width" | "height", Schema::Object(field)) => {
                     field.minimum = Some(limits.min_side.into());

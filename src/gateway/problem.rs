@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents. The only place that knows which HTTP status an error has.
 
+mod code;
+
 use std::{borrow::Cow, time::Duration};
 
 use axum::{
@@ -9,10 +11,12 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(super) use self::code::Code;
 use super::present::VerdictView;
 use crate::{
     domain::{job::JobKind, request::FieldError},
     error::{BackendError, ErrorKind},
+    identity::Unidentified,
     jobs::{SubmitError, UploadError},
     media::image::PictureError,
 };
@@ -26,97 +30,6 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(2);
 const JOBS_RETRY: Duration = Duration::from_secs(5);
 /// The same when an operator has to act first.
 const BROKEN_RETRY: Duration = Duration::from_secs(30);
-
-/// The kinds of problem; clients tell them apart by [`Code::as_str`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    Malformed,
-    IdempotencyKeyInvalid,
-    InsufficientCredits,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    JobNotFinished,
-    IdempotencyKeySpent,
-    UploadTaken,
-    UnusablePicture,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    RangeNotSatisfiable,
-    InvalidFields,
-    TooManyJobs,
-    TooManyRequests,
-    TooManyStreams,
-    IdempotencyKeyReused,
-    Internal,
-    Unavailable,
-    Timeout,
-    Busy,
-    Overloaded,
-    BackendBroken,
-    NotReady,
-    Draining,
-}
-
-impl Code {
-    /// Status, machine-readable code, title.
-    fn row(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::Malformed => (S::BAD_REQUEST, "malformed_request", "The request cannot be read"),
-            Self::IdempotencyKeyInvalid => {
-                (S::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key cannot be used")
-            }
-            Self::InsufficientCredits => (S::PAYMENT_REQUIRED, "insufficient_credits", "Not enough credits"),
-            Self::NotFound => (S::NOT_FOUND, "not_found", "Not found"),
-            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
-            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request took too long to arrive"),
-            Self::JobNotFinished => (S::CONFLICT, "job_not_finished", "The job is not finished"),
-            Self::IdempotencyKeySpent => {
-                (S::CONFLICT, "idempotency_key_spent", "The job made with this Idempotency-Key was deleted")
-            }
-            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another picture was uploaded under this id"),
-            Self::UnusablePicture => (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file is no usable picture"),
-            Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")
-            }
-            Self::RangeNotSatisfiable => {
-                (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range lies outside the file")
-            }
-            Self::InvalidFields => (S::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid"),
-            Self::IdempotencyKeyReused => {
-                (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "This Idempotency-Key was used for another request")
-            }
-            Self::TooManyJobs => (S::TOO_MANY_REQUESTS, "too_many_jobs", "Too many unfinished jobs"),
-            Self::TooManyRequests => (S::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"),
-            Self::TooManyStreams => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many open streams"),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
-            Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
-            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not answer in time"),
-            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes at once"),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
-            Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend needs an operator"),
-            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
-            Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
-        }
-    }
-
-    fn status(self) -> StatusCode {
-        self.row().0
-    }
-
-    fn as_str(self) -> &'static str {
-        self.row().1
-    }
-
-    fn retryable(self) -> bool {
-        matches!(
-            self.status(),
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        )
-    }
-}
 
 /// A wrong part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -220,6 +133,21 @@ impl Problem {
         Self::new(Code::InvalidFields, detail).with_errors(errors)
     }
 
+    /// No token, or none that is good: the same answer whatever is wrong with it.
+    pub fn unauthorized() -> Self {
+        Self::challenge(Code::Unauthorized, "send a valid token as Authorization: Bearer TOKEN; sign in to get one")
+    }
+
+    fn challenge(code: Code, detail: &'static str) -> Self {
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        Self::new(code, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// A request in the name of another than the token's user.
+    pub fn not_you() -> Self {
+        Self::new(Code::NotYou, "userId must be the user id of the token, or be left out")
+    }
+
     /// No such job, or somebody else's: the two must not be told apart.
     pub fn no_such(kind: JobKind) -> Self {
         Self::new(
@@ -268,7 +196,9 @@ impl Problem {
     pub fn example(status: &str) -> Option<Self> {
         let problem = match status {
             "400" => Self::new(Code::Malformed, "expected `,` or `}` at line 1 column 32"),
+            "401" => Self::unauthorized(),
             "402" => Self::new(Code::InsufficientCredits, "4 credits needed, 3 available"),
+            "403" => Self::not_you(),
             "404" => Self::new(Code::NotFound, "there is nothing here"),
             "408" => Self::new(Code::RequestTimeout, "the body did not arrive in time"),
             "409" => Self::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"),
@@ -348,6 +278,28 @@ impl From<BackendError> for Problem {
         match code {
             Code::Internal => Self::new(code, detail),
             code => Self::new(code, detail).retry_after(known),
+        }
+    }
+}
+
+impl From<Unidentified> for Problem {
+    /// Logs the cause: a caller who tries tokens out learns nothing from the answers.
+    fn from(why: Unidentified) -> Self {
+        match why {
+            Unidentified::Refused(cause) => {
+                tracing::info!(%cause, "caller not identified");
+                Self::unauthorized()
+            }
+            Unidentified::PathTokenExpired => Self::challenge(
+                Code::StreamTokenExpired,
+                "ask for a new address: POST .../stream-token for events, GET the job for its pictures",
+            ),
+            Unidentified::UnusableUser(invalid) => Self::new(Code::UnusableUser, format!("the user id: {invalid}")),
+            Unidentified::KeysUnavailable { retry_after } => {
+                tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
+                let detail = "the keys that tokens are signed with cannot be fetched; try again later";
+                Self::new(Code::SignInUnavailable, detail).retry_after(Some(retry_after))
+            }
         }
     }
 }

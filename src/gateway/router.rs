@@ -15,7 +15,7 @@ use super::{
     idempotency, observe, openapi, prefer,
     problem::{Code, Problem},
     rate,
-    routes::{brands, credits, docs, events, generate, health, illustrations, media, styles, train, uploads},
+    routes::{brands, credits, docs, events, generate, health, illustrations, media, stream_tokens, styles, train, uploads},
 };
 
 /// The HTTP API as a service.
@@ -34,6 +34,9 @@ pub fn router(state: GatewayState) -> Router {
         .routes(routes!(events::of_one))
         .routes(routes!(events::of_brand))
         .routes(routes!(events::of_all))
+        .routes(routes!(stream_tokens::of_one))
+        .routes(routes!(stream_tokens::of_brand))
+        .routes(routes!(stream_tokens::of_all))
         .routes(routes!(styles::list))
         .routes(routes!(credits::get))
         .routes(routes!(health::health))
@@ -86,6 +89,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             header::RETRY_AFTER,
             header::ETAG,
             header::CONTENT_RANGE,
+            header::WWW_AUTHENTICATE,
             idempotency::IDEMPOTENCY_REPLAYED,
             prefer::PREFERENCE_APPLIED,
             rate::RATELIMIT,

@@ -2,6 +2,7 @@
 
 mod delivery;
 pub mod envelope;
+mod observe;
 mod push;
 mod sweeper;
 
@@ -12,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::ids::WorkerId,
+    identity::Oidc,
     jobs::{AttemptSettings, Jobs},
 };
 
@@ -45,6 +47,8 @@ pub struct Worker {
     id: WorkerId,
     slots: Arc<Semaphore>,
     turns: Option<Arc<Semaphore>>,
+    /// Who may push and call for a sweep; `None`: anybody.
+    callers: Option<Arc<Oidc>>,
     /// No new claims once this is cancelled.
     draining: CancellationToken,
     /// Running attempts hand their jobs back once this is cancelled.
@@ -64,7 +68,13 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(settings.slots));
         let turns = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         let turns = settings.requests.map(turns);
-        Self { jobs, settings, id, slots, turns, draining, stop, attempts: TaskTracker::new() }
+        Self { jobs, settings, id, slots, turns, callers: None, draining, stop, attempts: TaskTracker::new() }
+    }
+
+    /// The same, closed to everybody but these callers.
+    #[must_use]
+    pub fn for_callers(self, callers: Oidc) -> Self {
+        Self { callers: Some(Arc::new(callers)), ..self }
     }
 
     /// Takes the jobs of workers that died without handing them back. Only for a worker that is known to be alone on its

@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Worker, delivery::Answer};
-use crate::{domain::job::JobKind, jobs::Circuit};
+use super::{Worker, delivery::Answer, observe};
+use crate::{domain::job::JobKind, identity::Unidentified, jobs::Circuit};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
@@ -30,11 +30,13 @@ pub fn router(worker: Worker) -> Router {
         .route("/process-generation", post(process_generation))
         .route("/process-training", post(process_training))
         .route("/sweep", post(sweep))
+        .route_layer(middleware::from_fn_with_state(worker.clone(), identified))
         .route("/ready", get(ready))
         .layer(middleware::from_fn_with_state(worker.clone(), in_turn))
         // Answered whatever happens: an orchestrator that hears nothing kills the process that is busy.
         .route("/health", get(health))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(worker.clone(), observe::observe))
         .with_state(worker)
 }
 
@@ -66,6 +68,24 @@ async fn in_turn(State(worker): State<Worker>, request: Request, next: Next) -> 
     let Some(turns) = &worker.turns else { return next.run(request).await };
     let Ok(_turn) = turns.try_acquire() else { return refuse("too many requests at once") };
     next.run(request).await
+}
+
+/// Lets those in who may push, by their headers alone: nothing of a stranger's body is read.
+async fn identified(State(worker): State<Worker>, request: Request, next: Next) -> Response {
+    let Some(callers) = &worker.callers else { return next.run(request).await };
+    match callers.verify(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(Unidentified::KeysUnavailable { .. }) => {
+            tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
+            refuse("the keys that tokens are signed with cannot be fetched")
+        }
+        Err(why) => {
+            tracing::warn!(cause = %why, "caller not identified");
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")];
+            let body = Json(json!({ "outcome": "refused", "reason": "unauthorized" }));
+            (StatusCode::UNAUTHORIZED, challenge, body).into_response()
+        }
+    }
 }
 
 /// A panic is a defect: the log gets its message, the caller does not.

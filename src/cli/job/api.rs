@@ -5,16 +5,16 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::Context as _;
 use eventsource_stream::Eventsource as _;
 use futures::{Stream, StreamExt as _};
-use reqwest::{RequestBuilder, Response, header};
+use reqwest::{RequestBuilder, Response, header, header::HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    super::Failure,
+    super::{Exit, Failure},
     error::{ApiError, Refusal},
     state::{Job, Names as _},
 };
-use crate::domain::job::JobKind;
+use crate::{config::Secret, domain::job::JobKind};
 
 /// A gateway sends a comment every 15 s; one that is silent for three of them is gone.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -35,12 +35,34 @@ pub(in crate::cli) struct Api {
     client: reqwest::Client,
     base: url::Url,
     user: Option<String>,
+    /// `Authorization`, for this gateway alone.
+    authorization: Option<HeaderValue>,
 }
 
 impl Api {
     pub(in crate::cli) fn new(base: &url::Url, user: Option<String>) -> anyhow::Result<Self> {
         let client = client(base, Some(SILENCE)).context("cannot set up HTTP")?;
-        Ok(Self { client, base: base.clone(), user })
+        Ok(Self { client, base: base.clone(), user, authorization: None })
+    }
+
+    /// The same for a caller with this token.
+    pub(in crate::cli) fn with_token(self, token: &Secret) -> Result<Self, Failure> {
+        if self.base.scheme() != "https" && !is_here(&self.base) {
+            let text = format!("a token is not sent to {} in the clear", self.base);
+            return Err(Failure::new(Exit::Usage, text).hint("give an https:// address to --url"));
+        }
+        let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
+        let mut value = value.map_err(|_| Failure::new(Exit::Usage, "the token has characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Self { authorization: Some(value), ..self })
+    }
+
+    /// The request with the caller's token, where it goes to this gateway: nobody else gets to see it.
+    pub(in crate::cli) fn signed(&self, to: &url::Url, request: RequestBuilder) -> RequestBuilder {
+        match &self.authorization {
+            Some(value) if to.origin() == self.base.origin() => request.header(header::AUTHORIZATION, value),
+            _ => request,
+        }
     }
 
     pub(in crate::cli) fn user(&self) -> Option<&str> {
@@ -76,7 +98,7 @@ impl Api {
     /// Hands the request over and returns the job's id. Its key makes it safe to repeat.
     pub(super) async fn submit(&self, kind: JobKind, body: &Value, key: &str) -> Result<String, Failure> {
         self.repeated(async || {
-            let request = self.client.post(self.at(kind.submit_path()));
+            let request = self.to(reqwest::Method::POST, kind.submit_path());
             let request = request.header("Idempotency-Key", format!("\"{key}\"")).json(body);
             let accepted: Value = send(request).await?.json().await?;
             Ok(accepted[kind.id_field()].as_str().unwrap_or_default().to_owned())
@@ -91,12 +113,12 @@ impl Api {
         query: &[(&str, &str)],
         body: &Value,
     ) -> Result<T, ApiError> {
-        Ok(send(self.client.post(self.at(path)).query(query).json(body)).await?.json().await?)
+        Ok(send(self.to(reqwest::Method::POST, path).query(query).json(body)).await?.json().await?)
     }
 
     /// The job, if there is one of that id for this caller.
     pub(super) async fn job(&self, kind: JobKind, id: &str) -> Result<Option<Job>, ApiError> {
-        let request = self.asked(self.client.get(self.at(&format!("{}/{id}", kind.collection()))));
+        let request = self.asked(reqwest::Method::GET, &format!("{}/{id}", kind.collection()));
         match send(request).await {
             Ok(answer) => Ok(Job::of(kind, answer.json().await?)),
             Err(ApiError::Refused(refusal)) if refusal.status == 404 => Ok(None),
@@ -110,7 +132,7 @@ impl Api {
         struct Styles {
             data: Vec<Style>,
         }
-        let styles: Styles = send(self.asked(self.client.get(self.at("styles")))).await?.json().await?;
+        let styles: Styles = send(self.asked(reqwest::Method::GET, "styles")).await?.json().await?;
         Ok(styles.data)
     }
 
@@ -121,7 +143,7 @@ impl Api {
         id: &str,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Option<eventsource_stream::Event>> + use<>, ApiError> {
-        let mut request = self.asked(self.client.get(self.at(&format!("{}/{id}/events", kind.collection()))));
+        let mut request = self.asked(reqwest::Method::GET, &format!("{}/{id}/events", kind.collection()));
         request = request.header(header::ACCEPT, "text/event-stream");
         if let Some(after) = after {
             request = request.header("Last-Event-ID", after);
@@ -132,12 +154,16 @@ impl Api {
 
     /// Asks for the job's end.
     pub(super) async fn cancel(&self, kind: JobKind, id: &str) -> Result<(), ApiError> {
-        send(self.asked(self.client.post(self.at(&format!("{}/{id}/cancel", kind.collection()))))).await.map(|_| ())
+        send(self.asked(reqwest::Method::POST, &format!("{}/{id}/cancel", kind.collection()))).await.map(|_| ())
     }
 
     /// A file of the job.
     pub(super) async fn download(&self, address: &str) -> Result<Response, ApiError> {
-        send(self.client.get(self.absolute(address))).await
+        let url = self.absolute(address);
+        let request = self.client.get(url.clone());
+        // An address with a token of its own takes no other.
+        let has_token = url.query_pairs().any(|(name, _)| name == "token");
+        send(if has_token { request } else { self.signed(&url, request) }).await
     }
 
     /// An address as the service gives it, which may be relative to its own.
@@ -152,7 +178,13 @@ impl Api {
         url
     }
 
-    fn asked(&self, request: RequestBuilder) -> RequestBuilder {
+    fn to(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        let url = self.at(path);
+        self.signed(&url, self.client.request(method, url.clone()))
+    }
+
+    fn asked(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        let request = self.to(method, path);
         match &self.user {
             Some(user) => request.query(&[("userId", user)]),
             None => request,
@@ -163,15 +195,20 @@ impl Api {
 /// A client for `base`; an answer that is silent for longer than `silence` is given up. Proxies of the environment are
 /// for the world outside, not for this machine.
 pub(in crate::cli) fn client(base: &url::Url, silence: Option<Duration>) -> reqwest::Result<reqwest::Client> {
-    let here = base.host_str().is_some_and(|host| {
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    });
+    let here = is_here(base);
     crate::http::client_with(|mut builder| {
         if let Some(silence) = silence {
             builder = builder.read_timeout(silence);
         }
         if here { builder.no_proxy() } else { builder }
+    })
+}
+
+/// Whether an address is this machine's.
+fn is_here(base: &url::Url) -> bool {
+    base.host_str().is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     })
 }
 
@@ -189,5 +226,26 @@ mod tests {
     fn paths_stay_below_the_base() {
         let api = Api::new(&"http://127.0.0.1:1/forge/".parse().unwrap(), None).unwrap();
         assert_eq!(api.at("generate").as_str(), "http://127.0.0.1:1/forge/generate");
+    }
+
+    #[test]
+    fn a_token_goes_to_its_gateway_and_to_nobody_else() {
+        let token = Secret::new("a.b.c");
+        let api = |base: &str| Api::new(&base.parse().unwrap(), None).unwrap().with_token(&token);
+        let api_here = api("http://127.0.0.1:1/forge/").unwrap();
+        let sent = |to: &str| {
+            let to: url::Url = to.parse().unwrap();
+            let request = api_here.signed(&to, api_here.client.get(to.clone())).build().unwrap();
+            request.headers().get(header::AUTHORIZATION).cloned()
+        };
+        let value = sent("http://127.0.0.1:1/media/x.png").unwrap();
+        assert_eq!(value, "Bearer a.b.c");
+        assert!(!format!("{value:?}").contains("a.b.c"));
+        assert_eq!(sent("http://127.0.0.1:2/media/x.png"), None);
+        assert_eq!(sent("https://storage.googleapis.com/bucket/x.png"), None);
+        assert!(api("https://api.example").is_ok());
+        let failure = api("http://api.example").err().unwrap();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(!failure.message.contains("a.b.c"), "{}", failure.message);
     }
 }

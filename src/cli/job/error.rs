@@ -53,6 +53,12 @@ impl ApiError {
             }
             Self::Refused(refusal) => {
                 let mut failure = Failure::new(Exit::of_status(refusal.status), refusal.text());
+                if refusal.status == 401 {
+                    failure = failure.hint(
+                        "put a valid ID token into a file and name it with --token-file, or set MEDIAFORGE_TOKEN; a \
+                         Firebase token is good for an hour",
+                    );
+                }
                 if let Some(after) = refusal.retry_after {
                     failure = failure.hint(format!("try again in {} s", after.as_secs().max(1)));
                 }

@@ -21,7 +21,7 @@ pub(super) use self::{api::Api, progress::Progress, state::Job};
 use self::{follow::Followed, interrupt::Interrupts, local::Service, state::Names as _};
 use super::{Exit, Failure, Invocation, output};
 use crate::{
-    config::duration,
+    config::{Environment, Secret, duration},
     domain::{
         clock::{Random as _, SystemRandom},
         ids::JobId,
@@ -39,6 +39,10 @@ pub(super) struct ServiceArgs {
     /// Who asks, where the service believes it (gateway.auth = "none") [env: MEDIAFORGE_USER] [default: local]
     #[arg(long, value_name = "ID")]
     pub(super) user: Option<String>,
+    /// A file with the ID token to send, where the service wants one [env: MEDIAFORGE_TOKEN_FILE, or the token itself in
+    /// MEDIAFORGE_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<std::path::PathBuf>,
     /// Do not wait: print the job's id once it is accepted
     #[arg(long, alias = "no-wait")]
     pub(super) detach: bool,
@@ -67,6 +71,17 @@ pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
     }
 }
 
+/// The token to send. Never an argument: those can be read by everybody on the machine.
+fn token(args: &ServiceArgs, environment: &Environment) -> Result<Option<Secret>, Failure> {
+    let named = || environment.get("MEDIAFORGE_TOKEN_FILE").map(Into::into);
+    let text = match args.token_file.clone().or_else(named) {
+        Some(file) => std::fs::read_to_string(&file)
+            .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the token in {}: {error}", file.display())))?,
+        None => environment.get("MEDIAFORGE_TOKEN").unwrap_or_default().to_owned(),
+    };
+    Ok(Some(text.trim()).filter(|token| !token.is_empty()).map(Secret::new))
+}
+
 /// Finds the service (or runs one here), does `work` with it, and leaves everything in order.
 pub(super) async fn with_service(
     args: &ServiceArgs,
@@ -77,7 +92,10 @@ pub(super) async fn with_service(
     let mut interrupts = Interrupts::new()?;
     let service = Service::find(args.url.as_ref(), invocation).await?;
     let user = args.user.clone().or_else(|| invocation.environment.get("MEDIAFORGE_USER").map(str::to_owned));
-    let api = Api::new(service.url(), user)?;
+    let mut api = Api::new(service.url(), user)?;
+    if let Some(token) = token(args, &invocation.environment)? {
+        api = api.with_token(&token)?;
+    }
     let mut session = Session::new(args, &api, &mut interrupts, service.afterwards());
     session.is_lasting = service.is_lasting();
     let outcome = tokio::select! {

@@ -102,7 +102,8 @@ async fn put(
         total.inc(length);
     });
     let method = place.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
-    let mut request = client.request(method, api.absolute(&place.upload_url)).timeout(LONGEST);
+    let url = api.absolute(&place.upload_url);
+    let mut request = api.signed(&url, client.request(method, url.clone())).timeout(LONGEST);
     let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     for (name, value) in &place.headers {
         // Its length is the client's own to say.

@@ -107,7 +107,10 @@ impl Presenter {
             .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
         Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
             MediaUrl::Absolute { url, .. } => url,
-            MediaUrl::Gateway(path) => self.base.link(&path),
+            MediaUrl::Gateway(path) => {
+                let query = self.gateway.picture_query(&path).unwrap_or_default();
+                self.base.link(&(path + &query))
+            }
         })
     }
 }

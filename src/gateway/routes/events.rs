@@ -18,7 +18,7 @@ use crate::{
     error::BackendError,
     gateway::{
         GatewayState,
-        auth::Caller,
+        auth::Watcher,
         params::{BrandId, IllustrationId},
         present::{BaseUrl, Presenter},
         problem::Problem,
@@ -61,7 +61,7 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 )]
 pub(in crate::gateway) async fn of_one(
     State(gateway): State<GatewayState>,
-    Caller(user): Caller,
+    Watcher(user): Watcher,
     base: BaseUrl,
     IllustrationId(id): IllustrationId,
     headers: HeaderMap,
@@ -96,7 +96,7 @@ pub(in crate::gateway) async fn of_one(
 )]
 pub(in crate::gateway) async fn of_brand(
     State(gateway): State<GatewayState>,
-    Caller(user): Caller,
+    Watcher(user): Watcher,
     base: BaseUrl,
     BrandId(id): BrandId,
     headers: HeaderMap,
@@ -159,7 +159,7 @@ async fn follow(
 )]
 pub(in crate::gateway) async fn of_all(
     State(gateway): State<GatewayState>,
-    Caller(user): Caller,
+    Watcher(user): Watcher,
     base: BaseUrl,
     headers: HeaderMap,
     uri: Uri,

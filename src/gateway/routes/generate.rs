@@ -142,11 +142,11 @@ pub(in crate::gateway) async fn generate(
     let prefer = Prefer::of(&parts.headers);
     let body: GenerateBody = body::json(&gateway, &parts.headers, body).await?;
     let request = GenerateRequest::from(body);
-    let user = match credentials.user(request.user_id.as_deref()) {
+    let user = match credentials.user(request.user_id.as_deref())? {
         Ok(user) => user,
         Err(wrong) => return Err(wrong_user(wrong, &request, &gateway)),
     };
-    gateway.admit(&user, &parts.extensions)?;
+    credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
     let submit = SubmitIllustration { user, request, idempotency_key, trace };
     let submitted = gateway.jobs().submit_illustration(submit).await?;

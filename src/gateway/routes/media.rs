@@ -15,6 +15,7 @@ use futures::{TryStreamExt as _, stream::BoxStream};
 use crate::{
     gateway::{
         GatewayState,
+        auth::OpenPicture,
         params::PictureKey,
         problem::{Code, Problem},
     },
@@ -23,10 +24,13 @@ use crate::{
 
 /// What lies under a key never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// The same for the one client who may fetch it.
+const FOR_EVER_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 /// A picture
 ///
-/// `imageUrl` and `thumbnailUrl` lead here where pictures are stored by the gateway itself. Its address is its secret.
+/// `imageUrl` and `thumbnailUrl` lead here where pictures are stored by the gateway itself. Its address is its secret;
+/// where callers sign in it ends after an hour or two, and GET the job answers a new one.
 #[utoipa::path(
     get,
     operation_id = "getPicture",
@@ -59,22 +63,35 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 )]
 pub(in crate::gateway) async fn get(
     State(gateway): State<GatewayState>,
-    PictureKey(key): PictureKey,
+    OpenPicture(key): OpenPicture,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let mut response = answer(&gateway, key, &method, &headers).await?;
+    if gateway.has_private_pictures() {
+        response.headers_mut().insert(header::CACHE_CONTROL, FOR_EVER_PRIVATE);
+    }
+    Ok(response)
+}
+
+async fn answer(
+    gateway: &GatewayState,
+    key: MediaKey,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let media = &gateway.jobs().ports().media;
     let asks = |name| headers.contains_key(name);
-    if method == Method::HEAD || asks(header::IF_NONE_MATCH) || asks(header::RANGE) {
+    if *method == Method::HEAD || asks(header::IF_NONE_MATCH) || asks(header::RANGE) {
         let info = media.head(&key).await?.ok_or_else(PictureKey::missing)?;
-        if has_it(&headers, &info.etag) {
+        if has_it(headers, &info.etag) {
             return Ok((StatusCode::NOT_MODIFIED, described(&key, &info)).into_response());
         }
         // Ranges are defined for GET only.
-        if method == Method::HEAD {
+        if *method == Method::HEAD {
             return Ok(whole(&key, &info, Body::empty()));
         }
-        if let Some(range) = wanted(&headers, &info)? {
+        if let Some(range) = wanted(headers, &info)? {
             let MediaRead { info, body } =
                 media.get(&key, Some(range.clone())).await?.ok_or_else(PictureKey::missing)?;
             return Ok(part(&key, &info, range, streamed(body)));

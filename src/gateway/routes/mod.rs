@@ -9,6 +9,7 @@ pub(super) mod health;
 pub(super) mod illustrations;
 pub(super) mod media;
 mod shared;
+pub(super) mod stream_tokens;
 pub(super) mod styles;
 pub(super) mod train;
 pub(super) mod uploads;

@@ -142,7 +142,7 @@ pub(in crate::gateway) async fn train(
     let body: TrainBody = body::json(&gateway, &parts.headers, body).await?;
     let TrainBody { user_id, brand_name, brand_colors, training_images } = body;
     let request = TrainRequest { brand_name, brand_colors, training_images };
-    let (user, dry_run) = match (credentials.user(user_id.as_deref()), dry_run(Params::of(&parts.uri))) {
+    let (user, dry_run) = match (credentials.user(user_id.as_deref())?, dry_run(Params::of(&parts.uri))) {
         (Ok(user), Ok(dry_run)) => (user, dry_run),
         (user, dry_run) => {
             let fields = request.validate(&gateway.jobs().rules().brand_limits).err().unwrap_or_default();
@@ -150,7 +150,7 @@ pub(in crate::gateway) async fn train(
             return Err(Problem::invalid(wrong.chain(fields.into_iter().map(WrongField::from)).collect()));
         }
     };
-    gateway.admit(&user, &parts.extensions)?;
+    credentials.admit(&gateway, &user, &parts.extensions)?;
     if dry_run {
         let examined = gateway.jobs().examine(&user, &request).await?;
         let (price, accepted) = (examined.price, examined.is_fit());

@@ -108,14 +108,14 @@ pub(in crate::gateway) async fn offer(
     let body: UploadBody = body::json(&gateway, &parts.headers, body).await?;
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
-    let (user, place) = match (credentials.user(user_id.as_deref()), gateway.jobs().offer_upload(&request)) {
+    let (user, place) = match (credentials.user(user_id.as_deref())?, gateway.jobs().offer_upload(&request)) {
         (Ok(user), Ok(place)) => (user, place),
         (user, place) => {
             let wrong = place.err().unwrap_or_default().into_iter().map(WrongField::from);
             return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
         }
     };
-    gateway.admit(&user, &parts.extensions)?;
+    credentials.admit(&gateway, &user, &parts.extensions)?;
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("userId", user.as_str()).finish();
     let answer = Place {
         upload_url: base.link(&format!("/uploads/{}?{query}", place.id)),

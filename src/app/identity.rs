@@ -1,0 +1,49 @@
+//! Who may call, as the configuration says.
+
+use std::sync::Arc;
+
+use super::{AppError, ports::project};
+use crate::{
+    config::{AuthMode, Config, PushAuth},
+    domain::clock::SystemClock,
+    error::{BackendError, ErrorKind},
+    gateway::{Auth, SignIn},
+    identity::{Firebase, KeySet, Oidc, PathTokens},
+};
+
+/// How the gateway knows its callers.
+pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
+    let gateway = &config.gateway;
+    if gateway.auth == AuthMode::None {
+        return Ok(Auth::None);
+    }
+    let clock = Arc::new(SystemClock);
+    let keys = KeySet::new(gateway.firebase.keys_url.clone(), clock.clone())?;
+    let id = gateway.firebase.project.as_deref().unwrap_or(project(config));
+    let tokens = &gateway.stream_tokens;
+    // The validation asks for it; without it anybody could make such tokens.
+    let key = tokens.key.value().ok_or_else(|| {
+        BackendError::new(ErrorKind::Internal, "gateway.auth").because("gateway.stream_tokens.key was not read")
+    })?;
+    Ok(Auth::Firebase(Arc::new(SignIn {
+        users: Firebase::new(id, keys, clock.clone()),
+        paths: PathTokens::new(key.reveal().as_bytes(), tokens.ttl, clock),
+    })))
+}
+
+/// Who may push to the worker and call for a sweep; `None`: anybody.
+pub(super) fn push_callers(config: &Config) -> Result<Option<Oidc>, AppError> {
+    let oidc = &config.worker.oidc;
+    let clock = Arc::new(SystemClock);
+    // The validation asks for one; an empty one fits no token.
+    let audience = oidc.audience.clone().unwrap_or_default();
+    let accounts = oidc.service_accounts.clone();
+    Ok(match config.worker.push_auth {
+        PushAuth::None => None,
+        PushAuth::Oidc => {
+            let keys = KeySet::new(oidc.keys_url.clone(), clock.clone())?;
+            Some(Oidc::verified_here(audience, accounts, keys, clock))
+        }
+        PushAuth::CloudRunIam => Some(Oidc::verified_by_cloud_run(audience, accounts, clock)),
+    })
+}

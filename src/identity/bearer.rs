@@ -1,0 +1,22 @@
+//! The one token of a request (RFC 6750).
+
+use http::{HeaderMap, header};
+
+use super::Cause;
+
+/// The token in `Authorization: Bearer TOKEN`. The scheme may be spelt in any case; two headers are none, for nobody can
+/// say which of them a proxy has looked at.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Cause> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(Cause::Missing)?;
+    if values.next().is_some() {
+        return Err(Cause::Repeated);
+    }
+    let text = value.to_str().map_err(|_| Cause::NotBearer)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Cause::NotBearer)?;
+    let token = token.trim_start_matches(' ');
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains([' ', ',']) {
+        return Err(Cause::NotBearer);
+    }
+    Ok(token)
+}
