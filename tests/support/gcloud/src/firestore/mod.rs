@@ -1,14 +1,194 @@
 //! Firestore: documents, transactions, queries and listeners.
 
-use axum::Router;
+mod check;
+mod documents;
+mod field;
+mod index;
+mod listen;
+mod moment;
+mod name;
+mod query;
+mod refusal;
+mod service;
+mod state;
+mod transaction;
+mod transform;
+mod value;
+mod write;
 
-/// The databases. Cloning shares them.
-#[derive(Debug, Clone, Default)]
-pub struct Firestore {}
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use gcloud_sdk::google::firestore::v1::{CommitResponse, Document, Write, write::Operation};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+pub use state::Counts;
+
+use crate::services::firestore::firestore_server::FirestoreServer;
+use index::Indexes;
+use moment::Moment;
+use name::Name;
+use refusal::{Outcome, Refusal};
+use state::State;
+use transaction::Lifetime;
+
+/// More than a request may have, so that what is too big is refused with the right words.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// The databases: those that are named in requests, `(default)` and others. Cloning shares them.
+///
+/// Transactions are optimistic unless they or [`Self::pessimistic`] say otherwise. Reads at a time in the past go back a
+/// minute, not an hour.
+#[derive(Debug, Clone)]
+pub struct Firestore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the listeners of commits.
+    committed: watch::Sender<Moment>,
+    /// Tells those that wait for locks of transactions that have ended.
+    released: Notify,
+    /// Counts the resets of the listeners.
+    resets: watch::Sender<u64>,
+}
+
+impl Default for Firestore {
+    fn default() -> Self {
+        let shared = Shared {
+            state: Mutex::new(State::new()),
+            committed: watch::Sender::new(Moment::default()),
+            released: Notify::new(),
+            resets: watch::Sender::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
 
 impl Firestore {
     /// The service.
     pub(crate) fn routes(&self) -> Router {
-        Router::new()
+        let server = FirestoreServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE);
+        tonic::service::Routes::new(server).into_axum_router()
+    }
+
+    /// From now on transactions lock what they read until they end, as databases of the Standard edition do.
+    pub fn pessimistic(&self) {
+        self.state().settings.pessimistic = true;
+    }
+
+    /// How long a commit waits for a lock; 2 s unless this says otherwise.
+    pub fn set_lock_wait(&self, wait: Duration) {
+        self.state().settings.lock_wait = wait;
+    }
+
+    /// How long transactions live, in total and without being used; 270 s and 60 s unless this says otherwise.
+    pub fn set_transaction_lifetime(&self, total: Duration, idle: Duration) {
+        self.state().settings.lifetime = Lifetime { total, idle };
+    }
+
+    /// From now on refuses queries without an index in this file, in the format of `firestore.indexes.json`. Until then
+    /// every query has its index.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn set_indexes(&self, json: &str) -> Result<(), String> {
+        let indexes = Indexes::parse(json)?;
+        self.state().settings.indexes = Some(indexes);
+        Ok(())
+    }
+
+    /// Ends all the streams of `Listen` now, with `UNAVAILABLE`.
+    pub fn reset_listeners(&self) {
+        self.shared.resets.send_modify(|resets| *resets += 1);
+    }
+
+    /// How many streams of `Listen` there are.
+    pub fn listeners(&self) -> usize {
+        self.shared.resets.receiver_count()
+    }
+
+    /// How many transactions are open.
+    pub fn open_transactions(&self) -> usize {
+        let mut state = self.state();
+        let lifetime = state.settings.lifetime;
+        state.transactions.expire(lifetime);
+        state.transactions.count()
+    }
+
+    /// The documents of a collection by its path, as `jobs`, in all databases, in the order of their names.
+    pub fn documents(&self, collection: &str) -> Vec<Document> {
+        let state = self.state();
+        let found = state.documents.all().filter(|(name, _)| name.collection() == collection);
+        found.map(|(_, document)| Document::clone(document)).collect()
+    }
+
+    /// The document of a path, as `jobs/1`, in any database.
+    pub fn get(&self, path: &str) -> Option<Document> {
+        let state = self.state();
+        state.documents.all().find(|(name, _)| name.path() == path).map(|(_, document)| Document::clone(document))
+    }
+
+    /// Puts a document, by its full name. What reads or listens sees it as any other write.
+    ///
+    /// # Errors
+    /// Why it is no document.
+    pub fn put(&self, document: Document) -> Result<(), tonic::Status> {
+        let database = Name::document(&document.name)?.database().to_owned();
+        let write = Write { operation: Some(Operation::Update(document)), ..Write::default() };
+        self.apply(&database, vec![write], &[])?;
+        Ok(())
+    }
+
+    /// What has been asked so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits as soon as no lock is in the way.
+    async fn commit_unlocked(&self, database: &str, writes: Vec<Write>, transaction: &[u8]) -> Outcome<CommitResponse> {
+        let names = writes.iter().map(|one| write::target(database, one)).collect::<Outcome<Vec<_>>>()?;
+        let deadline = Instant::now() + self.state().settings.lock_wait;
+        loop {
+            // Interest comes before the look, lest what happens in between be missed.
+            let mut released = std::pin::pin!(self.shared.released.notified());
+            released.as_mut().enable();
+            if !self.state().is_blocked(&names, transaction) {
+                return self.apply(database, writes, transaction);
+            }
+            if Instant::now() >= deadline {
+                self.end(database, transaction);
+                return Err(Refusal::lock_timeout());
+            }
+            let _ = tokio::time::timeout_at(deadline, released).await;
+        }
+    }
+
+    fn apply(&self, database: &str, writes: Vec<Write>, transaction: &[u8]) -> Outcome<CommitResponse> {
+        let mut state = self.state();
+        let outcome = state.commit(database, writes, transaction);
+        // Told under the lock, so that the times come in their order.
+        self.shared.committed.send_replace(state.read_time());
+        drop(state);
+        self.shared.released.notify_waiters();
+        outcome
+    }
+
+    fn end(&self, database: &str, transaction: &[u8]) {
+        // It may have ended by itself.
+        let _ = self.state().transactions.end(database, transaction);
+        self.shared.released.notify_waiters();
     }
 }
