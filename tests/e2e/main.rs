@@ -9,6 +9,7 @@ mod cli;
 mod crashes;
 mod delivery;
 mod flow;
+mod google_cloud;
 mod log;
 mod operator;
 mod shutdown;

@@ -57,14 +57,22 @@ fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_is_trained_shown_and_drawn_in() {
-    let system = System::start(Topology::OneProcess, &[SHORT]).await;
+    for topology in [Topology::OneProcess, Topology::GoogleCloud] {
+        a_brand_of_ones_own(topology).await;
+    }
+}
+
+async fn a_brand_of_ones_own(topology: Topology) {
+    let system = System::start(topology, &[SHORT]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let (data, url) = (system.data_dir(), system.gateway.clone());
+    let (ada, eve) = (system.token("ada"), system.token("eve"));
+    let (ada, eve) = ([("MEDIAFORGE_TOKEN", ada.as_str())], [("MEDIAFORGE_TOKEN", eve.as_str())]);
     let before = system.credits("ada").await;
 
     // What would come of it, and what it would cost.
-    let dry = run(&data, &[], &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
+    let dry = run(&data, &ada, &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
     assert!(dry.status.success(), "{}", stderr(&dry));
     let table = stdout(&dry);
     assert_eq!(table.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{table}");
@@ -75,7 +83,7 @@ async fn a_brand_is_trained_shown_and_drawn_in() {
     let out = samples.to_str().expect("text");
     let arguments =
         ["train", "Acme", "--color", "#FF6600", "--user", "ada", "--url", &url, "--idempotency-key", "k1", "-o", out];
-    let trained = run(&data, &[], &arguments, &files).await;
+    let trained = run(&data, &ada, &arguments, &files).await;
     assert!(trained.status.success(), "{}", stderr(&trained));
     let shown = stdout(&trained);
     assert!(shown.contains("#ff6600") && shown.contains("--style Acme"), "{shown}");
@@ -84,7 +92,7 @@ async fn a_brand_is_trained_shown_and_drawn_in() {
     assert!(stderr(&trained).contains("training"), "progress is told: {}", stderr(&trained));
 
     // The same again finds the same brand, without uploads and without paying.
-    let again = run(&data, &[], &[&arguments[..], &["--json"]].concat(), &files).await;
+    let again = run(&data, &ada, &[&arguments[..], &["--json"]].concat(), &files).await;
     assert!(again.status.success(), "{}", stderr(&again));
     let brand = json(&again);
     assert_eq!(brand["status"], "ready");
@@ -97,12 +105,12 @@ async fn a_brand_is_trained_shown_and_drawn_in() {
     for style in ["aCME", brand["brandId"].as_str().expect("an id")] {
         let arguments =
             ["generate", "a fox", "--style", style, "--size", "256x256", "--json", "--user", "ada", "-o", out];
-        let drawn = run(&data, &[], &[&arguments[..], &["--url", &url]].concat(), &[]).await;
+        let drawn = run(&data, &ada, &[&arguments[..], &["--url", &url]].concat(), &[]).await;
         assert!(drawn.status.success(), "{}", stderr(&drawn));
         assert_eq!(json(&drawn)["styleId"], brand["brandId"]);
     }
     let stranger =
-        run(&data, &[], &["generate", "a fox", "--style", "acme", "--user", "eve", "--url", &url], &[]).await;
+        run(&data, &eve, &["generate", "a fox", "--style", "acme", "--user", "eve", "--url", &url], &[]).await;
     assert_eq!(stranger.status.code(), Some(2), "{}", stderr(&stranger));
     system.finish().await;
 }

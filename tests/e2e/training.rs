@@ -203,8 +203,7 @@ async fn an_illustration_shows_its_progress_as_often() {
     let system = System::start(Topology::OneProcess, &slow).await;
     let body = serde_json::json!({ "userId": "ada", "prompt": "a cat", "width": 256, "height": 256, "count": 4 });
     let id = crate::support::text(&system.post("/generate", &body).await.1, "illustrationId");
-    let url = system.url(&format!("/illustrations/{id}/events?userId=ada"));
-    let events = crate::support::sse::all(&system.client, &url, None).await;
+    let events = system.all_events(&format!("/illustrations/{id}/events?userId=ada"), None).await;
     let steps: Vec<_> = events
         .iter()
         .filter(|event| event.event == "job.progress")
