@@ -1,6 +1,7 @@
 //! Port [`JobStore`]: jobs, accounts and the ledger, changed together or not at all.
 
 pub mod document;
+mod firestore;
 mod sqlite;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -10,6 +11,7 @@ use futures::stream::BoxStream;
 
 use crate::domain::{
     Timestamp,
+    clock::{SystemClock, SystemRandom},
     credits::{Account, CreditsError, LedgerEntry},
     ids::{AccountId, JobId, TeamId, UserId},
     job::{Job, JobKind, Status, Transition},
@@ -24,8 +26,8 @@ pub fn open_sqlite(embedded: &Embedded) -> Arc<dyn JobStore> {
 
 /// The store in a project of Google Cloud. Nothing is connected before it is first used.
 pub fn open_firestore(project: &str, config: &FirestoreConfig) -> Result<Arc<dyn JobStore>> {
-    let _ = (project, config);
-    Err(BackendError::new(ErrorKind::Internal, "store.open").because("this build has no Firestore"))
+    let store = firestore::FirestoreStore::new(project, config, Arc::new(SystemClock), Arc::new(SystemRandom));
+    Ok(Arc::new(store))
 }
 
 /// What a store method answers.

@@ -8,6 +8,10 @@ type Rpc = (&'static str, &'static str, &'static str, bool, bool);
 const FIRESTORE: &[Rpc] = &[
     ("GetDocument", "GetDocumentRequest", "Document", false, false),
     ("BatchGetDocuments", "BatchGetDocumentsRequest", "BatchGetDocumentsResponse", false, true),
+    ("CreateDocument", "CreateDocumentRequest", "Document", false, false),
+    ("UpdateDocument", "UpdateDocumentRequest", "Document", false, false),
+    ("DeleteDocument", "DeleteDocumentRequest", "Empty", false, false),
+    ("BatchWrite", "BatchWriteRequest", "BatchWriteResponse", false, false),
     ("BeginTransaction", "BeginTransactionRequest", "BeginTransactionResponse", false, false),
     ("Commit", "CommitRequest", "CommitResponse", false, false),
     ("Rollback", "RollbackRequest", "Empty", false, false),

@@ -10,6 +10,7 @@ mod name;
 mod query;
 mod refusal;
 mod service;
+mod single;
 mod state;
 mod transaction;
 mod transform;
@@ -144,7 +145,7 @@ impl Firestore {
     pub fn put(&self, document: Document) -> Result<(), tonic::Status> {
         let database = Name::document(&document.name)?.database().to_owned();
         let write = Write { operation: Some(Operation::Update(document)), ..Write::default() };
-        self.apply(&database, vec![write], &[])?;
+        self.apply_to(self.state(), &database, vec![write], &[])?;
         Ok(())
     }
 
@@ -165,30 +166,34 @@ impl Firestore {
             // Interest comes before the look, lest what happens in between be missed.
             let mut released = std::pin::pin!(self.shared.released.notified());
             released.as_mut().enable();
-            if !self.state().is_blocked(&names, transaction) {
-                return self.apply(database, writes, transaction);
-            }
-            if Instant::now() >= deadline {
-                self.end(database, transaction);
-                return Err(Refusal::lock_timeout());
+            {
+                // One lock for the look and the deed: of two that wait for each other only one must give up.
+                let mut state = self.state();
+                if !state.is_blocked(&names, transaction) {
+                    return self.apply_to(state, database, writes, transaction);
+                }
+                if Instant::now() >= deadline {
+                    // It may have ended by itself.
+                    let _ = state.transactions.end(database, transaction);
+                    self.shared.released.notify_waiters();
+                    return Err(Refusal::lock_timeout());
+                }
             }
             let _ = tokio::time::timeout_at(deadline, released).await;
         }
     }
 
-    fn apply(&self, database: &str, writes: Vec<Write>, transaction: &[u8]) -> Outcome<CommitResponse> {
-        let mut state = self.state();
+    fn apply_to(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        database: &str,
+        writes: Vec<Write>,
+        transaction: &[u8],
+    ) -> Outcome<CommitResponse> {
         let outcome = state.commit(database, writes, transaction);
         // Told under the lock, so that the times come in their order.
         self.shared.committed.send_replace(state.read_time());
-        drop(state);
         self.shared.released.notify_waiters();
         outcome
-    }
-
-    fn end(&self, database: &str, transaction: &[u8]) {
-        // It may have ended by itself.
-        let _ = self.state().transactions.end(database, transaction);
-        self.shared.released.notify_waiters();
     }
 }

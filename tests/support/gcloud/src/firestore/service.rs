@@ -4,9 +4,10 @@ use std::pin::Pin;
 
 use futures::{Stream, stream};
 use gcloud_sdk::google::firestore::v1::{
-    BatchGetDocumentsRequest, BatchGetDocumentsResponse, BeginTransactionRequest, BeginTransactionResponse,
-    CommitRequest, CommitResponse, Document, GetDocumentRequest, ListenRequest, ListenResponse, RollbackRequest,
-    RunAggregationQueryRequest, RunAggregationQueryResponse, RunQueryRequest, RunQueryResponse,
+    BatchGetDocumentsRequest, BatchGetDocumentsResponse, BatchWriteRequest, BatchWriteResponse,
+    BeginTransactionRequest, BeginTransactionResponse, CommitRequest, CommitResponse, CreateDocumentRequest,
+    DeleteDocumentRequest, Document, GetDocumentRequest, ListenRequest, ListenResponse, RollbackRequest,
+    RunAggregationQueryRequest, RunAggregationQueryResponse, RunQueryRequest, RunQueryResponse, UpdateDocumentRequest,
     batch_get_documents_request, batch_get_documents_response, get_document_request, run_aggregation_query_request,
     run_query_request,
 };
@@ -44,6 +45,24 @@ impl firestore_server::Firestore for Firestore {
         request: Request<BatchGetDocumentsRequest>,
     ) -> Result<Response<Self::BatchGetDocumentsStream>, Status> {
         Ok(answers(self.get_many(request.into_inner())?))
+    }
+
+    async fn create_document(&self, request: Request<CreateDocumentRequest>) -> Result<Response<Document>, Status> {
+        Ok(Response::new(self.create(request.into_inner()).await?))
+    }
+
+    async fn update_document(&self, request: Request<UpdateDocumentRequest>) -> Result<Response<Document>, Status> {
+        Ok(Response::new(self.update(request.into_inner()).await?))
+    }
+
+    async fn delete_document(&self, request: Request<DeleteDocumentRequest>) -> Result<Response<Empty>, Status> {
+        Ok(Response::new(self.delete(request.into_inner()).await?))
+    }
+
+    async fn batch_write(&self, request: Request<BatchWriteRequest>) -> Result<Response<BatchWriteResponse>, Status> {
+        let request = request.into_inner();
+        check_length(request.encoded_len())?;
+        Ok(Response::new(self.write_batch(request).await?))
     }
 
     async fn begin_transaction(

@@ -1,0 +1,110 @@
+//! Pages of jobs, and jobs that a sweep is for. Each query is a range of one index, whatever the size of the collection.
+
+use futures::future::try_join_all;
+use gcloud_sdk::google::firestore::v1::{
+    Document,
+    structured_query::{Direction, Filter, field_filter::Operator},
+};
+
+use super::{
+    FirestoreStore,
+    documents::{REMOVABLE_SINCE, collection, read_job, readable_jobs},
+    fields::{self, array, moment, reference, string},
+    query::{any, behind, filter, limited, ordered, query},
+};
+use crate::{
+    domain::{
+        Timestamp,
+        job::{Job, JobKind, Status},
+    },
+    store::{JobFilter, Owner, Page, PageRequest, Result, Versioned},
+};
+
+/// The fields that say whose a job is, each with what must stand there for it to be on the list.
+fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
+    match owner {
+        Owner::User(user) => vec![("userId", user.as_str())],
+        Owner::Team(team) => vec![("teamId", team.as_str())],
+        Owner::Member(user, team) => vec![("userId", user.as_str()), ("teamId", team.as_str())],
+    }
+}
+
+/// Whether the status is one of these.
+pub(super) fn in_status(statuses: impl IntoIterator<Item = Status>, kind: JobKind) -> Filter {
+    let words = statuses.into_iter().map(|status| string(status.shown_as(kind))).collect();
+    filter("status", Operator::In, array(words))
+}
+
+impl FirestoreStore {
+    pub(super) async fn page(
+        &self,
+        op: &'static str,
+        wanted: &JobFilter,
+        request: &PageRequest,
+    ) -> Result<Page<Versioned<Job>>> {
+        let owners = owners(&wanted.owner);
+        let is_theirs = |document: &Document| {
+            owners.iter().any(|(field, owner)| fields::text(&document.fields, field) == Some(owner))
+        };
+        let theirs = owners.iter().map(|(field, owner)| filter(field, Operator::Equal, string(*owner))).collect();
+        let mut filters = vec![any(theirs)];
+        if !wanted.statuses.is_empty() {
+            filters.push(in_status(wanted.statuses.iter().copied(), wanted.kind));
+        }
+        let mut page =
+            ordered(query(collection(wanted.kind), filters), &["createdAt", "__name__"], Direction::Descending);
+        if let Some(after) = request.after.as_ref() {
+            let last = match after.kind() == wanted.kind {
+                true => self.link.get_one(op, self.link.job(after)).await?.filter(is_theirs),
+                false => None,
+            };
+            let Some((last, at)) = last.and_then(|last| fields::time(&last.fields, "createdAt").map(|at| (last, at)))
+            else {
+                return Ok(Page { items: Vec::new(), has_more: false });
+            };
+            page = behind(page, vec![moment(at), reference(last.name)]);
+        }
+        let limit = request.limit.max(1);
+        let mut found = self.link.query(op, limited(page, limit.saturating_add(1))).await?.documents;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let items = found.into_iter().map(|document| read_job(op, document)).collect::<Result<_>>()?;
+        Ok(Page { items, has_more })
+    }
+
+    /// Overdue jobs, the most overdue first.
+    pub(super) async fn overdue(&self, op: &'static str, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        let mut jobs = self.first(op, "dueAt", Operator::LessThanOrEqual, now, limit).await?;
+        jobs.sort_by_key(|job| job.value.due_at());
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    /// Jobs that may have been removed since before that moment, the oldest first.
+    pub(super) async fn old(&self, op: &'static str, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        let mut jobs = self.first(op, REMOVABLE_SINCE, Operator::LessThan, before, limit).await?;
+        jobs.sort_by_key(|job| job.value.removable_since());
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    /// The first jobs of each kind by a moment that has come.
+    async fn first(
+        &self,
+        op: &'static str,
+        field: &'static str,
+        is: Operator,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Versioned<Job>>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let kinds = JobKind::ALL.map(|kind| async move {
+            let come = query(collection(kind), vec![filter(field, is, moment(at))]);
+            let first = limited(ordered(come, &[field], Direction::Ascending), limit);
+            Ok(readable_jobs(op, self.link.query(op, first).await?.documents))
+        });
+        Ok(try_join_all(kinds).await?.concat())
+    }
+}

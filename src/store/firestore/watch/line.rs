@@ -1,0 +1,270 @@
+//! The one `Listen` stream: adds and removes targets as watchers come and go, and begins anew when it is lost.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{Stream, stream};
+use gcloud_sdk::{
+    google::firestore::v1::{
+        Document, ListenRequest, ListenResponse, Target, TargetChange, listen_request,
+        listen_response::ResponseType,
+        structured_query::{Direction, field_filter::Operator},
+        target::{DocumentsTarget, QueryTarget, TargetType, query_target::QueryType},
+        target_change::TargetChangeType,
+    },
+    tonic::{Status, Streaming},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    OP,
+    hub::{Key, Shared},
+    slot::Change,
+};
+use crate::{
+    domain::{Timestamp, job::JobKind},
+    error::BackendError,
+    store::firestore::{
+        documents::{CHANGED_AT, collection, read_job, updated},
+        fields::{domain_time, moment, string},
+        link::REQUEST,
+        query::{filter, ordered, query},
+        retry::{failed, jittered},
+    },
+};
+
+/// How long the stream is kept when nobody watches: who watches one job after the other need not begin anew each time.
+const LINGER: Duration = Duration::from_secs(30);
+/// Requests on their way to the server.
+const AHEAD: usize = 32;
+
+/// Listens as long as anybody watches, for ever.
+pub(super) async fn listen(shared: Arc<Shared>) {
+    let mut failures = 0;
+    loop {
+        if shared.is_idle() {
+            shared.wake.notified().await;
+            continue;
+        }
+        let mut line = Line::new(&shared);
+        let ended = line.run().await;
+        line.settle();
+        if line.has_heard {
+            failures = 0;
+        }
+        if let Err(error) = ended {
+            failures += 1;
+            if !error.is_transient() {
+                shared.fail(None, &error);
+            }
+            tracing::warn!(%error, failures, "the stream of changes was lost; beginning anew");
+            tokio::time::sleep(jittered(&**shared.link.random(), failures)).await;
+        }
+    }
+}
+
+/// One stream, from its beginning to its end.
+struct Line<'a> {
+    shared: &'a Arc<Shared>,
+    /// What each target is for.
+    keys: HashMap<i32, Key>,
+    targets: HashMap<Key, Vec<i32>>,
+    /// Those whose beginning has come in full.
+    current: HashSet<i32>,
+    last: i32,
+    /// Everything up to this moment of the database's time has been heard, and up to that one has been said so.
+    complete: Option<Timestamp>,
+    said: Option<Timestamp>,
+    outbox: VecDeque<ListenRequest>,
+    has_heard: bool,
+}
+
+impl<'a> Line<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        Self {
+            shared,
+            keys: HashMap::new(),
+            targets: HashMap::new(),
+            current: HashSet::new(),
+            last: 0,
+            complete: None,
+            said: None,
+            outbox: VecDeque::new(),
+            has_heard: false,
+        }
+    }
+
+    /// Listens until nobody has watched for a while.
+    async fn run(&mut self) -> Result<(), BackendError> {
+        for (key, since) in self.shared.all() {
+            self.add(key, since);
+        }
+        let (requests, queue) = mpsc::channel(AHEAD);
+        // The server need not answer before it has been asked for something.
+        while let Ok(permit) = requests.try_reserve()
+            && let Some(request) = self.outbox.pop_front()
+        {
+            permit.send(request);
+        }
+        let mut responses = self.open(queue).await?;
+        loop {
+            tokio::select! {
+                permit = requests.reserve(), if !self.outbox.is_empty() => {
+                    let (Ok(permit), Some(request)) = (permit, self.outbox.pop_front()) else {
+                        return Err(failed(OP, &Status::unavailable("the stream does not take requests any more")));
+                    };
+                    permit.send(request);
+                }
+                response = responses.message() => match response {
+                    Ok(Some(response)) => self.hear(response),
+                    Ok(None) => return Err(failed(OP, &Status::unavailable("the server has ended the stream"))),
+                    Err(status) => return Err(failed(OP, &status)),
+                },
+                () = self.shared.wake.notified() => self.look(),
+                () = tokio::time::sleep(LINGER), if self.targets.is_empty() => return Ok(()),
+            }
+        }
+    }
+
+    async fn open(&self, queue: mpsc::Receiver<ListenRequest>) -> Result<Streaming<ListenResponse>, BackendError> {
+        let mut client = self.shared.link.client(OP).await?;
+        let opened = tokio::time::timeout(REQUEST, client.listen(stream_of(queue))).await;
+        let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))));
+        Ok(opened.map_err(|status| failed(OP, &status))?.into_inner())
+    }
+
+    /// Adds and removes what somebody has begun, or nobody goes on, to watch.
+    fn look(&mut self) {
+        for (key, since) in self.shared.changed() {
+            match since {
+                Some(since) if !self.targets.contains_key(&key) => self.add(key, since),
+                None => self.remove(&key),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn add(&mut self, key: Key, since: Timestamp) {
+        let types = match &key {
+            Key::Job(id) => {
+                vec![TargetType::Documents(DocumentsTarget { documents: vec![self.shared.link.job(id)] })]
+            }
+            Key::User(user) => JobKind::ALL.map(|kind| self.changes(kind, user.as_str(), since)).into(),
+        };
+        for target_type in types {
+            self.last += 1;
+            self.keys.insert(self.last, key.clone());
+            self.targets.entry(key.clone()).or_default().push(self.last);
+            let target = Target { target_id: self.last, target_type: Some(target_type), ..Target::default() };
+            self.send(listen_request::TargetChange::AddTarget(target));
+        }
+    }
+
+    /// A user's jobs of a kind that were written after a moment.
+    fn changes(&self, kind: JobKind, user: &str, since: Timestamp) -> TargetType {
+        let own = filter("userId", Operator::Equal, string(user));
+        let later = filter(CHANGED_AT, Operator::GreaterThan, moment(since));
+        let query = ordered(query(collection(kind), vec![own, later]), &[CHANGED_AT], Direction::Ascending);
+        let query_type = Some(QueryType::StructuredQuery(query));
+        TargetType::Query(QueryTarget { parent: self.shared.link.documents(), query_type })
+    }
+
+    fn remove(&mut self, key: &Key) {
+        for id in self.targets.remove(key).unwrap_or_default() {
+            self.keys.remove(&id);
+            self.current.remove(&id);
+            self.send(listen_request::TargetChange::RemoveTarget(id));
+        }
+    }
+
+    fn send(&mut self, change: listen_request::TargetChange) {
+        let database = self.shared.link.database();
+        self.outbox.push_back(ListenRequest { database, target_change: Some(change), ..ListenRequest::default() });
+    }
+
+    fn hear(&mut self, response: ListenResponse) {
+        self.has_heard = true;
+        match response.response_type {
+            Some(ResponseType::TargetChange(change)) => self.hear_of_targets(&change),
+            Some(ResponseType::DocumentChange(change)) => {
+                if let Some(document) = change.document {
+                    self.hand(document, &change.target_ids);
+                }
+            }
+            // The server could not say what has become of it: asked anew, it must.
+            Some(ResponseType::DocumentRemove(removed)) => {
+                let keys: Vec<_> =
+                    removed.removed_target_ids.iter().filter_map(|id| self.keys.get(id)).cloned().collect();
+                for key in keys {
+                    self.remove(&key);
+                    if let Some(since) = self.shared.since(&key) {
+                        self.add(key, since);
+                    }
+                }
+            }
+            // Nothing is heard of a deleted job, and a filter is for targets that are resumed, which none is.
+            Some(ResponseType::DocumentDelete(_) | ResponseType::Filter(_)) | None => {}
+        }
+    }
+
+    fn hand(&self, document: Document, targets: &[i32]) {
+        let keys: HashSet<_> = targets.iter().filter_map(|id| self.keys.get(id)).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let at = updated(&document);
+        match read_job(OP, document) {
+            Ok(job) => {
+                let change = Arc::new(Change { job, at });
+                for key in keys {
+                    self.shared.hand(key, &change);
+                }
+            }
+            Err(error) => tracing::error!(%error, "a job that somebody watches cannot be read"),
+        }
+    }
+
+    fn hear_of_targets(&mut self, change: &TargetChange) {
+        let ids = &change.target_ids;
+        match change.target_change_type() {
+            TargetChangeType::Current => self.current.extend(ids),
+            TargetChangeType::Reset => self.current.retain(|id| !ids.contains(id)),
+            TargetChangeType::Remove => self.removed(change),
+            TargetChangeType::Add | TargetChangeType::NoChange => {}
+        }
+        if let Some(at) = change.read_time.as_ref().and_then(domain_time).filter(|_| ids.is_empty()) {
+            self.complete = Some(at);
+            if Shared::is_worth_it(self.said, at) {
+                self.settle();
+            }
+        }
+    }
+
+    /// The server has removed targets: ours to remove, unless it says why.
+    fn removed(&mut self, change: &TargetChange) {
+        let Some(cause) = &change.cause else { return };
+        let error = failed(OP, &Status::new(cause.code.into(), cause.message.clone()));
+        let keys: HashSet<_> = change.target_ids.iter().filter_map(|id| self.keys.get(id)).cloned().collect();
+        for key in keys {
+            tracing::warn!(?key, %error, "the server does not go on telling of it");
+            self.remove(&key);
+            self.shared.fail(Some(&key), &error);
+        }
+    }
+
+    /// Says how far those who watch have been told everything.
+    fn settle(&mut self) {
+        let Some(upto) = self.complete else { return };
+        self.said = Some(upto);
+        let is_current = |ids: &Vec<i32>| ids.iter().all(|id| self.current.contains(id));
+        let keys = self.targets.iter().filter(|(_, ids)| is_current(ids)).map(|(key, _)| key.clone());
+        self.shared.complete(keys, upto);
+    }
+}
+
+fn stream_of(queue: mpsc::Receiver<ListenRequest>) -> impl Stream<Item = ListenRequest> + Send + 'static {
+    stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|request| (request, queue)) })
+}

@@ -1,0 +1,174 @@
+//! What a client listens to: a query, or some documents.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gcloud_sdk::google::firestore::v1::{
+    Document, Target as Asked,
+    target::{QueryTarget, ResumeType, TargetType, query_target::QueryType},
+};
+
+use crate::firestore::{
+    documents::Documents,
+    moment::Moment,
+    name::Name,
+    query::Plan,
+    refusal::{Outcome, Refusal},
+    state::State,
+};
+
+/// The documents that the client knows of, by name.
+type Known = BTreeMap<Name, Arc<Document>>;
+
+#[derive(Debug)]
+pub struct Target {
+    wanted: Wanted,
+    known: Known,
+    age: Age,
+    /// Whether it ends as soon as it is current.
+    pub once: bool,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Query(Box<Plan>),
+    Documents(BTreeSet<Name>),
+}
+
+/// How much a client has been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// Nothing.
+    New,
+    /// What was until it left.
+    Resumed,
+    /// All until the last time.
+    Current,
+}
+
+/// What a client must be told about a document.
+#[derive(Debug)]
+pub enum Change {
+    /// What it is now.
+    Is(Document),
+    /// It is no longer wanted.
+    Left(Name),
+    /// It is no more.
+    Deleted(Name),
+}
+
+impl Change {
+    /// Whether it counts as a read.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Is(_))
+    }
+}
+
+impl Target {
+    /// Understands a target; with it, whether the client must forget what it knows.
+    pub fn open(state: &mut State, database: &str, asked: Asked) -> Outcome<(Self, bool)> {
+        let wanted = match asked.target_type {
+            Some(TargetType::Query(QueryTarget { parent, query_type: Some(QueryType::StructuredQuery(query)) })) => {
+                Wanted::Query(Box::new(state.plan(&parent, query)?))
+            }
+            Some(TargetType::Documents(documents)) => {
+                let names = documents.documents.iter().map(|name| Name::document_in(database, name));
+                Wanted::Documents(names.collect::<Outcome<_>>()?)
+            }
+            _ => return Err(Refusal::invalid("A target has neither a query nor documents.")),
+        };
+        let mut target = Self { wanted, known: Known::new(), age: Age::New, once: asked.once };
+        let since = match asked.resume_type {
+            None => return Ok((target, false)),
+            Some(ResumeType::ResumeToken(token)) => Moment::from_token(&token)?,
+            Some(ResumeType::ReadTime(at)) => Moment::aligned(&at)?,
+        };
+        if since > state.read_time() {
+            return Err(Refusal::invalid("A target resumes in the future."));
+        }
+        if since < state.documents.horizon() {
+            return Ok((target, true));
+        }
+        target.known = target.view(&state.documents, since);
+        target.age = Age::Resumed;
+        Ok((target, false))
+    }
+
+    /// Whether the client has not been told that it is current.
+    pub fn is_fresh(&self) -> bool {
+        self.age != Age::Current
+    }
+
+    /// Goes on to a time, and says what the client must be told. `changed` are the documents that have changed since the
+    /// last time, where that is known.
+    pub fn advance(&mut self, documents: &Documents, at: Moment, changed: Option<&BTreeSet<Name>>) -> Vec<Change> {
+        let age = std::mem::replace(&mut self.age, Age::Current);
+        let changed = changed.filter(|changed| age == Age::Current && self.goes_by_document(changed));
+        let now: BTreeMap<Name, Option<Arc<Document>>> = match changed {
+            Some(changed) => changed.iter().map(|name| (name.clone(), self.find(documents, name, at))).collect(),
+            None => {
+                let gone = self.known.keys().map(|name| (name.clone(), None));
+                let view = self.view(documents, at).into_iter().map(|(name, document)| (name, Some(document)));
+                gone.chain(view).collect()
+            }
+        };
+        let mut changes: Vec<Change> =
+            now.into_iter().filter_map(|(name, found)| self.learn(documents, name, found, at)).collect();
+        if let (Age::New, Wanted::Documents(names)) = (age, &self.wanted) {
+            let missing = names.iter().filter(|name| !self.known.contains_key(name));
+            changes.extend(missing.cloned().map(Change::Deleted));
+        }
+        changes
+    }
+
+    /// Notes what a document is to the client now, and says what that changes.
+    fn learn(&mut self, documents: &Documents, name: Name, found: Option<Arc<Document>>, at: Moment) -> Option<Change> {
+        let Some(document) = found else {
+            self.known.remove(&name)?;
+            let exists = documents.at(&name, at).is_some();
+            return Some(if exists { Change::Left(name) } else { Change::Deleted(name) });
+        };
+        let before = self.known.insert(name, Arc::clone(&document));
+        let is_same = before.is_some_and(|before| Arc::ptr_eq(&before, &document));
+        (!is_same).then(|| Change::Is(self.project(&document)))
+    }
+
+    fn view(&self, documents: &Documents, at: Moment) -> Known {
+        match &self.wanted {
+            Wanted::Query(plan) => {
+                let found = plan.run(documents, at).into_iter();
+                found.filter_map(|document| Some((Name::document(&document.name).ok()?, document))).collect()
+            }
+            Wanted::Documents(names) => {
+                let found = names.iter().filter_map(|name| Some((name.clone(), documents.at(name, at)?.clone())));
+                found.collect()
+            }
+        }
+    }
+
+    fn find(&self, documents: &Documents, name: &Name, at: Moment) -> Option<Arc<Document>> {
+        let document = documents.at(name, at)?;
+        let is_wanted = match &self.wanted {
+            Wanted::Query(plan) => plan.matches(name, document),
+            Wanted::Documents(names) => names.contains(name),
+        };
+        is_wanted.then(|| Arc::clone(document))
+    }
+
+    /// Whether each document is wanted or not by itself: a limit makes them push each other out.
+    fn goes_by_document(&self, changed: &BTreeSet<Name>) -> bool {
+        match &self.wanted {
+            Wanted::Query(plan) => !plan.is_limited() || changed.iter().all(|name| !plan.covers(name)),
+            Wanted::Documents(_) => true,
+        }
+    }
+
+    fn project(&self, document: &Document) -> Document {
+        match &self.wanted {
+            Wanted::Query(plan) => plan.project(document),
+            Wanted::Documents(_) => document.clone(),
+        }
+    }
+}
