@@ -55,7 +55,7 @@ impl Default for Keys {
         let [google, firebase, _] = Key::first().clone();
         let published = |key| Published { keys: vec![key], fetches: 0 };
         let (google, firebase) = (published(google), published(firebase));
-        Self { google, firebase, max_age: Duration::from_secs(3600), tokens: HashMap::new() }
+        Self { google, firebase, max_age: Duration::from_hours(1), tokens: HashMap::new() }
     }
 }
 
@@ -145,7 +145,8 @@ impl Identity {
 
     /// The key set as it is published.
     pub fn key_set(&self, issuer: Issuer) -> Value {
-        let keys: Vec<_> = self.lock().of(issuer).keys.iter().map(|key| key.to_jwk()).collect();
+        let keys = self.lock().of(issuer).keys.clone();
+        let keys: Vec<_> = keys.iter().map(|key| key.to_jwk()).collect();
         json!({ "keys": keys })
     }
 

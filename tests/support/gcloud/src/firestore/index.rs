@@ -200,7 +200,7 @@ impl Need {
 
 impl Index {
     fn read(file: FileIndex) -> Result<Self, String> {
-        let fields = file.fields.into_iter().map(Entry::read).collect::<Result<_, _>>()?;
+        let fields = file.fields.iter().map(Entry::read).collect::<Result<_, _>>()?;
         Ok(Self { collection: file.collection_group, is_group: file.query_scope == Scope::CollectionGroup, fields })
     }
 }
@@ -217,7 +217,7 @@ impl Override {
 }
 
 impl Entry {
-    fn read(file: FileField) -> Result<Self, String> {
+    fn read(file: &FileField) -> Result<Self, String> {
         let path = FieldPath::parse(&file.field_path).map_err(|refusal| refusal.message)?;
         Ok(Self { path, sort: sort(file.order, file.array_config.is_some())? })
     }

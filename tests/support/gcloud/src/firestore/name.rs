@@ -18,7 +18,7 @@ impl Name {
     pub fn document(name: &str) -> Outcome<Self> {
         let path = path_of(name)?;
         let segments: Vec<&str> = path.split('/').collect();
-        if segments.len() % 2 != 0 || path.is_empty() {
+        if !segments.len().is_multiple_of(2) || path.is_empty() {
             return Err(Refusal::invalid(format!(
                 "Document name \"{name}\" has an odd number of segments after \"documents\"."
             )));

@@ -107,7 +107,7 @@ fn update(
     check::accept(&mut document.fields)?;
     let mut fields = match mask {
         None => document.fields,
-        Some(mask) => masked(document.fields, &mask, current)?,
+        Some(mask) => masked(&document.fields, &mask, current)?,
     };
     let transformed = transform::apply(&mut fields, transforms, now)?;
     if let Some(current) = current.filter(|current| value::identical_fields(&current.fields, &fields)) {
@@ -125,12 +125,12 @@ fn update(
 }
 
 /// The current fields, with those of the mask as they came in: set, or taken away.
-fn masked(incoming: Fields, mask: &DocumentMask, current: Option<&Arc<Document>>) -> Outcome<Fields> {
+fn masked(incoming: &Fields, mask: &DocumentMask, current: Option<&Arc<Document>>) -> Outcome<Fields> {
     let mut fields = current.map_or_else(Fields::new, |document| document.fields.clone());
     for path in &mask.field_paths {
         let path = FieldPath::parse(path)?;
         path.check_writable()?;
-        match path.get(&incoming) {
+        match path.get(incoming) {
             Some(value) => path.set(&mut fields, value.clone()),
             None => path.remove(&mut fields),
         }

@@ -80,7 +80,7 @@ impl PubSub {
     }
 
     /// Makes every wait so many times shorter than documented: retries, pauses, ack deadlines, retention. What clients
-    /// may set stays what it is.
+    /// may set stays what it is, and so does the end of a wait that has begun.
     ///
     /// # Panics
     /// If `factor` is not a positive number.

@@ -42,7 +42,7 @@ pub async fn serve(pubsub: PubSub, name: String, number: u64) {
                 pushes.spawn(push.send(pubsub.clone(), name.clone(), number));
             }
             Step::Wait(until) => tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
+                told = changes.changed() => if told.is_err() { return },
                 Some(_) = pushes.join_next() => {}
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             },
@@ -80,10 +80,11 @@ impl State {
         };
         let pause = queue.flow.pause(now.instant);
         let may_push = queue.is_push() && queue.backlog.outstanding() < queue.flow.window();
-        if may_push && pause.is_none() {
-            if let Some(push) = queue.next_push(now.instant, speed) {
-                return (true, Step::Push(Box::new(push)));
-            }
+        if may_push
+            && pause.is_none()
+            && let Some(push) = queue.next_push(now.instant, speed)
+        {
+            return (true, Step::Push(Box::new(push)));
         }
         let next = queue.backlog.next_event(queue.retention(speed), may_push && pause.is_none());
         let next = next.into_iter().chain(pause.filter(|_| may_push)).min();

@@ -111,3 +111,20 @@ impl Queue {
         PubsubMessage { data, attributes, ordering_key, ..PubsubMessage::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pubsub::resource::RetryPolicy;
+
+    #[test]
+    fn a_message_waits_twice_as_long_after_each_failure() {
+        let waits = |policy: Option<RetryPolicy>| {
+            let queue = Queue::new(1, Subscription { retry_policy: policy, ..Subscription::default() });
+            [1, 2, 3, 7, 100].map(|failures| queue.retry_backoff(failures).as_secs())
+        };
+        let (minimum_backoff, maximum_backoff) = (Some(Span::seconds(10)), Some(Span::seconds(600)));
+        assert_eq!(waits(Some(RetryPolicy { minimum_backoff, maximum_backoff })), [10, 20, 40, 600, 600]);
+        assert_eq!(waits(None), [0; 5]);
+    }
+}

@@ -49,8 +49,6 @@ pub struct Subscription {
     /// How long a message waits after it failed. Absent: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) detached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) topic_message_retention_duration: Option<Span>,
     pub(crate) state: State,

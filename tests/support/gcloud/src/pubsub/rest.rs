@@ -89,7 +89,7 @@ async fn topic(
         }
         (method, verb) => return undone(method, verb),
     };
-    answer(&topic, &parameters)
+    Ok(Json(resource_json(&topic, &parameters)))
 }
 
 async fn subscription(
@@ -119,7 +119,7 @@ async fn subscription(
         ("POST", verb) => return act(&pubsub, &name, verb, &body).await,
         (method, verb) => return undone(method, verb),
     };
-    answer(&subscription, &parameters)
+    Ok(Json(resource_json(&subscription, &parameters)))
 }
 
 fn create_subscription(pubsub: &PubSub, settings: resource::Subscription) -> Result<resource::Subscription, Status> {
@@ -209,10 +209,6 @@ fn page(key: &str, items: impl Iterator<Item = (String, Value)>, parameters: &Pa
     }
     body[key] = page.into_iter().map(|(_, item)| item).collect();
     Json(body)
-}
-
-fn answer<T: serde::Serialize>(resource: &T, parameters: &Parameters) -> Answer {
-    Ok(Json(resource_json(resource, parameters)))
 }
 
 /// Enums are numbers for who asks for numbers: `$alt=json;enum-encoding=int`.

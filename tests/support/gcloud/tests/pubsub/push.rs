@@ -1,6 +1,14 @@
-//! Push: the envelope, what acknowledges, what comes again, what becomes a dead letter.
+//! Push: the envelope, what acknowledges, what comes again and how fast.
 
-use crate::support::{Cloud, Endpoint, SUBSCRIPTION, TOPIC, pushed_to, text};
+use google_cloud_pubsub::model::{Message, PushConfig};
+use google_cloud_wkt::Duration;
+use serde_json::json;
+
+use crate::support::{Cloud, Endpoint, SUBSCRIPTION, TOPIC, dead_letters, pushed_to, text, to_jobs};
+
+fn attempts(cloud: &Cloud) -> Vec<(u32, Option<u16>)> {
+    cloud.pubsub().deliveries(SUBSCRIPTION).iter().map(|delivery| (delivery.attempt, delivery.answer)).collect()
+}
 
 #[tokio::test]
 async fn a_push_has_both_spellings_and_nothing_empty() {
@@ -12,12 +20,130 @@ async fn a_push_has_both_spellings_and_nothing_empty() {
     cloud.until(|pubsub| pubsub.deliveries(SUBSCRIPTION).iter().any(|push| push.answer == Some(204))).await;
 
     let push = endpoint.pushes().remove(0);
-    let published = cloud.pubsub().published(TOPIC)[0].publish_time.to_string();
-    let expected = serde_json::json!({
-        "message": { "data": "YT8+", "messageId": id, "message_id": id, "publishTime": published, "publish_time": published },
+    let time = cloud.pubsub().published(TOPIC)[0].publish_time.to_string();
+    let expected = json!({
+        "message": { "data": "YT8+", "messageId": id, "message_id": id, "publishTime": time, "publish_time": time },
         "subscription": SUBSCRIPTION,
     });
     assert_eq!(push.body, expected);
     assert_eq!(push.bearer(), None);
     assert!(cloud.pubsub().messages(SUBSCRIPTION).is_empty());
+}
+
+#[tokio::test]
+async fn a_message_of_attributes_alone_has_no_data_and_is_counted_where_there_are_dead_letters() {
+    let cloud = Cloud::start().await;
+    let endpoint = Endpoint::start([]).await;
+    cloud.subscribe(pushed_to(&endpoint).set_dead_letter_policy(dead_letters(5))).await;
+
+    cloud.publish(Message::new().set_attributes([("jobId", "j1")])).await.unwrap();
+    cloud.until(|pubsub| pubsub.published(TOPIC).len() == 1 && pubsub.messages(SUBSCRIPTION).is_empty()).await;
+
+    let body = endpoint.pushes().remove(0).body;
+    assert_eq!(body["deliveryAttempt"], 1);
+    assert_eq!(body["message"]["attributes"], json!({ "jobId": "j1" }));
+    assert_eq!(body["message"].get("data"), None);
+}
+
+#[tokio::test]
+async fn only_some_answers_acknowledge() {
+    for ack in [200, 201, 202, 204] {
+        let cloud = Cloud::start().await;
+        let endpoint = Endpoint::start([Some(ack)]).await;
+        cloud.subscribe(pushed_to(&endpoint)).await;
+        cloud.publish(text("x")).await.unwrap();
+        cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
+        assert_eq!(attempts(&cloud), [(1, Some(ack))]);
+    }
+    let nacks = [203, 205, 206, 301, 307, 400, 401, 404, 409, 429, 500, 503];
+    let cloud = Cloud::start().await;
+    cloud.pubsub().speed(100.0);
+    let endpoint = Endpoint::start(nacks.map(Some)).await;
+    cloud.subscribe(pushed_to(&endpoint).set_ack_deadline_seconds(600)).await;
+
+    cloud.publish(text("x")).await.unwrap();
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
+
+    let expected = nacks.into_iter().chain([204]).map(Some);
+    assert_eq!(attempts(&cloud), (1..).zip(expected).collect::<Vec<_>>());
+    let ids: Vec<_> = endpoint.pushes().iter().map(|push| push.body["message"]["messageId"].clone()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn no_answer_before_the_deadline_is_a_negative_one() {
+    let cloud = Cloud::start().await;
+    cloud.pubsub().speed(50.0);
+    let endpoint = Endpoint::start([None, Some(200)]).await;
+    cloud.subscribe(pushed_to(&endpoint)).await;
+
+    cloud.publish(text("x")).await.unwrap();
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
+
+    let attempts = attempts(&cloud);
+    assert_eq!(attempts[0], (1, None));
+    assert_eq!(attempts[1].0, 2);
+}
+
+#[tokio::test]
+async fn pushes_start_slowly_and_get_more() {
+    let cloud = Cloud::start().await;
+    let endpoint = Endpoint::start([None, None, None]).await;
+    cloud.subscribe(to_jobs()).await;
+    for _ in 0..10 {
+        cloud.publish(text("x")).await.unwrap();
+    }
+    let push_to = async |url: &str| {
+        let config = PushConfig::new().set_push_endpoint(url);
+        let request = cloud.subscriptions.modify_push_config().set_subscription(SUBSCRIPTION);
+        request.set_push_config(config).send().await.unwrap();
+    };
+
+    push_to(&endpoint.url).await;
+    cloud.until(|pubsub| pubsub.deliveries(SUBSCRIPTION).len() >= 3).await;
+    assert_eq!(cloud.pubsub().deliveries(SUBSCRIPTION).len(), 3);
+
+    endpoint.let_go();
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty()).await;
+    assert!(cloud.pubsub().push_window(SUBSCRIPTION).unwrap() > 3);
+}
+
+#[tokio::test]
+async fn a_paused_subscription_keeps_its_messages_for_later() {
+    let cloud = Cloud::start().await;
+    let endpoint = Endpoint::start([]).await;
+    cloud.subscribe(to_jobs()).await;
+    cloud.publish(text("x")).await.unwrap();
+    assert_eq!(cloud.pubsub().messages(SUBSCRIPTION).len(), 1);
+
+    let resume = cloud.subscriptions.modify_push_config().set_subscription(SUBSCRIPTION);
+    resume.set_push_config(PushConfig::new().set_push_endpoint(&endpoint.url)).send().await.unwrap();
+
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty()).await;
+    assert_eq!(endpoint.pushes().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_acknowledgement_brings_the_message_again() {
+    let cloud = Cloud::start().await;
+    let endpoint = Endpoint::start([]).await;
+    cloud.subscribe(pushed_to(&endpoint)).await;
+    cloud.pubsub().lose_acks(1);
+
+    cloud.publish(text("x")).await.unwrap();
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
+
+    assert_eq!(endpoint.pushes().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_never_acknowledged_is_forgotten_after_the_retention() {
+    let cloud = Cloud::start().await;
+    cloud.subscribe(to_jobs().set_message_retention_duration(Duration::clamp(600, 0))).await;
+    cloud.publish(text("x")).await.unwrap();
+    assert_eq!(cloud.pubsub().messages(SUBSCRIPTION).len(), 1);
+
+    cloud.pubsub().speed(10_000.0);
+
+    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty()).await;
 }

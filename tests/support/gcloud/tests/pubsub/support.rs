@@ -22,7 +22,7 @@ use google_cloud_pubsub::{
     retry_policy::RetryableErrors,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tonic::transport::Channel;
 
 pub const TOPIC: &str = "projects/p/topics/jobs";
@@ -128,22 +128,29 @@ pub struct Endpoint {
     desk: Arc<Desk>,
 }
 
-#[derive(Default)]
 struct Desk {
     pushes: Mutex<Vec<Pushed>>,
     /// What to answer; when there is no more, 204.
     answers: Mutex<VecDeque<Option<u16>>>,
+    /// Who gets no answer waits here.
+    held: Semaphore,
 }
 
 impl Endpoint {
-    /// Answers so, then 204. No status: no answer at all.
+    /// Answers so, then 204. No status: no answer until all are let go.
     pub async fn start(answers: impl IntoIterator<Item = Option<u16>>) -> Self {
-        let desk = Arc::new(Desk { answers: Mutex::new(answers.into_iter().collect()), ..Desk::default() });
+        let (pushes, answers) = (Mutex::default(), Mutex::new(answers.into_iter().collect()));
+        let desk = Arc::new(Desk { pushes, answers, held: Semaphore::new(0) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/push", listener.local_addr().unwrap());
         let routes = Router::new().route("/push", post(take)).with_state(Arc::clone(&desk));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { url, desk }
+    }
+
+    /// Answers who waits for it.
+    pub fn let_go(&self) {
+        self.desk.held.close();
     }
 
     pub fn pushes(&self) -> Vec<Pushed> {
@@ -154,8 +161,8 @@ impl Endpoint {
 async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {
     desk.pushes.lock().unwrap().push(Pushed { headers, body });
     let answer = desk.answers.lock().unwrap().pop_front();
-    match answer.unwrap_or(Some(204)) {
-        Some(status) => StatusCode::from_u16(status).unwrap(),
-        None => std::future::pending().await,
+    if answer == Some(None) {
+        let _ = desk.held.acquire().await;
     }
+    StatusCode::from_u16(answer.flatten().unwrap_or(204)).unwrap()
 }

@@ -173,8 +173,8 @@ impl Listener {
             if target.is_fresh() {
                 batch.current.push((id, target.once));
             }
-            let changes = target.advance(&state.documents, batch.at, changed.as_ref());
-            batch.changes.extend(changes.into_iter().map(|change| (id, change)));
+            let news = target.advance(&state.documents, batch.at, changed.as_ref());
+            batch.changes.extend(news.into_iter().map(|change| (id, change)));
         }
         state.counts.reads += batch.changes.iter().filter(|(_, change)| change.is_read()).count() as u64;
         self.at = batch.at;

@@ -106,21 +106,20 @@ impl Target {
     pub fn advance(&mut self, documents: &Documents, at: Moment, changed: Option<&BTreeSet<Name>>) -> Vec<Change> {
         let age = std::mem::replace(&mut self.age, Age::Current);
         let changed = changed.filter(|changed| age == Age::Current && self.goes_by_document(changed));
-        let now: BTreeMap<Name, Option<Arc<Document>>> = match changed {
-            Some(changed) => changed.iter().map(|name| (name.clone(), self.find(documents, name, at))).collect(),
-            None => {
-                let gone = self.known.keys().map(|name| (name.clone(), None));
-                let view = self.view(documents, at).into_iter().map(|(name, document)| (name, Some(document)));
-                gone.chain(view).collect()
-            }
+        let now: BTreeMap<Name, Option<Arc<Document>>> = if let Some(names) = changed {
+            names.iter().map(|name| (name.clone(), self.find(documents, name, at))).collect()
+        } else {
+            let gone = self.known.keys().map(|name| (name.clone(), None));
+            let view = self.view(documents, at).into_iter().map(|(name, document)| (name, Some(document)));
+            gone.chain(view).collect()
         };
-        let mut changes: Vec<Change> =
+        let mut news: Vec<Change> =
             now.into_iter().filter_map(|(name, found)| self.learn(documents, name, found, at)).collect();
         if let (Age::New, Wanted::Documents(names)) = (age, &self.wanted) {
             let missing = names.iter().filter(|name| !self.known.contains_key(name));
-            changes.extend(missing.cloned().map(Change::Deleted));
+            news.extend(missing.cloned().map(Change::Deleted));
         }
-        changes
+        news
     }
 
     /// Notes what a document is to the client now, and says what that changes.
