@@ -111,7 +111,11 @@ impl Identity {
 
     /// The token that pushes come with: one for each account and audience, until it is nearly over or the key changes.
     pub(crate) fn push_token(&self, email: &str, audience: &str) -> String {
-        let (now, kid) = (now(), self.kid(Issuer::Google));
+        self.push_token_at(email, audience, now())
+    }
+
+    fn push_token_at(&self, email: &str, audience: &str, now: i64) -> String {
+        let kid = self.kid(Issuer::Google);
         let name = (email.to_owned(), audience.to_owned());
         let cached = self.lock().tokens.get(&name).cloned();
         if let Some((_, _, token)) = cached.filter(|(signer, ends, _)| *signer == kid && now + SPARE < *ends) {
@@ -217,4 +221,24 @@ fn merged(mut defaults: Value, claims: &Value) -> Value {
 #[expect(clippy::disallowed_methods, reason = "the emulator is the clock of its clients")]
 fn now() -> i64 {
     Timestamp::now().as_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_token_is_shared_until_it_is_nearly_over_or_the_key_changes() {
+        let identity = Identity::default();
+        let token = |audience, second| identity.push_token_at("push@example.com", audience, second);
+        let first = token("worker", 1000);
+        assert_eq!(token("worker", 1000 + LIFETIME - SPARE - 1), first);
+        assert_ne!(token("sweeper", 1001), first);
+
+        let second = token("worker", 1000 + LIFETIME - SPARE);
+        assert_ne!(second, first);
+
+        identity.rotate(Issuer::Google, true);
+        assert_ne!(token("worker", 1001 + LIFETIME - SPARE), second);
+    }
 }

@@ -1,7 +1,8 @@
 //! Documents: writes, preconditions, transforms and limits.
 
 use gcloud_sdk::google::firestore::v1::{
-    BatchGetDocumentsRequest, Document, Value, Write, batch_get_documents_request, batch_get_documents_response,
+    BatchGetDocumentsRequest, Document, TransactionOptions, Value, Write, batch_get_documents_request,
+    batch_get_documents_response,
     document_transform::{
         FieldTransform,
         field_transform::{ServerValue, TransformType},
@@ -196,9 +197,9 @@ async fn a_batch_says_what_is_missing_and_may_begin_a_transaction() {
     let request = BatchGetDocumentsRequest {
         database: DATABASE.into(),
         documents: ["jobs/1", "jobs/2", "jobs/1"].map(name).into(),
-        consistency_selector: Some(
-            batch_get_documents_request::ConsistencySelector::NewTransaction(Default::default()),
-        ),
+        consistency_selector: Some(batch_get_documents_request::ConsistencySelector::NewTransaction(
+            TransactionOptions::default(),
+        )),
         ..Default::default()
     };
     let mut answers = db.client.clone().batch_get_documents(request).await.unwrap().into_inner();

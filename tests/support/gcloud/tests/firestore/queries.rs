@@ -85,7 +85,7 @@ async fn what_is_not_allowed_is_refused() {
         matching(field("__name__", O::Equal, &json!("jobs/a")), from("jobs")),
         matching(field("a-b", O::Equal, &json!(1)), from("jobs")),
         StructuredQuery {
-            start_at: at(vec![value(&json!(1)), value(&json!(2))], true),
+            start_at: Some(at(vec![value(&json!(1)), value(&json!(2))], true)),
             ..ordered(&["n"], from("jobs"))
         },
         StructuredQuery { offset: -1, ..from("jobs") },
@@ -179,12 +179,15 @@ async fn cursors_offsets_and_limits_cut() {
     let by_both = || ordered(&["-n", "-__name__"], from("jobs"));
     let one = || vec![value(&json!(1))];
     let cases = [
-        (StructuredQuery { start_at: at(one(), true), ..by_n() }, "2 3 4 5"),
-        (StructuredQuery { start_at: at(one(), false), ..by_n() }, "4 5"),
-        (StructuredQuery { end_at: at(one(), true), ..by_n() }, "0 1"),
-        (StructuredQuery { end_at: at(one(), false), ..by_n() }, "0 1 2 3"),
-        (StructuredQuery { start_at: at(vec![value(&json!(1)), document("jobs/3")], false), ..by_both() }, "2 1 0"),
-        (StructuredQuery { start_at: at(one(), true), end_at: at(one(), false), ..by_both() }, "3 2"),
+        (StructuredQuery { start_at: Some(at(one(), true)), ..by_n() }, "2 3 4 5"),
+        (StructuredQuery { start_at: Some(at(one(), false)), ..by_n() }, "4 5"),
+        (StructuredQuery { end_at: Some(at(one(), true)), ..by_n() }, "0 1"),
+        (StructuredQuery { end_at: Some(at(one(), false)), ..by_n() }, "0 1 2 3"),
+        (
+            StructuredQuery { start_at: Some(at(vec![value(&json!(1)), document("jobs/3")], false)), ..by_both() },
+            "2 1 0",
+        ),
+        (StructuredQuery { start_at: Some(at(one(), true)), end_at: Some(at(one(), false)), ..by_both() }, "3 2"),
         (StructuredQuery { offset: 1, limit: Some(2), ..by_n() }, "1 2"),
         (limited(2, by_both()), "5 4"),
     ];

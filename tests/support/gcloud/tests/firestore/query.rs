@@ -66,8 +66,8 @@ pub fn limited(limit: i32, query: StructuredQuery) -> StructuredQuery {
     StructuredQuery { limit: Some(limit), ..query }
 }
 
-pub fn at(values: Vec<Value>, before: bool) -> Option<Cursor> {
-    Some(Cursor { values, before })
+pub fn at(values: Vec<Value>, before: bool) -> Cursor {
+    Cursor { values, before }
 }
 
 /// A reference to a document.
