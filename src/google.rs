@@ -11,7 +11,12 @@ use crate::error::{BackendError, ErrorKind};
 /// The credentials for an endpoint: none for an emulator, which is what `http://` stands for, so that no token ever
 /// travels in the clear; else the application's default ones. Reads a file at most; the first token is fetched with the
 /// first call.
+///
+/// Every client begins with its credentials, so this is also where the process gets its cryptography: without it a client
+/// panics when it is made, an emulator's too.
 pub fn credentials(endpoint: Option<&Url>) -> Result<Credentials, BackendError> {
+    // A second call finds it chosen: that is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     if is_emulator(endpoint) {
         return Ok(anonymous::Builder::new().build());
     }

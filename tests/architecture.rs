@@ -163,6 +163,11 @@ fn only_the_ports_files_name_their_backends() {
                 wrong.push(format!("{path}: {crates} belongs behind {port}"));
             }
         }
+        for pubsub in ["google_cloud_pubsub::", "google::pubsub::"] {
+            if text.contains(pubsub) && !path.starts_with("src/queue/pubsub/") {
+                wrong.push(format!("{path}: {pubsub} belongs in src/queue/pubsub"));
+            }
+        }
         if path.starts_with("src/domain") {
             for banned in NOT_IN_DOMAIN {
                 if text.contains(banned) {

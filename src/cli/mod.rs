@@ -57,7 +57,7 @@ struct GlobalArgs {
     /// Where jobs and pictures are kept [env: MEDIAFORGE_DATA_DIR] [default: the user's data directory]
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
-    /// Which set of defaults to begin with: local or test [env: MEDIAFORGE_PROFILE] [default: local]
+    /// Which set of defaults to begin with: local, gcp or test [env: MEDIAFORGE_PROFILE] [default: local]
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
     /// A TOML file over the defaults [env: MEDIAFORGE_CONFIG]

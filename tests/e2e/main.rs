@@ -12,6 +12,7 @@ mod flow;
 mod google_cloud;
 mod log;
 mod operator;
+mod provision;
 mod shutdown;
 mod startup;
 mod storage;

@@ -1,5 +1,4 @@
 //! `mediaforge provision`
-#![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 mod table;
 

@@ -37,13 +37,12 @@ pub(super) fn text(report: &Report<'_>) -> String {
 fn state(line: &Line, dry_run: bool) -> (&'static str, Color) {
     match (line.planned.action, line.done) {
         (Action::Nothing, _) => ("as it should be", Color::Green),
-        (Action::Blocked, _) => ("differs", Color::Red),
         (Action::Create, true) => ("created", Color::Yellow),
         (Action::Update, true) => ("updated", Color::Yellow),
         (Action::Create, false) if dry_run => ("would be created", Color::Yellow),
         (Action::Update, false) if dry_run => ("would be updated", Color::Yellow),
         (Action::Create, false) => ("missing", Color::Red),
-        (Action::Update, false) => ("differs", Color::Red),
+        (Action::Update, false) | (Action::Blocked, _) => ("differs", Color::Red),
     }
 }
 

@@ -69,6 +69,10 @@ impl Letters {
         if limit > 0 {
             let look = |message: &PubsubMessage| {
                 let letter = read(message);
+                // A pull may bring more than are wanted; of a key that is here already each copy counts.
+                if found.len() == limit && !found.contains_key(&letter.key) {
+                    return Verdict::Stop;
+                }
                 let copies = found.entry(letter.key.clone()).or_insert_with(|| letter.clone());
                 copies.published_at = copies.published_at.min(letter.published_at);
                 if found.len() == limit { Verdict::Stop } else { Verdict::Keep }
@@ -199,7 +203,7 @@ impl Letters {
 fn read(message: &PubsubMessage) -> FoundLetter {
     let at = message.publish_time.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()).unwrap_or_default();
     let attributes: BTreeMap<_, _> = message.attributes.clone().into_iter().collect();
-    FoundLetter::new(key(message), at, message.data.to_vec(), attributes)
+    FoundLetter::new(key(message), at, message.data.clone(), attributes)
 }
 
 /// Which letter it is. One that Pub/Sub has forwarded has no key of ours; the service may forward a message twice, and
@@ -213,8 +217,8 @@ fn key(message: &PubsubMessage) -> String {
     match (attribute(source.0), attribute(source.1)) {
         (Some(subscription), Some(time)) => {
             let digest = Sha256::digest(&message.data);
-            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("{subscription}:{time}:{digest}")
+            let digest = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+            format!("{subscription}:{time}:{digest:016x}")
         }
         _ => message.message_id.clone(),
     }

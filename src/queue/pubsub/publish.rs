@@ -43,8 +43,8 @@ impl Publishers {
     pub(super) async fn publish(&self, op: &'static str, topic: &'static str, message: Message) -> Result<MessageId> {
         let unknown = || BackendError::new(ErrorKind::Internal, op).because(format!("no publisher for topic {topic}"));
         let publisher = self.by_topic.get(topic).ok_or_else(unknown)?;
-        let published = publisher.publish(message).await.map(MessageId);
-        published.map_err(|error| match error {
+        let id = publisher.publish(message).await.map(MessageId);
+        id.map_err(|error| match error {
             PublishError::Rpc(error) => {
                 let what = format!("topic {}", self.place.topic(topic));
                 explained(op, &what, "roles/pubsub.publisher", error)

@@ -20,7 +20,7 @@ const RETENTION: Duration = Duration::from_hours(1);
 /// Deliveries of a message before it is a dead letter.
 const MAX_DELIVERY_ATTEMPTS: i32 = 5;
 const MIN_BACKOFF: Duration = Duration::from_secs(10);
-const MAX_BACKOFF: Duration = Duration::from_secs(600);
+const MAX_BACKOFF: Duration = Duration::from_mins(10);
 /// How long operators have for a dead letter: the longest there is.
 const LETTER_RETENTION: Duration = Duration::from_hours(31 * 24);
 /// How long what an operator looks at is hidden from others, should it not be given back.

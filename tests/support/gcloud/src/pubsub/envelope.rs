@@ -19,7 +19,7 @@ pub fn of(message: &Message, attempt: Option<u32>, subscription: &str) -> Value 
 
 /// A message, without what is empty.
 pub fn message(message: &Message) -> Value {
-    let mut value = json!({ "messageId": message.id, "publishTime": message.publish_time.to_string() });
+    let mut value = json!({ "messageId": message.id, "publishTime": publish_time(message) });
     if !message.data.is_empty() {
         value["data"] = BASE64_STANDARD.encode(&message.data).into();
     }
@@ -30,4 +30,9 @@ pub fn message(message: &Message) -> Value {
         value["orderingKey"] = message.ordering_key.clone().into();
     }
     value
+}
+
+/// With milliseconds, also when they are none or end in zeros.
+fn publish_time(message: &Message) -> String {
+    message.publish_time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
