@@ -108,7 +108,6 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     assert_eq!(answer(delete("ada")).await.0, 204);
     assert_eq!(system.client.get(&picture).send().await.expect("an answer").status(), 404);
     assert_eq!(answer(get("ada")).await.0, 404);
-    drop((get, delete));
     system.finish().await;
 }
 

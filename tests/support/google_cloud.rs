@@ -69,11 +69,6 @@ impl GoogleCloud {
         &self.variables
     }
 
-    /// The address that is pushed to.
-    pub fn worker_url(&self) -> String {
-        self.front.url()
-    }
-
     /// Leads that address to a worker, and makes the topics and subscriptions, as the deployment does.
     pub async fn worker_is_at(&self, url: &str, data_dir: &Path) {
         self.front.lead_to(url);
