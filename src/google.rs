@@ -47,8 +47,9 @@ where
 
 fn kind_of(error: &Error) -> ErrorKind {
     match (error.status().map(|status| status.code), error.http_status_code()) {
+        // An answer over HTTP that names no code of gRPC: its status says more.
+        (Some(Code::Unknown) | None, Some(status)) => kind_of_http(status),
         (Some(code), _) => kind_of_code(code),
-        (None, Some(status)) => kind_of_http(status),
         _ if error.is_timeout() || error.is_exhausted() => ErrorKind::Timeout,
         _ if error.is_serialization() || error.is_binding() => ErrorKind::Internal,
         _ if error.is_connect() || error.is_transient_and_before_rpc() => ErrorKind::Unavailable,
@@ -56,6 +57,12 @@ fn kind_of(error: &Error) -> ErrorKind {
         _ if error.is_io() || error.is_transport() => ErrorKind::Timeout,
         _ => ErrorKind::Broken,
     }
+}
+
+/// An error with everything it was caused by: clients of HTTP say the least of it on top.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What a code of gRPC means.
@@ -71,7 +78,8 @@ pub fn kind_of_code(code: Code) -> ErrorKind {
     }
 }
 
-fn kind_of_http(status: u16) -> ErrorKind {
+/// What a status of HTTP means.
+pub fn kind_of_http(status: u16) -> ErrorKind {
     match status {
         409 | 412 => ErrorKind::AlreadyExists,
         429 | 503 => ErrorKind::Unavailable,

@@ -155,6 +155,10 @@ fn only_the_ports_files_name_their_backends() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         let text = without_comments(&text);
+        let foreign = ["google_cloud_storage::", "storage::client::"].iter().any(|name| text.contains(name));
+        if foreign && !path.starts_with("src/media/gcs") {
+            wrong.push(format!("{path}: Cloud Storage belongs behind src/media"));
+        }
         for (port, crates) in [("src/store", "rusqlite"), ("src/embedded", "rusqlite")] {
             let inside = path.starts_with("src/store/sqlite")
                 || path.starts_with("src/embedded")

@@ -40,6 +40,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl From<Secret> for SecretRef {
+    /// One that is known already.
+    fn from(secret: Secret) -> Self {
+        Self { value: Some(secret), ..Self::default() }
+    }
+}
+
 impl SecretRef {
     /// Whether one is named.
     pub fn is_set(&self) -> bool {

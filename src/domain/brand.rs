@@ -166,8 +166,11 @@ pub enum Verdict {
     Ok,
     /// Nothing was uploaded under this id, or it has expired.
     Missing,
-    /// What was uploaded is no picture.
-    NotAnImage,
+    /// What was uploaded is no usable picture.
+    NotAnImage {
+        /// In the words that an upload through the gateway is refused with.
+        why: String,
+    },
     /// Its short side has fewer pixels than needed.
     TooSmall {
         /// Pixels it has.
@@ -190,7 +193,7 @@ impl Verdict {
         match self {
             Self::Ok => "fit for training".to_owned(),
             Self::Missing => "nothing was uploaded under this id, or it has expired".to_owned(),
-            Self::NotAnImage => "is no picture".to_owned(),
+            Self::NotAnImage { why } => why.clone(),
             Self::TooSmall { short_side, needed } => {
                 format!("its short side has {short_side} px; {needed} px are needed")
             }
@@ -201,12 +204,12 @@ impl Verdict {
 }
 
 /// What an upload turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upload {
     /// A picture.
     Picture(ImageFacts),
-    /// Something else.
-    NotAnImage,
+    /// Something else: why it is no usable picture.
+    NotAnImage(String),
     /// Nothing.
     Missing,
 }
@@ -217,7 +220,7 @@ pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<Verdict> {
     let verdict = |(n, upload): (usize, &Upload)| {
         let facts = match upload {
             Upload::Picture(facts) => facts,
-            Upload::NotAnImage => return Verdict::NotAnImage,
+            Upload::NotAnImage(why) => return Verdict::NotAnImage { why: why.clone() },
             Upload::Missing => return Verdict::Missing,
         };
         let (short, long) = (facts.width.min(facts.height), facts.width.max(facts.height));

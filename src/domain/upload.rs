@@ -27,11 +27,20 @@ pub struct UploadRequest {
     pub size: Option<i128>,
 }
 
+/// What a good request announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// The media type.
+    pub content_type: &'static str,
+    /// Bytes.
+    pub size: u64,
+}
+
 impl UploadRequest {
-    /// The media type, or everything that is wrong with the request.
+    /// What it announces, or everything that is wrong with the request.
     ///
     /// This only spares people a transfer that would be refused: what counts is what the bytes turn out to be.
-    pub fn validate(&self, limits: &UploadLimits) -> Result<&'static str, Vec<FieldError>> {
+    pub fn validate(&self, limits: &UploadLimits) -> Result<Announced, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = self.file_name.as_deref().unwrap_or_default();
         if name.trim().is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
@@ -44,11 +53,13 @@ impl UploadRequest {
             errors.push(FieldError::new("contentType", format!("must be one of: {}", UPLOAD_TYPES.join(", "))));
         }
         let max = limits.max_bytes;
-        if !self.size.is_some_and(|size| size >= 1 && usize::try_from(size).is_ok_and(|size| size <= max)) {
+        let size = self.size.and_then(|size| u64::try_from(size).ok());
+        let size = size.filter(|size| *size >= 1 && usize::try_from(*size).is_ok_and(|size| size <= max));
+        if size.is_none() {
             errors.push(FieldError::new("size", format!("must be a whole number of bytes from 1 to {max}")));
         }
-        match content_type {
-            Some(content_type) if errors.is_empty() => Ok(content_type),
+        match (content_type, size) {
+            (Some(content_type), Some(size)) if errors.is_empty() => Ok(Announced { content_type, size }),
             _ => Err(errors),
         }
     }

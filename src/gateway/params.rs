@@ -96,7 +96,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PictureKey {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Self::missing())?;
         let key = MediaKey::from_str(&text).map_err(|_| Self::missing())?;
-        // What the gateway notes beside a picture is its own business.
-        if MediaFormat::of_key(&key) == Some(MediaFormat::Json) { Err(Self::missing()) } else { Ok(Self(key)) }
+        match MediaFormat::of_key(&key) {
+            Some(MediaFormat::Png | MediaFormat::Jpeg | MediaFormat::Webp) => Ok(Self(key)),
+            // What the gateway notes beside a picture is its own business, and what nobody has looked at is no picture.
+            Some(MediaFormat::Json) | None => Err(Self::missing()),
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         message::DeadLetter,
     },
     error::{BackendError, ErrorKind},
-    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
     queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
@@ -182,6 +182,20 @@ impl MediaStore for Limited<dyn MediaStore> {
 
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
         self.within("media.url", self.port.url(key, now)).await
+    }
+
+    async fn upload_url(
+        &self,
+        key: &MediaKey,
+        content_type: &'static str,
+        max_bytes: u64,
+        now: Timestamp,
+    ) -> Result<Option<SignedUpload>> {
+        self.within("media.upload_url", self.port.upload_url(key, content_type, max_bytes, now)).await
+    }
+
+    fn is_behind_the_gateway(&self) -> bool {
+        self.port.is_behind_the_gateway()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -6,6 +6,7 @@ mod cancel;
 mod circuits;
 mod claim;
 mod delete;
+mod intake;
 mod limited;
 mod orphans;
 mod perform;

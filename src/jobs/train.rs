@@ -3,7 +3,7 @@
 use super::{
     Jobs,
     submit::{SubmitError, Submitted},
-    uploads::Uploaded,
+    uploads::{Facts, Uploaded},
 };
 use crate::{
     domain::{
@@ -53,7 +53,7 @@ impl Examined {
 }
 
 impl Jobs {
-    /// Looks at what a training would be made of. Changes nothing.
+    /// Looks at what a training would be made of. Holds nothing and submits nothing.
     pub async fn examine(&self, user: &UserId, request: &TrainRequest) -> Result<Examined, SubmitError> {
         let order = request.validate(&self.rules.brand_limits).map_err(SubmitError::Invalid)?;
         self.examine_order(user, order).await
@@ -103,11 +103,18 @@ impl Jobs {
     }
 
     async fn examine_order(&self, user: &UserId, order: TrainOrder) -> Result<Examined, SubmitError> {
-        let uploads = self.all_uploaded(user, &order.uploads).await?;
-        let seen: Vec<Upload> = uploads
-            .iter()
-            .map(|found| found.as_ref().map_or(Upload::Missing, |found| Upload::Picture(found.facts)))
-            .collect();
+        let facts = self.all_looked_at(user, &order.uploads).await?;
+        let mut seen = Vec::with_capacity(facts.len());
+        let mut uploads = Vec::with_capacity(facts.len());
+        for facts in facts {
+            let (upload, uploaded) = match facts {
+                Some(Facts::Taken(uploaded)) => (Upload::Picture(uploaded.facts), Some(uploaded)),
+                Some(Facts::Refused { refused }) => (Upload::NotAnImage(refused), None),
+                None => (Upload::Missing, None),
+            };
+            seen.push(upload);
+            uploads.push(uploaded);
+        }
         let verdicts = judge(&seen, &self.rules.brand_limits);
         let verdicts = order.uploads.iter().cloned().zip(verdicts).collect();
         Ok(Examined { verdicts, price: self.rules.prices.training, order, uploads })
@@ -126,7 +133,11 @@ impl Jobs {
         for (n, upload) in uploads.enumerate() {
             let Uploaded { facts, key, .. } = upload;
             let copied = match target(user, id, fence, n, &key) {
-                Ok((from, to)) => self.ports.media.copy(&from, &to).await.map(|found| found.then_some(to)),
+                Ok((from, to)) => match self.ports.media.copy(&from, &to).await {
+                    // The fence is drawn for this submission alone: it is our own copy, whose answer was lost.
+                    Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(Some(to)),
+                    copied => copied.map(|found| found.then_some(to)),
+                },
                 Err(error) => Err(error),
             };
             match copied {

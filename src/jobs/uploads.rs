@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -19,12 +19,11 @@ use crate::{
         brand::{ImageFacts, UploadId},
         clock::after,
         ids::UserId,
-        request::FieldError,
-        upload::{UploadLimits, UploadRequest},
+        upload::{Announced, UploadLimits},
     },
     error::{BackendError, ErrorKind},
     media::{
-        MediaFormat, MediaKey,
+        MediaFormat, MediaKey, SignedUpload,
         image::{DecodeLimits, Kept, PictureError, keep},
     },
 };
@@ -75,6 +74,8 @@ pub struct UploadPlace {
     pub content_type: &'static str,
     /// Until when the picture should have been sent.
     pub expires_at: Timestamp,
+    /// Where it is sent, when that is not the gateway.
+    pub direct: Option<SignedUpload>,
 }
 
 /// A picture that was uploaded.
@@ -88,6 +89,19 @@ pub struct Uploaded {
     pub(super) key: String,
     /// SHA-256 of the bytes that were sent, in hex: tells a repeat from another picture.
     source: String,
+}
+
+/// What is noted of an upload, once somebody has looked at it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Facts {
+    /// It is a picture.
+    Taken(Uploaded),
+    /// It is no usable one.
+    Refused {
+        /// Why.
+        refused: String,
+    },
 }
 
 /// Why an upload was not taken.
@@ -106,11 +120,14 @@ pub enum UploadError {
 
 impl Jobs {
     /// A place for a picture of the user. Nothing is written before the picture comes.
-    pub fn offer_upload(&self, request: &UploadRequest) -> Result<UploadPlace, Vec<FieldError>> {
-        let rules = &self.rules.uploads;
-        let content_type = request.validate(&rules.limits)?;
-        let id = UploadId::random(&*self.ports.random);
-        Ok(UploadPlace { id, content_type, expires_at: after(self.now(), rules.keep) })
+    pub async fn offer_upload(&self, user: &UserId, announced: Announced) -> Result<UploadPlace, BackendError> {
+        let Announced { content_type, size } = announced;
+        let (id, now) = (UploadId::random(&*self.ports.random), self.now());
+        let raw = MediaKey::raw_upload(user, &id);
+        let direct = self.ports.media.upload_url(&raw, content_type, size, now).await?;
+        let expires_at =
+            direct.as_ref().map_or_else(|| after(now, self.rules.uploads.keep), |direct| direct.expires_at);
+        Ok(UploadPlace { id, content_type, expires_at, direct })
     }
 
     /// Waits for the turn to receive a file into memory.
@@ -125,7 +142,7 @@ impl Jobs {
         // Tens of milliseconds for a large file: not on the threads that answer everybody.
         let digest = tokio::task::spawn_blocking(move || Sha256::digest(&sent)).await.map_err(defect)?;
         let source = digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
-        if let Some(earlier) = self.uploaded(user, id).await? {
+        if let Some(earlier) = self.facts(user, id).await? {
             return same(earlier, &source);
         }
         let kept = self.decoded(bytes).await?;
@@ -139,20 +156,32 @@ impl Jobs {
         // The picture first: facts are the sign that both are there. The key names the content, so a picture that is
         // there already, from a sender who went away, is this one.
         existing_is_fine(self.ports.media.put(&key, kept.format, kept.bytes).await)?;
-        let facts = serde_json::to_vec(&uploaded).map_err(defect)?;
-        let place = MediaKey::upload_facts(user, id);
-        match self.ports.media.put(&place, MediaFormat::Json, facts.into()).await {
+        match self.note(user, id, &Facts::Taken(uploaded.clone())).await {
             Ok(()) => Ok(uploaded),
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                let earlier = self.uploaded(user, id).await?.ok_or(UploadError::Taken)?;
+                let earlier = self.facts(user, id).await?.ok_or(UploadError::Taken)?;
                 same(earlier, &uploaded.source)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What the user has uploaded under an id; `None` when nothing, or no longer.
+    /// Writes down what an upload is, once and for all.
+    pub(super) async fn note(&self, user: &UserId, id: &UploadId, facts: &Facts) -> Result<(), BackendError> {
+        let json = serde_json::to_vec(facts).map_err(defect)?;
+        self.ports.media.put(&MediaKey::upload_facts(user, id), MediaFormat::Json, json.into()).await
+    }
+
+    /// What the user has uploaded under an id; `None` when nothing that is usable, or no longer.
     pub async fn uploaded(&self, user: &UserId, id: &UploadId) -> Result<Option<Uploaded>, BackendError> {
+        Ok(self.facts(user, id).await?.and_then(|facts| match facts {
+            Facts::Taken(uploaded) => Some(uploaded),
+            Facts::Refused { .. } => None,
+        }))
+    }
+
+    /// What is noted of an upload; `None` when nobody has looked at one of this id.
+    pub(super) async fn facts(&self, user: &UserId, id: &UploadId) -> Result<Option<Facts>, BackendError> {
         const OP: &str = "uploads.facts";
         let broken = |why: &dyn std::fmt::Display| BackendError::new(ErrorKind::Broken, OP).because(why.to_string());
         let key = MediaKey::upload_facts(user, id);
@@ -162,16 +191,6 @@ impl Jobs {
         }
         let chunks: Vec<Bytes> = read.body.try_collect().await.map_err(|error| broken(&error))?;
         serde_json::from_slice(&chunks.concat()).map(Some).map_err(|error| broken(&format!("{key}: {error}")))
-    }
-
-    /// The same for several, in order.
-    pub(super) async fn all_uploaded(
-        &self,
-        user: &UserId,
-        ids: &[UploadId],
-    ) -> Result<Vec<Option<Uploaded>>, BackendError> {
-        // One after the other: a few dozen small reads, and nobody waits for them but the one who asked.
-        futures::stream::iter(ids).then(|id| self.uploaded(user, id)).try_collect().await
     }
 
     /// Removes uploads that are too old, now and then. A failure is logged: the next round does it.
@@ -206,12 +225,16 @@ impl Jobs {
     }
 }
 
-fn defect(why: impl std::error::Error + Send + Sync + 'static) -> BackendError {
+pub(super) fn defect(why: impl std::error::Error + Send + Sync + 'static) -> BackendError {
     BackendError::new(ErrorKind::Internal, "uploads.take").because(why)
 }
 
-fn same(earlier: Uploaded, source: &str) -> Result<Uploaded, UploadError> {
-    if earlier.source == source { Ok(earlier) } else { Err(UploadError::Taken) }
+fn same(earlier: Facts, source: &str) -> Result<Uploaded, UploadError> {
+    match earlier {
+        Facts::Taken(uploaded) if uploaded.source == source => Ok(uploaded),
+        // A place takes one file, whatever became of it.
+        Facts::Taken(_) | Facts::Refused { .. } => Err(UploadError::Taken),
+    }
 }
 
 /// Creating what is there already is no failure where the key says what it must be.

@@ -1,9 +1,10 @@
 //! Port [`MediaStore`]: pictures by key, created once and never overwritten.
 
 mod disk;
+mod gcs;
 pub mod image;
 
-use std::{fmt, ops::Range, path::Path, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Range, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -65,6 +66,11 @@ impl MediaKey {
     /// `uploads/{user}/{upload}.json`: written last, so an upload that has it is complete.
     pub fn upload_facts(user: &UserId, upload: &UploadId) -> Self {
         Self(format!("uploads/{user}/{upload}.{}", MediaFormat::Json.extension()))
+    }
+
+    /// `uploads/{user}/{upload}.raw`: what a client has put there by itself. Nobody has looked at it yet.
+    pub fn raw_upload(user: &UserId, upload: &UploadId) -> Self {
+        Self(format!("uploads/{user}/{upload}.raw"))
     }
 
     /// `brands/{user}/{job}/{fence}-{n}.{extension}`: a picture to learn from.
@@ -192,6 +198,17 @@ pub enum MediaUrl {
     },
 }
 
+/// Where a client puts an object by itself: `PUT` there, once, with exactly these headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedUpload {
+    /// The address. Whoever has it may use it.
+    pub url: String,
+    /// Headers that the signature covers, by their names in lower case.
+    pub headers: BTreeMap<&'static str, String>,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
 /// Pictures by key.
 ///
 /// Contract, held by `tests/contract` for every backend: `put` makes the object durable and visible as a whole, or not
@@ -223,8 +240,21 @@ pub trait MediaStore: Send + Sync {
     /// Deletes every object whose key begins with `prefix` (which ends in `/`), also those of lost attempts.
     async fn delete_prefix(&self, prefix: &str) -> Result<()>;
 
-    /// Where a client fetches it.
+    /// Where a client fetches it. Whether there is such an object is not looked at.
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl>;
+
+    /// Where a client creates an object of this type, of `max_bytes` at most, by itself; `None` where objects come through
+    /// the gateway.
+    async fn upload_url(
+        &self,
+        key: &MediaKey,
+        content_type: &'static str,
+        max_bytes: u64,
+        now: Timestamp,
+    ) -> Result<Option<SignedUpload>>;
+
+    /// Whether clients fetch objects through the gateway: `url` answers [`MediaUrl::Gateway`] then, else never.
+    fn is_behind_the_gateway(&self) -> bool;
 
     /// Whether the store answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
@@ -238,6 +268,23 @@ pub fn open_disk(data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
 
 /// Opens a bucket of Google Cloud Storage. Nothing is connected before it is first used.
 pub fn open_gcs(config: &GcsConfig) -> Result<Arc<dyn MediaStore>> {
-    let _ = config;
-    Err(BackendError::new(ErrorKind::Internal, "media.open").because("this build has no Cloud Storage"))
+    Ok(Arc::new(gcs::GcsMedia::open(config)?))
+}
+
+/// A key's extension says what it holds.
+fn ends_as(op: &'static str, key: &MediaKey, format: MediaFormat) -> Result<()> {
+    if MediaFormat::of_key(key) == Some(format) {
+        return Ok(());
+    }
+    let why = format!("the key {key} does not end in .{}", format.extension());
+    Err(BackendError::new(ErrorKind::Internal, op).because(why))
+}
+
+/// A directory's name follows the rules of a key; anything else could name a place outside the store.
+fn directory_of(op: &'static str, prefix: &str) -> Result<MediaKey> {
+    let directory = prefix.strip_suffix('/').and_then(|name| name.parse::<MediaKey>().ok());
+    directory.ok_or_else(|| {
+        let why = format!("{prefix:?} is no prefix of keys that ends in a slash");
+        BackendError::new(ErrorKind::Internal, op).because(why)
+    })
 }

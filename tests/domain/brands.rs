@@ -52,7 +52,7 @@ fn each_picture_gets_its_verdict() {
     let uploads = [
         picture(800, 600, 0xffff_0000),
         Upload::Missing,
-        Upload::NotAnImage,
+        Upload::NotAnImage("an animation".to_owned()),
         picture(2000, 511, 0),
         picture(2000, 600, 0),
         picture(1024, 1024, 0xffff_0001),
@@ -61,7 +61,7 @@ fn each_picture_gets_its_verdict() {
     let expected = [
         Verdict::Ok,
         Verdict::Missing,
-        Verdict::NotAnImage,
+        Verdict::NotAnImage { why: "an animation".to_owned() },
         Verdict::TooSmall { short_side: 511, needed: 512 },
         Verdict::ExtremeAspect,
         Verdict::NearDuplicate { of: 0 },

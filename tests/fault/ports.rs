@@ -20,7 +20,7 @@ use mediaforge::{
         message::DeadLetter,
     },
     error::{BackendError, ErrorKind},
-    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
     queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
 };
@@ -263,6 +263,14 @@ impl MediaStore for SlowMedia {
 
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
         self.inner.url(key, now).await
+    }
+
+    async fn upload_url(&self, _: &MediaKey, _: &'static str, _: u64, _: Timestamp) -> Result<Option<SignedUpload>> {
+        Ok(None)
+    }
+
+    fn is_behind_the_gateway(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod brands;
+mod bucket;
 mod events;
 mod generate;
 mod illustrations;

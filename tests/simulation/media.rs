@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use mediaforge::{
     domain::Timestamp,
     error::{BackendError, ErrorKind},
-    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result, SignedUpload},
 };
 use tokio::time::sleep;
 
@@ -130,6 +130,14 @@ impl MediaStore for SimMedia {
 
     async fn url(&self, key: &MediaKey, _: Timestamp) -> Result<MediaUrl> {
         Ok(MediaUrl::Gateway(format!("/media/{key}")))
+    }
+
+    async fn upload_url(&self, _: &MediaKey, _: &'static str, _: u64, _: Timestamp) -> Result<Option<SignedUpload>> {
+        Ok(None)
+    }
+
+    fn is_behind_the_gateway(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Google Cloud on this machine: servers that stand in for Firestore, Pub/Sub, Cloud Storage, and those who sign tokens.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use gcloud_emulator::{Emulator, Storage, identity::Issuer};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const SPEED: f64 = 50.0;
 /// A project of its own.
 pub struct GoogleCloud {
     pub emulator: Emulator,
-    pub storage: Storage,
+    pub storage: Arc<Storage>,
     /// The worker's address.
     front: Front,
     variables: Vec<(String, String)>,
@@ -35,7 +35,7 @@ impl GoogleCloud {
             .firestore()
             .set_indexes(include_str!("../../config/firebase/firestore.indexes.json"))
             .expect("indexes");
-        let storage = Storage::start().await.unwrap_or_else(|error| panic!("{error}"));
+        let storage = Arc::new(Storage::start().await.unwrap_or_else(|error| panic!("{error}")));
         let front = Front::start().await;
         let bucket = storage.create_bucket().await.expect("a bucket");
         let keys = |issuer: Issuer| format!("{}{}", emulator.url(), issuer.path());

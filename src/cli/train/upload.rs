@@ -44,9 +44,7 @@ struct Place {
 /// Uploads the pictures; their ids, in order.
 pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow::Result<Vec<String>> {
     let bars = Bars::new(pictures, quiet);
-    // While a body is sent there is no answer, so this client has no limit on silence but one on the whole.
-    let client = client(api.url(), None).context("cannot set up HTTP")?;
-    let uploads = pictures.iter().map(|picture| one(api, &client, picture, &bars));
+    let uploads = pictures.iter().map(|picture| one(api, picture, &bars));
     let ids = stream::iter(uploads).buffered(AT_ONCE).try_collect().await;
     drop(bars);
     let ids: Vec<String> = ids?;
@@ -56,7 +54,7 @@ pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow:
     Ok(ids)
 }
 
-async fn one(api: &Api, client: &reqwest::Client, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
+async fn one(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
     let bar = bars.begin(picture);
     let name: String = picture.name().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
     let mut asked = json!({ "fileName": name, "contentType": picture.content_type, "size": picture.length });
@@ -70,7 +68,7 @@ async fn one(api: &Api, client: &reqwest::Client, picture: &Picture, bars: &Bars
         bars.rewind(&bar);
         // A new place each time: what became of a lost try nobody knows, and an unused one expires.
         let place: Place = api.post("uploads", &[], &asked).await?;
-        put(api, client, &place, picture, (&bar, bars)).await?;
+        put(api, &place, picture, (&bar, bars)).await?;
         Ok(place.upload_id)
     });
     let id = sent.await.map_err(|mut failure| {
@@ -81,13 +79,7 @@ async fn one(api: &Api, client: &reqwest::Client, picture: &Picture, bars: &Bars
     Ok(id)
 }
 
-async fn put(
-    api: &Api,
-    client: &reqwest::Client,
-    place: &Place,
-    picture: &Picture,
-    (bar, bars): (&ProgressBar, &Bars),
-) -> Result<(), ApiError> {
+async fn put(api: &Api, place: &Place, picture: &Picture, (bar, bars): (&ProgressBar, &Bars)) -> Result<(), ApiError> {
     // A file that cannot be opened any more ends the body early, which the service refuses.
     let bytes = match tokio::fs::File::open(&picture.path).await {
         Ok(file) => {
@@ -102,8 +94,11 @@ async fn put(
         total.inc(length);
     });
     let method = place.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
-    let url = api.absolute(&place.upload_url);
-    let mut request = api.signed(&url, client.request(method, url.clone())).timeout(LONGEST);
+    // The place may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
+    // body is sent there is no answer: no limit on silence, but one on the whole.
+    let address = api.absolute(&place.upload_url);
+    let request = client(&address, None)?.request(method, address.clone());
+    let mut request = api.signed(&address, request).timeout(LONGEST);
     let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     for (name, value) in &place.headers {
         // Its length is the client's own to say.

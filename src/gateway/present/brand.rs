@@ -6,9 +6,10 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use super::{Presenter, common::Common};
+use super::{Links, Presenter, common::Common};
 use crate::{
     domain::{
+        Timestamp,
         brand::{BrandSpec, UploadId, Verdict},
         job::{Job, JobKind, Output, State},
     },
@@ -47,6 +48,10 @@ pub(in crate::gateway) struct Brand<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     sample_urls: Vec<String>,
+    /// When the first of these URLs stops working, where they expire. Reading the brand again gives new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    url_expires_at: Option<Timestamp>,
     /// Where the trainer put the model, if it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -73,10 +78,8 @@ impl Presenter {
             State::Succeeded { output: Output::Brand(trained), .. } => Some(trained),
             _ => None,
         };
-        let mut sample_urls = Vec::new();
-        for sample in trained.iter().flat_map(|trained| &trained.samples) {
-            sample_urls.push(self.link(&sample.key).await?);
-        }
+        let samples = trained.iter().flat_map(|trained| &trained.samples).map(|sample| sample.key.as_str());
+        let Links { urls: sample_urls, expires_at } = self.links(samples).await?;
         Ok(Brand {
             id: job.value.id.as_str(),
             status: job.value.status().shown_as(JobKind::Brand),
@@ -85,6 +88,7 @@ impl Presenter {
             palette: trained.map(|trained| trained.palette.iter().map(ToString::to_string).collect()),
             image_count: spec.images.len(),
             sample_urls,
+            url_expires_at: expires_at,
             model_path: trained.and_then(|trained| trained.model_path.as_deref()),
             training_ms: trained.map(|trained| trained.training_ms),
             common: Common::of(job),
@@ -124,7 +128,7 @@ impl From<(UploadId, Verdict)> for VerdictView {
         let (word, short_side, needed, of) = match verdict {
             Verdict::Ok => ("ok", None, None, None),
             Verdict::Missing => ("missing", None, None, None),
-            Verdict::NotAnImage => ("not_an_image", None, None, None),
+            Verdict::NotAnImage { .. } => ("not_an_image", None, None, None),
             Verdict::TooSmall { short_side, needed } => ("too_small", Some(short_side), Some(needed), None),
             Verdict::ExtremeAspect => ("extreme_aspect", None, None, None),
             Verdict::NearDuplicate { of } => ("near_duplicate", None, None, Some(of)),

@@ -6,10 +6,11 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use super::{Presenter, common::Common};
+use super::{Links, Presenter, common::Common};
 use crate::{
     domain::{
-        job::{Job, JobKind, Output, Pictures, State},
+        Timestamp,
+        job::{Job, JobKind, Output, State},
         request::IllustrationSpec,
     },
     error::BackendError,
@@ -62,6 +63,10 @@ pub(in crate::gateway) struct Illustration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     thumbnail_url: Option<String>,
+    /// When the first of these URLs stops working, where they expire. Reading the job again gives new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    url_expires_at: Option<Timestamp>,
     /// Pictures that were asked for and withheld for their content, of a finished job. They cost nothing.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
@@ -101,10 +106,10 @@ impl Presenter {
             State::Succeeded { output: Output::Pictures(pictures), .. } => Some(pictures),
             _ => None,
         };
-        let (image_urls, thumbnail_url) = match output {
-            Some(output) => self.links(output).await?,
-            None => (Vec::new(), None),
-        };
+        let images = output.iter().flat_map(|output| &output.images).map(|image| image.key.as_str());
+        let thumbnail = output.and_then(|output| output.thumbnail_key.as_deref());
+        let Links { urls: mut image_urls, expires_at } = self.links(images.chain(thumbnail)).await?;
+        let thumbnail_url = thumbnail.and_then(|_| image_urls.pop());
         Ok(Illustration {
             id: job.value.id.as_str(),
             status: job.value.status().shown_as(JobKind::Illustration),
@@ -118,23 +123,12 @@ impl Presenter {
             image_url: image_urls.first().cloned(),
             image_urls,
             thumbnail_url,
+            url_expires_at: expires_at,
             filtered: output.map_or(0, |output| output.filtered),
             model_used: output.map(|output| output.model.as_str()),
             final_prompt: output.map(|output| output.final_prompt.as_str()),
             generation_ms: output.map(|output| output.generation_ms),
             common: Common::of(job),
         })
-    }
-
-    async fn links(&self, output: &Pictures) -> Result<(Vec<String>, Option<String>), BackendError> {
-        let mut pictures = Vec::with_capacity(output.images.len());
-        for image in &output.images {
-            pictures.push(self.link(&image.key).await?);
-        }
-        let thumbnail = match &output.thumbnail_key {
-            Some(key) => Some(self.link(key).await?),
-            None => None,
-        };
-        Ok((pictures, thumbnail))
     }
 }

@@ -10,12 +10,16 @@ use axum::{
     extract::FromRequestParts,
     http::{request::Parts, uri::Authority},
 };
+use futures::future::try_join_all;
 use serde::Serialize;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 
 use super::{GatewayState, problem::Problem};
 use crate::{
-    domain::job::{Job, JobKind, Status, Work},
+    domain::{
+        Timestamp,
+        job::{Job, JobKind, Status, Work},
+    },
     error::{BackendError, ErrorKind},
     media::{MediaKey, MediaUrl},
     store::Versioned,
@@ -68,6 +72,19 @@ pub(super) struct Presenter {
     base: BaseUrl,
 }
 
+struct Link {
+    url: String,
+    expires_at: Option<Timestamp>,
+}
+
+/// Where pictures are fetched.
+pub(super) struct Links {
+    /// Of each.
+    pub urls: Vec<String>,
+    /// When the first of them stops working, if any does.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// A job of either kind, as it stands now.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -100,16 +117,23 @@ impl Presenter {
         })
     }
 
-    /// Where a client fetches what lies under a media key.
-    pub async fn link(&self, key: &str) -> Result<String, BackendError> {
+    /// Where a client fetches what lies under these media keys, in order.
+    pub async fn links<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<Links, BackendError> {
+        // Each may be a call of who signs.
+        let links = try_join_all(keys.into_iter().map(|key| self.link(key))).await?;
+        let expires_at = links.iter().filter_map(|link| link.expires_at).min();
+        Ok(Links { urls: links.into_iter().map(|link| link.url).collect(), expires_at })
+    }
+
+    async fn link(&self, key: &str) -> Result<Link, BackendError> {
         // Only our own worker writes keys, so one that is none is a defect or a damaged store.
         let key = MediaKey::from_str(key)
             .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
         Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
-            MediaUrl::Absolute { url, .. } => url,
+            MediaUrl::Absolute { url, expires_at } => Link { url, expires_at },
             MediaUrl::Gateway(path) => {
                 let query = self.gateway.picture_query(&path).unwrap_or_default();
-                self.base.link(&(path + &query))
+                Link { url: self.base.link(&(path + &query)), expires_at: None }
             }
         })
     }

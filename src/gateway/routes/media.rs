@@ -81,6 +81,10 @@ async fn answer(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let media = &gateway.jobs().ports().media;
+    if !media.is_behind_the_gateway() {
+        // An address here would outlive the one that was handed out.
+        return Err(PictureKey::missing());
+    }
     let asks = |name| headers.contains_key(name);
     if *method == Method::HEAD || asks(header::IF_NONE_MATCH) || asks(header::RANGE) {
         let info = media.head(&key).await?.ok_or_else(PictureKey::missing)?;

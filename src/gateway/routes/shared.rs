@@ -7,7 +7,7 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::try_join_all};
 use serde::Serialize;
 use url::form_urlencoded;
 
@@ -65,10 +65,7 @@ pub(super) async fn list(
     }
     let found = gateway.jobs().list(&JobFilter { owner, kind, statuses }, &page).await?;
     let presenter = Presenter::new(gateway, base);
-    let mut data = Vec::with_capacity(found.items.len());
-    for job in &found.items {
-        data.push(presenter.job(job).await?);
-    }
+    let data = try_join_all(found.items.iter().map(|job| presenter.job(job))).await?;
     let first_id = found.items.first().map(|job| job.value.id.as_str());
     let last_id = found.items.last().map(|job| job.value.id.as_str());
     let next = last_id.filter(|_| found.has_more).and_then(|last| next_link(uri, last));

@@ -5,14 +5,18 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use futures::future::try_join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::gateway::{
-    GatewayState,
-    auth::Caller,
-    present::{BaseUrl, Presenter},
-    problem::Problem,
+use crate::{
+    domain::Timestamp,
+    gateway::{
+        GatewayState,
+        auth::Caller,
+        present::{BaseUrl, Links, Presenter},
+        problem::Problem,
+    },
 };
 
 /// The styles on offer; the first is what a request gets that names none.
@@ -40,6 +44,10 @@ struct StyleView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sample_url: Option<String>,
+    /// When that URL stops working, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    url_expires_at: Option<Timestamp>,
     /// The brand this style was learnt by.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "brd_4kQ0b1xYc7ZpT2mN9sVd")]
@@ -73,20 +81,20 @@ pub(in crate::gateway) async fn list(
         name: &style.name,
         description: &style.description,
         sample_url: None,
+        url_expires_at: None,
         brand_id: None,
     });
     let mut data: Vec<_> = catalogue.collect();
-    for brand in &brands {
-        let sample_url = match &brand.sample {
-            Some(key) => Some(presenter.link(key).await?),
-            None => None,
-        };
+    let samples = brands.iter().map(|brand| presenter.links(brand.sample.as_deref()));
+    let samples = try_join_all(samples).await?;
+    for (brand, Links { urls, expires_at }) in brands.iter().zip(samples) {
         let style = &brand.style;
         data.push(StyleView {
             style_id: &style.id,
             name: &style.name,
             description: &style.description,
-            sample_url,
+            sample_url: urls.into_iter().next(),
+            url_expires_at: expires_at,
             brand_id: Some(&style.id),
         });
     }

@@ -22,6 +22,8 @@ use crate::{
         present::BaseUrl,
         problem::{Problem, WrongField},
     },
+    jobs::UploadPlace,
+    media::SignedUpload,
 };
 
 /// A file to come. Unknown fields are refused.
@@ -55,11 +57,11 @@ struct Place {
     /// Always `PUT`.
     #[schema(example = "PUT")]
     method: &'static str,
-    /// Where to.
+    /// Where to: this gateway, or the bucket itself. The address is a secret until it expires.
     #[schema(example = "http://127.0.0.1:8080/uploads/upl_4kQ0b1xYc7ZpT2mN9sVd?userId=local")]
     upload_url: String,
-    /// Headers to send along.
-    headers: BTreeMap<&'static str, &'static str>,
+    /// Headers to send along, exactly these.
+    headers: BTreeMap<&'static str, String>,
     /// Send it before.
     expires_at: Timestamp,
 }
@@ -81,7 +83,9 @@ struct Taken {
 
 /// Ask for a place to put a picture
 ///
-/// For each picture that a brand is to learn from. A picture that no brand uses is removed after a day.
+/// For each picture that a brand is to learn from. A picture that no brand uses is removed after a day. Where pictures are
+/// kept in a bucket, `uploadUrl` leads there, takes one file of the announced type and size, and needs no other
+/// credentials; whether the file is a usable picture is then said by `POST /train-brand`, with `dryRun=true` too.
 #[utoipa::path(
     post,
     operation_id = "offerUpload",
@@ -108,22 +112,24 @@ pub(in crate::gateway) async fn offer(
     let body: UploadBody = body::json(&gateway, &parts.headers, body).await?;
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
-    let (user, place) = match (credentials.user(user_id.as_deref())?, gateway.jobs().offer_upload(&request)) {
-        (Ok(user), Ok(place)) => (user, place),
-        (user, place) => {
-            let wrong = place.err().unwrap_or_default().into_iter().map(WrongField::from);
+    let announced = request.validate(&gateway.jobs().rules().uploads.limits);
+    let (user, announced) = match (credentials.user(user_id.as_deref())?, announced) {
+        (Ok(user), Ok(announced)) => (user, announced),
+        (user, announced) => {
+            let wrong = announced.err().unwrap_or_default().into_iter().map(WrongField::from);
             return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
         }
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair("userId", user.as_str()).finish();
-    let answer = Place {
-        upload_url: base.link(&format!("/uploads/{}?{query}", place.id)),
-        upload_id: place.id.into(),
-        method: "PUT",
-        headers: [("Content-Type", place.content_type)].into(),
-        expires_at: place.expires_at,
+    let UploadPlace { id, content_type, expires_at, direct } = gateway.jobs().offer_upload(&user, announced).await?;
+    let (upload_url, headers) = if let Some(SignedUpload { url, headers, .. }) = direct {
+        (url, headers)
+    } else {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("userId", user.as_str()).finish();
+        let headers = [("Content-Type", content_type.to_owned())].into();
+        (base.link(&format!("/uploads/{id}?{query}")), headers)
     };
+    let answer = Place { upload_id: id.into(), method: "PUT", upload_url, headers, expires_at };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 

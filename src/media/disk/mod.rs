@@ -17,7 +17,10 @@ use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::{BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result};
+use super::{
+    BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result, SignedUpload,
+    directory_of, ends_as,
+};
 use crate::domain::Timestamp;
 
 /// Half-written files live here. No key begins with a dot, so no object can.
@@ -64,10 +67,7 @@ impl DiskMedia {
 impl MediaStore for DiskMedia {
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
         const OP: &str = "media.put";
-        if MediaFormat::of_key(key) != Some(format) {
-            let why = format!("the key {key} does not end in .{}", format.extension());
-            return Err(BackendError::new(ErrorKind::Internal, OP).because(why));
-        }
+        ends_as(OP, key, format)?;
         let key = key.clone();
         // Not cancelled when the caller goes away: the object then appears whole, or its temporary file is removed.
         self.blocking(OP, move |inner| inner.put(OP, &key, &bytes)).await
@@ -129,19 +129,24 @@ impl MediaStore for DiskMedia {
         Ok(MediaUrl::Gateway(format!("/media/{key}")))
     }
 
+    async fn upload_url(
+        &self,
+        _key: &MediaKey,
+        _content_type: &'static str,
+        _max_bytes: u64,
+        _now: Timestamp,
+    ) -> Result<Option<SignedUpload>> {
+        Ok(None)
+    }
+
+    fn is_behind_the_gateway(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<()> {
         const OP: &str = "media.ping";
         self.blocking(OP, |inner| inner.probe(OP).map(drop)).await
     }
-}
-
-/// A directory's name follows the rules of a key; anything else could name a place outside the store.
-fn directory_of(op: &'static str, prefix: &str) -> Result<MediaKey> {
-    let directory = prefix.strip_suffix('/').and_then(|name| name.parse::<MediaKey>().ok());
-    directory.ok_or_else(|| {
-        let why = format!("{prefix:?} is no prefix of keys that ends in a slash");
-        BackendError::new(ErrorKind::Internal, op).because(why)
-    })
 }
 
 fn at(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackendError {

@@ -20,7 +20,7 @@ use mediaforge::{
         message::DeadLetter,
     },
     error::{BackendError, ErrorKind},
-    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
+    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
     queue::{FoundLetter, JobQueue, MessageId},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
@@ -210,6 +210,21 @@ impl MediaStore for Faulty<dyn MediaStore> {
 
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
         self.inner.url(key, now).await
+    }
+
+    async fn upload_url(
+        &self,
+        key: &MediaKey,
+        content_type: &'static str,
+        max_bytes: u64,
+        now: Timestamp,
+    ) -> Result<Option<SignedUpload>> {
+        self.fault.strike("media.upload_url").await?;
+        self.inner.upload_url(key, content_type, max_bytes, now).await
+    }
+
+    fn is_behind_the_gateway(&self) -> bool {
+        self.inner.is_behind_the_gateway()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -127,10 +127,20 @@ pub fn world_with_jobs_in_flight(most: u32) -> World {
     world_of(settings(), Rules { jobs_in_flight: NonZeroU32::new(most), ..rules() })
 }
 
+/// With pictures kept there.
+pub fn world_of_media(media: Arc<dyn MediaStore>) -> World {
+    world_over(settings(), rules(), Some(media))
+}
+
 fn world_of(settings: GatewaySettings, rules: Rules) -> World {
+    world_over(settings, rules, None)
+}
+
+fn world_over(settings: GatewaySettings, rules: Rules, media: Option<Arc<dyn MediaStore>>) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
-    let (store, queue, media) = backends(data.path());
+    let (store, queue, disk) = backends(data.path());
+    let media = media.unwrap_or(disk);
     let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
     let clock = Arc::new(TestClock::new());
     let ports = Ports {

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod pubsub;
 mod services;
 mod status;
+pub mod storage;
 
 use std::{
     io,
@@ -22,6 +23,7 @@ pub use faults::{Fault, Faults};
 pub use firestore::Firestore;
 pub use identity::Identity;
 pub use pubsub::PubSub;
+pub use storage::Storage;
 
 /// A running emulator: every service on one port. Dropping it ends it.
 #[derive(Debug)]

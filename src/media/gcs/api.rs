@@ -1,0 +1,319 @@
+//! The JSON API of Cloud Storage, as far as it is used directly: stat, list, copy, delete.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use google_cloud_auth::credentials::{CacheableResource, Credentials};
+use google_cloud_gax::{backoff_policy::BackoffPolicy as _, retry_state::RetryState};
+use reqwest::{Client, RequestBuilder, header::HeaderMap};
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::{TRIES, backoff};
+use crate::{
+    domain::Timestamp,
+    google,
+    media::{BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, Result},
+};
+
+/// Google's own address.
+pub(super) const GOOGLE: &str = "https://storage.googleapis.com";
+/// Objects of a page, at most: what the API allows.
+pub(super) const PAGE: usize = 1000;
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(15);
+/// Calls that a copy may take: one within a location, more where bytes must travel.
+const COPY_CALLS: usize = 100;
+/// What is kept of a service's words.
+const WORDS: usize = 300;
+
+/// A client of one bucket.
+pub(super) struct Api {
+    client: Client,
+    credentials: Credentials,
+    base: Url,
+    bucket: String,
+}
+
+/// An object as it is listed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Object {
+    name: String,
+    #[serde(deserialize_with = "number")]
+    size: u64,
+    #[serde(deserialize_with = "number")]
+    generation: i64,
+    time_created: Timestamp,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectPage {
+    #[serde(default)]
+    pub(super) items: Vec<Object>,
+    pub(super) next_page_token: Option<String>,
+}
+
+/// Numbers of 64 bits are text in JSON.
+fn number<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(json: D) -> std::result::Result<T, D::Error> {
+    String::deserialize(json)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// What a delete came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deleted {
+    /// It is gone by this call.
+    Gone,
+    /// It was gone, or another object has its name by now.
+    Absent,
+}
+
+enum Answer {
+    Done(Bytes),
+    Missing,
+    /// A precondition does not hold.
+    Unmet,
+}
+
+impl Object {
+    /// What it is called in the bucket.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which of the objects that had this name, one after the other.
+    pub(super) fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// When it was written.
+    pub(super) fn created(&self) -> Timestamp {
+        self.time_created
+    }
+
+    /// The same as the port says it.
+    pub(super) fn info(&self, key: &MediaKey) -> MediaInfo {
+        MediaInfo {
+            length: self.size,
+            content_type: MediaFormat::of_key(key).map_or("application/octet-stream", MediaFormat::content_type),
+            etag: format!("{:x}", self.generation),
+            modified: self.time_created,
+        }
+    }
+}
+
+impl Api {
+    pub(super) fn new(client: Client, credentials: Credentials, base: Url, bucket: &str) -> Self {
+        Self { client, credentials, base, bucket: bucket.to_owned() }
+    }
+
+    pub(super) async fn stat(&self, op: &'static str, key: &MediaKey) -> Result<Option<Object>> {
+        let url = self.object(key.as_str());
+        let fields = [("fields", "name,size,generation,timeCreated")];
+        match self.call(op, || self.client.get(url.as_str()).query(&fields)).await? {
+            Answer::Done(body) => parsed(op, &body).map(Some),
+            Answer::Missing => Ok(None),
+            Answer::Unmet => Err(unexpected(op)),
+        }
+    }
+
+    /// A page of the objects whose names begin with `prefix`.
+    pub(super) async fn page(
+        &self,
+        op: &'static str,
+        prefix: &str,
+        token: Option<&str>,
+        size: usize,
+    ) -> Result<ObjectPage> {
+        let url = self.below(&["o"]);
+        let size = size.to_string();
+        let fields = "nextPageToken,items(name,size,generation,timeCreated)";
+        let query = [("prefix", prefix), ("maxResults", &size), ("fields", fields)];
+        let token = token.map(|token| ("pageToken", token));
+        match self.call(op, || self.client.get(url.as_str()).query(&query).query(token.as_slice())).await? {
+            Answer::Done(body) => parsed(op, &body),
+            // Of the bucket itself.
+            Answer::Missing => {
+                let advice = advice(404, &self.bucket).unwrap_or_default();
+                Err(BackendError::new(ErrorKind::Broken, op).because(advice))
+            }
+            Answer::Unmet => Err(unexpected(op)),
+        }
+    }
+
+    /// Deletes what bears this name.
+    pub(super) async fn delete_any(&self, op: &'static str, name: &str) -> Result<Deleted> {
+        self.remove(op, name, None).await
+    }
+
+    /// Deletes this very object.
+    pub(super) async fn delete(&self, op: &'static str, object: &Object) -> Result<Deleted> {
+        self.remove(op, &object.name, Some(object.generation)).await
+    }
+
+    async fn remove(&self, op: &'static str, name: &str, generation: Option<i64>) -> Result<Deleted> {
+        let url = self.object(name);
+        let condition = generation.map(|generation| ("ifGenerationMatch", generation));
+        let request = || self.client.delete(url.as_str()).query(condition.as_slice());
+        Ok(match self.call(op, request).await? {
+            Answer::Done(_) => Deleted::Gone,
+            Answer::Missing | Answer::Unmet => Deleted::Absent,
+        })
+    }
+
+    /// Copies within the bucket, with its metadata, to a name that is free; `false` when there is nothing to copy.
+    pub(super) async fn copy(&self, op: &'static str, from: &MediaKey, to: &MediaKey) -> Result<bool> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Rewritten {
+            done: bool,
+            rewrite_token: Option<String>,
+        }
+        let url = self.below(&["o", from.as_str(), "rewriteTo", "b", &self.bucket, "o", to.as_str()]);
+        let query = [("ifGenerationMatch", "0"), ("fields", "done,rewriteToken")];
+        let mut token: Option<String> = None;
+        for _ in 0..COPY_CALLS {
+            let token_query = token.as_deref().map(|token| ("rewriteToken", token));
+            // An empty body has a length, which the service wants to be told.
+            let request =
+                || self.client.post(url.as_str()).query(&query).query(token_query.as_slice()).body(Bytes::new());
+            match self.call(op, request).await? {
+                Answer::Missing => return Ok(false),
+                Answer::Unmet => {
+                    return Err(BackendError::new(ErrorKind::AlreadyExists, op).because(to.to_string()));
+                }
+                Answer::Done(body) => {
+                    let rewritten: Rewritten = parsed(op, &body)?;
+                    if rewritten.done {
+                        return Ok(true);
+                    }
+                    token = rewritten.rewrite_token;
+                }
+            }
+        }
+        Err(BackendError::new(ErrorKind::Timeout, op).because(format!("{from} is still being copied")))
+    }
+
+    fn object(&self, name: &str) -> Url {
+        self.below(&["o", name])
+    }
+
+    /// An address below the bucket's; a name's own slashes are encoded.
+    fn below(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // An address without a path, such as `mailto:`, is refused with the configuration.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["storage", "v1", "b", &self.bucket]).extend(segments);
+        }
+        url
+    }
+
+    /// One call, tried again where that is safe: every call here may be repeated.
+    async fn call(&self, op: &'static str, request: impl Fn() -> RequestBuilder) -> Result<Answer> {
+        let mut state = RetryState::new(true);
+        loop {
+            state = state.clone().set_attempt_count(state.attempt_count + 1);
+            let error = match self.once(op, request()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !error.is_transient() || state.attempt_count >= TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff().on_failure(&state)).await;
+        }
+    }
+
+    async fn once(&self, op: &'static str, request: RequestBuilder) -> Result<Answer> {
+        let request = request.headers(self.authorization(op).await?).timeout(TRY);
+        let response = request.send().await.map_err(|error| lost(op, &error))?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        let body = response.bytes().await.map_err(|error| lost(op, &error))?;
+        match status {
+            200..=299 => Ok(Answer::Done(body)),
+            404 if !is_about_the_bucket(&body) => Ok(Answer::Missing),
+            412 => Ok(Answer::Unmet),
+            _ => {
+                let mut error = self.refused(op, status, &body);
+                error.retry_after = retry_after;
+                Err(error)
+            }
+        }
+    }
+
+    async fn authorization(&self, op: &'static str) -> Result<HeaderMap> {
+        match self.credentials.headers(http::Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => Ok(data),
+            // Answered only to who names what they have, and we do not.
+            Ok(CacheableResource::NotModified) => Err(unexpected(op)),
+            Err(error) => {
+                let kind = if error.is_transient() { ErrorKind::Unavailable } else { ErrorKind::Broken };
+                let why = format!("no token for Cloud Storage; check this process's service account: {error}");
+                Err(BackendError::new(kind, op).because(why))
+            }
+        }
+    }
+
+    fn refused(&self, op: &'static str, status: u16, body: &[u8]) -> BackendError {
+        let words = words(body);
+        if let Some(advice) = advice(status, &self.bucket) {
+            return BackendError::new(ErrorKind::Broken, op).because(format!("{advice} ({words})"));
+        }
+        BackendError::new(google::kind_of_http(status), op).because(format!("Cloud Storage answers {status}: {words}"))
+    }
+}
+
+/// What an operator should do about an answer that no caller can help.
+pub(super) fn advice(status: u16, bucket: &str) -> Option<String> {
+    match status {
+        401 => Some("Cloud Storage does not know this process; check its service account's credentials".to_owned()),
+        403 => Some(format!("grant this process's service account roles/storage.objectUser on the bucket {bucket}")),
+        404 => Some(format!("there is no bucket {bucket}; create it, or correct media.gcs.bucket")),
+        _ => None,
+    }
+}
+
+/// The answer was lost, or the question was.
+fn lost(op: &'static str, error: &reqwest::Error) -> BackendError {
+    let kind = if error.is_connect() { ErrorKind::Unavailable } else { ErrorKind::Timeout };
+    BackendError::new(kind, op).because(google::chain(error))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(op: &'static str, body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        BackendError::new(ErrorKind::Broken, op).because(format!("an answer that is none of Cloud Storage's: {error}"))
+    })
+}
+
+fn unexpected(op: &'static str) -> BackendError {
+    BackendError::new(ErrorKind::Broken, op).because("an answer that this question does not have")
+}
+
+/// What the service says of its refusal.
+fn words(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: Reason,
+    }
+    #[derive(Deserialize)]
+    struct Reason {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.error.message,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
+}
+
+/// Whether it is the bucket that is not found: the status is the same.
+fn is_about_the_bucket(body: &[u8]) -> bool {
+    words(body).contains("bucket does not exist")
+}

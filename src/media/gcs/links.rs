@@ -1,0 +1,172 @@
+//! Where clients fetch objects, and where they put them: plain or signed URLs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use google_cloud_auth::{
+    credentials::{Builder, service_account},
+    signer::{self, Signer, SigningProvider},
+};
+use google_cloud_storage::{builder::storage::SignedUrlBuilder, error::SigningError};
+use hashlink::LruCache;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::api::GOOGLE;
+use crate::{
+    config::{GcsConfig, GcsUrls},
+    domain::{Timestamp, clock::after},
+    google,
+    media::{BackendError, ErrorKind, MediaKey, MediaUrl, Result, SignedUpload},
+};
+
+/// URLs that are remembered: a few kilobytes each.
+const REMEMBERED: usize = 4096;
+/// URLs that are signed at once: without a key of our own each is a call of IAM.
+const SIGNED_AT_ONCE: usize = 16;
+
+/// Makes URLs of one bucket's objects.
+pub(super) struct Links {
+    bucket: String,
+    base: String,
+    urls: GcsUrls,
+    lifetime: Duration,
+    /// Whoever signs; found when first needed, since a worker never does.
+    signer: OnceCell<Signer>,
+    turns: Semaphore,
+    signed: Mutex<LruCache<MediaKey, (String, Timestamp)>>,
+}
+
+impl Links {
+    pub(super) fn new(config: &GcsConfig) -> Result<Self> {
+        let signer = match config.signing_key.value() {
+            Some(key) => Some(signer_of(key.reveal())?),
+            None if google::is_emulator(config.endpoint.as_ref()) => Some(Signer::from(Nobody)),
+            None => None,
+        };
+        Ok(Self {
+            bucket: config.bucket.clone().unwrap_or_default(),
+            base: config.endpoint.as_ref().map_or(GOOGLE, google::base).to_owned(),
+            urls: config.urls,
+            lifetime: config.url_expires,
+            signer: OnceCell::new_with(signer),
+            turns: Semaphore::new(SIGNED_AT_ONCE),
+            signed: Mutex::new(LruCache::new(REMEMBERED)),
+        })
+    }
+
+    /// Where an object is fetched. A signed URL is good for half its lifetime at least.
+    pub(super) async fn to_fetch(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
+        if self.urls == GcsUrls::Public {
+            return Ok(MediaUrl::Absolute { url: self.plain(key), expires_at: None });
+        }
+        if let Some((url, expires_at)) = self.remembered(key, now) {
+            return Ok(MediaUrl::Absolute { url, expires_at: Some(expires_at) });
+        }
+        let url = self.sign("media.url", key, http::Method::GET, &BTreeMap::new()).await?;
+        let expires_at = self.expiry(now);
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), (url.clone(), expires_at));
+        Ok(MediaUrl::Absolute { url, expires_at: Some(expires_at) })
+    }
+
+    /// Where an object of this type and of so many bytes at most is put, once.
+    pub(super) async fn to_put(
+        &self,
+        key: &MediaKey,
+        content_type: &'static str,
+        max_bytes: u64,
+        now: Timestamp,
+    ) -> Result<SignedUpload> {
+        let headers = BTreeMap::from([
+            ("content-type", content_type.to_owned()),
+            ("x-goog-content-length-range", format!("0,{max_bytes}")),
+            ("x-goog-if-generation-match", "0".to_owned()),
+        ]);
+        let url = self.sign("media.upload_url", key, http::Method::PUT, &headers).await?;
+        Ok(SignedUpload { url, headers, expires_at: self.expiry(now) })
+    }
+
+    fn plain(&self, key: &MediaKey) -> String {
+        // Of the alphabet of keys only these two mean something else in some part of a URL.
+        let path = key.as_str().replace('+', "%2B").replace('@', "%40");
+        format!("{}/{}/{path}", self.base, self.bucket)
+    }
+
+    fn remembered(&self, key: &MediaKey, now: Timestamp) -> Option<(String, Timestamp)> {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (url, expires_at) = signed.get(key)?;
+        (after(now, self.lifetime / 2) <= *expires_at).then(|| (url.clone(), *expires_at))
+    }
+
+    /// The signature names whole seconds.
+    fn expiry(&self, now: Timestamp) -> Timestamp {
+        let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        after(whole, self.lifetime)
+    }
+
+    async fn sign(
+        &self,
+        op: &'static str,
+        key: &MediaKey,
+        method: http::Method,
+        headers: &BTreeMap<&'static str, String>,
+    ) -> Result<String> {
+        let signer =
+            self.signer.get_or_try_init(async || Builder::default().build_signer()).await.map_err(|error| {
+                BackendError::new(ErrorKind::Broken, op).because(format!("{}: {error}", unable("no way to sign URLs")))
+            })?;
+        let resource = format!("projects/_/buckets/{}", self.bucket);
+        let mut builder = SignedUrlBuilder::for_object(resource, key.as_str())
+            .with_endpoint(&self.base)
+            .with_method(method)
+            .with_expiration(self.lifetime);
+        for (name, value) in headers {
+            builder = builder.with_header(*name, value);
+        }
+        let turn = self.turns.acquire().await;
+        let url = builder.sign_with(signer).await.map_err(|error| unsigned(op, &error));
+        drop(turn);
+        url
+    }
+}
+
+fn signer_of(key: &str) -> Result<Signer> {
+    let broken = |why: &dyn std::fmt::Display| {
+        let why = format!("media.gcs.signing_key is no JSON key of a service account: {why}");
+        BackendError::new(ErrorKind::Broken, "media.open").because(why)
+    };
+    // The parser's own words could quote the key.
+    let json = serde_json::from_str(key).map_err(|_| broken(&"it is not JSON"))?;
+    service_account::Builder::new(json).build_signer().map_err(|error| broken(&error))
+}
+
+fn unsigned(op: &'static str, error: &SigningError) -> BackendError {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<signer::SigningError>());
+    let kind =
+        if cause.is_some_and(signer::SigningError::is_transport) { ErrorKind::Unavailable } else { ErrorKind::Broken };
+    BackendError::new(kind, op).because(format!("{}: {}", unable("no signature for a URL"), google::chain(error)))
+}
+
+fn unable(what: &str) -> String {
+    format!(
+        "{what}; set media.gcs.signing_key, or let this process's service account sign in its own name \
+         (roles/iam.serviceAccountTokenCreator on itself)"
+    )
+}
+
+/// Signs for emulators, none of which looks at a signature.
+#[derive(Debug)]
+struct Nobody;
+
+impl SigningProvider for Nobody {
+    async fn client_email(&self) -> signer::Result<String> {
+        Ok("nobody@emulator.invalid".to_owned())
+    }
+
+    async fn sign(&self, content: &[u8]) -> signer::Result<bytes::Bytes> {
+        Ok(bytes::Bytes::copy_from_slice(&Sha256::digest(content)))
+    }
+}
