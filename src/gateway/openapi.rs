@@ -6,8 +6,8 @@ use utoipa::{
         Content, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
         PathItem, Ref, RefOr, Response, ResponseBuilder, Schema, Server,
         path::Operation,
-        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         schema::{SchemaType, Type},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         tag::TagBuilder,
     },
 };
@@ -113,7 +113,10 @@ fn sign_in(path: &str, operation: &mut Operation) {
     let in_address = (path.ends_with("/events") || path.starts_with("/media/")).then(|| scheme(IN_ADDRESS));
     operation.security = Some([Some(scheme(BEARER)), in_address].into_iter().flatten().collect());
     let refusals = [
-        ("401", "There is no good token: the same answer whatever is wrong. `stream_token_expired`: ask for a new address."),
+        (
+            "401",
+            "There is no good token: the same answer whatever is wrong. `stream_token_expired`: ask for a new address.",
+        ),
         ("403", "`userId` is another's than the token's, or the token's user id cannot be used here."),
         ("503", "Too many requests at once, a backend does not answer, or the keys of tokens cannot be fetched."),
     ];

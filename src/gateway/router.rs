@@ -15,7 +15,9 @@ use super::{
     idempotency, observe, openapi, prefer,
     problem::{Code, Problem},
     rate,
-    routes::{brands, credits, docs, events, generate, health, illustrations, media, stream_tokens, styles, train, uploads},
+    routes::{
+        brands, credits, docs, events, generate, health, illustrations, media, stream_tokens, styles, train, uploads,
+    },
 };
 
 /// The HTTP API as a service.

@@ -14,6 +14,7 @@ mod disk;
 mod engines;
 mod orphans;
 mod ports;
+mod push_auth;
 mod pushes;
 mod races;
 mod redriving;

@@ -1,6 +1,7 @@
 //! The HTTP API, driven in process: every status, header and shape that clients rely on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod auth;
 mod bad_input;
 mod brands;
 mod bucket;

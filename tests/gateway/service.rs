@@ -113,6 +113,14 @@ async fn every_answer_has_its_security_headers() {
         assert!(answer.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
     }
     assert_eq!(world.get("/illustrations").await.header("cache-control"), Some("no-store"));
+    // Behind https browsers are told to stay there.
+    let only_https = Some("max-age=31536000");
+    let proxied = world.get_with("/health", &[("x-forwarded-proto", "https")]).await;
+    assert_eq!(proxied.header("strict-transport-security"), only_https);
+    assert_eq!(world.get("/health").await.header("strict-transport-security"), None);
+    let public_url = Some("https://api.example".parse().unwrap());
+    let public = crate::support::world_with(GatewaySettings { public_url, ..settings() });
+    assert_eq!(public.get("/nowhere").await.header("strict-transport-security"), only_https);
 }
 
 #[tokio::test]

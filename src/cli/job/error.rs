@@ -164,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_known_is_told_how_to_send_a_token() {
+        let refusal = Refusal { status: 401, retry_after: None, elsewhere: None, problem: Problem::default() };
+        let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
+        assert_eq!(failure.exit, Exit::NotAllowed);
+        assert!(failure.hints[0].contains("--token-file") && failure.hints[0].contains("MEDIAFORGE_TOKEN"));
+    }
+
+    #[test]
     fn a_single_wrong_field_is_the_whole_message() {
         let body =
             r#"{"detail":"invalid width: must be more","errors":[{"pointer":"/width","detail":"must be more"}]}"#;

@@ -75,8 +75,9 @@ pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
 fn token(args: &ServiceArgs, environment: &Environment) -> Result<Option<Secret>, Failure> {
     let named = || environment.get("MEDIAFORGE_TOKEN_FILE").map(Into::into);
     let text = match args.token_file.clone().or_else(named) {
-        Some(file) => std::fs::read_to_string(&file)
-            .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the token in {}: {error}", file.display())))?,
+        Some(file) => std::fs::read_to_string(&file).map_err(|error| {
+            Failure::new(Exit::Usage, format!("cannot read the token in {}: {error}", file.display()))
+        })?,
         None => environment.get("MEDIAFORGE_TOKEN").unwrap_or_default().to_owned(),
     };
     Ok(Some(text.trim()).filter(|token| !token.is_empty()).map(Secret::new))

@@ -27,6 +27,12 @@ fn what_google_cloud_needs_is_asked_for_by_name() {
 }
 
 #[test]
+fn the_embedded_broker_has_no_token_to_send() {
+    let text = error(&gcp(Roles::WORKER, ("MEDIAFORGE_QUEUE__BACKEND", "embedded")));
+    assert!(text.contains("whose broker has no token"), "{text}");
+}
+
+#[test]
 fn a_secret_is_read_by_reference_and_never_shown() {
     let loaded = load(&gcp(Roles::GATEWAY, ("K_SERVICE", "gateway"))).unwrap();
     let key = &loaded.config.gateway.stream_tokens.key;

@@ -74,7 +74,10 @@ fn worker(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) 
         );
     }
     if config.queue.backend == QueueBackend::Embedded {
-        check.wrong("worker.push_auth", "must be \"none\" with queue.backend = \"embedded\", whose broker has no token to send");
+        check.wrong(
+            "worker.push_auth",
+            "must be \"none\" with queue.backend = \"embedded\", whose broker has no token to send",
+        );
     }
     if worker.oidc.audience.is_none() {
         check.wrong("worker.oidc.audience", "must be set where worker.push_auth is not \"none\"");

@@ -41,7 +41,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use faulty::Faulty;
-use fixed::{NoEngine, NoTrainer, TestClock, TestRandom};
+pub use fixed::TestClock;
+use fixed::{NoEngine, NoTrainer, TestRandom};
 
 /// Bytes a body may have in these tests.
 pub const BODY_LIMIT: usize = 64 * 1024;

@@ -1,0 +1,112 @@
+//! Callers who sign in: whose token is good, what it opens, and what it does not.
+
+mod addresses;
+mod callers;
+mod forged;
+mod keys;
+
+use std::{sync::Arc, time::Duration};
+
+use gcloud_emulator::{
+    Emulator,
+    identity::{Issuer, Signing},
+};
+use mediaforge::{
+    gateway::{Auth, GatewayLimits, GatewaySettings, SignIn},
+    identity::{Firebase, KeySet, PathTokens},
+};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, TestClock, World, settings, world_with};
+
+/// The project whose users may call.
+const PROJECT: &str = "forge-test";
+/// 2026-03-01T12:00:00Z, when the clocks of these tests stand still.
+const NOON: i64 = 1_772_366_400;
+const STREAM_KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// A gateway whose callers sign in, and who signs their tokens.
+struct Site {
+    world: World,
+    google: Emulator,
+    clock: Arc<TestClock>,
+    /// A verifier like the gateway's, on the same keys: it says why.
+    users: Firebase,
+}
+
+impl Site {
+    async fn open() -> Self {
+        Self::with(GatewayLimits::default()).await
+    }
+
+    async fn with(limits: GatewayLimits) -> Self {
+        let google = Emulator::start().await.unwrap();
+        let clock = Arc::new(TestClock::new());
+        let keys = keys_at(&format!("{}{}", google.url(), Issuer::Firebase.path()), &clock);
+        let sign_in = SignIn {
+            users: Firebase::new(PROJECT, keys.clone(), clock.clone()),
+            paths: PathTokens::new(STREAM_KEY, Duration::from_mins(5), clock.clone()),
+        };
+        let world = world_with(GatewaySettings { auth: Auth::Firebase(Arc::new(sign_in)), limits, ..settings() });
+        Self { world, google, users: Firebase::new(PROJECT, keys, clock.clone()), clock }
+    }
+
+    /// The user's token: good from noon to one.
+    fn token(&self, uid: &str) -> String {
+        self.token_of(&claims(uid))
+    }
+
+    fn token_of(&self, claims: &Value) -> String {
+        self.signed(&self.header(), claims, Signing::By(Issuer::Firebase))
+    }
+
+    fn header(&self) -> Value {
+        json!({ "alg": "RS256", "kid": self.google.identity().kid(Issuer::Firebase), "typ": "JWT" })
+    }
+
+    fn signed(&self, header: &Value, claims: &Value, signing: Signing<'_>) -> String {
+        self.google.identity().sign(header, claims, signing)
+    }
+
+    fn fetches(&self) -> usize {
+        self.google.identity().fetches(Issuer::Firebase)
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        self.world.get_with(path, &[("authorization", &format!("Bearer {token}"))]).await
+    }
+
+    async fn generate(&self, body: &Value, token: &str) -> Answer {
+        self.world.generate_with(body, &[("authorization", &format!("Bearer {token}"))]).await
+    }
+
+    /// A job of this user, accepted.
+    async fn job_of(&self, uid: &str) -> String {
+        let answer = self.generate(&json!({ "prompt": "a lighthouse at dawn" }), &self.token(uid)).await;
+        assert_eq!(answer.status, 202, "{}", answer.json());
+        answer.json()["illustrationId"].as_str().unwrap().to_owned()
+    }
+}
+
+fn keys_at(url: &str, clock: &Arc<TestClock>) -> KeySet {
+    KeySet::new(url.parse().unwrap(), clock.clone()).unwrap()
+}
+
+/// What Firebase writes for a user who signed in at noon.
+fn claims(uid: &str) -> Value {
+    json!({
+        "iss": format!("https://securetoken.google.com/{PROJECT}"), "aud": PROJECT, "sub": uid, "user_id": uid,
+        "auth_time": NOON, "iat": NOON, "exp": NOON + 3600, "email": "ann@example.com", "email_verified": true,
+        "firebase": { "identities": {}, "sign_in_provider": "password" },
+    })
+}
+
+/// The same with some claims changed; null takes one away.
+fn changed(changes: &Value) -> Value {
+    let mut all = claims("ann");
+    for (name, value) in changes.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    all
+}
