@@ -53,7 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Rules inside a room: files whose path begins with the first may not name the second.
 const MAY_NOT_NAME: &[(&str, &str)] = &[
     // Only the code behind the embedded backends knows the SQLite file.
-    ("src/store/document.rs", "embedded"),
+    ("src/store/document", "embedded"),
+    ("src/store/firestore", "embedded"),
     // The pure part of the ports' neighbours stays free of configuration.
     ("src/media/image.rs", "config"),
 ];
@@ -170,6 +171,11 @@ fn only_the_ports_files_name_their_backends() {
         for pubsub in ["google_cloud_pubsub::", "google::pubsub::"] {
             if text.contains(pubsub) && !path.starts_with("src/queue/pubsub/") {
                 wrong.push(format!("{path}: {pubsub} belongs in src/queue/pubsub"));
+            }
+        }
+        for client in ["use firestore::", "google::firestore::"] {
+            if text.contains(client) && !path.starts_with("src/store/firestore") {
+                wrong.push(format!("{path}: {client} belongs behind src/store"));
             }
         }
         if path.starts_with("src/domain") {

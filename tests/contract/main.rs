@@ -5,6 +5,7 @@ mod disk;
 mod document;
 mod embedded;
 mod engine;
+mod firestore;
 mod gcs;
 mod media;
 mod plans;

@@ -7,6 +7,7 @@ mod watching;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gcloud_emulator::Emulator;
 use mediaforge::{
     embedded::Embedded,
     store::{self, JobStore},
@@ -62,6 +63,35 @@ impl Backend for Sqlite {
     }
 }
 
+struct Firestore {
+    emulator: Emulator,
+    store: Arc<dyn JobStore>,
+}
+
+#[async_trait]
+impl Backend for Firestore {
+    async fn open() -> Self {
+        let emulator = crate::firestore::emulator().await;
+        let store = crate::firestore::open(&emulator);
+        Self { emulator, store }
+    }
+
+    fn store(&self) -> Arc<dyn JobStore> {
+        Arc::clone(&self.store)
+    }
+
+    fn second(&self) -> Arc<dyn JobStore> {
+        crate::firestore::open(&self.emulator)
+    }
+
+    async fn reopen(self) -> Self {
+        let Self { emulator, store } = self;
+        drop(store);
+        let store = crate::firestore::open(&emulator);
+        Self { emulator, store }
+    }
+}
+
 /// Runs each case on each backend.
 macro_rules! cases {
     ($($module:ident: $($case:ident),+ $(,)?;)+) => {
@@ -70,6 +100,15 @@ macro_rules! cases {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     super::$module::$case::<super::Sqlite>().await;
+                }
+            )+)+
+        }
+
+        mod firestore {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::$module::$case::<super::Firestore>().await;
                 }
             )+)+
         }

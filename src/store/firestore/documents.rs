@@ -81,8 +81,8 @@ fn entry_id(name: &str) -> String {
 }
 
 /// Data that cannot be read back.
-fn broken(op: &'static str, why: impl ToString) -> BackendError {
-    BackendError::new(ErrorKind::Broken, op).because(why.to_string())
+fn broken(op: &'static str, why: String) -> BackendError {
+    BackendError::new(ErrorKind::Broken, op).because(why)
 }
 
 /// The write that makes a job's document what it is at a version.
@@ -171,7 +171,7 @@ impl Holder {
         Ok(Self {
             account,
             entries: number(ENTRIES).and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
-            team: team.map_err(|error| broken(op, error))?,
+            team: team.map_err(|error| broken(op, format!("{}: {error}", document.name)))?,
             in_flight: number(JOBS_IN_FLIGHT).and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
         })
     }

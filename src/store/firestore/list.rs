@@ -54,9 +54,10 @@ impl FirestoreStore {
         let mut page =
             ordered(query(collection(wanted.kind), filters), &["createdAt", "__name__"], Direction::Descending);
         if let Some(after) = request.after.as_ref() {
-            let last = match after.kind() == wanted.kind {
-                true => self.link.get_one(op, self.link.job(after)).await?.filter(is_theirs),
-                false => None,
+            let last = if after.kind() == wanted.kind {
+                self.link.get_one(op, self.link.job(after)).await?.filter(is_theirs)
+            } else {
+                None
             };
             let Some((last, at)) = last.and_then(|last| fields::time(&last.fields, "createdAt").map(|at| (last, at)))
             else {

@@ -100,7 +100,7 @@ impl<'a> Line<'a> {
     /// Listens until nobody has watched for a while.
     async fn run(&mut self) -> Result<(), BackendError> {
         for (key, since) in self.shared.all() {
-            self.add(key, since);
+            self.add(&key, since);
         }
         let (requests, queue) = mpsc::channel(AHEAD);
         // The server need not answer before it has been asked for something.
@@ -140,15 +140,15 @@ impl<'a> Line<'a> {
     fn look(&mut self) {
         for (key, since) in self.shared.changed() {
             match since {
-                Some(since) if !self.targets.contains_key(&key) => self.add(key, since),
+                Some(since) if !self.targets.contains_key(&key) => self.add(&key, since),
                 None => self.remove(&key),
                 Some(_) => {}
             }
         }
     }
 
-    fn add(&mut self, key: Key, since: Timestamp) {
-        let types = match &key {
+    fn add(&mut self, key: &Key, since: Timestamp) {
+        let types = match key {
             Key::Job(id) => {
                 vec![TargetType::Documents(DocumentsTarget { documents: vec![self.shared.link.job(id)] })]
             }
@@ -201,7 +201,7 @@ impl<'a> Line<'a> {
                 for key in keys {
                     self.remove(&key);
                     if let Some(since) = self.shared.since(&key) {
-                        self.add(key, since);
+                        self.add(&key, since);
                     }
                 }
             }

@@ -1,0 +1,339 @@
+//! What only the store in Firestore has to do.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use gcloud_emulator::{Emulator, Fault};
+use gcloud_sdk::{
+    google::firestore::v1::{Value, value::ValueType},
+    prost_types,
+    tonic::Code,
+};
+use mediaforge::{
+    config::FirestoreConfig,
+    domain::{
+        Timestamp,
+        clock::SystemRandom,
+        credits::{Account, LedgerEntry},
+        ids::JobId,
+        job::{Job, JobKind},
+    },
+    store::{self, ErrorKind, Inserted, JobStore, Version, Versioned, Watch},
+};
+
+use crate::support::{New, account, at, commit, finish, inserted, lease, output, policy, soon, start, team, user};
+
+const INDEXES: &str = include_str!("../../config/firebase/firestore.indexes.json");
+
+/// A database that refuses queries for which this project deploys no index.
+pub async fn emulator() -> Emulator {
+    let emulator = Emulator::start().await.expect("an emulator");
+    emulator.firestore().set_indexes(INDEXES).expect("the indexes of the project");
+    emulator
+}
+
+/// The store, as one more process has it.
+pub fn open(emulator: &Emulator) -> Arc<dyn JobStore> {
+    open_at(&emulator.url())
+}
+
+fn open_at(url: &str) -> Arc<dyn JobStore> {
+    let endpoint = Some(url.parse().expect("a URL"));
+    let config = FirestoreConfig { database: "(default)".to_owned(), endpoint };
+    store::open_firestore("demo", &config).expect("a store")
+}
+
+/// A commit in the database's own words.
+const COMMIT: &str = "Commit";
+const LISTEN: &str = "Listen";
+const READ: &str = "BatchGetDocuments";
+
+/// Whatever goes wrong with one answer.
+const MISHAPS: [Fault; 6] = [
+    Fault::Refuse(Code::Aborted),
+    Fault::Refuse(Code::Unavailable),
+    Fault::LoseReply(Code::Unavailable),
+    Fault::LoseReply(Code::DeadlineExceeded),
+    Fault::LoseReply(Code::Unknown),
+    Fault::Twice,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_with_an_answer_everything_happens_once() {
+    for mishap in MISHAPS {
+        let emulator = emulator().await;
+        let store = open(&emulator);
+        let goes_wrong = || emulator.faults().inject(COMMIT, mishap, 1);
+
+        goes_wrong();
+        let grant = LedgerEntry::grant(account("ada"), "a/b%2F", 5, start());
+        let balance = store.adjust(&grant).await.expect("a grant");
+        assert_eq!(balance, Account { available: 5, held: 0, spent: 0, granted: 5 }, "{mishap:?}");
+        assert_eq!(store.adjustment(&account("ada"), &grant.id).await.expect("a read"), Some(grant), "{mishap:?}");
+
+        goes_wrong();
+        let first = New { price: 2, grant: 10, ..New::default() }.submit();
+        let inserted = store.insert(&first).await.expect("an insert");
+        assert!(matches!(inserted, Inserted::New { version: Version(1), .. }), "{mishap:?}: {inserted:?}");
+        assert!(matches!(store.insert(&first).await.expect("an answer"), Inserted::Existing(_)), "{mishap:?}");
+
+        goes_wrong();
+        let job = Versioned { version: Version(1), value: first.job };
+        let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
+        let running = commit(&store, &job, running).await;
+        goes_wrong();
+        let done = running.value.clone().complete(at(1), output()).expect("an end");
+        let done = commit(&store, &running, done).await;
+        assert_eq!(store.get(&done.value.id).await.expect("a read"), Some(done.clone()), "{mishap:?}");
+        assert_eq!(done.version, Version(3));
+
+        let ledger = store.ledger(&account("ada"), 100).await.expect("a ledger");
+        assert_eq!(ledger.len(), 4, "{mishap:?}: two grants, a hold and a capture");
+        let balance = Account { available: 13, held: 0, spent: 2, granted: 15 };
+        assert_eq!(store.account(&account("ada")).await.expect("a read"), Some(balance), "{mishap:?}");
+        assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "{mishap:?}");
+
+        goes_wrong();
+        store.delete(&done.value.id, done.version).await.expect("a delete");
+        assert_eq!(store.get(&done.value.id).await.expect("a read"), None);
+        goes_wrong();
+        store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+        assert_eq!(store.team_of(&user("ada")).await.expect("a read"), Some(team("acme")));
+        assert_eq!(emulator.faults().pending(), 0, "everything went wrong");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_race_is_run_again_until_it_is_won_or_lost() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    emulator.faults().inject(COMMIT, Fault::Refuse(Code::Aborted), 5);
+    let job = inserted(&store, New::default()).await;
+    assert_eq!(emulator.faults().pending(), 0);
+    // Lost: while the commit is on its way, somebody else's comes first.
+    let taken = emulator.firestore().counts().commits;
+    emulator.faults().inject(COMMIT, Fault::Delay(Duration::from_secs(1)), 1);
+    let (late, first) = (store.clone(), job.clone());
+    let late = tokio::spawn(async move {
+        let renewed = first.value.clone().start(start(), lease(at(1)), &policy()).expect("a start");
+        late.commit(first.version, &renewed).await
+    });
+    while emulator.faults().pending() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let cancelled = job.value.clone().cancel(at(1)).expect("a cancellation");
+    commit(&store, &job, cancelled).await;
+    assert_eq!(emulator.firestore().counts().commits, taken + 1);
+    let lost = late.await.expect("no panic").expect_err("a lost race");
+    assert_eq!(lost.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_to_another_team_does_not_come_in_between() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    emulator.faults().inject(COMMIT, Fault::Delay(Duration::from_secs(1)), 1);
+    let here = store.clone();
+    let insert = tokio::spawn(async move { here.insert(&New { price: 0, ..New::default() }.submit()).await });
+    while emulator.faults().pending() > 0 {
+        tokio::task::yield_now().await;
+    }
+    store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+    let inserted = insert.await.expect("no panic").expect("an answer");
+    assert_eq!(inserted, Inserted::OtherTeam(Some(team("acme"))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_answer_is_unavailable_until_it_does() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    let job = inserted(&store, New::default()).await;
+    emulator.faults().inject(READ, Fault::Refuse(Code::Unavailable), usize::MAX);
+    assert_eq!(store.get(&job.value.id).await.expect_err("no answer").kind, ErrorKind::Unavailable);
+    assert_eq!(store.ping().await.expect_err("no answer").kind, ErrorKind::Unavailable);
+    let mut watch = store.watch(Watch::Job(job.value.id.clone()));
+    let error = soon("an error", watch.next()).await.expect("an item").expect_err("no answer");
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(watch.next().await.is_none(), "after an error the stream ends");
+    emulator.faults().clear();
+    store.ping().await.expect("an answer");
+    emulator.faults().inject(COMMIT, Fault::Refuse(Code::Unavailable), usize::MAX);
+    let cancelled = job.value.clone().cancel(at(1)).expect("a cancellation");
+    let error = store.commit(job.version, &cancelled).await.expect_err("no answer");
+    assert_eq!(error.kind, ErrorKind::Timeout, "it may have happened");
+    emulator.faults().clear();
+    commit(&store, &job, cancelled).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_opened_first_works_once_the_database_is_there() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let store = open_at(&format!("http://{address}/"));
+    assert_eq!(store.ping().await.expect_err("nobody there").kind, ErrorKind::Unavailable);
+    let emulator = Emulator::start_at(address).await.expect("an emulator");
+    store.ping().await.expect("an answer");
+    inserted(&store, New::default()).await;
+    drop(emulator);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_end_is_lost_with_the_connection() {
+    let emulator = emulator().await;
+    let (here, there) = (open(&emulator), open(&emulator));
+    let job = inserted(&here, New::default()).await;
+    let mut one = here.watch(Watch::Job(job.value.id.clone()));
+    let mut all = here.watch(Watch::User(user("ada")));
+    for changes in [&mut one, &mut all] {
+        assert_eq!(next(changes).await, job);
+    }
+    let first = finish(&there, &inserted(&there, New::default()).await).await;
+    until(&mut all, &first).await;
+
+    emulator.faults().inject(LISTEN, Fault::Refuse(Code::Unavailable), 3);
+    emulator.firestore().reset_listeners();
+    // One ends while nobody listens, another begins and ends.
+    let done = finish(&there, &job).await;
+    let brief = finish(&there, &inserted(&there, New::default()).await).await;
+    until(&mut one, &done).await;
+    let mut seen = Vec::new();
+    while !(seen.contains(&done) && seen.contains(&brief)) {
+        let change = next(&mut all).await;
+        assert!(!seen.contains(&change) && change != first, "nothing comes twice");
+        seen.push(change);
+    }
+    assert_eq!(emulator.faults().pending(), 0, "it was refused, and tried again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_watchers_share_one_stream() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    let job = inserted(&store, New::default()).await;
+    let mut watchers = Vec::new();
+    for n in 0..50 {
+        let what = if n % 2 == 0 { Watch::Job(job.value.id.clone()) } else { Watch::User(user("ada")) };
+        let mut changes = store.watch(what);
+        assert_eq!(next(&mut changes).await, job);
+        watchers.push(changes);
+        let other = JobId::random(JobKind::Brand, &SystemRandom);
+        watchers.push(store.watch(Watch::News(other)));
+    }
+    let done = finish(&store, &job).await;
+    for n in 0..50 {
+        until(&mut watchers[2 * n], &done).await;
+    }
+    assert_eq!(emulator.firestore().listeners(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_without_its_index_is_an_error_and_not_a_silence() {
+    let emulator = emulator().await;
+    emulator.firestore().set_indexes(r#"{"indexes": []}"#).expect("no indexes");
+    let store = open(&emulator);
+    let mut changes = store.watch(Watch::User(user("ada")));
+    let error = soon("an error", changes.next()).await.expect("an item").expect_err("no index");
+    assert_eq!(error.kind, ErrorKind::Broken);
+    assert!(error.to_string().contains("requires an index"), "{error}");
+    assert!(changes.next().await.is_none());
+    let error = store.ledger(&account("ada"), 1).await.expect_err("no index");
+    assert_eq!(error.kind, ErrorKind::Broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_clients_find_the_types_they_expect() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+    // Somebody else keeps something in the same document.
+    let mut ada = emulator.firestore().get("users/ada").expect("a document");
+    ada.fields.insert("plan".to_owned(), text("pro"));
+    emulator.firestore().put(ada).expect("a document");
+    let job = inserted(&store, New { team: Some("acme"), price: 3, grant: 10, ..New::default() }).await;
+    let document = emulator.firestore().get(&format!("illustrations/{}", job.value.id)).expect("the job");
+    let is = |field: &str| document.fields.get(field).and_then(|value| value.value_type.clone());
+    let at = |at: Timestamp| {
+        let nanos = i32::try_from(at.as_microsecond().rem_euclid(1_000_000) * 1000).expect("nanoseconds");
+        Some(ValueType::TimestampValue(prost_types::Timestamp { seconds: at.as_second(), nanos }))
+    };
+    assert_eq!(is("createdAt"), at(start()));
+    assert_eq!(is("dueAt"), at(job.value.due_at().expect("a moment")));
+    assert_eq!(is("version"), Some(ValueType::IntegerValue(1)));
+    assert_eq!(is("width"), Some(ValueType::IntegerValue(64)));
+    assert_eq!(is("status"), Some(ValueType::StringValue("queued".to_owned())));
+    assert_eq!(is("requestHash"), Some(ValueType::StringValue(job.value.request_hash.to_string())));
+    assert_eq!(is("userId"), Some(ValueType::StringValue("ada".to_owned())));
+    assert_eq!(is("teamId"), Some(ValueType::StringValue("acme".to_owned())));
+    assert_eq!(is("completedAt"), None, "absent rather than null");
+    let is_null = |value: &Value| matches!(value.value_type, None | Some(ValueType::NullValue(_)));
+    assert!(!document.fields.values().any(is_null));
+
+    for (field, expected) in [("credits", 7), ("creditsHeld", 3), ("creditsSpent", 0), ("creditsGranted", 10)] {
+        assert_eq!(number(&emulator, "teams/acme", field), Some(expected), "{field}");
+        assert_eq!(number(&emulator, "users/ada", field), None, "{field} of who does not pay");
+    }
+    assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(1));
+    let ada = emulator.firestore().get("users/ada").expect("the user");
+    assert_eq!((&ada.fields["teamId"], &ada.fields["plan"]), (&text("acme"), &text("pro")));
+    let hold = emulator.firestore().get(&format!("ledger/{}:1:hold", job.value.id)).expect("the hold").fields;
+    assert_eq!((&hold["account"], &hold["verb"]), (&text("teams/acme"), &text("hold")));
+    assert_eq!(hold["jobId"], text(job.value.id.as_str()));
+    assert_eq!(hold["amount"].value_type, Some(ValueType::IntegerValue(3)));
+    assert_eq!(hold["at"].value_type, at(start()));
+
+    let done = finish(&store, &job).await;
+    assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0));
+    let document = emulator.firestore().get(&format!("illustrations/{}", done.value.id)).expect("the job");
+    let is = |field: &str| document.fields.get(field).and_then(|value| value.value_type.clone());
+    assert_eq!((is("dueAt"), is("lease")), (None, None), "what is over is gone");
+    assert_eq!(is("completedAt"), at(start()));
+    assert_eq!(is("removableSince"), at(start()));
+    assert_eq!(is("costUsd"), Some(ValueType::DoubleValue(1e-6)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_free_job_leaves_its_key_spent_and_is_not_counted_any_more() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    let first = New { price: 0, grant: 0, ..New::default() }.submit();
+    assert!(matches!(store.insert(&first).await.expect("an answer"), Inserted::New { .. }));
+    assert_eq!(store.account(&account("ada")).await.expect("a read"), None, "nothing was granted");
+    assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(1));
+    store.delete(&first.job.id, Version(1)).await.expect("a delete");
+    assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "deleted while it waited");
+    assert_eq!(store.insert(&first).await.expect("an answer"), Inserted::Deleted);
+    assert!(emulator.firestore().get(&format!("deleted/{}", first.job.id)).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_job_does_not_keep_a_sweep_from_others() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    let (sound, damaged) = (inserted(&store, New::default()).await, inserted(&store, New::default()).await);
+    let mut document = emulator.firestore().get(&format!("illustrations/{}", damaged.value.id)).expect("the job");
+    document.fields.insert("status".to_owned(), text("lost"));
+    emulator.firestore().put(document).expect("a document");
+    assert_eq!(store.due(at(100), 10).await.expect("a query"), [sound]);
+    let error = store.get(&damaged.value.id).await.expect_err("a damaged job");
+    assert_eq!(error.kind, ErrorKind::Broken);
+}
+
+type Changes = BoxStream<'static, store::Result<Versioned<Job>>>;
+
+async fn next(changes: &mut Changes) -> Versioned<Job> {
+    soon("a change", changes.next()).await.expect("an open stream").expect("a change")
+}
+
+async fn until(changes: &mut Changes, expected: &Versioned<Job>) {
+    while next(changes).await != *expected {}
+}
+
+fn text(text: &str) -> Value {
+    Value { value_type: Some(ValueType::StringValue(text.to_owned())) }
+}
+
+fn number(emulator: &Emulator, path: &str, field: &str) -> Option<i64> {
+    match emulator.firestore().get(path)?.fields.get(field)?.value_type {
+        Some(ValueType::IntegerValue(number)) => Some(number),
+        _ => None,
+    }
+}
