@@ -170,8 +170,8 @@ async fn an_error_says_what_is_missing_and_what_to_do() {
     let queue = queue::open_pubsub(PROJECT, &config(&emulator.url()));
     let missing = |name: &str| format!("projects/{PROJECT}/{name} does not exist; `mediaforge provision` creates it");
     let error = queue.ping().await.expect_err("no topics");
-    assert!(error.kind == ErrorKind::Broken && error.to_string().contains(&missing("topics/")[..20]), "{error}");
-    assert!(error.to_string().contains("`mediaforge provision`"), "{error}");
+    assert_eq!(error.kind, ErrorKind::Broken);
+    assert!(error.to_string().contains("does not exist; `mediaforge provision` creates it"), "{error}");
     let error = queue.publish(&dispatch()).await.expect_err("no topic");
     assert!(error.kind == ErrorKind::Broken, "{error}");
     assert!(error.to_string().contains(&missing("topics/image-generation-jobs")), "{error}");
@@ -184,9 +184,9 @@ async fn an_error_says_what_is_missing_and_what_to_do() {
     emulator.faults().inject("Subscriber/Pull", denied, 1);
     let error = queue.dead_letters(1).await.expect_err("denied");
     assert!(error.to_string().contains("grant roles/pubsub.subscriber"), "{error}");
-    emulator.faults().inject("topics/job-dlq", denied, 1);
-    emulator.faults().inject("topics/brand-training-jobs", Fault::Refuse(Code::PermissionDenied), 1);
-    emulator.faults().inject("topics/image-generation-jobs", Fault::Refuse(Code::PermissionDenied), 1);
+    for topic in ["job-dlq", "brand-training-jobs", "image-generation-jobs"] {
+        emulator.faults().inject(topic, denied, 1);
+    }
     let error = queue.ping().await.expect_err("denied");
     assert!(error.to_string().contains("grant roles/pubsub.viewer"), "{error}");
 }
