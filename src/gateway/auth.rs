@@ -124,7 +124,7 @@ impl FromRequestParts<GatewayState> for Caller {
 }
 
 /// The token of one path in a request's address, where it has one.
-fn path_token<'a>(parts: &'a Parts) -> Result<Option<Cow<'a, str>>, Problem> {
+fn path_token(parts: &Parts) -> Result<Option<Cow<'_, str>>, Problem> {
     let token = parameter(&parts.uri, TOKEN)?;
     if token.is_some() && parts.headers.contains_key(header::AUTHORIZATION) {
         return Err(Unidentified::from(Cause::Repeated).into());

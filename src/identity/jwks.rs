@@ -85,6 +85,17 @@ enum Known {
     Unavailable(Duration),
 }
 
+impl From<Known> for Result<DecodingKey, Unidentified> {
+    fn from(known: Known) -> Self {
+        match known {
+            Known::Good(key) | Known::Old(key) => Ok(key),
+            Known::Unavailable(retry_after) => Err(Unidentified::KeysUnavailable { retry_after }),
+            // Whoever still cannot tell has fetched this instant: it is not among them.
+            Known::Unknown | Known::Untold => Err(Cause::UnknownKey.into()),
+        }
+    }
+}
+
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KeySet").field(&self.0.url.as_str()).finish()
@@ -100,21 +111,16 @@ impl KeySet {
 
     /// The key of this id.
     pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, Unidentified> {
-        let known = self.known(kid);
-        let turn = match (known, Arc::clone(&self.0.fetching).try_lock_owned()) {
-            (Known::Old(key), Err(_)) => return Ok(key),
+        let fetching = Arc::clone(&self.0.fetching);
+        let turn = match (self.known(kid), Arc::clone(&fetching).try_lock_owned()) {
             (Known::Old(_) | Known::Untold, Ok(turn)) => turn,
-            (Known::Untold, Err(_)) => Arc::clone(&self.0.fetching).lock_owned().await,
-            (Known::Good(key), _) => return Ok(key),
-            (Known::Unknown, _) => return Err(Cause::UnknownKey.into()),
-            (Known::Unavailable(retry_after), _) => return Err(Unidentified::KeysUnavailable { retry_after }),
+            (Known::Untold, Err(_)) => fetching.lock_owned().await,
+            (known, _) => return known.into(),
         };
         // Another task may have fetched them while this one waited for its turn.
         match self.known(kid) {
             Known::Old(_) | Known::Untold => {}
-            Known::Good(key) => return Ok(key),
-            Known::Unknown => return Err(Cause::UnknownKey.into()),
-            Known::Unavailable(retry_after) => return Err(Unidentified::KeysUnavailable { retry_after }),
+            known => return known.into(),
         }
         // A task of its own: a client who hangs up must not undo what others wait for.
         let fetch = self.clone().fetch(turn).in_current_span();
@@ -122,12 +128,7 @@ impl KeySet {
             // The process is ending.
             return Err(Unidentified::KeysUnavailable { retry_after: FIRST_PAUSE });
         }
-        match self.known(kid) {
-            Known::Good(key) | Known::Old(key) => Ok(key),
-            Known::Unavailable(retry_after) => Err(Unidentified::KeysUnavailable { retry_after }),
-            // Fetched this instant: it is not among them.
-            Known::Unknown | Known::Untold => Err(Cause::UnknownKey.into()),
-        }
+        self.known(kid).into()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
