@@ -4,6 +4,7 @@
 mod support;
 
 mod abuse;
+mod backstage;
 mod bench;
 mod cli;
 mod crashes;
