@@ -8,12 +8,12 @@ mod shell;
 use std::{fs, path::PathBuf};
 
 /// A path below the root of the repository.
-pub fn path(relative: &str) -> PathBuf {
+fn path(relative: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
 /// The text of a file of the repository.
-pub fn text(relative: &str) -> String {
+fn text(relative: &str) -> String {
     fs::read_to_string(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
 }
 

@@ -88,7 +88,7 @@ impl Step {
 
 /// The names that a text substitutes.
 fn names(text: &str) -> Vec<String> {
-    pieces(text).into_iter().filter_map(|piece| piece.err()).collect()
+    pieces(text).into_iter().filter_map(Result::err).collect()
 }
 
 fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
@@ -182,7 +182,9 @@ fn every_gcloud_command_and_flag_exists() {
         .flat_map(|script| shell::calls_of("gcloud", script))
         .collect();
     assert!(calls.len() >= 27, "some are not seen: {}", calls.len());
-    calls.iter().for_each(|call| shell::check_gcloud(call));
+    for call in &calls {
+        shell::check_gcloud(call);
+    }
 }
 
 #[test]

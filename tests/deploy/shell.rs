@@ -7,11 +7,11 @@ pub type Command = Vec<String>;
 pub fn calls_of(program: &str, script: &str) -> Vec<Command> {
     let script = script.replace("\\\n", " ");
     let lines = script.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.flat_map(commands).filter_map(|words| since(program, words)).collect()
+    lines.flat_map(commands).filter_map(|words| since(program, &words)).collect()
 }
 
 /// The command from the word that is the program's name on: what stands before it is `if`, `then` and the like.
-fn since(program: &str, words: Command) -> Option<Command> {
+fn since(program: &str, words: &[String]) -> Option<Command> {
     let at = words.iter().position(|word| word.trim_start_matches("number=$(") == program)?;
     Some(words[at..].to_vec())
 }

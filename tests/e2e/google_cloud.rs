@@ -7,6 +7,7 @@ use gcloud_emulator::{
     Fault,
     identity::{Issuer, Signing},
 };
+use mediaforge::domain::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::Code;
@@ -31,8 +32,7 @@ async fn sweep_with(system: &System, token: &str) -> u16 {
 }
 
 fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_secs()).expect("seconds")
+    SystemClock.now().as_second()
 }
 
 fn claims(user: &str) -> Value {
