@@ -136,3 +136,62 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{clock::SystemRandom, job::JobKind},
+        store::document::JobDocument,
+    };
+
+    fn change(id: &JobId, version: u64) -> Arc<Change> {
+        let record = serde_json::json!({
+            "illustrationId": id, "userId": "ada", "status": "cancelled", "version": version, "attempt": 0,
+            "createdAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:00Z",
+            "cancelledAt": "2026-01-01T00:00:00Z", "requestHash": "0".repeat(64),
+            "hold": { "number": 1, "unit": 1, "units": 1 }, "prompt": "a cat", "styleId": "ink", "styleName": "Ink",
+            "width": 64, "height": 64, "count": 1,
+        });
+        let document: JobDocument = serde_json::from_value(record).expect("a document");
+        Arc::new(Change { job: document.into_job().expect("a job"), at: None })
+    }
+
+    fn slot() -> Arc<Slot> {
+        Slot::new(Watch::User("ada".parse().expect("a user id")))
+    }
+
+    fn id() -> JobId {
+        JobId::random(JobKind::Illustration, &SystemRandom)
+    }
+
+    #[test]
+    fn of_each_job_the_latest_change_waits() {
+        let (slot, one, other) = (slot(), id(), id());
+        for (id, version) in [(&one, 1), (&other, 1), (&one, 3), (&one, 2)] {
+            slot.push(&change(id, version));
+        }
+        for (id, version) in [(&other, 1), (&one, 3)] {
+            let Taken::Change(taken) = slot.take() else { panic!("nothing waits") };
+            assert_eq!((&taken.job.value.id, taken.job.version), (id, Version(version)));
+        }
+        assert!(matches!(slot.take(), Taken::Nothing));
+    }
+
+    #[test]
+    fn few_jobs_wait_as_a_whole_and_too_many_end_the_stream() {
+        let slot = slot();
+        for _ in 0..=WHOLE {
+            slot.push(&change(&id(), 1));
+        }
+        for _ in 0..WHOLE {
+            assert!(matches!(slot.take(), Taken::Change(_)));
+        }
+        assert!(matches!(slot.take(), Taken::Job(_)), "only its id was kept");
+        assert!(matches!(slot.take(), Taken::Nothing));
+        for _ in 0..=MOST {
+            slot.push(&change(&id(), 1));
+        }
+        assert!(matches!(slot.take(), Taken::Failed(error) if error.kind == ErrorKind::Unavailable));
+    }
+}

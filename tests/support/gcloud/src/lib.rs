@@ -16,7 +16,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, serve::ListenerExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 pub use faults::{Fault, Faults};
@@ -58,7 +58,12 @@ impl Emulator {
         let services = services.layer(middleware::from_fn_with_state(faults.clone(), faults::apply));
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+            // Else every small answer waits 40 ms for the acknowledgement of the one before.
+            let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "answers may be slow");
+                }
+            });
             axum::serve(listener, services).await.inspect_err(|error| tracing::error!(%error, "the emulator ended"))
         });
         Ok(Self { address, faults, firestore, identity, pubsub, runtime: Some(runtime) })
