@@ -2,6 +2,7 @@
 
 use axum::{body::Body, http::Method};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use super::Site;
 use crate::support::{request, with, world};
@@ -44,9 +45,11 @@ async fn an_address_for_events_opens_them_and_nothing_else() {
         format!("/brands/{id}/events"),
         format!("/media/illustrations/{id}/events"),
     ] {
-        let answer = site.world.get(&format!("{path}?token={token}")).await;
-        assert!([401, 404].contains(&answer.status.as_u16()), "{path}: {}", answer.status);
-        assert!(path.contains("//") || path.ends_with('/') || answer.status == 401, "{path}");
+        // Only the status: a stream that opens by mistake has no end to read to.
+        let asked = request(Method::GET, &format!("{path}?token={token}")).body(Body::empty()).unwrap();
+        let status = site.world.router.clone().oneshot(asked).await.unwrap().status().as_u16();
+        let is_no_route = path.contains("//") || path.ends_with('/');
+        assert_eq!(status, if is_no_route { 404 } else { 401 }, "{path}");
     }
     let post = |path: String| site.world.call(Method::POST, Box::leak(path.into_boxed_str()));
     post(format!("/illustrations/{id}/cancel?token={token}")).await.problem(401, "unauthorized");
