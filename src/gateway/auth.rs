@@ -17,7 +17,7 @@ use super::{
     problem::{Problem, WrongField},
 };
 use crate::{
-    domain::{ids::UserId, request::FieldError},
+    domain::{Timestamp, ids::UserId, request::FieldError},
     identity::{Cause, Firebase, PathTokens, Ticket, Unidentified, bearer},
     media::MediaKey,
 };
@@ -183,11 +183,14 @@ impl GatewayState {
         }
     }
 
-    /// What the path of a picture is followed by, so that a browser can fetch it.
-    pub(super) fn picture_query(&self, path: &str) -> Option<String> {
+    /// What the path of a picture is followed by, so that a browser can fetch it, and until when it can.
+    pub(super) fn picture_query(&self, path: &str) -> Option<(String, Timestamp)> {
         match &self.0.auth {
             Auth::None => None,
-            Auth::Firebase(sign_in) => Some(format!("?{TOKEN}={}", sign_in.paths.for_picture(path)?.token)),
+            Auth::Firebase(sign_in) => {
+                let Ticket { token, expires_at } = sign_in.paths.for_picture(path)?;
+                Some((format!("?{TOKEN}={token}"), expires_at))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::support::{System, Topology, answer, text};
+use crate::support::{Role, System, Topology, answer, text};
 
 /// How the processes end under load.
 #[derive(Clone, Copy)]
@@ -26,15 +26,15 @@ async fn every_202_survives(topology: Topology, end: End) {
         // Load from eight clients until the processes die under them.
         let clients: Vec<_> = (0..8)
             .map(|client| {
-                let (http, url, accepted) = (system.client.clone(), system.url("/generate"), accepted.clone());
+                let submit = system.signed("ada", system.client.post(system.url("/generate")));
+                let accepted = accepted.clone();
                 tokio::spawn(async move {
                     for n in 0.. {
                         let body =
                             json!({ "userId": "ada", "prompt": format!("tree {n}"), "width": 256, "height": 256 });
                         let key = format!("{round}-{client}-{n}");
-                        let Ok(answer) = http.post(&url).header("idempotency-key", key).json(&body).send().await else {
-                            return;
-                        };
+                        let submit = submit.try_clone().expect("without a body").header("idempotency-key", key);
+                        let Ok(answer) = submit.json(&body).send().await else { return };
                         if answer.status() != 202 {
                             return;
                         }
@@ -98,6 +98,11 @@ async fn kill_9_under_load_loses_nothing_in_two_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kill_9_under_load_loses_nothing_on_google_cloud() {
+    every_202_survives(Topology::GoogleCloud, End::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_nothing_in_one_process() {
     every_202_survives(Topology::OneProcess, End::Stopped).await;
 }
@@ -105,6 +110,11 @@ async fn a_stop_under_load_loses_nothing_in_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_nothing_in_two_processes() {
     every_202_survives(Topology::TwoProcesses, End::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing_on_google_cloud() {
+    every_202_survives(Topology::GoogleCloud, End::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +138,13 @@ async fn a_start_takes_over_from_the_worker_that_was_killed_without_waiting_for_
 async fn the_wait_for_the_next_attempt_outlives_the_process() {
     let knob = "MEDIAFORGE_ENGINE__PREVIEW__UNAVAILABLE";
     let slow = [(knob, "1.0"), ("MEDIAFORGE_JOBS__BACKOFF", "2s"), ("MEDIAFORGE_JOBS__BACKOFF_CAP", "2s")];
-    let mut system = System::start(Topology::OneProcess, &slow).await;
+    for topology in [Topology::OneProcess, Topology::GoogleCloud] {
+        a_wait_outlives_the_process(topology, &slow, knob).await;
+    }
+}
+
+async fn a_wait_outlives_the_process(topology: Topology, slow: &[(&str, &str)], knob: &str) {
+    let mut system = System::start(topology, slow).await;
     let id = system.submit("ada", "a cat").await;
     let path = format!("/illustrations/{id}?userId=ada");
     while system.get(&path).await["lastError"]["code"] != "engine_unavailable" {
@@ -146,15 +162,38 @@ async fn the_wait_for_the_next_attempt_outlives_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
     let environment = [("MEDIAFORGE_WORKER__LEASE", "1s"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
-    let mut system = System::start(Topology::OneProcess, &environment).await;
-    let id = system.submit("ada", "a cat").await;
-    system.until("ada", &id, &["processing"]).await;
-    system.kill().await;
-    system.launch().await;
-    let job = system.finished("ada", &id).await;
-    assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(2)));
-    assert_eq!(system.credits("ada").await.2, 1);
-    let (status, _) = answer(system.client.get(text(&job, "imageUrl"))).await;
-    assert_eq!(status, 200);
-    system.finish().await;
+    for topology in Topology::EVERY {
+        let mut system = System::start(topology, &environment).await;
+        let id = system.submit("ada", "a cat").await;
+        system.until("ada", &id, &["processing"]).await;
+        if topology == Topology::OneProcess {
+            system.kill().await;
+            system.launch().await;
+        } else {
+            // The gateway goes on, and shows what becomes of it.
+            system.kill_role(Role::Worker).await;
+            system.launch_role(Role::Worker).await;
+        }
+        let job = system.finished("ada", &id).await;
+        assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(2)), "{topology:?}");
+        assert_eq!(system.credits("ada").await.2, 1);
+        let (status, _) = answer(system.client.get(text(&job, "imageUrl"))).await;
+        assert_eq!(status, 200);
+        system.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_on_while_its_gateway_dies() {
+    for topology in [Topology::TwoProcesses, Topology::GoogleCloud] {
+        let mut system = System::start(topology, &[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")]).await;
+        let id = system.submit("ada", "a cat").await;
+        system.until("ada", &id, &["processing"]).await;
+        system.kill_role(Role::Gateway).await;
+        system.launch_role(Role::Gateway).await;
+        let job = system.finished("ada", &id).await;
+        assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("completed"), Some(1)), "{topology:?}");
+        assert_eq!(system.credits("ada").await.2, 1);
+        system.finish().await;
+    }
 }

@@ -1,9 +1,9 @@
-//! A prompt becomes a picture: the same story on one process and on two.
+//! A prompt becomes a picture: the same story on one process, on two, and on Google Cloud.
 
 use image::GenericImageView as _;
 use serde_json::json;
 
-use crate::support::{System, Topology, answer, sse, text};
+use crate::support::{System, Topology, answer, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_becomes_a_picture_in_one_process() {
@@ -15,6 +15,11 @@ async fn a_prompt_becomes_a_picture_across_two_processes() {
     a_prompt_becomes_a_picture(Topology::TwoProcesses).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_becomes_a_picture_on_google_cloud() {
+    a_prompt_becomes_a_picture(Topology::GoogleCloud).await;
+}
+
 async fn a_prompt_becomes_a_picture(topology: Topology) {
     let system = System::start(topology, &[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "300ms")]).await;
     let granted = system.credits("ada").await.0;
@@ -22,14 +27,8 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
         "userId": "ada", "prompt": "a lighthouse at dawn", "styleId": "watercolor", "styleName": "Watercolor",
         "width": 640, "height": 400, "count": 2, "seed": 7
     });
-    let submitted = system
-        .client
-        .post(system.url("/generate"))
-        .header("idempotency-key", "\"first\"")
-        .json(&body)
-        .send()
-        .await
-        .expect("an answer");
+    let submit = system.client.post(system.url("/generate")).header("idempotency-key", "\"first\"").json(&body);
+    let submitted = system.signed("ada", submit).send().await.expect("an answer");
     assert_eq!(submitted.status(), 202);
     let location = submitted.headers()["location"].to_str().expect("text").to_owned();
     let accepted: serde_json::Value = submitted.json().await.expect("JSON");
@@ -38,7 +37,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     assert_eq!(location, format!("/illustrations/{id}"));
 
     // Watched live: the snapshot first, growing versions, the final state last, then the end.
-    let events = sse::all(&system.client, &system.url(&format!("{location}/events?userId=ada")), None).await;
+    let events = system.all_events(&format!("{location}/events?userId=ada"), None).await;
     let versions: Vec<u64> = events.iter().map(|event| event.id.parse().expect("a version")).collect();
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
     let names: Vec<_> = events.iter().map(|event| event.event.as_str()).collect();
@@ -80,7 +79,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
 
     // The same request under the same key is the same job; another one is refused.
     let again = system.client.post(system.url("/generate")).header("idempotency-key", "first").json(&body);
-    let again = again.send().await.expect("an answer");
+    let again = system.signed("ada", again).send().await.expect("an answer");
     assert_eq!(
         (again.status().as_u16(), &again.headers()["idempotency-replayed"]),
         (202, &"true".parse().expect("a value"))
@@ -89,35 +88,40 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     let mut other = body.clone();
     other["count"] = json!(1);
     let other = system.client.post(system.url("/generate")).header("idempotency-key", "first").json(&other);
-    let (status, problem) = answer(other).await;
+    let (status, problem) = answer(system.signed("ada", other)).await;
     assert_eq!((status, problem["success"].as_bool()), (422, Some(false)));
     assert_eq!(system.credits("ada").await, (granted - 2, 0, 2, granted));
 
     // A client that comes back later gets the final state, and a stranger gets nothing.
-    let late = sse::all(&system.client, &system.url(&format!("{location}/events?userId=ada")), Some("1")).await;
+    let late = system.all_events(&format!("{location}/events?userId=ada"), Some("1")).await;
     assert_eq!(late.last().map(|event| event.event.clone()).as_deref(), Some("job.completed"));
-    let (status, _) = answer(system.client.get(system.url(&format!("{location}?userId=eve")))).await;
-    assert_eq!(status, 404);
+    let get = |user: &str| system.signed(user, system.client.get(system.url(&format!("{location}?userId={user}"))));
+    let delete =
+        |user: &str| system.signed(user, system.client.delete(system.url(&format!("{location}?userId={user}"))));
+    assert_eq!(answer(get("eve")).await.0, 404);
 
     // Listed, then deleted with its pictures.
     let list = system.get("/illustrations?userId=ada&status=completed&limit=1").await;
     assert_eq!((list["data"][0]["illustrationId"].as_str(), list["hasMore"].as_bool()), (Some(&*id), Some(false)));
     let picture = text(&job, "imageUrl");
-    let (status, _) = answer(system.client.delete(system.url(&format!("{location}?userId=eve")))).await;
-    assert_eq!(status, 404);
-    let (status, _) = answer(system.client.delete(system.url(&format!("{location}?userId=ada")))).await;
-    assert_eq!(status, 204);
+    assert_eq!(answer(delete("eve")).await.0, 404);
+    assert_eq!(answer(delete("ada")).await.0, 204);
     assert_eq!(system.client.get(&picture).send().await.expect("an answer").status(), 404);
-    let (status, _) = answer(system.client.get(system.url(&format!("{location}?userId=ada")))).await;
-    assert_eq!(status, 404);
+    assert_eq!(answer(get("ada")).await.0, 404);
     system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_sees_all_their_jobs_in_one_stream_and_none_of_others() {
+    for topology in [Topology::TwoProcesses, Topology::GoogleCloud] {
+        everything_of_a_user_in_one_stream(topology).await;
+    }
+}
+
+async fn everything_of_a_user_in_one_stream(topology: Topology) {
     use futures::StreamExt as _;
-    let system = System::start(Topology::TwoProcesses, &[]).await;
-    let mut events = sse::open(&system.client, &system.url("/events?userId=ada"), None).await;
+    let system = System::start(topology, &[]).await;
+    let mut events = system.events("/events?userId=ada", None).await;
     system.submit("eve", "a cat").await;
     let mut waiting = std::collections::BTreeSet::new();
     for n in 0..5 {
@@ -140,7 +144,7 @@ async fn a_user_sees_all_their_jobs_in_one_stream_and_none_of_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_job_costs_nothing_whether_it_waits_or_runs() {
-    for topology in [Topology::OneProcess, Topology::TwoProcesses] {
+    for topology in Topology::EVERY {
         let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "30s"), ("MEDIAFORGE_WORKER__SLOTS", "1")];
         let system = System::start(topology, &slow).await;
         let running = system.submit("ada", "a slow cat").await;
@@ -166,7 +170,13 @@ async fn a_cancelled_job_costs_nothing_whether_it_waits_or_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_credits_nothing_is_written() {
-    let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_CREDITS__STARTING_GRANT", "3")]).await;
+    for topology in [Topology::OneProcess, Topology::GoogleCloud] {
+        nothing_is_written_without_credits(topology).await;
+    }
+}
+
+async fn nothing_is_written_without_credits(topology: Topology) {
+    let system = System::start(topology, &[("MEDIAFORGE_CREDITS__STARTING_GRANT", "3")]).await;
     let body = json!({ "userId": "poor", "prompt": "a castle", "width": 256, "height": 256, "count": 4 });
     let (status, problem) = system.post("/generate", &body).await;
     assert_eq!((status, problem["code"].as_str()), (402, Some("insufficient_credits")), "{problem}");

@@ -4,11 +4,13 @@
 mod support;
 
 mod abuse;
+mod backstage;
 mod bench;
 mod cli;
 mod crashes;
 mod delivery;
 mod flow;
+mod google_cloud;
 mod log;
 mod operator;
 mod provision;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 
-use crate::support::{System, Topology, sse};
+use crate::support::{System, Topology};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_fits_the_drain_is_finished() {
@@ -41,13 +41,12 @@ async fn a_second_signal_ends_it_at_once_and_the_job_goes_on_after_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_does_not_is_handed_back_without_costing_an_attempt() {
-    for topology in [Topology::OneProcess, Topology::TwoProcesses] {
+    for topology in Topology::EVERY {
         let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "4s"), ("MEDIAFORGE_WORKER__DRAIN", "500ms")];
         let mut system = System::start(topology, &slow).await;
         let id = system.submit("ada", "a cat").await;
         system.until("ada", &id, &["processing"]).await;
-        let mut events =
-            sse::open(&system.client, &system.url(&format!("/illustrations/{id}/events?userId=ada")), None).await;
+        let mut events = system.events(&format!("/illustrations/{id}/events?userId=ada"), None).await;
         assert!(events.next().await.is_some());
         let took = system.terminate().await;
         assert!(took < Duration::from_secs(9), "{took:?}");

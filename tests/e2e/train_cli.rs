@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::Arc,
 };
 
 use image::{Rgb, RgbImage};
@@ -57,39 +58,30 @@ fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_is_trained_shown_and_drawn_in() {
-    trained_shown_and_drawn_in(&[SHORT]).await;
+    a_brand_of_ones_own(System::start(Topology::OneProcess, &[SHORT]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_with_pictures_in_a_bucket() {
-    let storage = gcloud_emulator::Storage::start().await.unwrap_or_else(|error| panic!("{error}"));
-    let bucket = storage.create_bucket().await.expect("a bucket");
-    let dir = tempfile::tempdir().expect("a directory");
-    let key = dir.path().join("signer.json");
-    std::fs::write(&key, storage.signing_key()).expect("a key");
-    let environment = [
-        SHORT,
-        ("MEDIAFORGE_MEDIA__BACKEND", "gcs"),
-        ("MEDIAFORGE_MEDIA__GCS__BUCKET", &bucket),
-        ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", &storage.url()),
-        ("MEDIAFORGE_MEDIA__GCS__SIGNING_KEY__FILE", key.to_str().expect("text")),
-    ];
-    trained_shown_and_drawn_in(&environment).await;
-    let puts: Vec<_> =
+async fn a_brand_is_trained_shown_and_drawn_in_on_google_cloud() {
+    let system = System::start(Topology::GoogleCloud, &[SHORT]).await;
+    let storage = Arc::clone(&system.cloud().storage);
+    a_brand_of_ones_own(system).await;
+    let uploads: Vec<_> =
         storage.requests().into_iter().filter(|request| request.method == reqwest::Method::PUT).collect();
-    assert_eq!(puts.len(), 10, "five pictures of a dry run and five of a training went there");
-    assert!(puts.iter().all(|put| !put.headers.contains_key("authorization")), "with nothing but the signature");
+    assert_eq!(uploads.len(), 10, "five pictures of a dry run and five of a training went there");
+    assert!(uploads.iter().all(|put| !put.headers.contains_key("authorization")), "with nothing but the signature");
 }
 
-async fn trained_shown_and_drawn_in(environment: &[(&str, &str)]) {
-    let system = System::start(Topology::OneProcess, environment).await;
+async fn a_brand_of_ones_own(system: System) {
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let (data, url) = (system.data_dir(), system.gateway.clone());
+    let (ada, eve) = (system.token("ada"), system.token("eve"));
+    let (ada, eve) = ([("MEDIAFORGE_TOKEN", ada.as_str())], [("MEDIAFORGE_TOKEN", eve.as_str())]);
     let before = system.credits("ada").await;
 
     // What would come of it, and what it would cost.
-    let dry = run(&data, &[], &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
+    let dry = run(&data, &ada, &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
     assert!(dry.status.success(), "{}", stderr(&dry));
     let table = stdout(&dry);
     assert_eq!(table.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{table}");
@@ -100,7 +92,7 @@ async fn trained_shown_and_drawn_in(environment: &[(&str, &str)]) {
     let out = samples.to_str().expect("text");
     let arguments =
         ["train", "Acme", "--color", "#FF6600", "--user", "ada", "--url", &url, "--idempotency-key", "k1", "-o", out];
-    let trained = run(&data, &[], &arguments, &files).await;
+    let trained = run(&data, &ada, &arguments, &files).await;
     assert!(trained.status.success(), "{}", stderr(&trained));
     let shown = stdout(&trained);
     assert!(shown.contains("#ff6600") && shown.contains("--style Acme"), "{shown}");
@@ -109,7 +101,7 @@ async fn trained_shown_and_drawn_in(environment: &[(&str, &str)]) {
     assert!(stderr(&trained).contains("training"), "progress is told: {}", stderr(&trained));
 
     // The same again finds the same brand, without uploads and without paying.
-    let again = run(&data, &[], &[&arguments[..], &["--json"]].concat(), &files).await;
+    let again = run(&data, &ada, &[&arguments[..], &["--json"]].concat(), &files).await;
     assert!(again.status.success(), "{}", stderr(&again));
     let brand = json(&again);
     assert_eq!(brand["status"], "ready");
@@ -122,12 +114,12 @@ async fn trained_shown_and_drawn_in(environment: &[(&str, &str)]) {
     for style in ["aCME", brand["brandId"].as_str().expect("an id")] {
         let arguments =
             ["generate", "a fox", "--style", style, "--size", "256x256", "--json", "--user", "ada", "-o", out];
-        let drawn = run(&data, &[], &[&arguments[..], &["--url", &url]].concat(), &[]).await;
+        let drawn = run(&data, &ada, &[&arguments[..], &["--url", &url]].concat(), &[]).await;
         assert!(drawn.status.success(), "{}", stderr(&drawn));
         assert_eq!(json(&drawn)["styleId"], brand["brandId"]);
     }
     let stranger =
-        run(&data, &[], &["generate", "a fox", "--style", "acme", "--user", "eve", "--url", &url], &[]).await;
+        run(&data, &eve, &["generate", "a fox", "--style", "acme", "--user", "eve", "--url", &url], &[]).await;
     assert_eq!(stranger.status.code(), Some(2), "{}", stderr(&stranger));
     system.finish().await;
 }

@@ -1,147 +1,22 @@
 //! Trainings: begun once however often the worker dies, paid once, stopped when nobody wants them any more.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
-use image::{DynamicImage, Rgb as Pixel, RgbImage};
 use mediaforge::{
     domain::{
         Timestamp,
-        brand::{BrandSpec, TrainedBrand, TrainingImage},
-        clock::{Clock as _, SystemClock, SystemRandom, millis_between},
-        ids::{JobId, RequestHash, UserId},
-        job::{ErrorCode, Job, JobKind, JobPolicy, Output, State, Status, Submission, Work},
-        palette::Rgb,
-        pricing::Prices,
-        retry::RetryPolicy,
+        clock::{Clock as _, SystemClock, millis_between},
+        job::{ErrorCode, State, Status},
     },
-    embedded::Embedded,
-    media::{self, MediaFormat, MediaKey, MediaStore},
-    store::{self, Inserted, JobStore, Watch},
+    store::Watch,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::support::{PATIENCE, System, Topology};
-
-/// Given to the brand; its pictures have others, too.
-const COLORS: [&str; 2] = ["#ff6600", "#14213d"];
-
-/// The stores of a running system, as an operator opens them.
-struct Backstage {
-    store: Arc<dyn JobStore>,
-    media: Arc<dyn MediaStore>,
-    _embedded: Embedded,
-}
-
-impl Backstage {
-    fn of(system: &System) -> Self {
-        let embedded = Embedded::open(&system.data_dir(), &[]).expect("the data directory");
-        let store = store::open_sqlite(&embedded);
-        let media = media::open_disk(&system.data_dir()).expect("media");
-        Self { store, media, _embedded: embedded }
-    }
-
-    /// Puts five pictures and a brand to train on them where a gateway would.
-    async fn submit(&self) -> JobId {
-        self.submit_within(Duration::from_hours(1)).await
-    }
-
-    async fn submit_within(&self, time_limit: Duration) -> JobId {
-        let (user, id): (UserId, _) = ("ada".parse().expect("an id"), JobId::random(JobKind::Brand, &SystemRandom));
-        let mut images = Vec::new();
-        for n in 0..5 {
-            let key: MediaKey = format!("brands/{user}/{id}/training-{n}.png").parse().expect("a key");
-            let bytes = media::image::png(&picture(n)).expect("a picture");
-            self.media.put(&key, MediaFormat::Png, bytes).await.expect("stored");
-            images.push(TrainingImage { key: key.to_string(), width: 600, height: 512 });
-        }
-        let submission = Submission {
-            id: id.clone(),
-            user,
-            team: None,
-            work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors: colors(), images }),
-            request_hash: RequestHash::of(b"acme"),
-            trace: None,
-            time_limit,
-            starting_grant: 1000,
-        };
-        let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
-        let first = Job::submit(submission, SystemClock.now(), &prices, &policy());
-        let inserted = self.store.insert(&first).await.expect("inserted");
-        assert!(matches!(inserted, Inserted::New { dispatched: true, .. }), "{inserted:?}");
-        id
-    }
-
-    async fn job(&self, id: &JobId) -> Job {
-        self.store.get(id).await.expect("read").expect("there").value
-    }
-
-    /// The job once it is what is asked for.
-    async fn until(&self, system: &System, id: &JobId, wanted: impl Fn(&Job) -> bool) -> Job {
-        let mut changes = self.store.watch(Watch::Job(id.clone()));
-        let wait = async {
-            loop {
-                let job = changes.next().await.expect("it goes on").expect("a change").value;
-                if wanted(&job) {
-                    return job;
-                }
-            }
-        };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{id} never became so: {}", system.logs()))
-    }
-
-    async fn begun(&self, system: &System, id: &JobId) -> String {
-        let job = self.until(system, id, |job| job.operation().is_some()).await;
-        job.operation().expect("begun").to_owned()
-    }
-
-    /// The brand, whose pictures must all be there.
-    async fn ready(&self, system: &System, id: &JobId) -> (Job, TrainedBrand) {
-        let job = self.until(system, id, |job| job.status().is_final()).await;
-        let State::Succeeded { output: Output::Brand(trained), .. } = &job.state else {
-            panic!("{:?}: {}", job.state, system.logs())
-        };
-        for sample in &trained.samples {
-            let key: MediaKey = sample.key.parse().expect("a key");
-            let info = self.media.head(&key).await.expect("read").expect("stored");
-            assert_eq!((info.length, sample.width, sample.height), (sample.bytes, 512, 512));
-        }
-        let trained = trained.clone();
-        (job, trained)
-    }
-
-    async fn request_cancel(&self, id: &JobId) {
-        for _ in 0..10 {
-            let found = self.store.get(id).await.expect("read").expect("there");
-            let next = found.value.request_cancel(SystemClock.now(), &policy()).expect("it runs");
-            if self.store.commit(found.version, &next).await.is_ok() {
-                return;
-            }
-        }
-        panic!("{id} keeps changing");
-    }
-}
-
-fn policy() -> JobPolicy {
-    JobPolicy {
-        retry: RetryPolicy { max_attempts: 5, base: Duration::from_millis(50), cap: Duration::from_secs(1) },
-        republish_after: Duration::from_secs(2),
-        republish_cap: Duration::from_secs(2),
-        cancel_grace: Duration::from_secs(5),
-        queue_delays: true,
-    }
-}
-
-fn colors() -> Vec<Rgb> {
-    COLORS.iter().map(|color| color.parse().expect("a colour")).collect()
-}
-
-/// Stripes of orange, navy, sand and teal, different in each picture.
-fn picture(n: u32) -> DynamicImage {
-    let stripes = [[255, 102, 0], [20, 33, 61], [233, 216, 166], [10, 147, 150], [148, 27, 12], [238, 155, 0]];
-    let stripe = |x: u32, y: u32| stripes[((x / 100 + y / 128 * n) % 6) as usize];
-    DynamicImage::ImageRgb8(RgbImage::from_fn(600, 512, |x, y| Pixel(stripe(x, y))))
-}
+use crate::{
+    backstage::{Backstage, colors},
+    support::{System, Topology},
+};
 
 /// When an operation of the mock began.
 fn began(operation: &str) -> Timestamp {
@@ -203,8 +78,7 @@ async fn an_illustration_shows_its_progress_as_often() {
     let system = System::start(Topology::OneProcess, &slow).await;
     let body = serde_json::json!({ "userId": "ada", "prompt": "a cat", "width": 256, "height": 256, "count": 4 });
     let id = crate::support::text(&system.post("/generate", &body).await.1, "illustrationId");
-    let url = system.url(&format!("/illustrations/{id}/events?userId=ada"));
-    let events = crate::support::sse::all(&system.client, &url, None).await;
+    let events = system.all_events(&format!("/illustrations/{id}/events?userId=ada"), None).await;
     let steps: Vec<_> = events
         .iter()
         .filter(|event| event.event == "job.progress")
@@ -216,9 +90,22 @@ async fn an_illustration_shows_its_progress_as_often() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_whose_worker_died_is_found_again_and_is_ready_on_time() {
-    let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "8s"), ("MEDIAFORGE_WORKER__LEASE", "1s")];
-    let mut system = System::start(Topology::OneProcess, &slow).await;
+    let system = System::start(Topology::OneProcess, &SLOW_TO_TRAIN).await;
     let backstage = Backstage::of(&system);
+    a_training_is_found_again(system, backstage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_whose_worker_died_is_found_again_on_google_cloud() {
+    let system = System::start(Topology::GoogleCloud, &SLOW_TO_TRAIN).await;
+    let backstage = Backstage::on_google_cloud(&system);
+    a_training_is_found_again(system, backstage).await;
+}
+
+const SLOW_TO_TRAIN: [(&str, &str); 2] =
+    [("MEDIAFORGE_TRAINER__MOCK__DURATION", "8s"), ("MEDIAFORGE_WORKER__LEASE", "1s")];
+
+async fn a_training_is_found_again(mut system: System, backstage: Backstage) {
     let id = backstage.submit().await;
     let operation = backstage.begun(&system, &id).await;
     sleep_until_half_of(8, &operation).await;

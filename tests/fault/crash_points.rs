@@ -29,7 +29,7 @@ async fn attempts_after_a_crash_at(topology: Topology, point: &str) -> u64 {
             let ends = system.ended().await;
             assert!(ends.iter().all(|end| !end.success()), "{point}: {ends:?}");
         }
-        Topology::TwoProcesses => {
+        Topology::TwoProcesses | Topology::GoogleCloud => {
             while system.client.get(format!("{}/health", system.worker)).send().await.is_ok() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }

@@ -1,5 +1,8 @@
 //! The real binary on ports of its own, and clients for it.
 
+pub mod books;
+mod front;
+pub mod google_cloud;
 pub mod sse;
 
 use std::{
@@ -8,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{Stream, StreamExt as _};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,19 +23,28 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use google_cloud::GoogleCloud;
+
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mediaforge");
 
 /// How long anything may take before the test gives up. Generous: nothing waits this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How the two roles are laid out over processes.
+/// How the two roles are laid out, and on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topology {
     /// `serve`.
     OneProcess,
     /// `serve gateway` and `serve worker` on one data directory.
     TwoProcesses,
+    /// The same two on Google Cloud: the `gcp` profile on servers that stand in for Google's.
+    GoogleCloud,
+}
+
+impl Topology {
+    /// All of them: what a client sees is the same.
+    pub const EVERY: [Self; 3] = [Self::OneProcess, Self::TwoProcesses, Self::GoogleCloud];
 }
 
 /// A running system. Its processes are killed when it is dropped.
@@ -42,13 +55,26 @@ pub struct System {
     data: TempDir,
     topology: Topology,
     environment: Vec<(String, String)>,
-    processes: Vec<Child>,
+    processes: Vec<(Role, Child)>,
+    cloud: Option<GoogleCloud>,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Both,
+    Gateway,
+    Worker,
 }
 
 impl System {
-    /// Starts a system of the `test` profile with these extra environment variables.
+    /// Starts a system of the `test` profile (or `gcp`, as fast) with these extra environment variables.
     pub async fn start(topology: Topology, environment: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
+        let cloud = match topology {
+            Topology::OneProcess | Topology::TwoProcesses => None,
+            Topology::GoogleCloud => Some(GoogleCloud::start().await),
+        };
         let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let mut system = Self {
             gateway: String::new(),
@@ -58,33 +84,49 @@ impl System {
             topology,
             environment,
             processes: Vec::new(),
+            cloud,
         };
         system.launch().await;
         system
     }
 
-    /// Starts the processes again on the same data directory.
+    /// Starts the processes again on the same data.
     pub async fn launch(&mut self) {
         match self.topology {
-            Topology::OneProcess => {
-                let ready = self.spawn(&[]).await;
-                self.gateway = text(&ready, "gateway");
-                self.worker = text(&ready, "worker");
-            }
-            Topology::TwoProcesses => {
-                self.gateway = text(&self.spawn(&["gateway"]).await, "gateway");
-                self.worker = text(&self.spawn(&["worker"]).await, "worker");
+            Topology::OneProcess => self.launch_role(Role::Both).await,
+            Topology::TwoProcesses | Topology::GoogleCloud => {
+                self.launch_role(Role::Gateway).await;
+                self.launch_role(Role::Worker).await;
             }
         }
     }
 
-    async fn spawn(&mut self, role: &[&str]) -> Value {
-        let file = self.data.path().join(format!("ready-{}.json", role.first().unwrap_or(&"all")));
+    /// Starts one of them.
+    pub async fn launch_role(&mut self, role: Role) {
+        let ready = self.spawn(role).await;
+        if role != Role::Worker {
+            self.gateway = text(&ready, "gateway");
+        }
+        if role != Role::Gateway {
+            self.worker = text(&ready, "worker");
+            if let Some(cloud) = &self.cloud {
+                cloud.worker_is_at(&self.worker, &self.data_dir()).await;
+            }
+        }
+    }
+
+    async fn spawn(&mut self, role: Role) -> Value {
+        let (name, arguments): (_, &[&str]) = match role {
+            Role::Both => ("all", &[]),
+            Role::Gateway => ("gateway", &["gateway"]),
+            Role::Worker => ("worker", &["worker"]),
+        };
+        let file = self.data.path().join(format!("ready-{name}.json"));
         let _ = std::fs::remove_file(&file);
         let mut command = command(self.data_dir());
-        command.arg("serve").args(role).arg("--ready-file").arg(&file);
+        command.arg("serve").args(arguments).arg("--ready-file").arg(&file);
         command.env("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:0").env("MEDIAFORGE_WORKER__LISTEN", "127.0.0.1:0");
-        command.envs(self.environment.iter().cloned()).stdout(Stdio::null()).stderr(self.log(role)).kill_on_drop(true);
+        command.envs(self.variables()).stdout(Stdio::null()).stderr(self.log(name)).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary starts");
         let ready = timeout(PATIENCE, async {
             loop {
@@ -92,19 +134,30 @@ impl System {
                     break serde_json::from_slice::<Value>(&text).expect("the ready file is written as a whole");
                 }
                 if let Some(status) = child.try_wait().expect("a child") {
-                    panic!("serve {role:?} ended with {status}: {}", self.logs());
+                    panic!("serve {name} ended with {status}: {}", self.logs());
                 }
                 sleep(Duration::from_millis(5)).await;
             }
         });
-        let ready = ready.await.unwrap_or_else(|_| panic!("serve {role:?} is not ready: {}", self.logs()));
+        let ready = ready.await.unwrap_or_else(|_| panic!("serve {name} is not ready: {}", self.logs()));
         assert_eq!(ready["pid"].as_u64(), child.id().map(u64::from));
-        self.processes.push(child);
+        self.processes.push((role, child));
         ready
     }
 
-    fn log(&self, role: &[&str]) -> Stdio {
-        let path = self.data.path().join(format!("log-{}.txt", role.first().unwrap_or(&"all")));
+    /// What the processes are told beside where they listen; a command on the same data is told the same.
+    pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        let cloud = self.cloud.iter().flat_map(GoogleCloud::variables);
+        cloud.chain(&self.environment).cloned()
+    }
+
+    /// What it runs on, where that is Google Cloud.
+    pub fn cloud(&self) -> &GoogleCloud {
+        self.cloud.as_ref().expect("a system on Google Cloud")
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        let path = self.data.path().join(format!("log-{name}.txt"));
         std::fs::OpenOptions::new().append(true).create(true).open(path).expect("a log file").into()
     }
 
@@ -123,15 +176,15 @@ impl System {
     /// The most memory that the first process has held at once, in bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
-        let id = self.processes[0].id().expect("running");
+        let id = self.processes[0].1.id().expect("running");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
         1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
     }
 
-    /// Sends a signal to every process, or to the one of that index.
+    /// Sends a signal to every process.
     pub fn signal(&self, signal: Signal) {
-        for process in &self.processes {
+        for (_, process) in &self.processes {
             let id = i32::try_from(process.id().expect("running")).expect("a process id");
             kill(Pid::from_raw(id), signal).expect("a signal");
         }
@@ -139,9 +192,15 @@ impl System {
 
     /// Ends the processes as a power cut would, and waits until they are gone.
     pub async fn kill(&mut self) {
-        for mut process in self.processes.drain(..) {
+        for (_, mut process) in self.processes.drain(..) {
             process.kill().await.expect("killed");
         }
+    }
+
+    /// The same for one of them.
+    pub async fn kill_role(&mut self, role: Role) {
+        let at = self.processes.iter().position(|(runs, _)| *runs == role).expect("running");
+        self.processes.remove(at).1.kill().await.expect("killed");
     }
 
     /// Sets an environment variable of the processes that are launched next, or removes it.
@@ -153,7 +212,7 @@ impl System {
     /// Waits until the processes have ended by themselves; how they did.
     pub async fn ended(&mut self) -> Vec<std::process::ExitStatus> {
         let mut ends = Vec::new();
-        for mut process in std::mem::take(&mut self.processes) {
+        for (_, mut process) in std::mem::take(&mut self.processes) {
             let end = timeout(PATIENCE, process.wait()).await;
             ends.push(end.unwrap_or_else(|_| panic!("it never ends: {}", self.logs())).expect("a status"));
         }
@@ -165,7 +224,7 @@ impl System {
         let begun = Instant::now();
         self.signal(Signal::SIGTERM);
         let logs = self.logs();
-        for mut process in self.processes.drain(..) {
+        for (_, mut process) in self.processes.drain(..) {
             let status = timeout(PATIENCE, process.wait()).await.expect("ends").expect("a status");
             assert!(status.success(), "{status}: {logs}");
         }
@@ -176,9 +235,44 @@ impl System {
         format!("{}{path}", self.gateway)
     }
 
+    /// The request in the name of this user: with their token, where callers sign in.
+    pub fn signed(&self, user: &str, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.cloud {
+            Some(cloud) => request.bearer_auth(cloud.user_token(user)),
+            None => request,
+        }
+    }
+
+    /// The token with which the user of a command signs in; empty where nobody does.
+    pub fn token(&self, user: &str) -> String {
+        self.cloud.as_ref().map(|cloud| cloud.user_token(user)).unwrap_or_default()
+    }
+
+    /// Signed for the user that the path names, or the body.
+    fn signed_as_it_says(&self, path: &str, body: &Value, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let in_query = path.split_once("userId=").map(|(_, rest)| rest.split('&').next().unwrap_or(rest));
+        self.signed(in_query.or(body["userId"].as_str()).unwrap_or("local"), request)
+    }
+
+    /// Events at a path, in the name of the user that it names.
+    pub async fn events(
+        &self,
+        path: &str,
+        last_event_id: Option<&str>,
+    ) -> impl Stream<Item = sse::Seen> + Unpin + use<> {
+        let request = self.signed_as_it_says(path, &Value::Null, self.client.get(self.url(path)));
+        sse::open(request, last_event_id).await
+    }
+
+    /// All of them until the stream ends.
+    pub async fn all_events(&self, path: &str, last_event_id: Option<&str>) -> Vec<sse::Seen> {
+        self.events(path, last_event_id).await.collect().await
+    }
+
     /// `GET path`, which must answer 200 with JSON.
     pub async fn get(&self, path: &str) -> Value {
-        let answer = self.client.get(self.url(path)).send().await.expect("an answer");
+        let request = self.signed_as_it_says(path, &Value::Null, self.client.get(self.url(path)));
+        let answer = request.send().await.expect("an answer");
         let status = answer.status();
         let body = answer.text().await.expect("a body");
         assert_eq!(status, 200, "{path}: {body}");
@@ -187,7 +281,7 @@ impl System {
 
     /// `POST path` with a JSON body; the status and the JSON of the answer.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.client.post(self.url(path)).json(body)).await
+        answer(self.signed_as_it_says(path, body, self.client.post(self.url(path)).json(body))).await
     }
 
     /// Submits a small picture and answers its id.
@@ -226,10 +320,16 @@ impl System {
         (part("available"), part("held"), part("spent"), part("granted"))
     }
 
-    /// Ends the system and looks into its file: nothing in flight, and every balance is the sum of its ledger.
+    /// Ends the system and looks into what it leaves: nothing in flight, and every balance is the sum of its ledger.
     pub async fn finish(mut self) {
         self.terminate().await;
-        books::check(&self.data_dir());
+        match &self.cloud {
+            None => books::check(&self.data_dir()),
+            Some(cloud) => {
+                books::check_firestore(cloud.emulator.firestore());
+                assert!(!self.data_dir().exists(), "nothing is kept on the disk of an instance");
+            }
+        }
     }
 }
 
@@ -260,60 +360,4 @@ pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 /// A text field of a JSON object.
 pub fn text(object: &Value, field: &str) -> String {
     object[field].as_str().unwrap_or_else(|| panic!("{field} in {object}")).to_owned()
-}
-
-/// What the database file must look like when a system has ended.
-pub mod books {
-    use std::{collections::BTreeMap, path::Path};
-
-    use rusqlite::{Connection, OpenFlags};
-
-    /// Checks the file below `data_dir`.
-    pub fn check(data_dir: &Path) {
-        let file = data_dir.join("mediaforge.db");
-        let db = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
-        let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
-        assert_eq!(verdict, "ok");
-        let unfinished: i64 = db
-            .query_row(
-                "SELECT count(*) FROM jobs WHERE status NOT IN ('completed', 'ready', 'failed', 'cancelled')",
-                [],
-                |row| row.get(0),
-            )
-            .expect("a count");
-        assert_eq!(unfinished, 0, "jobs are still in flight");
-
-        let mut sums: BTreeMap<String, [i64; 4]> = BTreeMap::new();
-        let mut query = db.prepare("SELECT account, verb, amount FROM ledger").expect("the ledger");
-        let rows = query
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?)))
-            .expect("rows");
-        for row in rows {
-            let (account, verb, amount) = row.expect("a row");
-            let [available, held, spent, granted] = sums.entry(account).or_default();
-            match verb.as_str() {
-                "grant" => (*available, *granted) = (*available + amount, *granted + amount),
-                "hold" => (*available, *held) = (*available - amount, *held + amount),
-                "capture" => (*held, *spent) = (*held - amount, *spent + amount),
-                "release" => (*held, *available) = (*held - amount, *available + amount),
-                other => panic!("a ledger entry {other:?}"),
-            }
-        }
-        let mut query = db.prepare("SELECT id, available, held, spent, granted FROM accounts").expect("the accounts");
-        let rows = query
-            .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, [row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))
-            })
-            .expect("rows");
-        let mut accounts = 0;
-        for row in rows {
-            let (account, balance) = row.expect("a row");
-            assert_eq!(sums.get(&account), Some(&balance), "{account} is not the sum of its ledger");
-            let [available, held, spent, granted] = balance;
-            assert_eq!(available + held + spent, granted, "{account}");
-            assert_eq!(held, 0, "{account} still holds credits though nothing is in flight");
-            accounts += 1;
-        }
-        assert_eq!(accounts, sums.len());
-    }
 }

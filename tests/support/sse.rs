@@ -12,18 +12,17 @@ pub struct Seen {
     pub data: Value,
 }
 
-/// The events at `url` until the stream ends.
+/// The events that a request asks for, until the stream ends.
 pub async fn open(
-    client: &reqwest::Client,
-    url: &str,
+    request: reqwest::RequestBuilder,
     last_event_id: Option<&str>,
 ) -> impl Stream<Item = Seen> + Unpin + use<> {
-    let mut request = client.get(url).header("accept", "text/event-stream");
+    let mut request = request.header("accept", "text/event-stream");
     if let Some(id) = last_event_id {
         request = request.header("last-event-id", id);
     }
     let answer = request.send().await.expect("an answer");
-    assert_eq!(answer.status(), 200, "{url}");
+    assert_eq!(answer.status(), 200, "{}", answer.url());
     assert!(answer.headers()["content-type"].to_str().expect("text").starts_with("text/event-stream"));
     let events = answer.bytes_stream().eventsource();
     // A broken connection ends the stream, as it does for a browser; a frame without data is no event.
@@ -33,9 +32,4 @@ pub async fn open(
         let data = serde_json::from_str(&data).ok()?;
         Some(Seen { event, id, data })
     }))
-}
-
-/// All events until the stream ends.
-pub async fn all(client: &reqwest::Client, url: &str, last_event_id: Option<&str>) -> Vec<Seen> {
-    open(client, url, last_event_id).await.collect().await
 }

@@ -132,8 +132,8 @@ impl Presenter {
         Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
             MediaUrl::Absolute { url, expires_at } => Link { url, expires_at },
             MediaUrl::Gateway(path) => {
-                let query = self.gateway.picture_query(&path).unwrap_or_default();
-                Link { url: self.base.link(&(path + &query)), expires_at: None }
+                let (query, expires_at) = self.gateway.picture_query(&path).unzip();
+                Link { url: self.base.link(&(path + &query.unwrap_or_default())), expires_at }
             }
         })
     }
