@@ -207,7 +207,9 @@ fn retry_after(reply: &Reply) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {
+    type Headers = [(&'static str, &'static str)];
+
+    fn reply(status: u16, headers: &Headers, body: &str) -> Reply {
         let headers = headers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect();
         Reply { status, headers, body: body.to_owned().into() }
     }
@@ -217,7 +219,7 @@ mod tests {
         let details =
             r#"{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"12.5s"}]}}"#;
         let now = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
-        let cases: [(&[(&'static str, &str)], &str, Option<u64>); 8] = [
+        let cases: [(&Headers, &str, Option<u64>); 8] = [
             (&[], "", None),
             (&[("retry-after", "7")], "not json", Some(7_000)),
             (&[("retry-after", "Tue, 24 Nov 2026 10:00:30 GMT"), now], "", Some(30_000)),

@@ -59,6 +59,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The same for a question that takes a provider no time.
+    fn brief(self) -> Self {
+        Self { call: self.call.min(Duration::from_secs(10)), ..self }
+    }
+}
+
 /// A remote engine with any of its models.
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {

@@ -160,6 +160,7 @@ impl OpenAi {
         body: Option<Value>,
         attempt: u32,
     ) -> Result<Reply, AttemptFailure> {
+        let mut limits = self.access.limits.brief();
         let mut request = Request::new(method, address);
         if let Some(key) = &self.key {
             let mut value = http::HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
@@ -171,8 +172,9 @@ impl OpenAi {
         if let Some(body) = body {
             request.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(Bytes::from(body.to_string()).into());
+            limits = self.access.limits;
         }
-        exchange(&self.access.http, request, self.who, &self.access.limits, attempt).await
+        exchange(&self.access.http, request, self.who, &limits, attempt).await
     }
 }
 

@@ -97,14 +97,16 @@ impl Vertex {
         headers: HeaderMap,
         attempt: u32,
     ) -> Result<Reply, AttemptFailure> {
+        let mut limits = self.access.limits.brief();
         let mut request = reqwest::Request::new(method.clone(), address.clone());
         *request.headers_mut() = headers;
         if *method == Method::POST {
             let json = http::HeaderValue::from_static("application/json; charset=utf-8");
             request.headers_mut().insert(CONTENT_TYPE, json);
             *request.body_mut() = Some(body.into());
+            limits = self.access.limits;
         }
-        exchange(&self.access.http, request, WHO, &self.access.limits, attempt).await
+        exchange(&self.access.http, request, WHO, &limits, attempt).await
     }
 
     /// Who asks; nobody at an address to which a token would travel in the clear.
