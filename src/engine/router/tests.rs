@@ -70,11 +70,11 @@ async fn a_style_a_brand_and_everything_else_have_their_engines_and_one_that_sta
         ("MEDIAFORGE_STYLES__WATERCOLOR__ENGINE", "best"),
         ("MEDIAFORGE_STYLES__FLAT_2D__ENGINE", "openai"),
     ]);
-    let routes = |style| router.routes(&picture(style)).join(" ");
-    assert_eq!(routes("line-art"), "gemini/gemini-3.1-flash-image openai/gpt-image-1");
-    assert_eq!(routes("watercolor"), "gemini/gemini-3-pro-image openai/gpt-image-1");
-    assert_eq!(routes("brd_00000000000000000000"), "lora/flux openai/gpt-image-1");
-    assert_eq!(routes("flat-2d"), "openai/gpt-image-1", "nothing stands in for itself");
+    let drawers = |style| router.routes(&picture(style)).join(" ");
+    assert_eq!(drawers("line-art"), "gemini/gemini-3.1-flash-image openai/gpt-image-1");
+    assert_eq!(drawers("watercolor"), "gemini/gemini-3-pro-image openai/gpt-image-1");
+    assert_eq!(drawers("brd_00000000000000000000"), "lora/flux openai/gpt-image-1");
+    assert_eq!(drawers("flat-2d"), "openai/gpt-image-1", "nothing stands in for itself");
     assert_eq!(drawn_by(&router, "gemini/gemini-3-pro-image").await, "gemini:gemini-3-pro-image");
     assert_eq!(drawn_by(&router, "lora/flux").await, "lora:flux");
     // Of a job that was claimed before the configuration changed.
