@@ -1,5 +1,7 @@
 //! What every client of Google Cloud here has in common: credentials, and what an error means.
 
+pub mod token;
+
 use std::time::Duration;
 
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};

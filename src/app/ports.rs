@@ -7,7 +7,7 @@ use crate::{
     config::{Config, MediaBackend, QueueBackend, StoreBackend},
     domain::clock::{SystemClock, SystemRandom},
     embedded::{Embedded, Role},
-    engine,
+    engine::{self, TrainerAccess},
     error::{BackendError, ErrorKind},
     jobs::Ports,
     media, queue,
@@ -58,7 +58,7 @@ pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result
             MediaBackend::Gcs => media::open_gcs(&config.media.gcs)?,
         },
         engine: engine::open(&config.engine, Arc::new(SystemRandom)),
-        trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+        trainer: engine::open_trainer(config, TrainerAccess { random: Arc::new(SystemRandom), tokens: None })?,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
     })

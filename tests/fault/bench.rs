@@ -22,7 +22,7 @@ use mediaforge::{
         upload::UploadLimits,
     },
     embedded::Embedded,
-    engine::{self, ImageEngine},
+    engine::{self, ImageEngine, TrainerAccess},
     jobs::{
         AttemptSettings, Claim, Claimed, Jobs, Outcome, Patience, Ports, Rules, SubmitError, SubmitIllustration,
         Submitted, UploadRules,
@@ -86,7 +86,8 @@ impl Bench {
             queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
             engine: own.unwrap_or_else(|| engine::open(&config.engine, Arc::new(SystemRandom))),
-            trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+            trainer: engine::open_trainer(&config, TrainerAccess { random: Arc::new(SystemRandom), tokens: None })
+                .expect("the mock trainer"),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };

@@ -1,0 +1,124 @@
+//! Access tokens, for the services that are called without a client of Google's.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use google_cloud_auth::{
+    build_errors::Error as BuildError,
+    credentials::{AccessTokenCredentials, Builder, CacheableResource, CredentialsProvider as _},
+};
+use google_cloud_gax::error::CredentialsError;
+use http::{Extensions, HeaderMap};
+use tokio::sync::Mutex;
+
+/// What every service of Google Cloud accepts.
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// How long a first token may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a request carries to say who asks.
+#[derive(Debug, Clone)]
+pub struct Authorization {
+    /// `Authorization`, and where the credentials name one, the project that is charged.
+    pub headers: HeaderMap,
+    /// Which credentials made it; see [`TokenSource::refused`].
+    pub generation: u64,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TokenError {
+    /// Whether it can come right without anybody's help.
+    pub is_transient: bool,
+    /// What happened; for operators, without secrets.
+    pub message: String,
+}
+
+/// Where tokens come from. Cheap to ask: a token is kept until shortly before it ends, and is fetched once for all who
+/// wait for it.
+#[async_trait]
+pub trait TokenSource: Send + Sync {
+    /// What a request carries now.
+    async fn authorization(&self) -> Result<Authorization, TokenError>;
+
+    /// A service refused what these credentials made: the next authorization is a new one. Said by many of the same
+    /// generation, it is done once.
+    async fn refused(&self, generation: u64);
+}
+
+type Build = dyn Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync;
+
+/// Tokens of credentials as google-cloud-auth has them, which keeps each and renews it four minutes before its end.
+///
+/// Credentials that were refused, or failed for good, are read again: whoever repairs a key or a role need not restart
+/// anything.
+pub struct GoogleTokens {
+    build: Box<Build>,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    generation: u64,
+    credentials: Option<AccessTokenCredentials>,
+}
+
+impl GoogleTokens {
+    /// The application's default credentials.
+    pub fn application_default() -> Self {
+        Self::new(|| Builder::default().with_scopes([SCOPE]).build_access_token_credentials())
+    }
+
+    /// The credentials that `build` makes, in a runtime and at first use. It may read a file.
+    pub fn new(build: impl Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync + 'static) -> Self {
+        Self { build: Box::new(build), current: Mutex::default() }
+    }
+
+    async fn current(&self) -> Result<(u64, AccessTokenCredentials), TokenError> {
+        let mut current = self.current.lock().await;
+        let credentials = match &current.credentials {
+            Some(credentials) => credentials.clone(),
+            None => {
+                let built = (self.build)();
+                current.credentials.insert(built.map_err(|error| permanent(&error))?).clone()
+            }
+        };
+        Ok((current.generation, credentials))
+    }
+}
+
+#[async_trait]
+impl TokenSource for GoogleTokens {
+    async fn authorization(&self) -> Result<Authorization, TokenError> {
+        let (generation, credentials) = self.current().await?;
+        let asked = tokio::time::timeout(PATIENCE, credentials.headers(Extensions::new())).await;
+        let error = match asked {
+            Ok(Ok(CacheableResource::New { data: headers, .. })) => return Ok(Authorization { headers, generation }),
+            Ok(Ok(CacheableResource::NotModified)) => permanent(&"the credentials gave no token"),
+            Ok(Err(error)) => failed(&error),
+            Err(_) => TokenError { is_transient: true, message: format!("no token came within {PATIENCE:?}") },
+        };
+        if !error.is_transient {
+            // The crate does not ask again after such an error.
+            self.refused(generation).await;
+        }
+        Err(error)
+    }
+
+    async fn refused(&self, generation: u64) {
+        let mut current = self.current.lock().await;
+        if current.generation == generation {
+            *current = Current { generation: generation + 1, credentials: None };
+        }
+    }
+}
+
+fn permanent(error: &dyn std::fmt::Display) -> TokenError {
+    TokenError { is_transient: false, message: error.to_string() }
+}
+
+fn failed(error: &CredentialsError) -> TokenError {
+    TokenError { is_transient: error.is_transient(), message: error.to_string() }
+}
