@@ -1,6 +1,6 @@
 //! Access tokens, for the services that are called without a client of Google's.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use google_cloud_auth::{
@@ -55,7 +55,7 @@ type Build = dyn Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Syn
 /// Credentials that were refused, or failed for good, are read again: whoever repairs a key or a role need not restart
 /// anything.
 pub struct GoogleTokens {
-    build: Box<Build>,
+    build: Arc<Build>,
     current: Mutex<Current>,
 }
 
@@ -73,18 +73,18 @@ impl GoogleTokens {
 
     /// The credentials that `build` makes, in a runtime and at first use. It may read a file.
     pub fn new(build: impl Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync + 'static) -> Self {
-        Self { build: Box::new(build), current: Mutex::default() }
+        Self { build: Arc::new(build), current: Mutex::default() }
     }
 
     async fn current(&self) -> Result<(u64, AccessTokenCredentials), TokenError> {
         let mut current = self.current.lock().await;
-        let credentials = match &current.credentials {
-            Some(credentials) => credentials.clone(),
-            None => {
-                let built = (self.build)();
-                current.credentials.insert(built.map_err(|error| permanent(&error))?).clone()
-            }
-        };
+        if let Some(credentials) = &current.credentials {
+            return Ok((current.generation, credentials.clone()));
+        }
+        let build = Arc::clone(&self.build);
+        let made = tokio::task::spawn_blocking(move || build()).await.map_err(|panic| permanent(&panic))?;
+        let credentials = made.map_err(|error| permanent(&error))?;
+        current.credentials = Some(credentials.clone());
         Ok((current.generation, credentials))
     }
 }

@@ -109,9 +109,9 @@ impl Shared {
         self.write_dataset(run, spec).await?;
         let argv = self.argv(run, spec)?;
         let program = argv.first().cloned().unwrap_or_default();
-        let (run, began) = (run.clone(), spec.now.as_microsecond());
+        let (run, now) = (run.clone(), spec.now.as_microsecond());
         let (timeout, grace) = (self.config.timeout, self.config.grace);
-        let begun = blocking(move || process::begin(&run, &argv, began, timeout, grace)).await;
+        let begun = blocking(move || process::begin(&run, &argv, now, timeout, grace)).await;
         begun.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
                 AttemptFailure::misconfigured(format!("trainer.command.argv: {program} cannot be run: {error}"))

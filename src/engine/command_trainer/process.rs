@@ -36,6 +36,7 @@ mod system {
 
     use super::{Exit, Signal};
 
+    #[expect(clippy::unnecessary_wraps, reason = "there is a system that has no groups")]
     pub(super) fn own_group(command: &mut tokio::process::Command) -> io::Result<()> {
         command.process_group(0);
         Ok(())

@@ -129,7 +129,9 @@ pub(super) fn bucket_and_prefix(uri: &str) -> Option<(&str, &str)> {
 /// What a job is found by. Labels have no capitals, of which ids have many, so it is a digest.
 pub(super) fn label(job: &JobId) -> String {
     let digest = Sha256::digest(job.as_str());
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&digest[..16]);
+    format!("{:032x}", u128::from_be_bytes(bits))
 }
 
 /// The body of the request that creates the job.

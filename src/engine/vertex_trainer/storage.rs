@@ -78,13 +78,12 @@ impl Bucket<'_> {
     /// The address (`gs://...`) of the model, checked by its header.
     pub(super) async fn model(&self) -> Result<String, NoModel> {
         let objects = self.list().await.map_err(NoModel::Unanswered)?;
-        let models = objects.into_iter().filter(|object| object.name.ends_with(".safetensors"));
-        // States of half way lie below checkpoints/; the model where the environment of the container says, or beside it.
-        let rank = |object: &Object| {
-            let below = object.name.strip_prefix(self.prefix).unwrap_or_default();
-            let place = if below.starts_with("model/") { 2 } else { i32::from(!below.contains("checkpoint")) };
-            (place, object.updated, object.name.clone())
-        };
+        let below = |object: &Object| object.name.strip_prefix(self.prefix).unwrap_or_default().to_owned();
+        // States of half way are no model, even when there is no other.
+        let is_model = |object: &Object| object.name.ends_with(".safetensors") && !below(object).contains("checkpoint");
+        let models = objects.into_iter().filter(is_model);
+        // Where the environment of the container says, or beside it.
+        let rank = |object: &Object| (below(object).starts_with("model/"), object.updated, object.name.clone());
         let Some(model) = models.max_by_key(rank) else {
             return Err(NoModel::Unfit(format!("no *.safetensors below gs://{}/{}", self.name, self.prefix)));
         };

@@ -301,6 +301,36 @@ async fn command_finds_its_program_after_a_restart() {
 }
 
 #[tokio::test]
+async fn command_ends_what_was_to_end_before_a_restart() {
+    let machine = Machine::new();
+    let pid = machine.path("pid");
+    let (_, operation) = machine.started(1).await;
+    machine.done(&job(1), 0, &format!("trap '' TERM; echo $$ > '{}'", pid.display())).await;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let stopped = machine.path("data").join(format!("trainings/{}/1/stopped", job(1)));
+            runtime.block_on(async {
+                let dying = machine.open();
+                tokio::select! {
+                    _ = dying.cancel(&operation) => panic!("it ignores SIGTERM, and has 15 seconds"),
+                    () = appears(&stopped) => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+    });
+    assert!(runs(&fs::read_to_string(&pid).unwrap()), "nobody is there to kill it");
+    assert_eq!(failure(&machine.open(), &operation, at(1)).await.disposition, Disposition::Fail);
+    let dead = async {
+        while runs(&fs::read_to_string(&pid).unwrap()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the end of the program", dead).await;
+}
+
+#[tokio::test]
 async fn command_cuts_a_log_that_grows() {
     let machine = Machine::new();
     let (trainer, operation) = machine.started(1).await;

@@ -323,6 +323,10 @@ async fn vertex_looks_at_the_model() {
     assert_eq!(trainer.poll(&operation, at(1000)).await.unwrap(), done);
     let cut = model()[..30].to_vec();
     let longer = [model(), vec![0]].concat();
+    let (second, half) = google.started(2).await;
+    google.cloud.put(&format!("trainings/{}/1/checkpoints/500.safetensors", job(2)), model());
+    google.cloud.set(&half, &json!({"state": "JOB_STATE_SUCCEEDED"}));
+    assert!(failure(&second, &half, at(1)).await.error.message.contains("no model"), "a state of half way is none");
     for bad in [Vec::new(), vec![1; 8], b"<html>404 not found</html>".to_vec(), cut, longer] {
         google.cloud.put(&format!("trainings/{}/1/model/lora.safetensors", job(1)), bad.clone());
         let failed = failure(&trainer, &operation, at(1000)).await;
