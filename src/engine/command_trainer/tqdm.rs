@@ -73,18 +73,18 @@ fn contains(log: &[u8], text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn bar(step: u32, total: u32, eta_seconds: Option<u32>) -> Option<Bar> {
-        Some(Bar { step, total, eta_seconds })
+    fn bar(step: u32, total: u32, eta_seconds: Option<u32>) -> Bar {
+        Bar { step, total, eta_seconds }
     }
 
     #[test]
     fn the_last_bar_counts() {
         let measured = "\rSteps:   0%|          | 0/30 [00:00<?, ?it/s]\rSteps:  10%|█         | 3/30 [00:00<00:01, \
                         16.39it/s, loss=0.0143, lr=0.0001]";
-        assert_eq!(read(measured.as_bytes()), Said { bar: bar(3, 30, Some(1)), ..Said::default() });
-        assert_eq!(read(b"Steps:   0%|  | 0/30 [00:00<?, ?it/s]\n").bar, bar(0, 30, None), "the first of a log");
+        assert_eq!(read(measured.as_bytes()), Said { bar: Some(bar(3, 30, Some(1))), ..Said::default() });
+        assert_eq!(read(b"Steps:   0%|  | 0/30 [00:00<?, ?it/s]\n").bar, Some(bar(0, 30, None)), "the first of a log");
         let kohya = b"\nsteps:  50%|#####  | 500/1000 [20:00<1:20:00,  2.4s/it, avr_loss=0.08]";
-        assert_eq!(read(kohya).bar, bar(500, 1000, Some(4800)), "slower than a step a second, in hours");
+        assert_eq!(read(kohya).bar, Some(bar(500, 1000, Some(4800))), "slower than a step a second, in hours");
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(read(b"\rcaching latents: 50%|##| 3/6 [00:01<00:01]").bar, None);
         assert_eq!(read(b"\rSteps:  10%|# | 3/30 [00:00<00:0").bar, None, "not whole yet");
         let glyphs = b"\xa8\x88|\rSteps:  10%|\xe2\x96| 3/30 [00:00<00:01]\rSteps:  13%|\xe2";
-        assert_eq!(read(glyphs).bar, bar(3, 30, Some(1)), "cut within a letter");
+        assert_eq!(read(glyphs).bar, Some(bar(3, 30, Some(1))), "cut within a letter");
         assert_eq!(read(b"\rSteps: 10%|#| 31/30 [00:00<00:01]").bar, None, "beyond the end");
         assert_eq!(read(b"\rSteps: 10%|#| 99999999999/30 [0<1]").bar, None, "no number of steps");
     }

@@ -301,7 +301,7 @@ async fn vertex_does_not_wait_for_a_machine_for_ever() {
         (failed.error.code, failed.disposition),
         (ErrorCode::EngineUnavailable, Disposition::Retry { after: None })
     );
-    assert_eq!(google.cloud.cancelled(), [operation.0.clone()]);
+    assert_eq!(google.cloud.cancelled(), std::slice::from_ref(&operation.0));
     let next = trainer.start(&spec(job(1), at(patience + 2))).await.unwrap();
     assert_ne!(next, operation);
 }
