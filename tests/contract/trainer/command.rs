@@ -22,12 +22,12 @@ use super::{Trainer, World, all, ended, failure, job, model, opened, running, sp
 use crate::support::{at, defaults, soon};
 
 /// Does what stands in the file of the job's next step as soon as it is there. Begins with a bar that is not the
-/// training's.
+/// training's, and ends when the test is over.
 const PROGRAM: &str = r#"#!/bin/sh
 printf '\rLoading pipeline components...:  50%%|#  | 3/6 [00:00<00:01, 2.00it/s]' >&2
 n=0
 while :; do
-  until [ -e "$CONTROL/$MF_JOB-$n" ]; do sleep 0.02; done
+  until [ -e "$CONTROL/$MF_JOB-$n" ]; do sleep 0.02; [ -d "$CONTROL" ] || exit 9; done
   . "$CONTROL/$MF_JOB-$n"
   : > "$CONTROL/$MF_JOB-$n.done"
   n=$((n + 1))
