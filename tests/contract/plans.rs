@@ -22,7 +22,7 @@ const FILLED_IN: [(&str, &[&str]); 2] = [
 ];
 
 /// Steps that may go through a whole table, each with a part of its statement.
-const MAY_SCAN: [(&str, &str); 4] = [
+const MAY_SCAN: [(&str, &str); 5] = [
     // One row.
     ("SCAN sequence", "UPDATE sequence SET"),
     ("SCAN sequence", "SELECT value FROM sequence"),
