@@ -40,6 +40,7 @@ pub(super) enum Code {
     IdempotencyKeySpent,
     UploadTaken,
     UnusablePicture,
+    UnusableArchive,
     PayloadTooLarge,
     UnsupportedMediaType,
     RangeNotSatisfiable,
@@ -75,8 +76,9 @@ impl Code {
             Self::IdempotencyKeySpent => {
                 (S::CONFLICT, "idempotency_key_spent", "The job made with this Idempotency-Key was deleted")
             }
-            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another picture was uploaded under this id"),
+            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another file was uploaded under this id"),
             Self::UnusablePicture => (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file is no usable picture"),
+            Self::UnusableArchive => (S::UNPROCESSABLE_ENTITY, "unusable_archive", "The file is no usable archive"),
             Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")
@@ -389,6 +391,7 @@ impl From<UploadError> for Problem {
                 Self::new(Code::PayloadTooLarge, refused.to_string())
             }
             UploadError::Refused(refused) => Self::new(Code::UnusablePicture, refused.to_string()),
+            UploadError::RefusedArchive(refused) => Self::new(Code::UnusableArchive, refused.to_string()),
             UploadError::Taken => Self::new(Code::UploadTaken, "POST /uploads makes a place for it"),
             UploadError::Backend(error) => error.into(),
         }
