@@ -188,7 +188,9 @@ fn only_the_ports_files_name_their_backends() {
         }
         if !path.starts_with("src/gateway/") && !path.starts_with("src/worker/") && !path.starts_with("src/cli/") {
             for line in text.lines().filter(|line| line.contains("StatusCode")) {
-                if !path.starts_with("src/queue/embedded") && path != "src/app.rs" {
+                // Those who call others read their statuses.
+                let calls = ["src/queue/embedded", "src/engine/vertex_trainer"];
+                if !calls.iter().any(|room| path.starts_with(room)) && path != "src/app.rs" {
                     wrong.push(format!("{path}: an HTTP status outside the HTTP rooms: {}", line.trim()));
                 }
             }
@@ -246,9 +248,6 @@ fn every_case_of_the_fault_table_names_tests_that_exist() {
             }
         }
     }
-    let rest =
-        table.split("Not in this build: ").nth(1).and_then(|rest| rest.split(';').next()).expect("the other cases");
-    cases.extend(rest.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok()));
     wrong.extend(CASES.filter(|case| !cases.contains(case)).map(|case| format!("case {case} is missing")));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

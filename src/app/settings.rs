@@ -52,7 +52,11 @@ pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
         training_deadline: jobs.training_deadline,
         training_estimate: jobs.training_estimate.clone(),
         uploads: UploadRules {
-            limits: UploadLimits { max_bytes: limits.upload_bytes, max_pixels: limits.upload_pixels },
+            limits: UploadLimits {
+                max_bytes: limits.upload_bytes,
+                max_pixels: limits.upload_pixels,
+                max_archive_bytes: limits.upload_zip_bytes,
+            },
             keep: limits.upload_keep,
         },
         retention: jobs.retention,

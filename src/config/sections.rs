@@ -261,6 +261,8 @@ pub struct LimitsConfig {
     pub min_training_side: u32,
     /// Bytes of an uploaded file.
     pub upload_bytes: usize,
+    /// Bytes of an uploaded zip archive of pictures.
+    pub upload_zip_bytes: usize,
     /// Pixels of an uploaded picture.
     pub upload_pixels: u64,
     /// How long an upload that no brand uses is kept.

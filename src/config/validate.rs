@@ -204,6 +204,7 @@ fn uploads(config: &Config, check: &mut Check) {
     check.range("limits.min_training_images", &limits.min_training_images, &(1..=limits.max_training_images));
     check.range("limits.min_training_side", &limits.min_training_side, &(1..=2048));
     check.range("limits.upload_bytes", &limits.upload_bytes, &(1024..=64 << 20));
+    check.range("limits.upload_zip_bytes", &limits.upload_zip_bytes, &(1024..=1 << 30));
     check.range("limits.upload_pixels", &limits.upload_pixels, &(1..=100_000_000));
     check.some_time("limits.upload_keep", limits.upload_keep);
 }

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     clock::Random,
@@ -32,7 +33,21 @@ pub struct BrandLimits {
     pub min_difference: u32,
 }
 
-/// An uploaded picture: `upl_` plus 20 base62 characters.
+impl BrandLimits {
+    /// What is wrong with so many pictures, if anything.
+    pub fn check_count(&self, pictures: usize) -> Option<FieldError> {
+        let is_wrong = pictures < self.min_images || pictures > self.max_images;
+        is_wrong.then(|| self.wrong_count(Some(pictures)))
+    }
+
+    fn wrong_count(&self, found: Option<usize>) -> FieldError {
+        let found = found.map(|found| format!("; there are {found}")).unwrap_or_default();
+        let (min, max) = (self.min_images, self.max_images);
+        FieldError::new("trainingImages", format!("must be the uploadIds of {min} to {max} pictures{found}"))
+    }
+}
+
+/// An uploaded file: `upl_` plus 20 base62 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UploadId(String);
@@ -51,6 +66,20 @@ impl UploadId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl UploadId {
+    /// The id of a picture that came in an archive: the same for the same archive (SHA-256) under the same id, always.
+    pub fn derived(archive: &Self, content: &[u8; 32], n: usize) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(archive.as_str());
+        hash.update(content);
+        hash.update((n as u64).to_be_bytes());
+        let digest = hash.finalize();
+        let mut bits = [0_u8; 16];
+        bits.copy_from_slice(&digest[..16]);
+        Self(super::ids::text_of_bits("upl_", u128::from_be_bytes(bits)))
     }
 }
 
@@ -89,7 +118,7 @@ pub struct TrainRequest {
     pub brand_name: Option<String>,
     /// Colours it must have, `#rrggbb`.
     pub brand_colors: Option<Vec<String>>,
-    /// Uploads to learn from.
+    /// Uploads to learn from: pictures, and archives of them.
     pub training_images: Option<Vec<String>>,
 }
 
@@ -120,9 +149,9 @@ impl TrainRequest {
         }
         let colors = each(colors, "brandColors", &mut errors);
         let uploads = self.training_images.as_deref().unwrap_or_default();
-        if uploads.len() < limits.min_images || uploads.len() > limits.max_images {
-            let (min, max) = (limits.min_images, limits.max_images);
-            errors.push(FieldError::new("trainingImages", format!("must be {min} to {max} uploadIds")));
+        // How many pictures they come to is known when the archives among them have been opened.
+        if uploads.is_empty() || uploads.len() > limits.max_images {
+            errors.push(limits.wrong_count(None));
         }
         // More than can be right are not looked at one by one: the answer must stay small.
         let uploads = each(&uploads[..uploads.len().min(limits.max_images)], "trainingImages", &mut errors);
@@ -180,6 +209,11 @@ pub enum Verdict {
     },
     /// It is much longer than wide, or the other way round.
     ExtremeAspect,
+    /// The text that came with it is no caption.
+    BadCaption {
+        /// What is wrong.
+        why: String,
+    },
     /// It looks like an earlier one of the same request.
     NearDuplicate {
         /// Position of the earlier one.
@@ -193,7 +227,7 @@ impl Verdict {
         match self {
             Self::Ok => "fit for training".to_owned(),
             Self::Missing => "nothing was uploaded under this id, or it has expired".to_owned(),
-            Self::NotAnImage { why } => why.clone(),
+            Self::NotAnImage { why } | Self::BadCaption { why } => why.clone(),
             Self::TooSmall { short_side, needed } => {
                 format!("its short side has {short_side} px; {needed} px are needed")
             }
@@ -210,6 +244,8 @@ pub enum Upload {
     Picture(ImageFacts),
     /// Something else: why it is no usable picture.
     NotAnImage(String),
+    /// A picture with a text that is no caption: why.
+    BadCaption(String),
     /// Nothing.
     Missing,
 }
@@ -221,6 +257,7 @@ pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<Verdict> {
         let facts = match upload {
             Upload::Picture(facts) => facts,
             Upload::NotAnImage(why) => return Verdict::NotAnImage { why: why.clone() },
+            Upload::BadCaption(why) => return Verdict::BadCaption { why: why.clone() },
             Upload::Missing => return Verdict::Missing,
         };
         let (short, long) = (facts.width.min(facts.height), facts.width.max(facts.height));
@@ -238,6 +275,19 @@ pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<Verdict> {
         Verdict::Ok
     };
     uploads.iter().enumerate().map(verdict).collect()
+}
+
+/// A verdict and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The upload, as the request names it.
+    pub upload: UploadId,
+    /// Its position in the request.
+    pub position: usize,
+    /// The picture's path in the archive, when that is what was uploaded.
+    pub entry: Option<String>,
+    /// The verdict.
+    pub verdict: Verdict,
 }
 
 /// A picture to learn from, copied into the brand.

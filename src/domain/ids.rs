@@ -60,7 +60,7 @@ pub(super) fn random_text(prefix: &str, random: &dyn Random) -> String {
     text_of_bits(prefix, u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()))
 }
 
-fn text_of_bits(prefix: &str, mut bits: u128) -> String {
+pub(super) fn text_of_bits(prefix: &str, mut bits: u128) -> String {
     let mut text = String::with_capacity(prefix.len() + RANDOM_CHARS);
     text.push_str(prefix);
     for _ in 0..RANDOM_CHARS {

@@ -1,5 +1,6 @@
 //! The rulebook: every rule about a job and its money as a pure function, without I/O, clock or async.
 
+pub mod archive;
 pub mod brand;
 pub mod breaker;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! An upload: a place for a picture to learn from, promised before the bytes come.
+//! An upload: a place for a picture to learn from, or for an archive of them, promised before the bytes come.
 
 use super::request::FieldError;
 
@@ -9,10 +9,14 @@ pub struct UploadLimits {
     pub max_bytes: usize,
     /// Width times height, at most.
     pub max_pixels: u64,
+    /// Bytes of an archive of pictures, at most.
+    pub max_archive_bytes: usize,
 }
 
-/// The media types of pictures that are taken.
-pub const UPLOAD_TYPES: [&str; 3] = ["image/png", "image/jpeg", "image/webp"];
+/// The media type of archives that are taken.
+pub const ARCHIVE_TYPE: &str = "application/zip";
+/// The media types that are taken.
+pub const UPLOAD_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", ARCHIVE_TYPE];
 /// Characters of a file's name, at most.
 const NAME_CHARS: usize = 255;
 
@@ -36,6 +40,13 @@ pub struct Announced {
     pub size: u64,
 }
 
+impl Announced {
+    /// Whether it is an archive of pictures.
+    pub fn is_archive(&self) -> bool {
+        self.content_type == ARCHIVE_TYPE
+    }
+}
+
 impl UploadRequest {
     /// What it announces, or everything that is wrong with the request.
     ///
@@ -52,7 +63,8 @@ impl UploadRequest {
         if content_type.is_none() {
             errors.push(FieldError::new("contentType", format!("must be one of: {}", UPLOAD_TYPES.join(", "))));
         }
-        let max = limits.max_bytes;
+        let is_archive = content_type == Some(ARCHIVE_TYPE);
+        let max = if is_archive { limits.max_archive_bytes } else { limits.max_bytes };
         let size = self.size.and_then(|size| u64::try_from(size).ok());
         let size = size.filter(|size| *size >= 1 && usize::try_from(*size).is_ok_and(|size| size <= max));
         if size.is_none() {

@@ -1,6 +1,6 @@
 //! Bodies: read once, within a limit and a time, parsed once where they are JSON, and every refusal explained.
 
-use std::{fmt, time::Duration};
+use std::{fmt, fs::File, time::Duration};
 
 use axum::{
     body::Body,
@@ -15,7 +15,10 @@ use super::{
     GatewayState,
     problem::{Code, Problem, WrongField},
 };
-use crate::domain::request::FieldError;
+use crate::{
+    domain::{request::FieldError, upload::ARCHIVE_TYPE},
+    jobs::Spool,
+};
 
 /// The longest text of a refusal; parsers quote what they refuse, and that may be a megabyte.
 const DETAIL_CHARS: usize = 480;
@@ -40,9 +43,49 @@ pub(super) async fn file(
     within(gateway.0.upload_timeout, headers, body, limit).await
 }
 
+/// The body in a temporary file, for what is too large for memory. It may take as much longer as it is larger than a picture.
+pub(super) async fn spooled(
+    gateway: &GatewayState,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<File, Problem> {
+    check_length(headers, limit)?;
+    let pictures = limit.div_ceil(gateway.jobs().rules().uploads.limits.max_bytes.max(1));
+    let time = gateway.0.upload_timeout.saturating_mul(u32::try_from(pictures).unwrap_or(u32::MAX));
+    let received = async {
+        let mut spool = Spool::new().await?;
+        let mut chunks = body.into_data_stream();
+        let mut length = 0;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| ended_early())?;
+            length += chunk.len();
+            if length > limit {
+                return Err(too_large(limit));
+            }
+            spool.write(&chunk).await?;
+        }
+        Ok(spool.finish().await?)
+    };
+    tokio::time::timeout(time, received).await.map_err(|_| late())?
+}
+
+/// Whether the body is said to be an archive.
+pub(super) fn is_archive(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(ARCHIVE_TYPE)
+}
+
 async fn within(time: Duration, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let late = |_| Problem::new(Code::RequestTimeout, "the body did not arrive in time");
-    tokio::time::timeout(time, read(headers, body, limit)).await.map_err(late)?
+    tokio::time::timeout(time, read(headers, body, limit)).await.map_err(|_| late())?
+}
+
+fn late() -> Problem {
+    Problem::new(Code::RequestTimeout, "the body did not arrive in time")
+}
+
+fn ended_early() -> Problem {
+    Problem::new(Code::Malformed, "the body ended early")
 }
 
 const HINT: &str = "send the header Content-Type: application/json";
@@ -86,7 +129,7 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Pr
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(Code::Malformed, "the body ended early"))?;
+        let chunk = chunk.map_err(|_| ended_early())?;
         if first.len() + whole.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }

@@ -341,6 +341,7 @@ impl From<UploadError> for Problem {
                 Self::new(Code::PayloadTooLarge, refused.to_string())
             }
             UploadError::Refused(refused) => Self::new(Code::UnusablePicture, refused.to_string()),
+            UploadError::RefusedArchive(refused) => Self::new(Code::UnusableArchive, refused.to_string()),
             UploadError::Taken => Self::new(Code::UploadTaken, "POST /uploads makes a place for it"),
             UploadError::Backend(error) => error.into(),
         }

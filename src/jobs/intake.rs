@@ -34,22 +34,32 @@ impl Jobs {
         if let Some(facts) = self.facts(user, id).await? {
             return Ok(Some(facts));
         }
-        let raw = MediaKey::raw_upload(user, id);
-        if self.ports.media.head(&raw).await?.is_none() {
-            // Somebody else may have taken it between these two looks.
+        let (picture, archive) = (MediaKey::raw_upload(user, id), MediaKey::raw_archive(user, id));
+        let (raw, facts) = if self.ports.media.head(&picture).await?.is_some() {
+            let facts = self.look_at(user, id, &picture).await?;
+            (picture, facts)
+        } else if self.ports.media.head(&archive).await?.is_some() {
+            let facts = self.look_into(user, id, &archive).await?;
+            (archive, facts)
+        } else {
+            // Somebody else may have taken it between these looks.
             return self.facts(user, id).await;
+        };
+        // Its facts say everything; what stays after a failure expires.
+        if let Err(error) = self.ports.media.delete(&raw).await {
+            tracing::warn!(key = %raw, %error, "a file that was looked at stays until it expires");
         }
+        Ok(facts)
+    }
+
+    async fn look_at(&self, user: &UserId, id: &UploadId, raw: &MediaKey) -> Result<Option<Facts>, BackendError> {
         let turn = self.upload_turn().await?;
-        let facts = match self.read_raw(&raw).await? {
+        let facts = match self.read_raw(raw).await? {
             None => self.facts(user, id).await?,
             Some(Ok(bytes)) => self.taken_in(user, id, bytes).await?,
             Some(Err(refused)) => self.refused(user, id, &refused).await?,
         };
         drop(turn);
-        // Its facts say everything; what stays after a failure expires.
-        if let Err(error) = self.ports.media.delete(&raw).await {
-            tracing::warn!(key = %raw, %error, "a file that was looked at stays until it expires");
-        }
         Ok(facts)
     }
 
@@ -59,6 +69,7 @@ impl Jobs {
             // That is this program's failure, not the picture's.
             Err(UploadError::Refused(error @ PictureError::Encode(_))) => Err(defect(error)),
             Err(UploadError::Refused(refused)) => self.refused(user, id, &refused).await,
+            Err(UploadError::RefusedArchive(error)) => Err(defect(error)),
             // Through the gateway, meanwhile: that one counts.
             Err(UploadError::Taken) => self.facts(user, id).await,
             Err(UploadError::Backend(error)) => Err(error),

@@ -1,5 +1,6 @@
 //! The use cases: what the gateway and the worker do with jobs, over the ports and by the rules of the domain.
 
+mod archives;
 pub mod attempt;
 mod backends;
 mod cancel;
@@ -25,6 +26,7 @@ mod uploads;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+pub use archives::{Spool, Unpacked};
 pub use attempt::{AttemptSettings, Outcome};
 pub use circuits::Circuit;
 pub use claim::{Claim, Claimed};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        brand::{BrandSpec, TrainOrder, TrainRequest, TrainingImage, Upload, UploadId, Verdict, judge},
+        brand::{BrandSpec, Judged, TrainOrder, TrainRequest, TrainingImage, Upload, Verdict, judge},
         credits::Credits,
         ids::{JobId, UserId},
         job::{JobKind, Submission, Work},
@@ -31,8 +31,8 @@ pub struct SubmitBrand {
     pub trace: Option<TraceContext>,
 }
 
-/// A verdict on each upload, in the order of the request.
-pub type Verdicts = Vec<(UploadId, Verdict)>;
+/// A verdict on each picture, in the order of the request, and of their names within an archive.
+pub type Verdicts = Vec<Judged>;
 
 /// What a training would come to.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub struct Examined {
 impl Examined {
     /// Whether every picture is fit.
     pub fn is_fit(&self) -> bool {
-        self.verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Ok)
+        self.verdicts.iter().all(|judged| judged.verdict == Verdict::Ok)
     }
 }
 
@@ -77,8 +77,8 @@ impl Jobs {
         }
         let id = self.job_id(JobKind::Brand, &user, idempotency_key.as_deref());
         let team = self.ports.store.team_of(&user).await?;
-        let Examined { order: TrainOrder { name, colors, uploads: ids }, uploads, .. } = examined;
-        let images = self.copy_uploads(&user, &id, &ids, uploads.into_iter().flatten()).await?;
+        let Examined { order: TrainOrder { name, colors, .. }, uploads, verdicts, .. } = examined;
+        let images = self.copy_uploads(&user, &id, verdicts, uploads.into_iter().flatten()).await?;
         let submission = Submission {
             id,
             user,
@@ -104,19 +104,44 @@ impl Jobs {
 
     async fn examine_order(&self, user: &UserId, order: TrainOrder) -> Result<Examined, SubmitError> {
         let facts = self.all_looked_at(user, &order.uploads).await?;
-        let mut seen = Vec::with_capacity(facts.len());
-        let mut uploads = Vec::with_capacity(facts.len());
-        for facts in facts {
-            let (upload, uploaded) = match facts {
-                Some(Facts::Taken(uploaded)) => (Upload::Picture(uploaded.facts), Some(uploaded)),
-                Some(Facts::Refused { refused }) => (Upload::NotAnImage(refused), None),
-                None => (Upload::Missing, None),
-            };
+        let (mut seen, mut uploads, mut named, mut wrong) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut found = |position: usize, entry: Option<String>, (upload, uploaded): (Upload, Option<Uploaded>)| {
+            named.push((position, entry));
             seen.push(upload);
             uploads.push(uploaded);
+        };
+        for (n, facts) in facts.into_iter().enumerate() {
+            match facts {
+                Some(Facts::Taken(uploaded)) => found(n, None, (Upload::Picture(uploaded.facts), Some(uploaded))),
+                Some(Facts::Refused { refused }) => found(n, None, (Upload::NotAnImage(refused), None)),
+                Some(Facts::Unpacked(unpacked)) => {
+                    for entry in unpacked.pictures {
+                        let judged = entry.judged();
+                        found(n, Some(entry.name), judged);
+                    }
+                }
+                Some(Facts::RefusedArchive { refused_archive }) => {
+                    wrong.push(FieldError::new(&format!("trainingImages/{n}"), refused_archive));
+                }
+                None => found(n, None, (Upload::Missing, None)),
+            }
         }
-        let verdicts = judge(&seen, &self.rules.brand_limits);
-        let verdicts = order.uploads.iter().cloned().zip(verdicts).collect();
+        // Of what is missing nobody knows how many pictures it was to be.
+        let is_all_there = wrong.is_empty() && !seen.contains(&Upload::Missing);
+        let limits = &self.rules.brand_limits;
+        if is_all_there || seen.len() > limits.max_images {
+            wrong.extend(limits.check_count(seen.len()));
+        }
+        if !wrong.is_empty() {
+            return Err(SubmitError::Invalid(wrong));
+        }
+        let verdicts = judge(&seen, limits).into_iter().zip(named).map(|(verdict, (position, entry))| Judged {
+            upload: order.uploads[position].clone(),
+            position,
+            entry,
+            verdict,
+        });
+        let verdicts = verdicts.collect();
         Ok(Examined { verdicts, price: self.rules.prices.training, order, uploads })
     }
 
@@ -125,11 +150,11 @@ impl Jobs {
         &self,
         user: &UserId,
         id: &JobId,
-        ids: &[UploadId],
+        mut verdicts: Verdicts,
         uploads: impl Iterator<Item = Uploaded>,
     ) -> Result<Vec<TrainingImage>, SubmitError> {
         let fence = self.ports.random.next_u64();
-        let mut images = Vec::with_capacity(ids.len());
+        let mut images = Vec::with_capacity(verdicts.len());
         for (n, upload) in uploads.enumerate() {
             let Uploaded { facts, key, .. } = upload;
             let copied = match target(user, id, fence, n, &key) {
@@ -146,8 +171,8 @@ impl Jobs {
                 }
                 Ok(None) => {
                     self.remove_copies(&images).await;
-                    let verdict = |at: usize| if at == n { Verdict::Missing } else { Verdict::Ok };
-                    return Err(unfit(ids.iter().cloned().enumerate().map(|(at, id)| (id, verdict(at))).collect()));
+                    verdicts[n].verdict = Verdict::Missing;
+                    return Err(unfit(verdicts));
                 }
                 Err(error) => {
                     self.remove_copies(&images).await;
@@ -177,8 +202,10 @@ fn target(user: &UserId, id: &JobId, fence: u64, n: usize, upload: &str) -> Resu
 }
 
 fn unfit(verdicts: Verdicts) -> SubmitError {
-    let wrong = |(n, (_, verdict)): (usize, &(UploadId, Verdict))| {
-        (*verdict != Verdict::Ok).then(|| FieldError::new(&format!("trainingImages/{n}"), verdict.detail()))
+    let wrong = |Judged { position, entry, verdict, .. }: &Judged| {
+        let of = entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default();
+        let error = || FieldError::new(&format!("trainingImages/{position}"), of + &verdict.detail());
+        (*verdict != Verdict::Ok).then(error)
     };
-    SubmitError::Unfit { errors: verdicts.iter().enumerate().filter_map(wrong).collect(), verdicts }
+    SubmitError::Unfit { errors: verdicts.iter().filter_map(wrong).collect(), verdicts }
 }

@@ -1,4 +1,4 @@
-//! Uploads: pictures that people send to train a brand from.
+//! Uploads: pictures that people send to train a brand from. Archives of them are in [`super::archives`].
 //!
 //! An upload is a picture and, written after it, the facts about it; both expire. A brand copies what it uses, so no
 //! upload is ever referred to by anything that lasts.
@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Jobs;
+use super::{Jobs, archives::Unpacked};
 use crate::{
     domain::{
         Timestamp,
+        archive::ArchiveError,
         brand::{ImageFacts, UploadId},
         clock::after,
         ids::UserId,
@@ -30,14 +31,18 @@ use crate::{
 
 /// Files that are received at once: each is held in memory until it is checked.
 const RECEIVED_AT_ONCE: usize = 4;
+/// Archives that are received at once: each takes its size on the disk for temporary files.
+const ARCHIVES_AT_ONCE: usize = 4;
+/// Archives that are unpacked at once.
+const UNPACKED_AT_ONCE: usize = 1;
 /// Pictures that are decoded at once. Memory is what it costs, and a decoder uses one core anyway.
 const DECODED_AT_ONCE: usize = 1;
 /// Bytes a decoder may allocate for each pixel that is allowed: 8 bits of red, green, blue and alpha.
 const BYTES_PER_PIXEL: u64 = 4;
 /// How often expired uploads are looked for.
 const EXPIRY_EVERY: Duration = Duration::from_mins(10);
-/// Facts are short; more than this is something else.
-const FACTS_BYTES: u64 = 4096;
+/// Facts are short, also those of two hundred pictures with long names; more than this is something else.
+const FACTS_BYTES: u64 = 512 * 1024;
 
 /// The rules of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub struct UploadRules {
 /// What uploads share: turns, and when to look for expired ones.
 pub(super) struct UploadDesk {
     receiving: Semaphore,
+    pub(super) archives: Semaphore,
+    pub(super) unpacking: Semaphore,
     decoding: Arc<Semaphore>,
     next_expiry: Mutex<Timestamp>,
 }
@@ -59,6 +66,8 @@ impl Default for UploadDesk {
     fn default() -> Self {
         Self {
             receiving: Semaphore::new(RECEIVED_AT_ONCE),
+            archives: Semaphore::new(ARCHIVES_AT_ONCE),
+            unpacking: Semaphore::new(UNPACKED_AT_ONCE),
             decoding: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
             next_expiry: Mutex::new(Timestamp::MIN),
         }
@@ -102,6 +111,13 @@ pub(super) enum Facts {
         /// Why.
         refused: String,
     },
+    /// It is an archive.
+    Unpacked(Unpacked),
+    /// It is no usable one.
+    RefusedArchive {
+        /// Why.
+        refused_archive: String,
+    },
 }
 
 /// Why an upload was not taken.
@@ -110,8 +126,11 @@ pub enum UploadError {
     /// What was sent is no usable picture.
     #[error(transparent)]
     Refused(#[from] PictureError),
-    /// Another picture was sent under this id before.
-    #[error("another picture was uploaded under this id")]
+    /// What was sent is no usable archive.
+    #[error(transparent)]
+    RefusedArchive(#[from] ArchiveError),
+    /// Another file was sent under this id before.
+    #[error("another file was uploaded under this id")]
     Taken,
     /// A backend failed.
     #[error(transparent)]
@@ -119,11 +138,11 @@ pub enum UploadError {
 }
 
 impl Jobs {
-    /// A place for a picture of the user. Nothing is written before the picture comes.
+    /// A place for a file of the user. Nothing is written before the file comes.
     pub async fn offer_upload(&self, user: &UserId, announced: Announced) -> Result<UploadPlace, BackendError> {
         let Announced { content_type, size } = announced;
         let (id, now) = (UploadId::random(&*self.ports.random), self.now());
-        let raw = MediaKey::raw_upload(user, &id);
+        let raw = if announced.is_archive() { MediaKey::raw_archive } else { MediaKey::raw_upload }(user, &id);
         let direct = self.ports.media.upload_url(&raw, content_type, size, now).await?;
         let expires_at =
             direct.as_ref().map_or_else(|| after(now, self.rules.uploads.keep), |direct| direct.expires_at);
@@ -141,7 +160,7 @@ impl Jobs {
         let sent = bytes.clone();
         // Tens of milliseconds for a large file: not on the threads that answer everybody.
         let digest = tokio::task::spawn_blocking(move || Sha256::digest(&sent)).await.map_err(defect)?;
-        let source = digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
+        let source = hex(&digest);
         if let Some(earlier) = self.facts(user, id).await? {
             return same(earlier, &source);
         }
@@ -176,7 +195,7 @@ impl Jobs {
     pub async fn uploaded(&self, user: &UserId, id: &UploadId) -> Result<Option<Uploaded>, BackendError> {
         Ok(self.facts(user, id).await?.and_then(|facts| match facts {
             Facts::Taken(uploaded) => Some(uploaded),
-            Facts::Refused { .. } => None,
+            Facts::Refused { .. } | Facts::Unpacked(_) | Facts::RefusedArchive { .. } => None,
         }))
     }
 
@@ -212,7 +231,7 @@ impl Jobs {
     }
 
     async fn decoded(&self, bytes: Bytes) -> Result<Kept, UploadError> {
-        let UploadLimits { max_bytes, max_pixels } = self.rules.uploads.limits;
+        let UploadLimits { max_bytes, max_pixels, .. } = self.rules.uploads.limits;
         let limits = DecodeLimits { max_bytes, max_pixels, max_alloc: max_pixels.saturating_mul(BYTES_PER_PIXEL) };
         let turn = Arc::clone(&self.desk.decoding).acquire_owned().await.map_err(defect)?;
         let work = tokio::task::spawn_blocking(move || {
@@ -225,6 +244,10 @@ impl Jobs {
     }
 }
 
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 pub(super) fn defect(why: impl std::error::Error + Send + Sync + 'static) -> BackendError {
     BackendError::new(ErrorKind::Internal, "uploads.take").because(why)
 }
@@ -233,7 +256,7 @@ fn same(earlier: Facts, source: &str) -> Result<Uploaded, UploadError> {
     match earlier {
         Facts::Taken(uploaded) if uploaded.source == source => Ok(uploaded),
         // A place takes one file, whatever became of it.
-        Facts::Taken(_) | Facts::Refused { .. } => Err(UploadError::Taken),
+        _ => Err(UploadError::Taken),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Port [`MediaStore`]: pictures by key, created once and never overwritten.
 
+pub mod archive;
 mod disk;
 mod gcs;
 pub mod image;
@@ -71,6 +72,11 @@ impl MediaKey {
     /// `uploads/{user}/{upload}.raw`: what a client has put there by itself. Nobody has looked at it yet.
     pub fn raw_upload(user: &UserId, upload: &UploadId) -> Self {
         Self(format!("uploads/{user}/{upload}.raw"))
+    }
+
+    /// `uploads/{user}/{upload}.zip`: the same for an archive of pictures.
+    pub fn raw_archive(user: &UserId, upload: &UploadId) -> Self {
+        Self(format!("uploads/{user}/{upload}.zip"))
     }
 
     /// `brands/{user}/{job}/{fence}-{n}.{extension}`: a picture to learn from.

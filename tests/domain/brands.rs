@@ -38,12 +38,15 @@ fn everything_wrong_with_a_training_is_named_at_once() {
         "/brandColors/3",
         "/brandColors/4",
         "/brandColors/5",
-        "/trainingImages",
         "/trainingImages/1",
     ];
     assert_eq!(pointers, expected);
     assert_eq!(request(5).validate(&LIMITS).expect("valid").name, "Acme");
-    assert!(request(4).validate(&LIMITS).is_err() && request(51).validate(&LIMITS).is_err());
+    // One may be an archive of many.
+    assert!(request(1).validate(&LIMITS).is_ok());
+    assert!(request(0).validate(&LIMITS).is_err() && request(51).validate(&LIMITS).is_err());
+    let counts = [4, 5, 50, 51].map(|count| LIMITS.check_count(count).is_none());
+    assert_eq!(counts, [false, true, true, false]);
 }
 
 #[test]
@@ -57,6 +60,7 @@ fn each_picture_gets_its_verdict() {
         picture(2000, 600, 0),
         picture(1024, 1024, 0xffff_0001),
         picture(1024, 1024, 0x0000_ffff),
+        Upload::BadCaption("not UTF-8".to_owned()),
     ];
     let expected = [
         Verdict::Ok,
@@ -66,6 +70,7 @@ fn each_picture_gets_its_verdict() {
         Verdict::ExtremeAspect,
         Verdict::NearDuplicate { of: 0 },
         Verdict::Ok,
+        Verdict::BadCaption { why: "not UTF-8".to_owned() },
     ];
     assert_eq!(judge(&uploads, &LIMITS), expected);
 }

@@ -1,5 +1,6 @@
 //! The rulebook under any sequence of commands.
 
+mod archives;
 mod brands;
 mod breakers;
 mod commands;

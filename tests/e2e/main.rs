@@ -4,6 +4,8 @@
 mod support;
 
 mod abuse;
+#[path = "../support/archives.rs"]
+mod archives;
 mod backstage;
 mod bench;
 mod cli;

@@ -9,6 +9,7 @@ use std::{
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::archives::{Item, archive};
 use crate::support::{PATIENCE, System, Topology, books, command};
 
 /// A training that lasts long enough to be seen.
@@ -168,6 +169,61 @@ async fn pictures_that_are_not_fit_are_named_before_anything_is_paid() {
     assert_eq!(few.status.code(), Some(2));
     assert!(stderr(&few).contains("IMAGES"), "{}", stderr(&few));
     assert_eq!(system.credits("local").await, before);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zip_is_trained_on_like_its_pictures() {
+    trained_on_a_zip(&[SHORT]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_a_zip_in_a_bucket() {
+    let storage = gcloud_emulator::Storage::start().await.unwrap_or_else(|error| panic!("{error}"));
+    let bucket = storage.create_bucket().await.expect("a bucket");
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("signer.json");
+    std::fs::write(&key, storage.signing_key()).expect("a key");
+    let environment = [
+        SHORT,
+        ("MEDIAFORGE_MEDIA__BACKEND", "gcs"),
+        ("MEDIAFORGE_MEDIA__GCS__BUCKET", &bucket),
+        ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", &storage.url()),
+        ("MEDIAFORGE_MEDIA__GCS__SIGNING_KEY__FILE", key.to_str().expect("text")),
+    ];
+    trained_on_a_zip(&environment).await;
+}
+
+async fn trained_on_a_zip(environment: &[(&str, &str)]) {
+    let system = System::start(Topology::OneProcess, environment).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = pictures(dir.path(), 600);
+    let (data, url) = (system.data_dir(), system.gateway.clone());
+    let zip = |name: &str, items: &[Item]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, archive(items)).expect("a file");
+        path
+    };
+    let item = |n: usize| Item::deflated(&format!("set/{n}.png"), &std::fs::read(&files[n]).expect("a picture"));
+    let four: Vec<_> = (0..4).map(item).collect();
+
+    // One of them is no picture, and one lies beside the archive.
+    let odd = zip("odd.zip", &[&four[..], &[Item::stored("set/x.svg", "<svg/>")]].concat());
+    let output = run(&data, &[], &["train", "Acme", "--url", &url], &[odd, files[4].clone()]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for part in ["odd.zip/set/0.png", "odd.zip/set/x.svg", "not a PNG", "1 of 6 pictures are not fit"] {
+        assert!(stderr(&output).contains(part), "{part} in {}", stderr(&output));
+    }
+    let hostile = zip("hostile.zip", &[&four[..], &[Item::stored("../x.png", "x")]].concat());
+    let output = run(&data, &[], &["train", "Acme", "--url", &url], &[hostile]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no plain path inside the archive"), "{}", stderr(&output));
+
+    let good = zip("good.zip", &(0..5).map(item).collect::<Vec<_>>());
+    let trained = run(&data, &[], &["train", "Acme", "--json", "--url", &url], &[good]).await;
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let brand = json(&trained);
+    assert_eq!((&brand["status"], &brand["imageCount"]), (&"ready".into(), &5.into()));
     system.finish().await;
 }
 

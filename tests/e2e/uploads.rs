@@ -3,7 +3,10 @@
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
-use crate::support::{System, Topology, answer, text};
+use crate::{
+    archives::{Item, archive},
+    support::{System, Topology, answer, text},
+};
 
 /// Bytes that the process may have needed at its peak, whatever was sent to it.
 #[cfg(target_os = "linux")]
@@ -82,6 +85,43 @@ async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
     for (status, taken) in futures::future::join_all(uploads).await {
         assert_eq!((status, taken["width"].as_u64(), taken["height"].as_u64()), (200, Some(600), Some(600)), "{taken}");
     }
+    #[cfg(target_os = "linux")]
+    assert!(system.peak_memory() < PEAK, "{} MiB", system.peak_memory() >> 20);
+    system.finish().await;
+}
+
+async fn send_archive(system: &System, bytes: Vec<u8>) -> (u16, Value) {
+    let place = json!({ "userId": "ada", "fileName": "set.zip", "contentType": "application/zip", "size": 1000 });
+    let (status, place) = system.post("/uploads", &place).await;
+    assert_eq!(status, 201, "{place}");
+    answer(system.client.put(text(&place, "uploadUrl")).header("content-type", "application/zip").body(bytes)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_archives_cost_little_memory() {
+    let system = System::start(Topology::OneProcess, &[]).await;
+    let zeros = Item::deflated("zeros.png", &vec![0; 19 << 20]);
+    let pad = Item::stored(".pad", vec![7; 2 << 20]);
+    // Within the limits together, and each too large to be held beside the others.
+    let mut heavy: Vec<_> = (0..8).map(|n| zeros.clone().named(&format!("{n}.png"))).collect();
+    heavy.push(pad.clone());
+    let (status, taken) = send_archive(&system, archive(&heavy)).await;
+    assert_eq!((status, taken["pictures"].as_u64()), (200, Some(8)), "{taken}");
+    // Beyond them, by its words and in truth.
+    let bombs = [
+        archive(std::slice::from_ref(&zeros)),
+        archive(&(0..40).map(|n| zeros.clone().named(&format!("{n}.png"))).collect::<Vec<_>>()),
+        archive(&[pad, zeros.claiming(100)]),
+    ];
+    for (bomb, reason) in bombs.into_iter().zip(["times its size", "more than 500000000 bytes", "not of the size"]) {
+        let (status, problem) = send_archive(&system, bomb).await;
+        assert_eq!((status, text(&problem, "code").as_str()), (422, "unusable_archive"), "{problem}");
+        assert!(text(&problem, "detail").contains(reason), "{reason}: {problem}");
+    }
+    // A large one lies on the disk while it is looked at.
+    let large = [Item::stored(".pad", vec![7; 120 << 20]), Item::stored("a.png", picture(600, 600, ImageFormat::Png))];
+    let (status, taken) = send_archive(&system, archive(&large)).await;
+    assert_eq!((status, taken["pictures"].as_u64()), (200, Some(1)), "{taken}");
     #[cfg(target_os = "linux")]
     assert!(system.peak_memory() < PEAK, "{} MiB", system.peak_memory() >> 20);
     system.finish().await;

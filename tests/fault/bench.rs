@@ -121,7 +121,7 @@ impl Bench {
             training_estimate: "a while".to_owned(),
             retention: None,
             uploads: UploadRules {
-                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24 },
+                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24, max_archive_bytes: 1 << 20 },
                 keep: Duration::from_hours(24),
             },
             breaker: BreakerPolicy { failures: 3, cooldown: LONG, cap: 10 * LONG },

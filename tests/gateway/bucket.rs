@@ -12,10 +12,13 @@ use mediaforge::{
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::{
-    World,
-    pictures::{blocks, encoded},
-    world_of_media,
+use crate::{
+    archives::{Item, archive},
+    support::{
+        World,
+        pictures::{blocks, encoded},
+        world_of_media,
+    },
 };
 
 struct Bucket {
@@ -47,7 +50,11 @@ impl Bucket {
 
     /// Asks for a place and puts this there, as it is told to.
     async fn sent(&self, bytes: Vec<u8>) -> String {
-        let place = self.place("image/png", bytes.len()).await;
+        self.sent_as("image/png", bytes).await
+    }
+
+    async fn sent_as(&self, content_type: &str, bytes: Vec<u8>) -> String {
+        let place = self.place(content_type, bytes.len()).await;
         let request = http().put(place["uploadUrl"].as_str().unwrap());
         let headers = place["headers"].as_object().unwrap();
         let request =
@@ -203,6 +210,36 @@ async fn lost_answers_change_nothing() {
     assert_eq!(bucket.storage.faults().pending(), 0);
     let id = accepted.json()["brandId"].as_str().unwrap().to_owned();
     assert_eq!((bucket.keys(&format!("brands/ann/{id}/")).await.len(), bucket.raw().await), (5, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_in_the_bucket_is_unpacked_once() {
+    let bucket = bucket().await;
+    let items: Vec<_> =
+        (0..5).map(|seed| Item::deflated(&format!("set/{seed}.png"), &png(&blocks(seed, 160, 130)))).collect();
+    let id = bucket.sent_as("application/zip", archive(&items)).await;
+    let raw = format!("uploads/ann/{id}.zip");
+    assert_eq!(bucket.keys("uploads/ann/").await, std::slice::from_ref(&raw));
+    let ids = [id];
+    let looks = futures::future::join_all((0..3).map(|_| bucket.dry_run(&ids))).await;
+    for examined in &looks {
+        assert_eq!(words(examined, "verdict"), ["ok"; 5]);
+        assert_eq!(words(examined, "entry"), ["set/0.png", "set/1.png", "set/2.png", "set/3.png", "set/4.png"]);
+    }
+    let keys = bucket.keys("uploads/ann/").await;
+    assert!(!keys.contains(&raw) && keys.len() == 11, "facts of all, and five pictures: {keys:?}");
+    let accepted = bucket.world.post("/train-brand", &training(&ids)).await;
+    assert_eq!(accepted.status, 202, "{}", accepted.json());
+    assert_eq!(bucket.keys("uploads/ann/").await, keys, "nothing was unpacked again");
+
+    // One that is refused is remembered too, and its reason is the answer.
+    let ids = [bucket.sent_as("application/zip", archive(&[items[0].clone(), items[0].clone()])).await];
+    for path in ["/train-brand?dryRun=true", "/train-brand", "/train-brand"] {
+        let problem = bucket.world.post(path, &training(&ids)).await.problem(422, "invalid_fields");
+        assert_eq!(problem["errors"][0]["pointer"], "/trainingImages/0");
+        assert!(problem["detail"].as_str().unwrap().contains("set/0.png in the archive is there twice"), "{problem}");
+    }
+    assert!(bucket.keys("uploads/ann/").await.iter().all(|key| key.rsplit('.').next() != Some("zip")));
 }
 
 #[tokio::test]

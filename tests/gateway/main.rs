@@ -1,10 +1,13 @@
 //! The HTTP API, driven in process: every status, header and shape that clients rely on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../support/archives.rs"]
+mod archives;
 mod auth;
 mod bad_input;
 mod brands;
 mod bucket;
+mod datasets;
 mod events;
 mod generate;
 mod illustrations;

@@ -217,7 +217,7 @@ fn rules(dice: &Dice) -> Rules {
         training_deadline: dice.millis(120_000, 500_000),
         training_estimate: "a while".to_owned(),
         uploads: UploadRules {
-            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 20 },
+            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 20, max_archive_bytes: 1 << 20 },
             keep: Duration::from_hours(24),
         },
         jobs_in_flight: NonZeroU32::new(u32::try_from(dice.between(2, 20)).expect("a few")),

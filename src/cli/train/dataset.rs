@@ -27,14 +27,28 @@ pub(super) struct Shown {
 #[derive(Debug)]
 struct Row {
     file: String,
+    /// The file, and what it is in it.
+    name: String,
     is_fit: bool,
     reason: String,
     verdict: Value,
 }
 
 impl Dataset {
-    pub(super) fn shown(self, pictures: &[Picture]) -> Shown {
-        let name = |n: usize| pictures.get(n).map(|picture| picture.path.display().to_string());
+    /// `uploads`: the ids of the pictures' uploads, in their order.
+    pub(super) fn shown(self, pictures: &[Picture], uploads: &[String]) -> Shown {
+        let file = |(n, verdict): (usize, &Value)| {
+            // An archive has many verdicts, so their order alone does not say what they are about.
+            let of = uploads.iter().position(|upload| verdict["uploadId"] == upload.as_str()).unwrap_or(n);
+            pictures.get(of).map(|picture| picture.path.display().to_string())
+        };
+        let named = |(n, verdict): (usize, &Value)| {
+            let file = file((n, verdict))?;
+            let name = verdict["entry"].as_str().map_or_else(|| file.clone(), |entry| format!("{file}/{entry}"));
+            Some((file, name))
+        };
+        let names: Vec<_> = self.verdicts.iter().enumerate().map(named).collect();
+        let name = |n: usize| names.get(n).and_then(Option::as_ref).map(|(_, name)| name.clone());
         let row = |(n, verdict): (usize, Value)| {
             let reason = match serde_json::from_value::<Verdict>(verdict.clone()) {
                 Ok(Verdict::NearDuplicate { of }) if name(of).is_some() => {
@@ -44,7 +58,8 @@ impl Dataset {
                 // A service that knows more verdicts than this build.
                 Err(_) => verdict["detail"].as_str().or(verdict["verdict"].as_str()).unwrap_or("not fit").to_owned(),
             };
-            Row { file: name(n).unwrap_or_default(), is_fit: verdict["verdict"] == "ok", reason, verdict }
+            let (file, name) = names.get(n).cloned().flatten().unwrap_or_default();
+            Row { file, name, is_fit: verdict["verdict"] == "ok", reason, verdict }
         };
         let rows = self.verdicts.into_iter().enumerate().map(row).collect();
         Shown { accepted: self.accepted, price: self.price, rows }
@@ -52,6 +67,10 @@ impl Dataset {
 }
 
 impl Shown {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(super) fn unfit(&self) -> usize {
         self.rows.iter().filter(|row| !row.is_fit).count()
     }
@@ -61,16 +80,16 @@ impl Shown {
         const GREEN: &str = "\u{1b}[32m";
         const RED: &str = "\u{1b}[31m";
         const RESET: &str = "\u{1b}[0m";
-        let width = self.rows.iter().map(|row| row.file.chars().count()).max().unwrap_or_default();
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
         let mut text = String::new();
-        for Row { file, is_fit, reason, .. } in &self.rows {
+        for Row { name, is_fit, reason, .. } in &self.rows {
             let sign = match (for_eyes, is_fit) {
                 (true, true) => format!("{GREEN}✓{RESET}"),
                 (true, false) => format!("{RED}✗{RESET}"),
                 (false, true) => "ok ".to_owned(),
                 (false, false) => "bad".to_owned(),
             };
-            let _ = writeln!(text, "{sign} {file:<width$}  {reason}"); // writing to a String cannot fail
+            let _ = writeln!(text, "{sign} {name:<width$}  {reason}"); // writing to a String cannot fail
         }
         match self.price {
             Some(price) if self.accepted => {
@@ -110,7 +129,8 @@ mod tests {
         ] });
         let picture = |name: &str| Picture { path: format!("img/{name}").into(), content_type: "image/png", length: 1 };
         let pictures = ["a.png", "longer.png", "c.png", "d.png"].map(picture);
-        serde_json::from_value::<Dataset>(answer).unwrap().shown(&pictures)
+        let uploads = ["upl_1", "upl_2", "upl_3", "upl_4"].map(String::from);
+        serde_json::from_value::<Dataset>(answer).unwrap().shown(&pictures, &uploads)
     }
 
     #[test]
@@ -123,6 +143,30 @@ bad img/d.png       is cursed";
         assert_eq!(shown().table(false), expected);
         assert!(shown().table(true).contains("✓") && shown().table(true).contains("✗"));
         assert_eq!(shown().unfit(), 3);
+    }
+
+    #[test]
+    fn pictures_of_an_archive_are_named_in_it() {
+        let answer = json!({ "accepted": false, "verdicts": [
+            { "uploadId": "upl_1", "entry": "a.png", "verdict": "ok" },
+            { "uploadId": "upl_1", "entry": "in/b.png", "verdict": "near_duplicate", "of": 0 },
+            { "uploadId": "upl_2", "verdict": "near_duplicate", "of": 1 },
+        ] });
+        let picture = |name: &str| Picture { path: name.into(), content_type: "application/zip", length: 1 };
+        let shown = serde_json::from_value::<Dataset>(answer)
+            .unwrap()
+            .shown(&["set.zip", "c.png"].map(picture), &["upl_1", "upl_2"].map(String::from));
+        let expected = "\
+ok  set.zip/a.png     fit for training
+bad set.zip/in/b.png  looks like set.zip/a.png
+bad c.png             looks like set.zip/in/b.png";
+        assert_eq!(shown.table(false), expected);
+        let json = shown.json();
+        assert_eq!(
+            (&json["verdicts"][1]["file"], &json["verdicts"][1]["entry"]),
+            (&"set.zip".into(), &"in/b.png".into())
+        );
+        assert_eq!((shown.len(), shown.unfit()), (3, 2));
     }
 
     #[test]

@@ -29,6 +29,7 @@ Examples:
   mediaforge train \"Acme\" img/*.png --dry-run
   mediaforge train \"Acme\" img/*.png --color \"#ff6600\" --color \"#003366\" -o samples/
   mediaforge train \"Acme\" img/*.png --json | jq -r .brandId
+  mediaforge train \"Acme\" dataset.zip
   mediaforge generate \"a lighthouse at dawn\" --style Acme
 
 Exit codes: as `mediaforge generate --help` lists them; 2 also for pictures that are not fit.")]
@@ -36,7 +37,7 @@ pub(super) struct TrainArgs {
     /// What to call the brand
     #[arg(value_name = "NAME")]
     name: String,
-    /// Pictures to learn from: PNG, JPEG or WebP
+    /// Pictures to learn from: PNG, JPEG or WebP, or zip archives of them
     #[arg(value_name = "IMAGES", required = true, value_hint = clap::ValueHint::FilePath)]
     images: Vec<PathBuf>,
     /// A colour the brand must have, such as "#ff6600"; again for more
@@ -108,12 +109,12 @@ async fn prepared(args: &TrainArgs, pictures: &[Picture], session: &mut Session<
         let request = request(args, &uploads, api.user());
         let dataset: Dataset =
             api.repeated(async || api.post("train-brand", &[("dryRun", "true")], &request).await).await?;
-        anyhow::Ok((request, dataset))
+        anyhow::Ok((request, uploads, dataset))
     };
-    let (request, dataset) =
+    let (request, uploads, dataset) =
         session.unless_given_up(work, "nothing was trained, and the uploads expire by themselves").await?;
     let accepted = dataset.accepted;
-    let shown = dataset.shown(pictures);
+    let shown = dataset.shown(pictures, &uploads);
     if args.json && (args.dry_run || !accepted) {
         output::line(shown.json().to_string())?;
     } else if args.dry_run {
@@ -122,7 +123,7 @@ async fn prepared(args: &TrainArgs, pictures: &[Picture], session: &mut Session<
         output::note(shown.table(show::stderr_is_terminal()));
     }
     if !accepted {
-        let message = format!("{} of {} pictures are not fit for training", shown.unfit(), pictures.len());
+        let message = format!("{} of {} pictures are not fit for training", shown.unfit(), shown.len());
         return Err(Failure::new(Exit::Usage, message).hint("nothing was paid; leave them out or replace them").into());
     }
     Ok((!args.dry_run).then_some(request))

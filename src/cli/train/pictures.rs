@@ -9,11 +9,14 @@ use std::{
 };
 
 use super::super::{Exit, Failure};
+use crate::domain::upload::ARCHIVE_TYPE;
 
 /// What the service takes at most.
 const LONGEST: u64 = 20 * 1024 * 1024;
+/// The same of an archive.
+const LONGEST_ARCHIVE: u64 = 200 * 1024 * 1024;
 
-/// A file that looks like a picture.
+/// A file that looks like a picture, or like an archive of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Picture {
     pub(super) path: PathBuf,
@@ -22,6 +25,11 @@ pub(super) struct Picture {
 }
 
 impl Picture {
+    /// Whether it stands for the pictures in it.
+    pub(super) fn is_archive(&self) -> bool {
+        self.content_type == ARCHIVE_TYPE
+    }
+
     /// The last part of its path.
     pub(super) fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
@@ -64,10 +72,11 @@ fn looked_at(path: &Path) -> Result<Picture, String> {
     let mut head = Vec::with_capacity(16);
     File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).map_err(said)?;
     let length = metadata.len();
-    if length > LONGEST {
-        return Err(format!("has {} MiB; {} MiB are allowed", length.div_ceil(1 << 20), LONGEST >> 20));
+    let content_type = content_type(&head).ok_or("is no PNG, JPEG or WebP picture, and no zip archive")?;
+    let longest = if content_type == ARCHIVE_TYPE { LONGEST_ARCHIVE } else { LONGEST };
+    if length > longest {
+        return Err(format!("has {} MiB; {} MiB are allowed", length.div_ceil(1 << 20), longest >> 20));
     }
-    let content_type = content_type(&head).ok_or("is no PNG, JPEG or WebP picture")?;
     Ok(Picture { path: path.to_owned(), content_type, length })
 }
 
@@ -77,6 +86,7 @@ fn content_type(head: &[u8]) -> Option<&'static str> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        [b'P', b'K', 0x03, 0x04, ..] => Some(ARCHIVE_TYPE),
         _ => None,
     }
 }
@@ -96,13 +106,17 @@ mod tests {
         let good = file("a.txt", b"\x89PNG\r\n\x1a\nrest");
         let jpeg = file("b.png", b"\xff\xd8\xff\xe0rest");
         let webp = file("c", b"RIFF\0\0\0\0WEBPVP8 ");
-        let accepted = checked(&[good.clone(), jpeg.clone(), webp]).unwrap();
+        let zip = file("d.png", b"PK\x03\x04rest");
+        let accepted = checked(&[good.clone(), jpeg.clone(), webp, zip]).unwrap();
         let types: Vec<_> = accepted.iter().map(|picture| picture.content_type).collect();
-        assert_eq!(types, ["image/png", "image/jpeg", "image/webp"]);
+        assert_eq!(types, ["image/png", "image/jpeg", "image/webp", "application/zip"]);
+        assert!(accepted[3].is_archive() && !accepted[0].is_archive());
         assert_eq!((accepted[0].length, accepted[0].name().as_str()), (12, "a.txt"));
 
         let huge = file("huge.jpg", b"\xff\xd8\xff");
         File::options().write(true).open(&huge).unwrap().set_len(LONGEST + 1).unwrap();
+        let heavy = file("heavy.zip", b"PK\x03\x04");
+        File::options().write(true).open(&heavy).unwrap().set_len(LONGEST_ARCHIVE + 1).unwrap();
         let again = dir.path().join(".").join("a.txt");
         let wrong = [
             good,
@@ -111,18 +125,20 @@ mod tests {
             dir.path().into(),
             "gone.png".into(),
             huge,
+            heavy,
             again,
         ];
         let failure = checked(&wrong).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         let message = &failure.message;
-        assert!(message.starts_with("6 of 7 pictures cannot be used\n"), "{message}");
+        assert!(message.starts_with("7 of 8 pictures cannot be used\n"), "{message}");
         for part in [
             "text.png: is no PNG",
             "empty.png: is no PNG",
             "is no file",
             "gone.png: there is no such",
             "21 MiB",
+            "201 MiB",
             "twice",
         ] {
             assert!(message.contains(part), "{part} in {message}");

@@ -26,6 +26,8 @@ use super::{
 const AT_ONCE: usize = 4;
 /// How long one upload may take: 20 MiB over a slow line.
 const LONGEST: Duration = Duration::from_mins(10);
+/// The same of an archive, which is also unpacked before the answer comes.
+const LONGEST_ARCHIVE: Duration = Duration::from_mins(60);
 /// A longer name tells a person nothing more.
 const NAME_CHARS: usize = 100;
 
@@ -49,9 +51,18 @@ pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow:
     drop(bars);
     let ids: Vec<String> = ids?;
     if !quiet {
-        output::note(format!("{} pictures uploaded", ids.len()));
+        output::note(format!("{} {} uploaded", ids.len(), files(pictures)));
     }
     Ok(ids)
+}
+
+/// What they are called together.
+fn files(pictures: &[Picture]) -> &'static str {
+    match pictures {
+        [one] if one.is_archive() => "archive",
+        all if all.iter().any(Picture::is_archive) => "files",
+        _ => "pictures",
+    }
 }
 
 async fn one(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
@@ -97,8 +108,9 @@ async fn put(api: &Api, place: &Place, picture: &Picture, (bar, bars): (&Progres
     // The place may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
     // body is sent there is no answer: no limit on silence, but one on the whole.
     let address = api.absolute(&place.upload_url);
+    let longest = if picture.is_archive() { LONGEST_ARCHIVE } else { LONGEST };
     let request = client(&address, None)?.request(method, address.clone());
-    let mut request = api.signed(&address, request).timeout(LONGEST);
+    let mut request = api.signed(&address, request).timeout(longest);
     let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     for (name, value) in &place.headers {
         // Its length is the client's own to say.
@@ -125,8 +137,11 @@ impl Bars {
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
         let total = all.add(ProgressBar::new(pictures.iter().map(|picture| picture.length).sum()));
-        let text =
-            format!("{{bar:28.cyan/dim}} {{bytes}} of {{total_bytes}}, {} pictures, {{bytes_per_sec}}", pictures.len());
+        let text = format!(
+            "{{bar:28.cyan/dim}} {{bytes}} of {{total_bytes}}, {} {}, {{bytes_per_sec}}",
+            pictures.len(),
+            files(pictures)
+        );
         total.set_style(style(&text));
         Self { all, total }
     }

@@ -10,7 +10,7 @@ use super::{Links, Presenter, common::Common};
 use crate::{
     domain::{
         Timestamp,
-        brand::{BrandSpec, UploadId, Verdict},
+        brand::{BrandSpec, Judged, Verdict},
         job::{Job, JobKind, Output, State},
     },
     error::BackendError,
@@ -104,8 +104,13 @@ impl Presenter {
     "shortSide": 300, "needed": 512
 }))]
 pub(in crate::gateway) struct VerdictView {
+    /// As the request names it.
     upload_id: String,
-    /// `ok`, `missing`, `not_an_image`, `too_small`, `extreme_aspect` or `near_duplicate`.
+    /// The picture's path in the archive, when that is what was uploaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "posters/spring.png")]
+    entry: Option<String>,
+    /// `ok`, `missing`, `not_an_image`, `too_small`, `extreme_aspect`, `bad_caption` or `near_duplicate`.
     verdict: &'static str,
     /// For people.
     detail: String,
@@ -117,22 +122,23 @@ pub(in crate::gateway) struct VerdictView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     needed: Option<u32>,
-    /// Of one that looks like an earlier one: the earlier one's position.
+    /// Of one that looks like an earlier one: the earlier one's position among the verdicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     of: Option<usize>,
 }
 
-impl From<(UploadId, Verdict)> for VerdictView {
-    fn from((id, verdict): (UploadId, Verdict)) -> Self {
+impl From<Judged> for VerdictView {
+    fn from(Judged { upload, entry, verdict, .. }: Judged) -> Self {
         let (word, short_side, needed, of) = match verdict {
             Verdict::Ok => ("ok", None, None, None),
             Verdict::Missing => ("missing", None, None, None),
             Verdict::NotAnImage { .. } => ("not_an_image", None, None, None),
             Verdict::TooSmall { short_side, needed } => ("too_small", Some(short_side), Some(needed), None),
             Verdict::ExtremeAspect => ("extreme_aspect", None, None, None),
+            Verdict::BadCaption { .. } => ("bad_caption", None, None, None),
             Verdict::NearDuplicate { of } => ("near_duplicate", None, None, Some(of)),
         };
-        Self { upload_id: id.to_string(), verdict: word, detail: verdict.detail(), short_side, needed, of }
+        Self { upload_id: upload.into(), entry, verdict: word, detail: verdict.detail(), short_side, needed, of }
     }
 }

@@ -19,6 +19,7 @@ pub(in crate::gateway) enum Code {
     IdempotencyKeySpent,
     UploadTaken,
     UnusablePicture,
+    UnusableArchive,
     PayloadTooLarge,
     UnsupportedMediaType,
     RangeNotSatisfiable,
@@ -61,6 +62,7 @@ impl Code {
             }
             Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another picture was uploaded under this id"),
             Self::UnusablePicture => (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file is no usable picture"),
+            Self::UnusableArchive => (S::UNPROCESSABLE_ENTITY, "unusable_archive", "The file is no usable archive"),
             Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")

@@ -39,7 +39,7 @@ pub(in crate::gateway) struct TrainBody {
     brand_name: Option<String>,
     /// Colours it must have, `#rrggbb`.
     brand_colors: Option<Vec<String>>,
-    /// Uploads to learn from.
+    /// Uploads to learn from: pictures, and archives, which stand for the pictures in them.
     #[schema(required = true, nullable = false)]
     training_images: Option<Vec<String>>,
 }
@@ -70,7 +70,7 @@ struct Examined {
     /// Always true.
     #[schema(example = true)]
     success: bool,
-    /// On every training image, in the order of the request.
+    /// On every training image, in the order of the request; those of an archive by their names.
     verdicts: Vec<VerdictView>,
     /// What it would cost, in credits. Whether the account has them is not looked at.
     #[schema(value_type = u64, example = 25)]

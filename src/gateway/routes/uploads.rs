@@ -1,4 +1,4 @@
-//! `/uploads`: where pictures to learn from are put.
+//! `/uploads`: where pictures to learn from are put, and archives of them.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(in crate::gateway) struct UploadBody {
     /// What the file is called. Only its length is looked at; it is not kept.
     #[schema(required = true, nullable = false, min_length = 1, max_length = 255)]
     file_name: Option<String>,
-    /// `image/png`, `image/jpeg` or `image/webp`.
+    /// `image/png`, `image/jpeg`, `image/webp` or, for an archive of pictures, `application/zip`.
     #[schema(required = true, nullable = false)]
     content_type: Option<String>,
     /// Bytes.
@@ -81,9 +81,33 @@ struct Taken {
     height: u32,
 }
 
+/// An archive that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UploadedArchive)]
+struct TakenArchive {
+    #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
+    upload_id: String,
+    /// Pictures in it, fit or not: `POST /train-brand` has a verdict on each.
+    #[schema(example = 12)]
+    pictures: usize,
+}
+
+/// What was taken.
+#[derive(ToSchema)]
+#[schema(as = UploadAnswer)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what is sent")]
+enum Answer {
+    /// A picture.
+    Picture(Taken),
+    /// An archive.
+    Archive(TakenArchive),
+}
+
 /// Ask for a place to put a picture
 ///
-/// For each picture that a brand is to learn from. A picture that no brand uses is removed after a day. Where pictures are
+/// For each picture that a brand is to learn from, or for a zip archive of them. A picture that no brand uses is removed after a day. Where pictures are
 /// kept in a bucket, `uploadUrl` leads there, takes one file of the announced type and size, and needs no other
 /// credentials; whether the file is a usable picture is then said by `POST /train-brand`, with `dryRun=true` too.
 #[utoipa::path(
@@ -138,6 +162,11 @@ pub(in crate::gateway) async fn offer(
 /// A PNG, JPEG or WebP, whatever its `Content-Type` says: what counts is its first bytes. It is decoded, brought
 /// upright, reduced to 4 megapixels at most, and encoded anew, so metadata and anything behind its end are gone. The
 /// same file may be sent again; another one needs another place.
+///
+/// With `Content-Type: application/zip` an archive of pictures, at the top or one folder deep; `name.txt` beside a picture
+/// must be a caption of at most 1000 characters. Hidden files are left out; everything else is looked at as a picture. An
+/// archive with links, encrypted or nested parts, names that lead out of it or occur twice, of more than 1000 entries, or
+/// that comes to more than 500 MB or 100 times its size, is refused as a whole.
 #[utoipa::path(
     put,
     operation_id = "putUpload",
@@ -148,17 +177,18 @@ pub(in crate::gateway) async fn offer(
         ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
     ),
     request_body(content(
-        (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp")
+        (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"), (Vec<u8> = "application/zip")
     )),
     responses(
-        (status = 200, description = "It is kept.", body = Taken),
+        (status = 200, description = "It is kept.", body = Answer),
         (status = 400, description = "The file ended early."),
         (status = 404, description = "That is no upload's id."),
         (status = 408, description = "The file did not arrive in time."),
-        (status = 409, description = "Another picture was sent there before."),
+        (status = 409, description = "Another file was sent there before."),
         (status = 413, description = "The file is too large."),
         (status = 422, description = "The file is no usable picture (`unusable_picture`): no PNG, JPEG or WebP, \
-            damaged, an animation, or of too many pixels. Or the user id is invalid."),
+            damaged, an animation, or of too many pixels. Or no usable archive (`unusable_archive`), or the user id is \
+            invalid."),
         (status = 503, description = "A backend cannot be reached."),
     )
 )]
@@ -169,7 +199,18 @@ pub(in crate::gateway) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let limit = gateway.jobs().rules().uploads.limits.max_bytes;
+    let limits = gateway.jobs().rules().uploads.limits;
+    if body::is_archive(&parts.headers) {
+        let limit = limits.max_archive_bytes;
+        body::check_length(&parts.headers, limit)?;
+        // Held until it is unpacked: so many archives lie on the disk at once.
+        let turn = gateway.jobs().archive_turn().await?;
+        let file = body::spooled(&gateway, &parts.headers, body, limit).await?;
+        let pictures = gateway.jobs().take_archive(&user, &id, file).await?.count();
+        drop(turn);
+        return Ok(Json(TakenArchive { upload_id: id.into(), pictures }).into_response());
+    }
+    let limit = limits.max_bytes;
     body::check_length(&parts.headers, limit)?;
     // Held until the picture is kept: files in memory are few, however many clients send.
     let turn = gateway.jobs().upload_turn().await?;

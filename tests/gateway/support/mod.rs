@@ -207,7 +207,7 @@ fn rules() -> Rules {
         training_estimate: "15-30 minutes".to_owned(),
         retention: None,
         uploads: UploadRules {
-            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000 },
+            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000, max_archive_bytes: 4 << 20 },
             keep: 24 * 60 * minute,
         },
         breaker: BreakerPolicy { failures: 5, cooldown: minute, cap: minute },

@@ -1,0 +1,195 @@
+//! Zip archives of pictures that nobody vouches for. One entry at a time is in memory, and what an archive says of itself
+//! is not believed.
+//!
+//! Everything here reads and computes without a pause: call it off the async runtime (`spawn_blocking`).
+
+use std::{
+    fs::File,
+    io::{self, BufReader, ErrorKind as Io, Read, Seek as _},
+};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use zip::{
+    CompressionMethod, ZipReadOptions,
+    read::{ArchiveOffset, Config, OwnedZipFileEntry},
+    result::ZipError,
+    unstable::read::ZipIterable,
+};
+
+use crate::domain::archive::{
+    ArchiveError, ArchiveLimits, CAPTION_BYTES, EntryError, EntryKind, Listed, Planned, caption_error, is_archive, plan,
+};
+
+/// Bytes of the list of entries, at most: it is kept in memory, with names, comments and extra fields of any length.
+const LIST_BYTES: u64 = 2 << 20;
+/// The kind of file in the mode that Unix programs note.
+const KIND_OF_FILE: u32 = 0o170_000;
+const PLAIN_FILE: u32 = 0o100_000;
+const FOLDER: u32 = 0o040_000;
+
+/// Why an archive is not read on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It is not to be trusted, or no archive.
+    #[error(transparent)]
+    Refused(#[from] ArchiveError),
+    /// The file it lies in cannot be read.
+    #[error("the received archive cannot be read")]
+    File(#[source] io::Error),
+}
+
+/// An archive whose list has been found in order.
+pub struct Archive {
+    file: BufReader<File>,
+    bytes: u64,
+    limits: ArchiveLimits,
+    entries: Vec<OwnedZipFileEntry>,
+    planned: Vec<Planned>,
+    expanded: u64,
+}
+
+/// A picture as it came out of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its path in the archive.
+    pub name: String,
+    /// The file, or why it cannot be read.
+    pub picture: Result<Bytes, String>,
+    /// What is wrong with its caption.
+    pub caption: Option<String>,
+}
+
+/// SHA-256 of a file, from its beginning.
+pub fn digest(file: &mut File) -> io::Result<[u8; 32]> {
+    file.rewind()?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            length => hash.update(&buffer[..length]),
+        }
+    }
+}
+
+impl Archive {
+    /// Reads the list of an archive. Nothing is inflated yet.
+    pub fn open(mut file: File, limits: ArchiveLimits) -> Result<Self, Failure> {
+        let bytes = file.metadata().map_err(Failure::File)?.len();
+        let mut head = Vec::with_capacity(4);
+        file.rewind().and_then(|()| (&mut file).take(4).read_to_end(&mut head)).map_err(Failure::File)?;
+        // Whatever stands before the first entry, another program would see something else in the file.
+        match &head[..] {
+            b"PK\x03\x04" => {}
+            b"PK\x05\x06" => return Err(ArchiveError::NoPictures.into()),
+            _ => return Err(ArchiveError::NotAZip.into()),
+        }
+        let mut file = BufReader::new(file);
+        let (entries, listed) = list(&mut file, &limits)?;
+        let planned = plan(&listed, bytes, &limits)?;
+        Ok(Self { file, bytes, limits, entries, planned, expanded: 0 })
+    }
+
+    /// How many pictures it holds.
+    pub fn len(&self) -> usize {
+        self.planned.len()
+    }
+
+    /// Whether it holds none, which no archive that was opened does.
+    pub fn is_empty(&self) -> bool {
+        self.planned.is_empty()
+    }
+
+    /// A picture with what belongs to it; `None` behind the last.
+    pub fn member(&mut self, n: usize) -> Result<Option<Member>, Failure> {
+        let Some(Planned { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
+        let most = self.limits.max_picture_bytes;
+        let picture = self.inflated(&name, at, most)?;
+        if picture.as_ref().is_ok_and(|bytes| is_archive(bytes)) {
+            return Err(EntryError::Archive.of(&name).into());
+        }
+        let caption = match caption {
+            None => None,
+            Some(at) => match self.inflated(&name, at, CAPTION_BYTES)? {
+                Ok(bytes) => caption_error(&bytes),
+                Err(why) => Some(format!("its caption cannot be read: {why}")),
+            },
+        };
+        Ok(Some(Member { name, picture, caption }))
+    }
+
+    /// An entry's bytes, or what is wrong with it alone.
+    fn inflated(&mut self, name: &str, at: usize, most: u64) -> Result<Result<Bytes, String>, Failure> {
+        let Some(entry) = self.entries.get(at) else { return Ok(Err("it is not in the list".to_owned())) };
+        let declared = entry.size();
+        if declared > most {
+            return Ok(Err(format!("it has {declared} bytes; at most {most} are read")));
+        }
+        let mut file = match entry.as_ref().with_reader(&mut self.file, ZipReadOptions::new()) {
+            Ok(file) => file,
+            Err(ZipError::Io(error)) if !is_damage(&error) => return Err(Failure::File(error)),
+            Err(error) => return Ok(Err(format!("the archive is damaged here: {error}"))),
+        };
+        let mut bytes = Vec::new();
+        // One byte more than it is said to have shows the lie; nothing of the rest is inflated.
+        let read = (&mut file).take(declared + 1).read_to_end(&mut bytes);
+        self.expanded = self.expanded.saturating_add(bytes.len() as u64);
+        self.limits.check_expansion(self.bytes, self.expanded)?;
+        match read {
+            Ok(length) if length as u64 == declared => Ok(Ok(bytes.into())),
+            Ok(_) => Err(EntryError::Size.of(name).into()),
+            Err(_) if bytes.len() as u64 > declared => Err(EntryError::Size.of(name).into()),
+            Err(error) if is_damage(&error) => Ok(Err(format!("the archive is damaged here: {error}"))),
+            Err(error) => Err(Failure::File(error)),
+        }
+    }
+}
+
+/// The entries, as the archive has them and as the rules look at them. Names that occur twice are both there.
+fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<OwnedZipFileEntry>, Vec<Listed>), Failure> {
+    let too_many = || ArchiveError::TooManyEntries { most: limits.max_entries };
+    // Offsets count from the first byte: an archive behind something else is none.
+    let mut archive = ZipIterable::try_new(file, Config { archive_offset: ArchiveOffset::Known(0) }).map_err(broken)?;
+    if archive.len() > limits.max_entries {
+        return Err(too_many().into());
+    }
+    let mut entries = Vec::with_capacity(archive.len());
+    let mut listed = Vec::with_capacity(archive.len());
+    let mut first = None;
+    for entry in archive.files().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let at = entry.central_header_start();
+        if at - *first.get_or_insert(at) > LIST_BYTES {
+            return Err(too_many().into());
+        }
+        let kind = match entry.unix_mode().map(|mode| mode & KIND_OF_FILE) {
+            _ if entry.is_symlink() => EntryKind::Special,
+            Some(FOLDER) => EntryKind::Folder,
+            _ if entry.is_dir() => EntryKind::Folder,
+            None | Some(0 | PLAIN_FILE) => EntryKind::File,
+            Some(_) => EntryKind::Special,
+        };
+        listed.push(Listed {
+            name: entry.name().map_err(broken)?.into_owned(),
+            kind,
+            is_encrypted: entry.encrypted(),
+            is_plain_method: matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated),
+            size: entry.size(),
+        });
+        entries.push(entry.into());
+    }
+    Ok((entries, listed))
+}
+
+fn broken(error: ZipError) -> Failure {
+    match error {
+        ZipError::Io(error) if !is_damage(&error) => Failure::File(error),
+        error => ArchiveError::Damaged(error.to_string()).into(),
+    }
+}
+
+/// Whether a read failed by what was read.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), Io::UnexpectedEof | Io::InvalidData | Io::InvalidInput | Io::Other)
+}
