@@ -68,6 +68,24 @@ fn a_secret_that_cannot_be_used_is_refused_without_being_shown() {
         assert!(text.contains(said), "{change:?}: {text}");
         assert!(!text.contains("too-short-a-secret"), "{text}");
     }
+    // A slip: the secret where its name belongs.
+    for secret in ["sk-proj-4f0b", "c2VjcmV0+/c2VjcmV0=", "9f86d081884c7d659a2feaa0c55ad015"] {
+        let text = error(&gcp(Roles::GATEWAY, ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", secret)));
+        assert!(text.contains("is no name of a variable") && !text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn an_address_with_a_secret_in_it_is_refused_without_showing_it() {
+    for address in
+        ["https://ada:hunter2@api.example/v1", "https://api.example/v1?key=hunter2", "ada:hunter2@api.example"]
+    {
+        let text = error(&sources([("MEDIAFORGE_ENGINE__OPENAI__BASE_URL", address)]));
+        assert!(text.contains("without user, query or fragment"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("ada:hunter"), "{text}");
+    }
+    let text = error(&sources([("MEDIAFORGE_ENGINE__OPENAI__BASE_URL", "ftp://api.example:2121/v1")]));
+    assert!(text.contains("ftp://api.example:2121/v1"), "{text}");
 }
 
 #[test]
