@@ -89,6 +89,44 @@ fn an_address_with_a_secret_in_it_is_refused_without_showing_it() {
 }
 
 #[test]
+fn keys_of_tokens_come_over_https() {
+    let keys = ["MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", "MEDIAFORGE_WORKER__OIDC__KEYS_URL"];
+    for (name, key) in keys.into_iter().zip(["gateway.firebase.keys_url", "worker.oidc.keys_url"]) {
+        let text = error(&sources([(name, "http://keys.example/certs")]));
+        assert!(text.contains(key) && text.contains("must be https://"), "{text}");
+        for good in
+            ["http://127.0.0.1:9/certs", "http://[::1]:9/certs", "http://localhost/certs", "https://keys.example"]
+        {
+            assert!(load(&sources([(name, good)])).is_ok(), "{good}");
+        }
+    }
+}
+
+#[test]
+fn no_emulator_serves_cloud_run_by_whatever_key_it_is_named() {
+    for (name, key) in [
+        ("MEDIAFORGE_STORE__FIRESTORE__ENDPOINT", "store.firestore.endpoint"),
+        ("MEDIAFORGE_QUEUE__PUBSUB__ENDPOINT", "queue.pubsub.endpoint"),
+        ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", "media.gcs.endpoint"),
+        ("MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", "gateway.firebase.keys_url"),
+    ] {
+        let text = error(&gcp(Roles::GATEWAY, (name, "http://127.0.0.1:8080")));
+        assert!(text.contains(key) && text.contains("refused on Cloud Run"), "{text}");
+        assert!(load(&gcp(Roles::GATEWAY, (name, "https://private.example"))).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn nobody_pushes_in_the_name_of_pub_sub_without_a_token() {
+    let open = [("K_SERVICE", ""), ("MEDIAFORGE_WORKER__PUSH_AUTH", "none")];
+    for roles in [Roles::WORKER, Roles::ALL] {
+        let said = GCP.into_iter().filter(|(name, _)| *name != "K_SERVICE").chain(open);
+        let text = error(&Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(said) });
+        assert!(text.contains("\"none\" lets anybody push") && text.contains("\"oidc\""), "{text}");
+    }
+}
+
+#[test]
 fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
     let hosts = [
         ("FIRESTORE_EMULATOR_HOST", "127.0.0.1:8080"),
