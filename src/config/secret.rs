@@ -63,6 +63,10 @@ impl SecretRef {
         let text = match (&self.env, &self.file) {
             (None, None) => return Ok(()),
             (Some(_), Some(_)) => return Err("env and file are both given; one is enough".to_owned()),
+            // It would be printed with the configuration, and with the error that there is no such variable.
+            (Some(name), None) if !is_name(name) => {
+                return Err("env is no name of a variable; it names the one that holds the secret".to_owned());
+            }
             (Some(name), None) => {
                 environment.get(name).map(str::to_owned).ok_or(format!("the variable {name} is not set"))?
             }
@@ -78,4 +82,10 @@ impl SecretRef {
         self.value = Some(Secret::new(text));
         Ok(())
     }
+}
+
+/// Whether a variable may be called so (POSIX, and no longer than any real one).
+fn is_name(text: &str) -> bool {
+    let first_ok = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    first_ok && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

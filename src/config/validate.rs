@@ -73,9 +73,19 @@ impl Check {
         let Some(url) = url else { return };
         let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
         if !plain || !url.username().is_empty() || url.password().is_some() {
-            self.wrong(key, format!("{url} must be http:// or https:// without user, query or fragment"));
+            self.wrong(key, format!("{} must be http:// or https:// without user, query or fragment", shown(url)));
         }
     }
+}
+
+/// An address without what may be a secret in it: a log keeps the error.
+fn shown(url: &url::Url) -> String {
+    if url.cannot_be_a_base() {
+        return format!("{}:...", url.scheme());
+    }
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
 fn paths_and_addresses(config: &Config, check: &mut Check) {

@@ -68,6 +68,62 @@ fn a_secret_that_cannot_be_used_is_refused_without_being_shown() {
         assert!(text.contains(said), "{change:?}: {text}");
         assert!(!text.contains("too-short-a-secret"), "{text}");
     }
+    // A slip: the secret where its name belongs.
+    for secret in ["sk-proj-4f0b", "c2VjcmV0+/c2VjcmV0=", "9f86d081884c7d659a2feaa0c55ad015"] {
+        let text = error(&gcp(Roles::GATEWAY, ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", secret)));
+        assert!(text.contains("is no name of a variable") && !text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn an_address_with_a_secret_in_it_is_refused_without_showing_it() {
+    for address in
+        ["https://ada:hunter2@api.example/v1", "https://api.example/v1?key=hunter2", "ada:hunter2@api.example"]
+    {
+        let text = error(&sources([("MEDIAFORGE_ENGINE__OPENAI__BASE_URL", address)]));
+        assert!(text.contains("without user, query or fragment"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("ada:hunter"), "{text}");
+    }
+    let text = error(&sources([("MEDIAFORGE_ENGINE__OPENAI__BASE_URL", "ftp://api.example:2121/v1")]));
+    assert!(text.contains("ftp://api.example:2121/v1"), "{text}");
+}
+
+#[test]
+fn keys_of_tokens_come_over_https() {
+    let keys = ["MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", "MEDIAFORGE_WORKER__OIDC__KEYS_URL"];
+    for (name, key) in keys.into_iter().zip(["gateway.firebase.keys_url", "worker.oidc.keys_url"]) {
+        let text = error(&sources([(name, "http://keys.example/certs")]));
+        assert!(text.contains(key) && text.contains("must be https://"), "{text}");
+        for good in
+            ["http://127.0.0.1:9/certs", "http://[::1]:9/certs", "http://localhost/certs", "https://keys.example"]
+        {
+            assert!(load(&sources([(name, good)])).is_ok(), "{good}");
+        }
+    }
+}
+
+#[test]
+fn no_emulator_serves_cloud_run_by_whatever_key_it_is_named() {
+    for (name, key) in [
+        ("MEDIAFORGE_STORE__FIRESTORE__ENDPOINT", "store.firestore.endpoint"),
+        ("MEDIAFORGE_QUEUE__PUBSUB__ENDPOINT", "queue.pubsub.endpoint"),
+        ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", "media.gcs.endpoint"),
+        ("MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", "gateway.firebase.keys_url"),
+    ] {
+        let text = error(&gcp(Roles::GATEWAY, (name, "http://127.0.0.1:8080")));
+        assert!(text.contains(key) && text.contains("refused on Cloud Run"), "{text}");
+        assert!(load(&gcp(Roles::GATEWAY, (name, "https://private.example"))).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn nobody_pushes_in_the_name_of_pub_sub_without_a_token() {
+    let open = [("K_SERVICE", ""), ("MEDIAFORGE_WORKER__PUSH_AUTH", "none")];
+    for roles in [Roles::WORKER, Roles::ALL] {
+        let said = GCP.into_iter().filter(|(name, _)| *name != "K_SERVICE").chain(open);
+        let text = error(&Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(said) });
+        assert!(text.contains("\"none\" lets anybody push") && text.contains("\"oidc\""), "{text}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::{Host, Url};
+
 use super::Check;
 use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
 
@@ -13,12 +15,46 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("queue.pubsub.endpoint", config.queue.pubsub.endpoint.as_ref());
     check.http_url("queue.pubsub.push_url", config.queue.pubsub.push_url.as_ref());
     check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
-    check.http_url("gateway.firebase.keys_url", Some(&config.gateway.firebase.keys_url));
-    check.http_url("worker.oidc.keys_url", Some(&config.worker.oidc.keys_url));
+    for (key, url) in keys_urls(config) {
+        check.http_url(key, Some(url));
+        if url.scheme() == "http" && !is_this_machine(url) {
+            check.wrong(key, "must be https://: who can change these keys on their way can be anybody");
+        }
+    }
     let week = Duration::from_hours(7 * 24);
     check.time("media.gcs.url_expires", config.media.gcs.url_expires, &(Duration::from_mins(1)..=week));
     let ttl = Duration::from_secs(10)..=Duration::from_hours(1);
     check.time("gateway.stream_tokens.ttl", config.gateway.stream_tokens.ttl, &ttl);
+}
+
+/// Where the keys are that callers' tokens are verified with.
+fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
+    [
+        ("gateway.firebase.keys_url", &config.gateway.firebase.keys_url),
+        ("worker.oidc.keys_url", &config.worker.oidc.keys_url),
+    ]
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Emulators have no place on Cloud Run, by whatever key they are named.
+fn no_emulators(config: &Config, check: &mut Check) {
+    let endpoints = [
+        ("store.firestore.endpoint", &config.store.firestore.endpoint),
+        ("queue.pubsub.endpoint", &config.queue.pubsub.endpoint),
+        ("media.gcs.endpoint", &config.media.gcs.endpoint),
+    ];
+    let endpoints = endpoints.into_iter().filter_map(|(key, url)| Some((key, url.as_ref()?)));
+    for (key, _) in endpoints.chain(keys_urls(config)).filter(|(_, url)| url.scheme() == "http") {
+        check.wrong(key, "is http://, as emulators are; it is refused on Cloud Run (K_SERVICE is set)");
+    }
 }
 
 /// What a process that serves cannot do without.
@@ -32,6 +68,9 @@ pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: 
     }
     if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
         check.wrong("media.gcs.bucket", "must be set, for media.backend is \"gcs\"");
+    }
+    if on_cloud_run {
+        no_emulators(config, check);
     }
     if roles.gateway && config.gateway.auth == AuthMode::Firebase {
         gateway(config, check);
@@ -60,6 +99,13 @@ fn gateway(config: &Config, check: &mut Check) {
 fn worker(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
     let worker = &config.worker;
     if worker.push_auth == PushAuth::None {
+        if config.queue.backend == QueueBackend::PubSub {
+            check.wrong(
+                "worker.push_auth",
+                "\"none\" lets anybody push; with queue.backend = \"pubsub\" use \"oidc\", or \"cloud-run-iam\" on Cloud Run",
+            );
+            return;
+        }
         // In one process with the gateway it is reached by nobody but the embedded broker.
         if on_cloud_run && !roles.gateway {
             check

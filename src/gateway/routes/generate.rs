@@ -102,7 +102,7 @@ pub(in crate::gateway) struct Accepted<'a> {
             description = "1 to 255 printable ASCII characters, best in double quotes, fresh for each new request: \
             `\"8e03978e-40d5-43e8-bc93-6894a57f9324\"`. Lives as long as its job."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` (as by default) or `wait=N`: hold the \
-            answer until the job is finished or N seconds (60 at most) have passed."),
+            answer until the job is finished or N seconds (50 at most) have passed."),
     ),
     request_body = GenerateBody,
     responses(
