@@ -60,6 +60,9 @@ async fn an_engine_that_works_is_shown_on_one_screen() {
     assert_eq!(vertex.drawings().await.len(), 2, "no third one");
 }
 
+/// Variables and flags; what stands behind `error` and `advice`, and the code.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str, &'a str, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_does_not_work_is_explained() {
     let vertex = Vertex::start().await;
@@ -67,7 +70,7 @@ async fn an_engine_that_does_not_work_is_explained() {
     vertex.refuse(FLASH, 429, "RESOURCE_EXHAUSTED", "Quota exceeded for online_prediction_requests_per_base_model");
     let gone = ["--engine", "gemini/gemini-gone"];
     let no_file = [("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/adc.json")];
-    let cases: [(&[(&str, &str)], &[&str], &str, &str, &str); 4] = [
+    let cases: [Case; 4] = [
         (&[], &gone, "Publisher Model gemini-gone was not found", "only an operator", "engine_misconfigured"),
         (&[], &[gone[0], gone[1], "--no-picture"], "engine.gemini.model", "only an operator", "engine_misconfigured"),
         (&[], &[], "Quota exceeded for online_prediction", "ask the provider for more quota", "rate_limited"),
