@@ -7,7 +7,7 @@ use crate::{
     config::{Config, MediaBackend, QueueBackend, StoreBackend},
     domain::clock::{Random, SystemClock, SystemRandom},
     embedded::{Embedded, Role},
-    engine,
+    engine::{self, TrainerAccess},
     error::{BackendError, ErrorKind},
     jobs::Ports,
     media, queue,
@@ -59,7 +59,7 @@ pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result
             MediaBackend::Gcs => media::open_gcs(&config.media.gcs)?,
         },
         engine: engine::open(config, &random)?,
-        trainer: engine::open_trainer(&config.trainer, Arc::clone(&random)),
+        trainer: engine::open_trainer(config, TrainerAccess { random: Arc::clone(&random), tokens: None })?,
         clock: Arc::new(SystemClock),
         random,
     })

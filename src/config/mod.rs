@@ -1,6 +1,7 @@
 //! Configuration: what can be set ([`Config`]), where it comes from ([`load()`]) and what is wrong with it
 //! ([`ConfigError`]).
 
+pub mod argv;
 mod cloud;
 pub mod duration;
 mod engines;

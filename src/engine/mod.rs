@@ -1,10 +1,13 @@
 //! Ports [`ImageEngine`], which turns a prompt into pictures, and [`BrandTrainer`], which learns a style.
 
+mod artifact;
+mod command_trainer;
 mod mock_trainer;
 mod noop;
 mod preview;
 pub mod remote;
 mod router;
+mod vertex_trainer;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -17,7 +20,7 @@ use self::{
     router::{Engine, Router},
 };
 use crate::{
-    config::{Config, EngineName, TrainerBackend, TrainerConfig},
+    config::{Config, EngineName, TrainerBackend},
     domain::{
         Timestamp,
         brand::BrandSpec,
@@ -27,7 +30,11 @@ use crate::{
         request::IllustrationSpec,
     },
     error::{BackendError, ErrorKind},
-    google::token::GoogleTokens,
+    google::{
+        self,
+        token::{GoogleTokens, TokenSource},
+    },
+    http,
 };
 
 /// What an engine is asked to draw.
@@ -212,12 +219,34 @@ pub trait BrandTrainer: Send + Sync {
     }
 }
 
-/// Opens the configured trainer. `random` decides the faults a trainer is told to play.
-pub fn open_trainer(config: &TrainerConfig, random: Arc<dyn Random>) -> Arc<dyn BrandTrainer> {
-    match config.default {
-        // Built with the real trainers.
-        TrainerBackend::Mock | TrainerBackend::Vertex | TrainerBackend::Command => {
-            Arc::new(mock_trainer::MockTrainer::new(config.mock.clone(), random))
+/// What a trainer needs beside its configuration.
+pub struct TrainerAccess {
+    /// Decides the faults a trainer is told to play.
+    pub random: Arc<dyn Random>,
+    /// Who this process is to Google Cloud; `None`: the application's default credentials, and nobody to an endpoint
+    /// that is `http://`.
+    pub tokens: Option<Arc<dyn TokenSource>>,
+}
+
+/// Opens the configured trainer. Nothing is called or begun yet.
+pub fn open_trainer(config: &Config, access: TrainerAccess) -> Result<Arc<dyn BrandTrainer>, BackendError> {
+    let TrainerAccess { random, tokens } = access;
+    Ok(match config.trainer.default {
+        TrainerBackend::Mock => Arc::new(mock_trainer::MockTrainer::new(config.trainer.mock.clone(), random)),
+        TrainerBackend::Command => {
+            let directory = config.data_dir.join("trainings");
+            Arc::new(command_trainer::CommandTrainer::new(config.trainer.command.clone(), directory))
         }
-    }
+        TrainerBackend::Vertex => {
+            let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
+                BackendError::new(ErrorKind::Broken, "trainer.open").because(error)
+            };
+            let emulated = google::is_emulator(config.trainer.vertex.endpoint.as_ref())
+                || google::is_emulator(config.trainer.vertex.storage_endpoint.as_ref());
+            let default = || (!emulated).then(|| Arc::new(GoogleTokens::application_default()) as Arc<dyn TokenSource>);
+            let client = http::client().map_err(|error| broken(error.into()))?;
+            let trainer = vertex_trainer::VertexTrainer::new(config, client, tokens.or_else(default));
+            Arc::new(trainer.map_err(|error| broken(error.into()))?)
+        }
+    })
 }

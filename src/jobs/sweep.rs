@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use futures::future::join_all;
 use tracing::Instrument as _;
 
 use super::Jobs;
@@ -32,8 +33,22 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// What became of an overdue job.
+enum Dealt {
+    Published,
+    Settled,
+    DeadLettered,
+    /// Somebody touched it meanwhile, which is all the sweep wanted.
+    Elsewhere,
+    /// It is as it was.
+    Stuck,
+}
+
 /// Jobs one sweep deals with; the caller sweeps again while there is more.
 const SWEEP_LIMIT: usize = 200;
+
+/// Jobs that are dealt with at once: each waits for a distant store and queue, and what is behind it waits, too.
+const AT_ONCE: usize = 16;
 
 /// Jobs that one sweep can look past, because they cannot be dealt with now.
 const MAX_STUCK: usize = 2000;
@@ -52,16 +67,14 @@ impl Jobs {
             let due = self.ports.store.due(self.now(), limit).await?;
             let is_full = due.len() == limit;
             let known = stuck.len();
-            for found in due {
-                if stuck.contains(&found.value.id) {
-                    continue;
-                }
-                let id = found.value.id.clone();
-                if self.sweep_found(found, &mut swept).await? {
-                    moved += 1;
-                } else {
-                    stuck.insert(id);
-                }
+            let fresh: Vec<_> = due.into_iter().filter(|found| !stuck.contains(&found.value.id)).collect();
+            let mut broken = None;
+            for some in fresh.chunks(AT_ONCE) {
+                moved += self.sweep_some(some, &mut swept, &mut stuck, &mut broken).await?;
+            }
+            // Whatever is overdue, nothing can be written: that is no single account's damage.
+            if let Some(error) = broken.filter(|_| is_full && moved == 0) {
+                return Err(error);
             }
             swept.more = is_full && moved > 0;
             // A page on which nothing is stuck leaves the next one to the next sweep; one that is full of what cannot be
@@ -82,6 +95,48 @@ impl Jobs {
         swept.removed = removed;
         swept.more |= more_old;
         Ok(swept)
+    }
+
+    /// Deals with a few jobs at once; how many moved. What cannot be dealt with is noted as stuck.
+    ///
+    /// Each is brought to its end, also when one of them finds that the store does not answer: what follows a commit, such
+    /// as stopping a training that costs money, must not be dropped.
+    async fn sweep_some(
+        &self,
+        some: &[Versioned<Job>],
+        swept: &mut Swept,
+        stuck: &mut HashSet<JobId>,
+        broken: &mut Option<BackendError>,
+    ) -> Result<usize, BackendError> {
+        let dealt = join_all(some.iter().map(|found| self.sweep_found(found.clone()))).await;
+        let (mut moved, mut failed) = (0, None);
+        for (found, dealt) in some.iter().zip(dealt) {
+            match dealt {
+                Ok(Dealt::Stuck) => {
+                    stuck.insert(found.value.id.clone());
+                    continue;
+                }
+                // Perhaps its user's account alone, and then each job of that user.
+                Err(error) if error.kind == ErrorKind::Broken => {
+                    if broken.is_none() {
+                        super::span(&found.value).in_scope(|| tracing::error!(%error, "overdue jobs find broken data"));
+                    }
+                    stuck.insert(found.value.id.clone());
+                    broken.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+                Ok(Dealt::Published) => swept.published += 1,
+                Ok(Dealt::Settled) => swept.settled += 1,
+                Ok(Dealt::DeadLettered) => swept.dead_lettered += 1,
+                Ok(Dealt::Elsewhere) => {}
+            }
+            moved += 1;
+        }
+        failed.map_or(Ok(moved), Err)
     }
 
     /// Takes jobs from workers that are known to be dead: those that hold a lease and are not `alive`. Only for a process
@@ -114,49 +169,46 @@ impl Jobs {
         }
     }
 
-    /// Whether the job moved. A defect that concerns one job must not keep the sweep from all that are less overdue.
-    async fn sweep_found(&self, found: Versioned<Job>, swept: &mut Swept) -> Result<bool, BackendError> {
+    /// A defect that concerns one job must not keep the sweep from all that are less overdue.
+    async fn sweep_found(&self, found: Versioned<Job>) -> Result<Dealt, BackendError> {
         let span = super::span(&found.value);
-        match self.sweep_one(found, swept).instrument(span.clone()).await {
+        match self.sweep_one(found).instrument(span.clone()).await {
             Err(error) if matches!(error.kind, ErrorKind::Internal | ErrorKind::Refused) => {
                 span.in_scope(|| tracing::error!(%error, "overdue job cannot be dealt with"));
-                Ok(false)
+                Ok(Dealt::Stuck)
             }
-            swept => swept,
+            dealt => dealt,
         }
     }
 
-    /// Whether the job is no longer what the sweep found.
-    async fn sweep_one(&self, found: Versioned<Job>, swept: &mut Swept) -> Result<bool, BackendError> {
+    async fn sweep_one(&self, found: Versioned<Job>) -> Result<Dealt, BackendError> {
         if found.value.dead_letter().is_some() {
             let is_out = self.publish_dead_letter(found.value, found.version).await;
-            swept.dead_lettered += usize::from(is_out);
-            return Ok(is_out);
+            return Ok(if is_out { Dealt::DeadLettered } else { Dealt::Stuck });
         }
         let (before, operation) = (found.value.status(), found.value.operation().map(str::to_owned));
-        let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(false) };
+        let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(Dealt::Stuck) };
         let version = match self.commit_or_find(found.version, &next).await {
             Ok(version) => version,
-            // Somebody touched it meanwhile, which is all the sweep wanted.
-            Err(error) if error.kind == ErrorKind::Conflict => return Ok(true),
+            Err(error) if error.kind == ErrorKind::Conflict => return Ok(Dealt::Elsewhere),
             Err(error) => return Err(error),
         };
         let job = next.job;
         let status = job.status();
-        if status == Status::Queued {
-            swept.published += 1;
+        let dealt = if status == Status::Queued {
             if before == Status::Running {
                 tracing::warn!("job taken from a worker that stopped answering");
             } else {
                 // A long queue does this to each of its jobs again and again: nothing is wrong with them.
                 tracing::debug!("waiting job published again");
             }
+            Dealt::Published
         } else {
-            swept.settled += 1;
             tracing::warn!(status = status.shown_as(job.kind()), "overdue job settled");
-        }
+            Dealt::Settled
+        };
         self.after_taking(job, version, operation).await;
-        Ok(true)
+        Ok(dealt)
     }
 
     /// What the worker of a job would have done at its end, had it been there.

@@ -23,7 +23,7 @@ use mediaforge::{
 
 use crate::support::{New, account, at, commit, finish, inserted, lease, output, policy, soon, start, team, user};
 
-const INDEXES: &str = include_str!("../../config/firebase/firestore.indexes.json");
+pub const INDEXES: &str = include_str!("../../config/firebase/firestore.indexes.json");
 
 /// A database that refuses queries for which this project deploys no index.
 pub async fn emulator() -> Emulator {
@@ -162,7 +162,12 @@ async fn a_database_that_does_not_answer_is_unavailable_until_it_does() {
     let error = store.commit(job.version, &cancelled).await.expect_err("no answer");
     assert_eq!(error.kind, ErrorKind::Timeout, "it may have happened");
     emulator.faults().clear();
-    commit(&store, &job, cancelled).await;
+    // What is wrong with the next try says nothing of the one before.
+    emulator.faults().inject(COMMIT, Fault::LoseReply(Code::Unavailable), 1);
+    emulator.faults().inject_after(READ, 1, Fault::Refuse(Code::PermissionDenied), 1);
+    let error = store.commit(job.version, &cancelled).await.expect_err("no answer");
+    assert_eq!(error.kind, ErrorKind::Timeout, "it has happened");
+    assert_eq!(store.get(&job.value.id).await.expect("a read").map(|now| now.value), Some(cancelled.job));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,6 +195,8 @@ async fn no_end_is_lost_with_the_connection() {
     until(&mut all, &first).await;
 
     emulator.faults().inject(LISTEN, Fault::Refuse(Code::Unavailable), 3);
+    // As when the token of the stream before has expired.
+    emulator.faults().inject(LISTEN, Fault::Refuse(Code::Unauthenticated), 2);
     emulator.firestore().reset_listeners();
     // One ends while nobody listens, another begins and ends.
     let done = finish(&there, &job).await;
@@ -308,13 +315,36 @@ async fn a_free_job_leaves_its_key_spent_and_is_not_counted_any_more() {
 async fn a_damaged_job_does_not_keep_a_sweep_from_others() {
     let emulator = emulator().await;
     let store = open(&emulator);
-    let (sound, damaged) = (inserted(&store, New::default()).await, inserted(&store, New::default()).await);
+    let damaged = inserted(&store, New::default()).await;
+    let sound = inserted(&store, New { now: at(1), ..New::default() }).await;
     let mut document = emulator.firestore().get(&format!("illustrations/{}", damaged.value.id)).expect("the job");
     document.fields.insert("status".to_owned(), text("lost"));
     emulator.firestore().put(document).expect("a document");
-    assert_eq!(store.due(at(100), 10).await.expect("a query"), [sound]);
+    for limit in [1, 2, 10] {
+        assert_eq!(store.due(at(100), limit).await.expect("a query"), std::slice::from_ref(&sound), "of {limit}");
+    }
     let error = store.get(&damaged.value.id).await.expect_err("a damaged job");
     assert_eq!(error.kind, ErrorKind::Broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_costs_seven_writes_and_each_heartbeat_one() {
+    let emulator = emulator().await;
+    let store = open(&emulator);
+    inserted(&store, New::default()).await;
+    let before = emulator.firestore().counts();
+    let first = New::default().submit();
+    let Inserted::New { version, .. } = store.insert(&first).await.expect("an insert") else { panic!("not accepted") };
+    let waiting = Versioned { version, value: first.job };
+    let started = waiting.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
+    let running = commit(&store, &waiting, started).await;
+    let renewed = running.value.clone().renew(at(90), None).expect("a heartbeat");
+    let running = commit(&store, &running, renewed).await;
+    let done = running.value.clone().complete(at(1), output()).expect("an end");
+    commit(&store, &running, done).await;
+    let after = emulator.firestore().counts();
+    let (commits, writes) = (after.commits - before.commits, after.writes - before.writes);
+    assert_eq!((commits, writes, after.reads - before.reads), (4, 3 + 1 + 1 + 3, 5 + 1 + 1 + 3));
 }
 
 type Changes = BoxStream<'static, store::Result<Versioned<Job>>>;

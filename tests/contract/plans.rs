@@ -22,12 +22,14 @@ const FILLED_IN: [(&str, &[&str]); 2] = [
 ];
 
 /// Steps that may go through a whole table, each with a part of its statement.
-const MAY_SCAN: [(&str, &str); 4] = [
+const MAY_SCAN: [(&str, &str); 5] = [
     // One row.
     ("SCAN sequence", "UPDATE sequence SET"),
     ("SCAN sequence", "SELECT value FROM sequence"),
     // The first rows by primary key, and no more than that.
     ("SCAN messages", "SELECT id FROM messages ORDER BY id LIMIT 256"),
+    // By its primary key, up to the limit of who asks.
+    ("SCAN dead_letters", "FROM dead_letters ORDER BY id LIMIT ?"),
     // What the parts in it have found, up to their limit.
     ("SCAN (subquery-1)", "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE user_id = ?1"),
 ];

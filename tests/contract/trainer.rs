@@ -1,28 +1,28 @@
-//! The contract of `BrandTrainer`.
+//! The contract of `BrandTrainer`: what every trainer does, and in the files below what each promises beside.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+#[cfg(unix)]
+mod command;
+mod mock;
+mod vertex;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use mediaforge::{
-    config::{MockTrainerConfig, TrainerBackend, TrainerConfig},
+    config::Config,
     domain::{
         Timestamp,
         brand::{BrandSpec, TrainingImage},
-        clock::Random,
+        clock::SystemRandom,
         ids::JobId,
-        job::{AttemptFailure, Disposition, ErrorCode, Progress},
+        job::{AttemptFailure, Progress},
     },
-    engine::{self, BrandTrainer, Dataset, OperationId, TrainingSpec, TrainingStatus},
+    engine::{self, BrandTrainer, Dataset, OperationId, TrainerAccess, TrainingSpec, TrainingStatus},
+    google::token::TokenSource,
 };
 
-use crate::support::{at, defaults};
+use crate::support::{at, soon};
 
 type Trainer = Arc<dyn BrandTrainer>;
 
@@ -48,6 +48,10 @@ fn spec(job_id: JobId, now: Timestamp) -> TrainingSpec {
     TrainingSpec { brand, dataset: Arc::new(Pictures), job_id, now }
 }
 
+fn opened(config: &Config, tokens: Option<Arc<dyn TokenSource>>) -> Trainer {
+    engine::open_trainer(config, TrainerAccess { random: Arc::new(SystemRandom), tokens }).unwrap()
+}
+
 async fn running(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> Progress {
     match trainer.poll(operation, now).await.unwrap() {
         TrainingStatus::Running(progress) => progress,
@@ -55,153 +59,112 @@ async fn running(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> 
     }
 }
 
-/// A trainer under test: opened twice it is two processes that share what the provider knows.
-struct Subject<Open: Fn() -> Trainer> {
-    open: Open,
-    /// How many seconds after its start a training is certainly done.
-    seconds: u64,
-}
-
-impl<Open: Fn() -> Trainer> Subject<Open> {
-    async fn beginning_twice_is_one_operation(&self) {
-        let trainer = (self.open)();
-        let first = trainer.start(&spec(job(1), at(0))).await.unwrap();
-        assert_eq!(first, trainer.start(&spec(job(1), at(1))).await.unwrap());
-        let other = trainer.start(&spec(job(2), at(0))).await.unwrap();
-        assert_ne!(first, other, "each job has its own");
-    }
-
-    async fn progress_grows_until_it_is_done_whoever_asks(&self) {
-        let operation = (self.open)().start(&spec(job(3), at(0))).await.unwrap();
-        let mut before = 0.0;
-        for tenth in 0..10 {
-            // Each time a process that did not begin it.
-            let trainer = (self.open)();
-            let progress = running(&trainer, &operation, at(self.seconds * tenth / 10)).await;
-            assert!((before..1.0).contains(&progress.fraction), "{progress:?} after {before}");
-            let (step, of) = (progress.step.unwrap_or(0), progress.total_steps.unwrap_or(0));
-            assert!(step <= of, "{progress:?}");
-            before = progress.fraction;
+/// Asks until it is over.
+async fn ended(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> TrainingStatus {
+    let ended = async {
+        loop {
+            match trainer.poll(operation, now).await.unwrap() {
+                TrainingStatus::Running(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                ended => return ended,
+            }
         }
-        assert!(before > 0.0, "it has come somewhere");
-        for _ in 0..2 {
-            let done = (self.open)().poll(&operation, at(self.seconds)).await.unwrap();
-            assert!(matches!(done, TrainingStatus::Succeeded { .. }), "{done:?}, at every poll from now on");
-        }
-    }
+    };
+    soon("the end of the training", ended).await
+}
 
-    async fn cancelling_is_idempotent_also_after_the_end(&self) {
-        let trainer = (self.open)();
-        let operation = trainer.start(&spec(job(4), at(0))).await.unwrap();
-        for _ in 0..2 {
-            trainer.cancel(&operation).await.unwrap();
-            (self.open)().cancel(&operation).await.unwrap();
-        }
-        let ended = trainer.start(&spec(job(5), at(0))).await.unwrap();
-        trainer.poll(&ended, at(self.seconds)).await.unwrap();
-        trainer.cancel(&ended).await.unwrap();
-    }
-
-    async fn an_operation_that_nobody_began_has_failed(&self) {
-        for name in ["", "nonsense", "mock:", "mock:brd_1:2", "projects/1/locations/x/customJobs/2"] {
-            let status = (self.open)().poll(&OperationId(name.to_owned()), at(0)).await.unwrap();
-            assert!(matches!(status, TrainingStatus::Failed(_)), "{name}: {status:?}");
-        }
-    }
-
-    /// Cases that every trainer passes.
-    async fn all(&self) {
-        self.beginning_twice_is_one_operation().await;
-        self.progress_grows_until_it_is_done_whoever_asks().await;
-        self.cancelling_is_idempotent_also_after_the_end().await;
-        self.an_operation_that_nobody_began_has_failed().await;
+async fn failure(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> AttemptFailure {
+    match ended(trainer, operation, now).await {
+        TrainingStatus::Failed(failure) => failure,
+        other => panic!("{other:?}"),
     }
 }
 
-// The mock trainer: what it promises beyond the contract.
-
-/// Numbers in a row: fractions of 0 and 1 mean never and always.
-struct Counting(AtomicU64);
-
-impl Random for Counting {
-    fn next_u64(&self) -> u64 {
-        self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
-    }
+/// A small file that is a model.
+fn model() -> Vec<u8> {
+    let header = br#"{"lora.up":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}}"#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header);
+    file.extend_from_slice(&[0; 8]);
+    file
 }
 
-fn knobs() -> MockTrainerConfig {
-    let duration = Duration::from_secs(30);
-    MockTrainerConfig { duration, rate_limited: 0.0, unavailable: 0.0, misconfigured: 0.0, failed: 0.0, hang: 0.0 }
+/// Where a trainer trains: opened twice it is two processes that share what the provider knows.
+#[async_trait]
+trait World: Sync {
+    fn open(&self) -> Trainer;
+
+    /// Brings a training so many tenths of its way, ten being its end; the moment by which it has come there.
+    async fn advance(&self, operation: &OperationId, tenths: u64) -> Timestamp;
 }
 
-fn mock(mock: MockTrainerConfig) -> Trainer {
-    let config = TrainerConfig { default: TrainerBackend::Mock, mock, ..defaults().trainer };
-    engine::open_trainer(&config, Arc::new(Counting(AtomicU64::new(1))))
-}
-
-#[tokio::test]
-async fn mock_keeps_the_contract() {
-    Subject { open: || mock(knobs()), seconds: 30 }.all().await;
-}
-
-#[tokio::test]
-async fn mock_counts_steps_and_seconds() {
-    let trainer = mock(knobs());
-    let operation = trainer.start(&spec(job(1), at(0))).await.unwrap();
-    assert_eq!(operation.0, format!("mock:{}:{}", job(1), at(0).as_microsecond()));
-    let half = Progress { fraction: 0.5, step: Some(50), total_steps: Some(100), eta_seconds: Some(15) };
-    assert_eq!(running(&trainer, &operation, at(15)).await, half);
-    let early = running(&trainer, &operation, Timestamp::UNIX_EPOCH).await;
-    assert_eq!((early.step, early.eta_seconds), (Some(0), Some(30)), "a clock that was set back is no time at all");
-}
-
-#[tokio::test]
-async fn mock_begins_anew_when_an_operation_is_over() {
-    let trainer = mock(MockTrainerConfig { failed: 1.0, ..knobs() });
+async fn beginning_twice_is_one_operation(world: &dyn World) {
+    let trainer = world.open();
     let first = trainer.start(&spec(job(1), at(0))).await.unwrap();
-    for _ in 0..2 {
-        let TrainingStatus::Failed(failure) = trainer.poll(&first, at(30)).await.unwrap() else {
-            panic!("it plays failed")
-        };
-        assert_eq!(failure.error.code, ErrorCode::EngineError);
+    assert_eq!(first, trainer.start(&spec(job(1), at(1))).await.unwrap());
+    let other = trainer.start(&spec(job(2), at(0))).await.unwrap();
+    assert_ne!(first, other, "each job has its own");
+    for operation in [first, other] {
+        trainer.cancel(&operation).await.unwrap();
     }
-    let second = trainer.start(&spec(job(1), at(31))).await.unwrap();
-    assert_ne!(first, second);
-    running(&trainer, &second, at(60)).await;
-    trainer.cancel(&second).await.unwrap();
-    assert_ne!(second, trainer.start(&spec(job(1), at(61))).await.unwrap());
 }
 
-#[tokio::test]
-async fn mock_plays_the_faults_it_is_told() {
-    let operation = mock(knobs()).start(&spec(job(1), at(0))).await.unwrap();
-    let limited = mock(MockTrainerConfig { rate_limited: 1.0, ..knobs() });
-    let unavailable = mock(MockTrainerConfig { unavailable: 1.0, ..knobs() });
-    let misconfigured = mock(MockTrainerConfig { misconfigured: 1.0, ..knobs() });
-    for (trainer, code) in [
-        (limited, ErrorCode::RateLimited),
-        (unavailable, ErrorCode::EngineUnavailable),
-        (misconfigured, ErrorCode::EngineMisconfigured),
-    ] {
-        let refused = trainer.start(&spec(job(1), at(0))).await.unwrap_err();
-        let unanswered = trainer.poll(&operation, at(1)).await.unwrap_err();
-        for failure in [refused, unanswered] {
-            assert_eq!(failure.error.code, code);
-            assert!(failure.disposition != Disposition::Fail, "it may pass");
-        }
+async fn progress_grows_until_it_is_done_whoever_asks(world: &dyn World) {
+    let operation = world.open().start(&spec(job(3), at(0))).await.unwrap();
+    let mut before = 0.0;
+    for tenth in 0..10 {
+        let now = world.advance(&operation, tenth).await;
+        // Each time a process that did not begin it.
+        let progress = running(&world.open(), &operation, now).await;
+        assert!((before..1.0).contains(&progress.fraction), "{progress:?} after {before}");
+        let (step, of) = (progress.step.unwrap_or(0), progress.total_steps.unwrap_or(0));
+        assert!(step <= of, "{progress:?}");
+        before = progress.fraction;
     }
-    let hanging = mock(MockTrainerConfig { hang: 1.0, ..knobs() });
-    let near = running(&hanging, &operation, at(29)).await.fraction;
-    let never = running(&hanging, &operation, at(1_000_000)).await.fraction;
-    assert!((near..1.0).contains(&never), "{near}, then {never}");
-    // Half of the trainings: each has its fate, and keeps it.
-    let half = mock(MockTrainerConfig { failed: 0.5, ..knobs() });
-    let mut failed = 0;
-    for n in 0..200 {
-        let operation = half.start(&spec(job(n), at(u64::from(n)))).await.unwrap();
-        let ends = half.poll(&operation, at(1000)).await.unwrap();
-        assert_eq!(ends, half.poll(&operation, at(2000)).await.unwrap());
-        failed += u32::from(matches!(ends, TrainingStatus::Failed(_)));
+    assert!(before > 0.5, "it has come somewhere");
+    let end = world.advance(&operation, 10).await;
+    let done = ended(&world.open(), &operation, end).await;
+    assert!(matches!(done, TrainingStatus::Succeeded { .. }), "{done:?}");
+    assert_eq!(done, world.open().poll(&operation, end).await.unwrap(), "at every poll from now on");
+}
+
+async fn cancelling_is_idempotent_also_after_the_end(world: &dyn World) {
+    let trainer = world.open();
+    let operation = trainer.start(&spec(job(4), at(0))).await.unwrap();
+    for _ in 0..2 {
+        trainer.cancel(&operation).await.unwrap();
+        world.open().cancel(&operation).await.unwrap();
     }
-    assert!((60..140).contains(&failed), "{failed} of 200");
+    let done = trainer.start(&spec(job(5), at(0))).await.unwrap();
+    let mut now = at(0);
+    for tenth in 0..=10 {
+        now = world.advance(&done, tenth).await;
+    }
+    ended(&trainer, &done, now).await;
+    trainer.cancel(&done).await.unwrap();
+}
+
+async fn an_operation_that_nobody_began_has_failed(world: &dyn World) {
+    let names = [
+        "",
+        "nonsense",
+        "mock:",
+        "mock:brd_1:2",
+        "projects/1/locations/x/customJobs/2",
+        "projects/../locations/x/customJobs/2",
+    ];
+    let ours = ["command:brd_00000000000000000099:1", "command:../../etc:1", "command:brd_00000000000000000099:01"];
+    for name in names.into_iter().chain(ours) {
+        let operation = OperationId(name.to_owned());
+        let status = world.open().poll(&operation, at(0)).await.unwrap();
+        assert!(matches!(status, TrainingStatus::Failed(_)), "{name}: {status:?}");
+        world.open().cancel(&operation).await.unwrap();
+    }
+}
+
+/// Cases that every trainer passes.
+async fn all(world: &dyn World) {
+    beginning_twice_is_one_operation(world).await;
+    progress_grows_until_it_is_done_whoever_asks(world).await;
+    cancelling_is_idempotent_also_after_the_end(world).await;
+    an_operation_that_nobody_began_has_failed(world).await;
 }

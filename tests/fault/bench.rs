@@ -22,7 +22,7 @@ use mediaforge::{
         upload::UploadLimits,
     },
     embedded::Embedded,
-    engine::{self, ImageEngine},
+    engine::{self, ImageEngine, TrainerAccess},
     jobs::{
         AttemptSettings, Claim, Claimed, Jobs, Outcome, Patience, Ports, Rules, SubmitError, SubmitIllustration,
         Submitted, UploadRules,
@@ -93,7 +93,8 @@ impl Bench {
                 engine::open(&config, &(Arc::new(SystemRandom) as Arc<dyn mediaforge::domain::clock::Random>))
                     .expect("an engine")
             }),
-            trainer: engine::open_trainer(&config.trainer, Arc::new(SystemRandom)),
+            trainer: engine::open_trainer(&config, TrainerAccess { random: Arc::new(SystemRandom), tokens: None })
+                .expect("the mock trainer"),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };

@@ -37,6 +37,8 @@ pub struct Plan {
     pub insert_unavailable: AtomicU32,
     /// Commits that fail by a defect.
     pub commit_defect: AtomicU32,
+    /// Commits that find their account damaged.
+    pub commit_broken: AtomicU32,
     /// Dead letters that are not taken.
     pub letter_unavailable: AtomicU32,
     /// Commits that never answer, and do not happen.
@@ -106,6 +108,9 @@ impl JobStore for FaultyStore {
         }
         if strikes(&self.plan.commit_defect) {
             return Err(BackendError::new(ErrorKind::Internal, "store.commit"));
+        }
+        if strikes(&self.plan.commit_broken) {
+            return Err(BackendError::new(ErrorKind::Broken, "store.commit"));
         }
         let committed = self.inner.commit(expected, next).await;
         if strikes(&self.plan.commit_late) {

@@ -30,6 +30,30 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
+    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    for _ in 0..20 {
+        bench.submit().await;
+    }
+    let last = bench.submit().await;
+    bench.plan.commit_broken.store(20, Ordering::SeqCst);
+    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    assert_eq!(swept.published, 1, "the one behind the others");
+    assert_eq!(bench.job(&last).await.version, mediaforge::store::Version(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_can_write_nothing_at_all_says_so() {
+    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    for _ in 0..200 {
+        bench.submit().await;
+    }
+    bench.plan.commit_broken.store(u32::MAX, Ordering::SeqCst);
+    let error = bench.jobs.sweep().await.expect_err("a broken store");
+    assert_eq!(error.kind, mediaforge::store::ErrorKind::Broken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (one, other) = (bench.submit().await, bench.submit().await);

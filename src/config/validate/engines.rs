@@ -1,9 +1,9 @@
 //! What draws and what trains.
 
-use std::time::Duration;
+use std::{path::Component, time::Duration};
 
 use super::Check;
-use crate::config::{Config, EngineName, Roles, TrainerBackend};
+use crate::config::{Config, EngineName, MediaBackend, Roles, TrainerBackend};
 
 pub(super) fn ranges(config: &Config, check: &mut Check) {
     let (engine, trainer) = (&config.engine, &config.trainer);
@@ -83,6 +83,12 @@ fn trainers(config: &Config, check: &mut Check) {
     check.some_time("trainer.vertex.pending_timeout", vertex.pending_timeout);
     check.some_time("trainer.command.timeout", command.timeout);
     check.time("trainer.command.grace", command.grace, &(Duration::ZERO..=Duration::from_mins(1)));
+    for problem in crate::config::argv::problems(&command.argv) {
+        check.wrong("trainer.command.argv", problem);
+    }
+    if command.artifact.as_deref().is_some_and(|artifact| !is_below(artifact)) {
+        check.wrong("trainer.command.artifact", "must be a path below the output, such as lora.safetensors");
+    }
     if vertex.output.as_deref().is_some_and(|output| !is_bucket(output)) {
         check.wrong("trainer.vertex.output", "must be gs://bucket or gs://bucket/prefix");
     }
@@ -90,6 +96,11 @@ fn trainers(config: &Config, check: &mut Check) {
 
 fn is_bucket(output: &str) -> bool {
     output.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).is_some_and(|bucket| !bucket.is_empty())
+}
+
+/// Whether a path leads to something below where it begins.
+fn is_below(path: &str) -> bool {
+    !path.is_empty() && std::path::Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// What a worker cannot do without: the parts that it is told to use.
@@ -116,6 +127,10 @@ pub(super) fn serving(config: &Config, roles: Roles, check: &mut Check) {
             ("trainer.vertex.output", config.trainer.vertex.output.is_some()),
             ("media.gcs.bucket", config.media.gcs.bucket.is_some()),
         ];
+        if config.media.backend != MediaBackend::Gcs {
+            let detail = "must be \"gcs\", for trainer.default is \"vertex\": it reads the pictures from the bucket";
+            check.wrong("media.backend", detail);
+        }
         for (key, is_set) in needed {
             if !is_set {
                 check.wrong(key, "must be set, for trainer.default is \"vertex\"");

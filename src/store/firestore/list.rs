@@ -2,7 +2,7 @@
 
 use futures::future::try_join_all;
 use gcloud_sdk::google::firestore::v1::{
-    Document,
+    Document, StructuredQuery,
     structured_query::{Direction, Filter, field_filter::Operator},
 };
 
@@ -19,6 +19,9 @@ use crate::{
     },
     store::{JobFilter, Owner, Page, PageRequest, Result, Versioned},
 };
+
+/// Pages that a sweep looks through when jobs on them cannot be read.
+const PAGES: usize = 10;
 
 /// The fields that say whose a job is, each with what must stand there for it to be on the list.
 fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
@@ -101,11 +104,32 @@ impl FirestoreStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let kinds = JobKind::ALL.map(|kind| async move {
+        let kinds = JobKind::ALL.map(|kind| {
             let come = query(collection(kind), vec![filter(field, is, moment(at))]);
-            let first = limited(ordered(come, &[field], Direction::Ascending), limit);
-            Ok(readable_jobs(op, self.link.query(op, first).await?.documents))
+            self.first_readable(op, field, ordered(come, &[field, "__name__"], Direction::Ascending), limit)
         });
         Ok(try_join_all(kinds).await?.concat())
+    }
+
+    /// The first jobs of a query in that order. Damaged ones are looked past: they stay where they are, and must not hide
+    /// those behind them.
+    async fn first_readable(
+        &self,
+        op: &'static str,
+        field: &'static str,
+        come: StructuredQuery,
+        limit: usize,
+    ) -> Result<Vec<Versioned<Job>>> {
+        let (mut jobs, mut page) = (Vec::new(), come.clone());
+        for _ in 0..PAGES {
+            let wanted = limit - jobs.len();
+            let found = self.link.query(op, limited(page, wanted)).await?.documents;
+            let is_full = found.len() >= wanted;
+            let last = found.last().and_then(|last| Some((fields::time(&last.fields, field)?, last.name.clone())));
+            jobs.extend(readable_jobs(op, found));
+            let Some((at, name)) = last.filter(|_| is_full && jobs.len() < limit) else { break };
+            page = behind(come.clone(), vec![moment(at), reference(name)]);
+        }
+        Ok(jobs)
     }
 }

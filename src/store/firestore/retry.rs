@@ -71,7 +71,8 @@ impl Tries {
         self.failures += 1;
         let mut error = match failure {
             Failure::Final(mut error) => {
-                if self.is_unsure && error.is_transient() {
+                // These two were decided by what is there now; any other error leaves open what an earlier try did.
+                if self.is_unsure && !matches!(error.kind, ErrorKind::Conflict | ErrorKind::Refused) {
                     error.kind = ErrorKind::Timeout;
                 }
                 return Err(error);

@@ -15,7 +15,7 @@ use gcloud_sdk::{
         target::{DocumentsTarget, QueryTarget, TargetType, query_target::QueryType},
         target_change::TargetChangeType,
     },
-    tonic::{Status, Streaming},
+    tonic::{Code, Status, Streaming},
 };
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{Timestamp, job::JobKind},
-    error::BackendError,
+    error::{BackendError, ErrorKind},
     store::firestore::{
         documents::{CHANGED_AT, collection, read_job, updated},
         fields::{domain_time, moment, string},
@@ -121,7 +121,7 @@ impl<'a> Line<'a> {
                 response = responses.message() => match response {
                     Ok(Some(response)) => self.hear(response),
                     Ok(None) => return Err(failed(OP, &Status::unavailable("the server has ended the stream"))),
-                    Err(status) => return Err(failed(OP, &status)),
+                    Err(status) => return Err(lost(&status)),
                 },
                 () = self.shared.wake.notified() => self.look(),
                 () = tokio::time::sleep(LINGER), if self.targets.is_empty() => return Ok(()),
@@ -133,7 +133,7 @@ impl<'a> Line<'a> {
         let mut client = self.shared.link.client(OP).await?;
         let opened = tokio::time::timeout(REQUEST, client.listen(stream_of(queue))).await;
         let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))));
-        Ok(opened.map_err(|status| failed(OP, &status))?.into_inner())
+        Ok(opened.map_err(|status| lost(&status))?.into_inner())
     }
 
     /// Adds and removes what somebody has begun, or nobody goes on, to watch.
@@ -263,6 +263,16 @@ impl<'a> Line<'a> {
         let keys = self.targets.iter().filter(|(_, ids)| is_current(ids)).map(|(key, _)| key.clone());
         self.shared.complete(keys, upto);
     }
+}
+
+/// Why the stream ended. Its token is as old as the stream: one that the server does not take any more has expired, and the
+/// next stream brings a new one.
+fn lost(status: &Status) -> BackendError {
+    let mut error = failed(OP, status);
+    if status.code() == Code::Unauthenticated {
+        error.kind = ErrorKind::Unavailable;
+    }
+    error
 }
 
 fn stream_of(queue: mpsc::Receiver<ListenRequest>) -> impl Stream<Item = ListenRequest> + Send + 'static {

@@ -1,0 +1,82 @@
+//! Finds the model among what the program put out, and checks it. Blocks.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use crate::engine::artifact::{self, PREFIX, Unfit};
+
+/// Folders within folders that are looked into.
+const DEPTH: usize = 4;
+
+/// Files that are looked at, at most.
+const MAX_FILES: usize = 10_000;
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoModel {
+    #[error("no {0} in its output")]
+    Missing(String),
+    #[error("{file}: {source}")]
+    Unfit { file: String, source: Unfit },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The model: the file that is named, else the newest `*.safetensors` that lies highest. Programs keep the states of
+/// steps in folders below.
+pub(super) fn find(output: &Path, named: Option<&str>) -> Result<PathBuf, NoModel> {
+    let path = match named {
+        Some(name) => Some(output.join(name)).filter(|path| path.is_file()),
+        None => newest(output)?,
+    };
+    let path = path.ok_or_else(|| NoModel::Missing(named.unwrap_or("*.safetensors").to_owned()))?;
+    check(&path)?;
+    Ok(path)
+}
+
+fn newest(output: &Path) -> io::Result<Option<PathBuf>> {
+    let mut level = vec![output.to_owned()];
+    let mut seen = 0;
+    for _ in 0..DEPTH {
+        let (mut folders, mut models) = (Vec::new(), Vec::new());
+        for folder in level {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                seen += 1;
+                // A link is neither, and is not followed.
+                let (kind, path) = (entry.file_type()?, entry.path());
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "safetensors") {
+                    models.push((entry.metadata()?.modified()?, path));
+                }
+                if seen > MAX_FILES {
+                    return Err(io::Error::other(format!("more than {MAX_FILES} files in the output")));
+                }
+            }
+        }
+        if let Some((_, path)) = models.into_iter().max() {
+            return Ok(Some(path));
+        }
+        level = folders;
+    }
+    Ok(None)
+}
+
+fn check(path: &Path) -> Result<(), NoModel> {
+    let unfit = |source| NoModel::Unfit { file: path.display().to_string(), source };
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size <= PREFIX {
+        return Err(unfit(Unfit::TooSmall(size)));
+    }
+    let mut prefix = [0; 8];
+    file.read_exact(&mut prefix)?;
+    let length = artifact::header_length(prefix, size).map_err(unfit)?;
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    artifact::check(&header, size).map_err(unfit)
+}

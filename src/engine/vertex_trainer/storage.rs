@@ -1,0 +1,177 @@
+//! Reads what a training put into its bucket, by the JSON API of Cloud Storage.
+
+use http::StatusCode;
+use serde::Deserialize;
+use url::Url;
+
+use super::rest::{Answer, Rest};
+use crate::{
+    domain::{
+        Timestamp,
+        job::{AttemptFailure, ErrorCode},
+    },
+    engine::artifact::{self, PREFIX, Unfit},
+};
+
+const SERVICE: &str = "Cloud Storage";
+
+/// Bytes of a page of a list, at most.
+const LIST_BYTES: usize = 4 << 20;
+
+/// Pages of a list that are read.
+const PAGES: usize = 10;
+
+/// Bytes of `progress.json`, at most.
+const PROGRESS_BYTES: usize = 64 << 10;
+
+/// Bytes of a model's header, beside what the header itself is allowed.
+const HEADER_BYTES: usize = (16 << 20) + 8;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Page {
+    items: Vec<Object>,
+    next_page_token: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Object {
+    name: String,
+    /// Text in Google's JSON.
+    size: String,
+    #[serde(default)]
+    updated: Option<Timestamp>,
+}
+
+/// Why there is no model.
+#[derive(Debug)]
+pub(super) enum NoModel {
+    /// It is not there, or is none; for operators.
+    Unfit(String),
+    /// Nobody knows: asking failed.
+    Unanswered(AttemptFailure),
+}
+
+/// The bucket of a training.
+pub(super) struct Bucket<'a> {
+    pub(super) rest: &'a Rest,
+    /// Where Cloud Storage is.
+    pub(super) endpoint: &'a Url,
+    pub(super) name: &'a str,
+    /// What all of the training's objects begin with.
+    pub(super) prefix: &'a str,
+}
+
+impl Bucket<'_> {
+    /// What the training says of its progress; `None` while it says nothing.
+    pub(super) async fn progress(&self) -> Result<Option<bytes::Bytes>, AttemptFailure> {
+        let url = self.url(Some(&format!("{}progress.json", self.prefix)))?;
+        let answer =
+            self.rest.send(PROGRESS_BYTES, |client| client.get(url.clone()).query(&[("alt", "media")])).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    /// The address (`gs://...`) of the model, checked by its header.
+    pub(super) async fn model(&self) -> Result<String, NoModel> {
+        let objects = self.list().await.map_err(NoModel::Unanswered)?;
+        let below = |object: &Object| object.name.strip_prefix(self.prefix).unwrap_or_default().to_owned();
+        // States of half way are no model, even when there is no other.
+        let is_model = |object: &Object| object.name.ends_with(".safetensors") && !below(object).contains("checkpoint");
+        let models = objects.into_iter().filter(is_model);
+        // Where the environment of the container says, or beside it.
+        let rank = |object: &Object| (below(object).starts_with("model/"), object.updated, object.name.clone());
+        let Some(model) = models.max_by_key(rank) else {
+            return Err(NoModel::Unfit(format!("no *.safetensors below gs://{}/{}", self.name, self.prefix)));
+        };
+        let uri = format!("gs://{}/{}", self.name, model.name);
+        match self.check(&model).await? {
+            Ok(()) => Ok(uri),
+            Err(unfit) => Err(NoModel::Unfit(format!("{uri}: {unfit}"))),
+        }
+    }
+
+    async fn check(&self, model: &Object) -> Result<Result<(), Unfit>, NoModel> {
+        let size = model.size.parse().unwrap_or(0);
+        if size <= PREFIX {
+            return Ok(Err(Unfit::TooSmall(size)));
+        }
+        let prefix = self.read(&model.name, 0, PREFIX).await?;
+        let Ok(prefix) = prefix.as_ref().try_into() else { return Ok(Err(Unfit::TooSmall(prefix.len() as u64))) };
+        let length = match artifact::header_length(prefix, size) {
+            Ok(length) => length,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        let header = self.read(&model.name, PREFIX, length).await?;
+        Ok(artifact::check(&header, size))
+    }
+
+    async fn list(&self) -> Result<Vec<Object>, AttemptFailure> {
+        let url = self.url(None)?;
+        let (mut objects, mut token) = (Vec::new(), String::new());
+        for _ in 0..PAGES {
+            let fields = "items(name,size,updated),nextPageToken";
+            let query = [("prefix", self.prefix), ("fields", fields), ("pageToken", token.as_str())];
+            let query = if token.is_empty() { &query[..2] } else { &query[..] };
+            let answer = self.rest.send(LIST_BYTES, |client| client.get(url.clone()).query(query)).await?;
+            if answer.status != StatusCode::OK {
+                return Err(self.refusal(&answer));
+            }
+            let page: Page = answer.parsed()?;
+            objects.extend(page.items);
+            token = page.next_page_token;
+            if token.is_empty() {
+                return Ok(objects);
+            }
+        }
+        tracing::warn!(bucket = self.name, prefix = self.prefix, "a training put out too many objects to list");
+        Ok(objects)
+    }
+
+    /// A part of an object.
+    async fn read(&self, name: &str, from: u64, length: u64) -> Result<bytes::Bytes, NoModel> {
+        let url = self.url(Some(name)).map_err(NoModel::Unanswered)?;
+        let range = format!("bytes={from}-{}", from + length - 1);
+        let request = |client: &reqwest::Client| {
+            client.get(url.clone()).query(&[("alt", "media")]).header(http::header::RANGE, &range)
+        };
+        let answer = self.rest.send(HEADER_BYTES, request).await.map_err(NoModel::Unanswered)?;
+        match answer.status {
+            StatusCode::PARTIAL_CONTENT => Ok(answer.body),
+            // It was replaced or removed since the list.
+            StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
+                Err(NoModel::Unfit(format!("gs://{}/{name} changed while it was read", self.name)))
+            }
+            _ => Err(NoModel::Unanswered(self.refusal(&answer))),
+        }
+    }
+
+    fn refusal(&self, answer: &Answer) -> AttemptFailure {
+        let help = format!(
+            "this process needs roles/storage.objectViewer on the bucket {} of trainer.vertex.output",
+            self.name
+        );
+        answer.refusal(SERVICE, &help)
+    }
+
+    /// `/storage/v1/b/{bucket}/o`, or an object below it, whose name is one segment.
+    fn url(&self, object: Option<&str>) -> Result<Url, AttemptFailure> {
+        let mut url = self.endpoint.clone();
+        let unusable = || AttemptFailure::misconfigured("trainer.vertex.storage_endpoint is no address for requests");
+        url.path_segments_mut()
+            .map_err(|()| unusable())?
+            .pop_if_empty()
+            .extend(["storage", "v1", "b", self.name, "o"])
+            .extend(object);
+        Ok(url)
+    }
+}
+
+/// What a model that cannot be used means for the training.
+pub(super) fn without_model(detail: &str) -> AttemptFailure {
+    tracing::error!(detail, "the training ended well, but left no model");
+    AttemptFailure::fail(ErrorCode::EngineError, "the training ended well, but left no model")
+}
