@@ -101,6 +101,11 @@ impl IllustrationSpec {
     pub fn final_prompt(&self) -> String {
         self.style.compose(&self.prompt)
     }
+
+    /// The prompt an engine gets that is shown so many pictures of the style with it.
+    pub fn final_prompt_with(&self, pictures: usize) -> String {
+        self.style.compose_shown(&self.prompt, pictures)
+    }
 }
 
 impl GenerateRequest {

@@ -50,6 +50,22 @@ impl Style {
         }
         composed
     }
+
+    /// The same for an engine that is shown so many pictures of the style with it: without a word on what they are for, a
+    /// model takes their subjects for a part of what to draw.
+    pub fn compose_shown(&self, prompt: &str, pictures: usize) -> String {
+        let composed = self.compose(prompt);
+        let (these, their) = match pictures {
+            0 => return composed,
+            1 => ("The attached picture shows".to_owned(), "its"),
+            _ => (format!("The {pictures} attached pictures show"), "their"),
+        };
+        format!(
+            "{}. {these} how to draw, not what: keep to {their} style, {their} colours and {their} line, and take over \
+             none of {their} subjects.",
+            composed.trim_end().trim_end_matches('.')
+        )
+    }
 }
 
 /// The styles on offer, in the order they are shown. Never empty.

@@ -16,8 +16,8 @@ use super::Jobs;
 use crate::domain::{
     Timestamp,
     breaker::{Answer, Breaker, BreakerPolicy, Change, Pause, Phase, Ticket, Verdict},
-    clock::{Clock, after},
-    job::{AttemptFailure, ErrorCode, Job, JobError, Work},
+    clock::{Clock, after, until},
+    job::{AttemptFailure, Disposition, ErrorCode, Job, JobError, Work},
 };
 
 /// Circuits that are remembered, at most. There is one per engine and model.
@@ -64,16 +64,36 @@ impl Circuits {
         }
     }
 
-    /// May any of these be called, the first before the others? If none may, the first says until when.
+    /// May any of these be called, the first before the others? If none may, the first says why, and whichever may be asked
+    /// soonest until when.
     fn ask_any(self: &Arc<Self>, routes: &[Cow<'_, str>]) -> Result<Permit, Pause> {
-        let mut refused = None;
+        let mut refused: Option<Pause> = None;
         for route in routes {
             match self.ask(route) {
                 Ok(permit) => return Ok(permit),
-                Err(pause) => _ = refused.get_or_insert(pause),
+                Err(pause) => {
+                    let until = refused.as_ref().map_or(pause.until, |first| first.until.min(pause.until));
+                    refused = Some(Pause { until, ..refused.unwrap_or(pause) });
+                }
             }
         }
         refused.map_or_else(|| Ok(self.permit("engine", None)), Err)
+    }
+
+    /// Who draws in place of `name`, which has just failed like this and may not be called any more: the first behind it that
+    /// may. Nobody, when it is the request that it refused, or while it may still be called.
+    pub(super) fn stand_in(
+        self: &Arc<Self>,
+        routes: &[Cow<'_, str>],
+        name: &str,
+        failure: &AttemptFailure,
+    ) -> Option<Permit> {
+        if matches!(Answer::of(failure), Answer::Well | Answer::Unknown) {
+            return None;
+        }
+        let is_left_alone = self.with(name, |breaker| !matches!(breaker.phase(), Phase::Closed { .. }));
+        let mut behind = routes.iter().skip_while(|route| **route != name).skip(1);
+        is_left_alone.filter(|left_alone| *left_alone).and_then(|_| behind.find_map(|route| self.ask(route).ok()))
     }
 
     /// For a call that belongs to an attempt which has begun, so that nobody is asked.
@@ -201,17 +221,22 @@ impl Jobs {
         self.circuits.ask_any(&routes)
     }
 
-    /// The permit that the claim brought, for its first call of any of these routes; one for the first that may be called
-    /// otherwise, or, when none may, for the one that is meant: the attempt has begun.
-    pub(super) fn permit_of_any(&self, claimed: &Mutex<Option<Permit>>, routes: &[Cow<'_, str>]) -> Permit {
-        {
-            let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(permit) = claimed.take_if(|permit| routes.iter().any(|route| *route == permit.name)) {
-                return permit;
-            }
+    /// The permit that the claim brought, for its first call of any of these routes; otherwise, as for the samples of a
+    /// training, one for the first that may be called. While none may, nobody is called: the failure says when to come back,
+    /// and costs no attempt.
+    pub(super) fn permit_of_any(
+        &self,
+        claimed: &Mutex<Option<Permit>>,
+        routes: &[Cow<'_, str>],
+    ) -> Result<Permit, AttemptFailure> {
+        let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(permit) = claimed.take_if(|permit| routes.iter().any(|route| *route == permit.name)) {
+            return Ok(permit);
         }
-        let meant = || self.circuits.unasked(routes.first().map_or("engine", |route| route));
-        if routes.len() > 1 { self.circuits.ask_any(routes).unwrap_or_else(|_| meant()) } else { meant() }
+        self.circuits.ask_any(routes).map_err(|pause| {
+            let (at, error) = self.come_back(&pause);
+            AttemptFailure { error, disposition: Disposition::Throttled { after: Some(until(self.now(), at)) } }
+        })
     }
 
     /// The permit that the claim brought, for its first call of that circuit; a plain one for every other call.

@@ -85,7 +85,8 @@ impl Jobs {
         })
     }
 
-    /// One call of the engine, which takes no longer than it may.
+    /// One call of the engine, which takes no longer than it may; and another, of what stands in for it, when after that it
+    /// may not be called any more: with the probe's answer a job has waited long enough.
     pub(super) async fn generate(
         &self,
         attempt: &Attempt<'_>,
@@ -93,13 +94,27 @@ impl Jobs {
         seed: u32,
         cx: &AttemptContext,
     ) -> Result<Generation, AttemptFailure> {
-        let engine = Arc::clone(&self.ports.engine);
-        let permit = self.permit_of_any(&attempt.permit, &engine.routes(&illustration));
-        let route = permit.name().to_owned();
-        let references = self.references(&illustration.style, engine.references(&route)).await?;
-        let spec = ImageSpec { illustration, seed, route, references };
-        let cx = cx.clone();
-        call(permit, attempt.settings.timeout, "the engine", async move { engine.generate(&spec, &cx).await }).await
+        let engine = &self.ports.engine;
+        let routes = engine.routes(&illustration);
+        let mut permit = self.permit_of_any(&attempt.permit, &routes)?;
+        loop {
+            let route = permit.name().to_owned();
+            let references = self.references(&illustration.style, engine.references(&route)).await?;
+            let spec = ImageSpec { illustration: illustration.clone(), seed, route: route.clone(), references };
+            let (engine, cx) = (Arc::clone(engine), cx.clone());
+            let drawing = async move { engine.generate(&spec, &cx).await };
+            let failure = match call(permit, attempt.settings.timeout, "the engine", drawing).await {
+                Ok(generation) => return Ok(generation),
+                Err(failure) => failure,
+            };
+            permit = self.circuits.stand_in(&routes, &route, &failure).ok_or_else(|| failure.clone())?;
+            tracing::warn!(
+                engine = route,
+                instead = permit.name(),
+                reason = failure.error.message,
+                "another engine draws"
+            );
+        }
     }
 
     async fn draw(&self, attempt: &Attempt<'_>, illustration: &IllustrationSpec) -> Result<Output, AttemptFailure> {

@@ -174,6 +174,9 @@ impl Jobs {
             match self.sample(attempt, style, n, prompt).await {
                 Ok(sample) => samples.extend(sample),
                 Err(failure) => match failure.disposition {
+                    Disposition::Throttled { .. } if last && is_down(failure.error.code) => {
+                        tracing::warn!(%failure, sample = n, "the brand is delivered without this sample");
+                    }
                     Disposition::Throttled { .. } | Disposition::Misconfigured => return Err(failure),
                     Disposition::Retry { .. } if !last => return Err(failure),
                     _ => tracing::warn!(%failure, sample = n, "the brand is delivered without this sample"),
@@ -269,6 +272,11 @@ impl Jobs {
         }
         Ok(pictures)
     }
+}
+
+/// Whether the engine is left alone because it fails, which every probe costs an attempt.
+fn is_down(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::EngineUnavailable | ErrorCode::EngineTimeout)
 }
 
 /// Computes on a thread of its own: pixels would hold up every other task of the runtime.

@@ -9,4 +9,5 @@ mod operations;
 mod palettes;
 mod requests;
 mod retries;
+mod styles;
 mod waiting;

@@ -11,6 +11,7 @@ mod bench;
 mod cli;
 mod crashes;
 mod delivery;
+mod engines;
 mod flow;
 mod google_cloud;
 mod log;

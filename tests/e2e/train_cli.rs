@@ -16,29 +16,29 @@ use crate::support::{PATIENCE, System, Topology, books, command};
 const SHORT: (&str, &str) = ("MEDIAFORGE_TRAINER__MOCK__DURATION", "3s");
 const ORANGE: Rgb<u8> = Rgb([0xff, 0x66, 0x00]);
 
-async fn run(data_dir: &Path, environment: &[(&str, &str)], arguments: &[&str], files: &[PathBuf]) -> Output {
+pub async fn run(data_dir: &Path, environment: &[(&str, &str)], arguments: &[&str], files: &[PathBuf]) -> Output {
     let mut command = command(data_dir);
     command.envs(environment.iter().copied()).args(arguments).args(files);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     let text = String::from_utf8(output.stdout.clone()).expect("text");
     assert!(!text.contains('\u{1b}'), "no colours when piped: {text:?}");
     text
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
 }
 
 /// Pictures that no fingerprint takes for each other: each a mosaic of its own in orange, blue and shades between.
-fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
+pub fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
     let picture = |n: u32| {
         let path = dir.join(format!("picture-{n}.png"));
         let pixel = |x: u32, y: u32| {

@@ -10,12 +10,12 @@ use futures::StreamExt as _;
 use mediaforge::{
     config::{self, Environment, Flag, Sources},
     domain::{
-        brand::BrandLimits,
+        brand::{BrandLimits, BrandSpec},
         breaker::BreakerPolicy,
-        clock::{SystemClock, SystemRandom},
+        clock::{Clock as _, SystemClock, SystemRandom},
         credits::Account,
-        ids::{AccountId, JobId, UserId, WorkerId},
-        job::{Job, JobPolicy, Status},
+        ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
+        job::{Job, JobKind, JobPolicy, Status, Submission, Work},
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
         retry::RetryPolicy,
@@ -69,7 +69,11 @@ impl Bench {
     fn made(knob: &str, value: &str, own: Option<Arc<dyn ImageEngine>>, change: impl FnOnce(&mut Rules)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let knob = format!("MEDIAFORGE_ENGINE__PREVIEW__{knob}");
-        let environment = Environment::of([("MEDIAFORGE_PROFILE", "test"), (knob.as_str(), value)]);
+        let environment = Environment::of([
+            ("MEDIAFORGE_PROFILE", "test"),
+            ("MEDIAFORGE_TRAINER__MOCK__DURATION", "300ms"),
+            (knob.as_str(), value),
+        ]);
         let directory = data.path().to_str().expect("Unicode").to_owned();
         let flags = vec![Flag { name: "--data-dir", key: "data_dir", value: directory }];
         let sources = Sources { environment, flags, ..Sources::default() };
@@ -164,6 +168,24 @@ impl Bench {
 
     pub async fn submit(&self) -> JobId {
         self.try_submit().await.expect("accepted").job.value.id.clone()
+    }
+
+    /// A training of no pictures, which learns the colour it is given.
+    pub async fn submit_brand(&self) -> JobId {
+        let colors = vec!["#ff6600".parse().expect("a colour")];
+        let submission = Submission {
+            id: JobId::random(JobKind::Brand, &SystemRandom),
+            user: user(),
+            team: None,
+            work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors, images: Vec::new() }),
+            request_hash: RequestHash::of(b"acme"),
+            trace: None,
+            time_limit: self.jobs.rules().training_deadline,
+            starting_grant: self.jobs.rules().starting_grant,
+        };
+        let first = Job::submit(submission, SystemClock.now(), &self.jobs.rules().prices, &self.jobs.rules().policy);
+        self.store.insert(&first).await.expect("a store");
+        first.job.id.clone()
     }
 
     pub async fn claim(&self, id: &JobId) -> Claim {

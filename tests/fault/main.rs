@@ -20,6 +20,7 @@ mod races;
 mod redriving;
 mod script;
 mod settling;
+mod standing_in;
 mod stops;
 mod sweeping;
 mod trainings;

@@ -31,6 +31,8 @@ pub enum Line {
     Bytes(&'static [u8]),
     /// What was asked, once somebody says so.
     Wait(Arc<Notify>),
+    /// A failure, once somebody says so.
+    RefuseLate(Arc<Notify>, AttemptFailure),
     /// A defect.
     Panic,
 }
@@ -90,6 +92,10 @@ impl ImageEngine for Script {
             Line::Wait(word) => {
                 word.notified().await;
                 0
+            }
+            Line::RefuseLate(word, failure) => {
+                word.notified().await;
+                return Err(failure);
             }
             Line::Panic => panic!("a defect of the engine"),
         };

@@ -1,6 +1,8 @@
 //! `mediaforge doctor`
 
+mod credentials;
 mod engine;
+mod findings;
 
 use clap::{Args, Subcommand};
 

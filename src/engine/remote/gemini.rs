@@ -92,9 +92,9 @@ impl Gemini {
 #[async_trait]
 impl Provider for Gemini {
     async fn generate(&self, spec: &ImageSpec, model: &str, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
-        let prompt = spec.illustration.final_prompt();
         let (ratio, size, is_sized) = self.frame(spec, model);
         let references = references(spec.references.clone(), cx.attempt).await?;
+        let prompt = spec.illustration.final_prompt_with(references.len());
         let mut image = json!({
             "aspectRatio": ratio.to_string(),
             "imageOutputOptions": { "mimeType": "image/png" },

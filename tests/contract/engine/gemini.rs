@@ -114,11 +114,13 @@ async fn pictures_of_the_brand_are_shown_behind_the_text() {
     let (small, jpeg) = (png(1), picture(2, ImageFormat::Jpeg));
     let references = [small.clone(), jpeg.clone(), large.into_inner(), b"damaged".to_vec()];
     let references = references.into_iter().map(Bytes::from).collect();
-    drawn(&engine, &ImageSpec { references, ..fox((512, 512), 1) }).await;
+    let generation = drawn(&engine, &ImageSpec { references, ..fox((512, 512), 1) }).await;
     let body = said(&asked(&server).await[0]);
     let parts = body["contents"][0]["parts"].as_array().unwrap();
     assert_eq!(parts.len(), 4, "the text and the three that can be read");
-    assert_eq!(parts[0], json!({ "text": "a fox, drawn with care" }));
+    assert_eq!(parts[0], json!({ "text": generation.final_prompt }));
+    let told = "a fox, drawn with care. The 3 attached pictures show how to draw, not what";
+    assert!(generation.final_prompt.starts_with(told), "{}", generation.final_prompt);
     assert_eq!(parts[1], json!({ "inlineData": { "mimeType": "image/png", "data": base64(small) } }));
     assert_eq!(parts[2], json!({ "inlineData": { "mimeType": "image/jpeg", "data": base64(jpeg) } }));
     assert_eq!(parts[3]["inlineData"]["mimeType"], "image/jpeg", "made smaller");
