@@ -242,6 +242,7 @@ fn refused(failure: Failure) -> UploadError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` calls")]
 fn spool_failed(error: std::io::Error) -> BackendError {
     let why = format!("a temporary file in {}: {error}", std::env::temp_dir().display());
     BackendError::new(ErrorKind::Broken, "uploads.spool").because(why)

@@ -47,8 +47,8 @@ impl Dataset {
             let name = verdict["entry"].as_str().map_or_else(|| file.clone(), |entry| format!("{file}/{entry}"));
             Some((file, name))
         };
-        let names: Vec<_> = self.verdicts.iter().enumerate().map(named).collect();
-        let name = |n: usize| names.get(n).and_then(Option::as_ref).map(|(_, name)| name.clone());
+        let known: Vec<_> = self.verdicts.iter().enumerate().map(named).collect();
+        let name = |n: usize| known.get(n).and_then(Option::as_ref).map(|(_, name)| name.clone());
         let row = |(n, verdict): (usize, Value)| {
             let reason = match serde_json::from_value::<Verdict>(verdict.clone()) {
                 Ok(Verdict::NearDuplicate { of }) if name(of).is_some() => {

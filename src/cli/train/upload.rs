@@ -27,7 +27,7 @@ const AT_ONCE: usize = 4;
 /// How long one upload may take: 20 MiB over a slow line.
 const LONGEST: Duration = Duration::from_mins(10);
 /// The same of an archive, which is also unpacked before the answer comes.
-const LONGEST_ARCHIVE: Duration = Duration::from_mins(60);
+const LONGEST_ARCHIVE: Duration = Duration::from_hours(1);
 /// A longer name tells a person nothing more.
 const NAME_CHARS: usize = 100;
 
