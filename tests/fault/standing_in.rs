@@ -104,8 +104,8 @@ fn filtered() -> AttemptFailure {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
-    let word = Arc::new(Notify::new());
-    let late = Line::RefuseLate(Arc::clone(&word), filtered());
+    let said = Arc::new(Notify::new());
+    let late = Line::RefuseLate(Arc::clone(&said), filtered());
     let stage = stage([Line::Refuse(filtered()), Line::Draw { withheld: 1 }, late, Line::throttled(LONG)], [], |_| {});
     for _ in 0..2 {
         let id = stage.bench.submit().await;
@@ -120,16 +120,16 @@ async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
     }
     let id = stage.bench.submit().await;
     assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
-    word.notify_one();
+    said.notify_one();
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Failed));
     assert_eq!(stage.calls(), (4, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
-    let word = Arc::new(Notify::new());
+    let said = Arc::new(Notify::new());
     let down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "still down");
-    let stage = stage([Line::throttled(SHORT), Line::RefuseLate(Arc::clone(&word), down)], [], short_pauses);
+    let stage = stage([Line::throttled(SHORT), Line::RefuseLate(Arc::clone(&said), down)], [], short_pauses);
     let first = stage.bench.submit().await;
     stage.bench.attempt(&first).await;
     // Once the pause is over, the next job is the probe.
@@ -150,7 +150,7 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
     let id = stage.bench.submit().await;
     assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
     assert_eq!(stage.drawn_by(&id).await.0, "other");
-    word.notify_one();
+    said.notify_one();
     let (id, work) = probe;
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Succeeded));
     assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("other".to_owned(), 1), (2, drawn + 2)));

@@ -58,7 +58,7 @@ impl Dataset {
                 // A service that knows more verdicts than this build.
                 Err(_) => verdict["detail"].as_str().or(verdict["verdict"].as_str()).unwrap_or("not fit").to_owned(),
             };
-            let (file, name) = names.get(n).cloned().flatten().unwrap_or_default();
+            let (file, name) = known.get(n).cloned().flatten().unwrap_or_default();
             Row { file, name, is_fit: verdict["verdict"] == "ok", reason, verdict }
         };
         let rows = self.verdicts.into_iter().enumerate().map(row).collect();
