@@ -181,7 +181,7 @@ fn every_gcloud_command_and_flag_exists() {
         .chain([setup.as_str()])
         .flat_map(|script| shell::calls_of("gcloud", script))
         .collect();
-    assert!(calls.len() >= 27, "some are not seen: {}", calls.len());
+    assert!(calls.len() >= 26, "some are not seen: {}", calls.len());
     for call in &calls {
         shell::check_gcloud(call);
     }
@@ -217,4 +217,25 @@ fn no_project_and_no_secret_stands_in_the_files() {
         }
         assert!(!text.contains("PRIVATE KEY") && !text.contains("AIza"), "{file}");
     }
+}
+
+#[test]
+fn the_services_get_no_more_rights_than_they_use() {
+    let setup = text("config/google-cloud-setup");
+    let setup: Vec<_> = shell::calls_of("gcloud", &setup);
+    let roles = |command: &str| -> BTreeSet<String> {
+        let calls = setup.iter().filter(|call| call[1..].join(" ").starts_with(command));
+        calls.filter_map(|call| Some(shell::flag(call, "--role")?.to_owned())).collect()
+    };
+    // The role that an error asks for.
+    let [bucket] = roles("storage buckets add-iam-policy-binding").into_iter().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(bucket, "roles/storage.objectUser");
+    assert!(text("src/media/gcs/api.rs").contains(&format!("{bucket} on the bucket")));
+    // Who may sign in an account's name may be it: Pub/Sub as the pusher, the gateway as itself.
+    let signs = setup.iter().filter(|call| call.join(" ").contains("roles/iam.serviceAccountTokenCreator"));
+    let signs: Vec<_> = signs.map(|call| (call[4].as_str(), shell::flag(call, "--member").unwrap())).collect();
+    assert_eq!(
+        signs,
+        [("$(account gateway)", "serviceAccount:$(account gateway)"), ("$(account push)", "serviceAccount:$agent")]
+    );
 }

@@ -125,6 +125,17 @@ fn the_sizes_are_those_of_the_services() {
 }
 
 #[test]
+fn a_submit_that_waits_is_answered_before_cloud_run_cuts_it() {
+    let wait = text("src/gateway/prefer.rs");
+    let wait =
+        wait.lines().find_map(|line| line.strip_prefix("const MAX_WAIT: u64 = ")?.strip_suffix(';')?.parse().ok());
+    let gateway = Pipeline::running().call("gateway");
+    let longest = Duration::from_secs(wait.expect("the longest wait"));
+    let submit = configuration(&gateway, Roles::GATEWAY).jobs.backend_timeout;
+    assert!(longest + submit <= Duration::from_secs(number(&gateway, "--timeout")));
+}
+
+#[test]
 fn an_instance_counts_as_started_without_asking_the_backends() {
     let pipeline = Pipeline::running();
     for step in ["gateway", "worker"] {
