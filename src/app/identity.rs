@@ -26,7 +26,7 @@ pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
         BackendError::new(ErrorKind::Internal, "gateway.auth").because("gateway.stream_tokens.key was not read")
     })?;
     Ok(Auth::Firebase(Arc::new(SignIn {
-        users: Firebase::new(id, keys, clock.clone()),
+        users: Firebase::new(id, keys, clock.clone()).allowing_anonymous(gateway.firebase.allow_anonymous),
         paths: PathTokens::new(key.reveal().as_bytes(), tokens.ttl, clock),
     })))
 }

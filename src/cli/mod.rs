@@ -25,6 +25,7 @@ use clap::{
 pub use exit::{Exit, Failure};
 
 use crate::config::{ConfigError, Environment, Flag, Loaded, Roles, Sources, load};
+use crate::error::BackendError;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -116,6 +117,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         failure.exit
     } else if error.is::<ConfigError>() {
         Exit::Usage
+    } else if error.downcast_ref::<BackendError>().is_some_and(BackendError::is_transient) {
+        Exit::Unavailable
     } else {
         Exit::Failed
     }

@@ -27,12 +27,23 @@ fn written(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// An error with its causes, each said once: some errors say theirs themselves.
+fn text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// What failed, and what may help.
 pub(super) fn error(error: &anyhow::Error) {
     const RED: &str = "\u{1b}[1;31m";
     const CYAN: &str = "\u{1b}[1;36m";
     const RESET: &str = "\u{1b}[0m";
-    note(format!("{RED}error:{RESET} {error:#}"));
+    note(format!("{RED}error:{RESET} {}", text(error)));
     let hints = match error.downcast_ref::<Failure>() {
         Some(failure) => failure.hints.clone(),
         None if error.is::<ConfigError>() => {
@@ -42,5 +53,22 @@ pub(super) fn error(error: &anyhow::Error) {
     };
     for hint in hints {
         note(format!(" {CYAN}hint:{RESET} {hint}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+    use crate::error::{BackendError, ErrorKind};
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = BackendError::new(ErrorKind::Broken, "store.team_of").because("no such project");
+        let error = anyhow::Error::from(inner).context("cannot read");
+        assert_eq!(text(&error), "cannot read: store.team_of: broken: no such project");
+        let plain = Err::<(), _>(std::io::Error::other("disk full")).context("cannot write").unwrap_err();
+        assert_eq!(text(&plain), "cannot write: disk full");
     }
 }

@@ -71,6 +71,8 @@ pub enum GcsUrls {
 pub struct FirebaseConfig {
     /// The Firebase project's id; absent: `gcp.project`.
     pub project: Option<String>,
+    /// Whether users who have not signed in may call.
+    pub allow_anonymous: bool,
     /// Where the keys are that tokens are signed with.
     pub keys_url: Url,
 }

@@ -295,6 +295,7 @@ impl From<Unidentified> for Problem {
                 "ask for a new address: POST .../stream-token for events, GET the job for its pictures",
             ),
             Unidentified::UnusableUser(invalid) => Self::new(Code::UnusableUser, format!("the user id: {invalid}")),
+            Unidentified::Anonymous => Self::new(Code::UnusableUser, "anonymous users cannot call; sign in"),
             Unidentified::KeysUnavailable { retry_after } => {
                 tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
                 let detail = "the keys that tokens are signed with cannot be fetched; try again later";

@@ -28,6 +28,7 @@ pub struct Firebase {
     issuer: String,
     keys: KeySet,
     clock: Arc<dyn Clock>,
+    allow_anonymous: bool,
 }
 
 /// What an ID token says, as far as it is looked at. `aud` is one text: a list is of somebody else.
@@ -39,6 +40,14 @@ struct Claims {
     iat: i64,
     exp: i64,
     auth_time: i64,
+    #[serde(default)]
+    firebase: SignIn,
+}
+
+#[derive(Default, Deserialize)]
+struct SignIn {
+    #[serde(default)]
+    sign_in_provider: String,
 }
 
 impl fmt::Debug for Firebase {
@@ -51,7 +60,19 @@ impl Firebase {
     /// A verifier of this project's tokens; the project's id, not its number.
     pub fn new(project: impl Into<String>, keys: KeySet, clock: Arc<dyn Clock>) -> Self {
         let project = project.into();
-        Self { issuer: format!("https://securetoken.google.com/{project}"), project, keys, clock }
+        Self {
+            issuer: format!("https://securetoken.google.com/{project}"),
+            project,
+            keys,
+            clock,
+            allow_anonymous: false,
+        }
+    }
+
+    /// The same, which also lets in users who have not signed in. Each is a new user, with a new account's credits.
+    #[must_use]
+    pub fn allowing_anonymous(self, allow_anonymous: bool) -> Self {
+        Self { allow_anonymous, ..self }
     }
 
     /// The user whose token it is.
@@ -65,6 +86,9 @@ impl Firebase {
         // Before the key: what is not for us causes no fetch.
         self.check(&claims)?;
         token.verify(&self.keys.key(kid).await?, Algorithm::RS256)?;
+        if claims.firebase.sign_in_provider == "anonymous" && !self.allow_anonymous {
+            return Err(Unidentified::Anonymous);
+        }
         claims.sub.parse().map_err(Unidentified::UnusableUser)
     }
 

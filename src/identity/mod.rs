@@ -33,6 +33,9 @@ pub enum Unidentified {
     /// The token is good, and its user has an id that cannot be one here.
     #[error("its user cannot be one here: {0}")]
     UnusableUser(InvalidId),
+    /// The token is good, and its user has not signed in: anybody can have as many of those as they like.
+    #[error("its user is anonymous")]
+    Anonymous,
     /// The keys that tokens are signed with were never had, or are too old to know this one: nobody can tell.
     #[error("the keys that tokens are signed with cannot be fetched")]
     KeysUnavailable {

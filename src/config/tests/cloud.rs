@@ -144,3 +144,15 @@ fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
         assert!(text.contains(name) && text.contains("unset it"), "{text}");
     }
 }
+
+#[test]
+fn a_name_that_cannot_be_one_is_refused_by_its_key() {
+    for (variable, value, said) in [
+        ("GOOGLE_CLOUD_PROJECT", "My Project", "gcp.project"),
+        ("MEDIAFORGE_MEDIA__GCS__BUCKET", "gs://my-media", "media.gcs.bucket"),
+        ("MEDIAFORGE_STORE__FIRESTORE__DATABASE", "a/b", "store.firestore.database"),
+    ] {
+        let text = error(&gcp(Roles::GATEWAY, (variable, value)));
+        assert!(text.contains(said) && text.contains("write the id alone"), "{text}");
+    }
+}

@@ -21,6 +21,22 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
             check.wrong(key, "must be https://: who can change these keys on their way can be anybody");
         }
     }
+    let spelt = |text: &str, extra: &str| {
+        text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || extra.contains(c))
+    };
+    let names = [
+        ("gcp.project", config.gcp.project.as_deref(), ".:"),
+        ("media.gcs.bucket", config.media.gcs.bucket.as_deref(), "._"),
+        ("store.firestore.database", Some(config.store.firestore.database.as_str()), "()"),
+    ];
+    for (key, name, extra) in names {
+        if name.is_some_and(|name| name.is_empty() || !spelt(name, extra)) {
+            check.wrong(
+                key,
+                format!("{:?} is no such name; write the id alone, as the console shows it", name.unwrap_or_default()),
+            );
+        }
+    }
     let week = Duration::from_hours(7 * 24);
     check.time("media.gcs.url_expires", config.media.gcs.url_expires, &(Duration::from_mins(1)..=week));
     let ttl = Duration::from_secs(10)..=Duration::from_hours(1);
