@@ -55,8 +55,7 @@ async fn a_uid_that_cannot_be_a_user_id_is_refused_by_name() {
 #[tokio::test]
 async fn anonymous_users_are_refused_unless_they_are_allowed() {
     let site = Site::open().await;
-    let nobody = json!({ "firebase": { "sign_in_provider": "anonymous" } });
-    let token = site.google.identity().firebase_token(PROJECT, "ann", &nobody);
+    let token = site.token_of(&changed(&json!({ "firebase": { "sign_in_provider": "anonymous" } })));
     let problem = site.get("/credits", &token).await.problem(403, "unusable_user");
     assert!(problem["detail"].as_str().unwrap().contains("sign in"), "{problem}");
     assert!(site.users.verify(&token).await.is_err());
