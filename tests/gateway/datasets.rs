@@ -95,7 +95,8 @@ async fn an_archive_stands_for_its_pictures() {
         [world.uploaded("ann", &blocks(3, 160, 130)).await, world.uploaded("ann", &blocks(4, 160, 130)).await];
     let images = [&singles[0], &id, &singles[1]].map(String::as_str);
     let answer = examined(&world, &images).await;
-    assert_eq!((&answer["accepted"], field(&answer, "verdict")), (&json!(true), vec!["ok"; 5]));
+    assert_eq!(answer["accepted"], true);
+    assert_eq!(field(&answer, "verdict"), vec!["ok"; 5]);
     assert_eq!(
         answer["verdicts"][1],
         json!({
@@ -203,7 +204,7 @@ async fn hostile_archives_are_refused_with_one_reason() {
         ("another archive", b"Rar!\x1a\x07\x01\0".to_vec(), "not a zip archive"),
         ("a picture with an archive behind it", [&png(0)[..], &whole].concat(), "not a zip archive"),
         ("a page with an archive behind it", [b"<script>alert(1)</script>", &whole[..]].concat(), "not a zip archive"),
-        ("an archive with an archive before it", [&archive(&[good()])[..], &whole].concat(), "the archive"),
+        ("an archive with an archive before it", [&archive(&[good()])[..], &whole].concat(), "not where its end says"),
         ("half an archive", whole[..whole.len() / 2].to_vec(), "cannot be read"),
         ("without its last bytes", whole[..whole.len() - 10].to_vec(), "cannot be read"),
         ("more entries than there are", uncounted, "the archive"),
