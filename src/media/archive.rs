@@ -23,6 +23,12 @@ use crate::domain::archive::{
 
 /// Bytes of the list of entries, at most: it is kept in memory, with names, comments and extra fields of any length.
 const LIST_BYTES: u64 = 2 << 20;
+/// Bytes of the record that ends an archive, without its comment.
+const END_BYTES: usize = 22;
+/// Where the list of an archive of more than 4 GiB is said to begin.
+const LARGE: u32 = u32::MAX;
+/// How the crate says that an entry comes to more than is declared.
+const BEYOND: &str = "larger than its declared uncompressed size";
 /// The kind of file in the mode that Unix programs note.
 const KIND_OF_FILE: u32 = 0o170_000;
 const PLAIN_FILE: u32 = 0o100_000;
@@ -139,7 +145,8 @@ impl Archive {
         match read {
             Ok(length) if length as u64 == declared => Ok(Ok(bytes.into())),
             Ok(_) => Err(EntryError::Size.of(name).into()),
-            Err(_) if bytes.len() as u64 > declared => Err(EntryError::Size.of(name).into()),
+            // The crate stops at the declared size, too; only its words tell that from damage.
+            Err(error) if error.to_string().contains(BEYOND) => Err(EntryError::Size.of(name).into()),
             Err(error) if is_damage(&error) => Ok(Err(format!("the archive is damaged here: {error}"))),
             Err(error) => Err(Failure::File(error)),
         }
@@ -150,6 +157,7 @@ impl Archive {
 fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<OwnedZipFileEntry>, Vec<Listed>), Failure> {
     let too_many = || ArchiveError::TooManyEntries { most: limits.max_entries };
     // Offsets count from the first byte: an archive behind something else is none.
+    let begins = list_begins(file)?;
     let mut archive = ZipIterable::try_new(file, Config { archive_offset: ArchiveOffset::Known(0) }).map_err(broken)?;
     if archive.len() > limits.max_entries {
         return Err(too_many().into());
@@ -160,6 +168,10 @@ fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<Owned
     for entry in archive.files().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let at = entry.central_header_start();
+        // The crate looks for an earlier list where the last one is broken; other programs would not.
+        if first.is_none() && begins != LARGE && at != u64::from(begins) {
+            return Err(ArchiveError::Damaged("its list is not where its end says".to_owned()).into());
+        }
         if at - *first.get_or_insert(at) > LIST_BYTES {
             return Err(too_many().into());
         }
@@ -180,6 +192,23 @@ fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<Owned
         entries.push(entry.into());
     }
     Ok((entries, listed))
+}
+
+/// Where the list begins by the record that ends the file; [`LARGE`] when that stands elsewhere.
+fn list_begins(file: &mut BufReader<File>) -> Result<u32, Failure> {
+    let length = file.seek(io::SeekFrom::End(0)).map_err(Failure::File)?;
+    let start = length.saturating_sub((END_BYTES + usize::from(u16::MAX)) as u64);
+    let mut tail = Vec::new();
+    file.seek(io::SeekFrom::Start(start)).and_then(|_| file.read_to_end(&mut tail)).map_err(Failure::File)?;
+    let ends = |record: &&[u8]| {
+        record.starts_with(b"PK\x05\x06")
+            && usize::from(u16::from_le_bytes([record[20], record[21]])) == record.len() - END_BYTES
+    };
+    let last = tail.len().saturating_sub(END_BYTES);
+    let record = (0..=last).rev().map(|at| &tail[at..]).filter(|record| record.len() >= END_BYTES).find(ends);
+    let record =
+        record.ok_or_else(|| ArchiveError::Damaged("it is cut off, or something follows its end".to_owned()))?;
+    Ok(u32::from_le_bytes([record[16], record[17], record[18], record[19]]))
 }
 
 fn broken(error: ZipError) -> Failure {

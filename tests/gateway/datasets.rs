@@ -60,12 +60,6 @@ fn field<'a>(answer: &'a Value, field: &str) -> Vec<&'a Value> {
     answer["verdicts"].as_array().unwrap().iter().map(|verdict| &verdict[field]).collect()
 }
 
-async fn refused(world: &World, bytes: Vec<u8>) -> String {
-    let id = place(world, 1000).await;
-    let problem = put(world, &id, bytes).await.problem(422, "unusable_archive");
-    problem["detail"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn an_archive_stands_for_its_pictures() {
     let world = world();
@@ -204,7 +198,7 @@ async fn hostile_archives_are_refused_with_one_reason() {
         ("another archive", b"Rar!\x1a\x07\x01\0".to_vec(), "not a zip archive"),
         ("a picture with an archive behind it", [&png(0)[..], &whole].concat(), "not a zip archive"),
         ("a page with an archive behind it", [b"<script>alert(1)</script>", &whole[..]].concat(), "not a zip archive"),
-        ("an archive with an archive before it", [&archive(&[good()])[..], &whole].concat(), "the archive"),
+        ("an archive with an archive before it", [&archive(&[good()])[..], &whole].concat(), "not where its end says"),
         ("half an archive", whole[..whole.len() / 2].to_vec(), "cannot be read"),
         ("without its last bytes", whole[..whole.len() - 10].to_vec(), "cannot be read"),
         ("more entries than there are", uncounted, "the archive"),
@@ -234,10 +228,17 @@ async fn hostile_archives_are_refused_with_one_reason() {
         ("an archive by content", with_good(Item::stored("b.png", whole.clone())), "is an archive itself"),
         ("too deep", with_good(Item::stored("a/b/c.png", png(1))), "more than one folder deep"),
     ];
+    let mut wrong = Vec::new();
     for (what, bytes, reason) in cases {
-        let detail = refused(&world, bytes).await;
-        assert!(detail.contains(reason), "{what}: {detail}");
+        let id = place(&world, 1000).await;
+        let answer = put(&world, &id, bytes).await;
+        let problem = answer.json();
+        let is_right = problem["code"] == "unusable_archive" && problem["detail"].as_str().unwrap().contains(reason);
+        if answer.status != 422 || !is_right {
+            wrong.push(format!("{what}: {} {problem}", answer.status));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Zip archives as people make them and as attackers do, byte by byte.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{Cursor, Write as _};
 
