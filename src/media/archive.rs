@@ -137,7 +137,8 @@ impl Archive {
             Err(ZipError::Io(error)) if !is_damage(&error) => return Err(Failure::File(error)),
             Err(error) => return Ok(Err(format!("the archive is damaged here: {error}"))),
         };
-        let mut bytes = Vec::new();
+        // As much as it says, which is not too much: growing by doubling would hold it twice.
+        let mut bytes = Vec::with_capacity(usize::try_from(declared + 1).unwrap_or_default());
         // One byte more than it is said to have shows the lie; nothing of the rest is inflated.
         let read = (&mut file).take(declared + 1).read_to_end(&mut bytes);
         self.expanded = self.expanded.saturating_add(bytes.len() as u64);
