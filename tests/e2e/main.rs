@@ -21,5 +21,7 @@ mod shutdown;
 mod startup;
 mod storage;
 mod train_cli;
+#[cfg(unix)]
+mod trainers;
 mod training;
 mod uploads;

@@ -8,6 +8,7 @@ use std::{num::NonZeroU32, time::Duration};
 use super::{
     AttemptFailure, DeadLettering, Disposition, ErrorCode, Hold, Job, JobError, JobRecord, Lease, Output, Progress,
     State, Work,
+    waiting::{Wait, queued},
 };
 use crate::domain::{
     Timestamp,
@@ -377,28 +378,4 @@ impl Job {
     pub(super) fn not_running(&self) -> TransitionError {
         if self.status().is_final() { TransitionError::Finished } else { TransitionError::NotRunning }
     }
-}
-
-/// What a job carries along while it waits.
-pub(super) struct Wait {
-    pub(super) attempt: u32,
-    pub(super) not_before: Timestamp,
-    pub(super) error: Option<JobError>,
-    pub(super) operation: Option<String>,
-}
-
-impl Wait {
-    fn first(now: Timestamp) -> Self {
-        Self { attempt: 0, not_before: now, error: None, operation: None }
-    }
-}
-
-fn queued(wait: Wait, now: Timestamp, policy: &JobPolicy) -> State {
-    let Wait { attempt, not_before, error: last_error, operation } = wait;
-    let (publish_at, published) = if policy.queue_delays || not_before <= now {
-        (after(not_before.max(now), policy.republish_after), 1)
-    } else {
-        (not_before, 0)
-    };
-    State::Queued { attempt, not_before, publish_at, published, last_error, operation }
 }

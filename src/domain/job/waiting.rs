@@ -1,9 +1,6 @@
 //! The verbs that time asks for: a job that waits, waits too long, or whose worker is gone.
 
-use super::{
-    DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError,
-    transition::{Verdict, Wait},
-};
+use super::{DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError, transition::Verdict};
 use crate::domain::{Timestamp, clock::after, retry::doubled};
 
 impl Job {
@@ -102,4 +99,29 @@ impl Job {
             _ => None,
         }
     }
+}
+
+/// What a job carries along while it waits.
+pub(super) struct Wait {
+    pub(super) attempt: u32,
+    pub(super) not_before: Timestamp,
+    pub(super) error: Option<JobError>,
+    pub(super) operation: Option<String>,
+}
+
+impl Wait {
+    pub(super) fn first(now: Timestamp) -> Self {
+        Self { attempt: 0, not_before: now, error: None, operation: None }
+    }
+}
+
+/// The state of a job that waits: published with the commit, or by the sweeper when its time has come.
+pub(super) fn queued(wait: Wait, now: Timestamp, policy: &JobPolicy) -> State {
+    let Wait { attempt, not_before, error: last_error, operation } = wait;
+    let (publish_at, published) = if policy.queue_delays || not_before <= now {
+        (after(not_before.max(now), policy.republish_after), 1)
+    } else {
+        (not_before, 0)
+    };
+    State::Queued { attempt, not_before, publish_at, published, last_error, operation }
 }
