@@ -50,6 +50,9 @@ const SAMPLE_SIDE: u32 = 512;
 /// Colours that a palette is chosen from, at most.
 const COLORS: usize = 12;
 
+/// By how much of itself the wait between two polls varies.
+const POLL_SPREAD: f64 = 0.2;
+
 /// How long cancelling at the provider may take.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -114,7 +117,8 @@ impl Jobs {
                     }
                 }
             };
-            sleep(wait).await;
+            // Spread out: trainings that began together are not to be asked for together for half an hour.
+            sleep(wait.mul_f64(1.0 + POLL_SPREAD * self.ports.random.unit())).await;
         }
     }
 
