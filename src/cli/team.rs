@@ -12,8 +12,8 @@ use crate::{
 
 /// Say who belongs to which team: members share the team's credits and brands
 ///
-/// Works on the data directory itself, also while `mediaforge serve` runs on it. What somebody asked for before stays
-/// with the account that paid for it.
+/// Works on the store itself, in the data directory or in Firestore, also while `mediaforge serve` runs on it. What
+/// somebody asked for before stays with the account that paid for it.
 #[derive(Debug, Args)]
 #[command(
     subcommand_required = true,

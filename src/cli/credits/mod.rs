@@ -21,7 +21,7 @@ use crate::{
 
 /// Look at the credits of people and teams, or grant some
 ///
-/// Works on the data directory itself, also while `mediaforge serve` runs on it.
+/// Works on the store itself, in the data directory or in Firestore, also while `mediaforge serve` runs on it.
 #[derive(Debug, Args)]
 #[command(
     subcommand_required = true,
