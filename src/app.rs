@@ -13,7 +13,7 @@ use url::Url;
 use self::{
     identity::{auth, push_callers},
     ports::{need, open_embedded, open_ports, open_the_store},
-    settings::{gateway_settings, rules, server_limits},
+    settings::{gateway_settings, jobs_config, server_limits},
 };
 pub use crate::config::Roles;
 use crate::{
@@ -40,7 +40,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Where the roles of this process are found.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Addresses {
     /// The gateway's base URL, for example `http://127.0.0.1:8080`; absent when it does not run here.
     pub gateway: Option<String>,
     /// The worker's base URL.
@@ -53,7 +53,7 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Running {
     /// Where they are found.
-    pub places: Places,
+    pub addresses: Addresses,
     shutdown: Shutdown,
     drain: Duration,
     // Held to the end: the locks must not be free before the last write is durable.
@@ -103,13 +103,13 @@ pub enum AppError {
 pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<Running, AppError> {
     let data_dir = config.data_dir.clone();
     let embedded = open_embedded(config, roles).await?;
-    let jobs = Arc::new(Jobs::new(open_ports(config, embedded.as_ref())?, rules(config)?));
+    let jobs = Arc::new(Jobs::new(open_ports(config, embedded.as_ref())?, jobs_config(config)?));
 
-    let mut places = Places { gateway: None, worker: None, data_dir };
+    let mut addresses = Addresses { gateway: None, worker: None, data_dir };
     let limits = server_limits(config);
     if roles.gateway {
         let listener = bind(config.gateway.listen, "gateway.listen")?;
-        places.gateway = Some(base_url(&listener, config.gateway.listen));
+        addresses.gateway = Some(base_url(&listener, config.gateway.listen));
         let settings = gateway_settings(config, limits.connections, auth(config)?);
         let state = GatewayState::new(Arc::clone(&jobs), settings, shutdown.soft())?;
         shutdown.spawn(server::serve(listener, gateway::router(state), limits, shutdown.clone()));
@@ -118,9 +118,9 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
         let listener = bind(config.worker.listen, "worker.listen")?;
         let url = base_url(&listener, config.worker.listen);
         start_worker(config, jobs, embedded.as_ref(), (listener, limits), &url, &shutdown)?;
-        places.worker = Some(url);
+        addresses.worker = Some(url);
     }
-    Ok(Running { places, shutdown, drain: config.worker.drain, embedded })
+    Ok(Running { addresses, shutdown, drain: config.worker.drain, embedded })
 }
 
 impl Running {
@@ -219,7 +219,7 @@ fn start_worker(
     }
     if config.store.backend == StoreBackend::Sqlite {
         // This process holds the worker's lock of the data directory, so every other worker that holds a lease is dead.
-        shutdown.spawn(worker.clone().take_over());
+        shutdown.spawn(worker.clone().release_leases_of_dead_workers());
     }
     shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
     shutdown.spawn(worker::check_until(worker.clone(), shutdown.soft()));

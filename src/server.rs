@@ -2,7 +2,7 @@
 //!
 //! A connection is closed when its first request does not arrive in time, when it idles too long, and when a request's
 //! head is too large (431). At the cap of connections nobody is turned away: those without a request under way are
-//! asked to go, and whoever waits in the listener's backlog gets their place.
+//! asked to go, and whoever waits in the listener's backlog gets their permit.
 
 use std::{
     io,
@@ -65,7 +65,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, 
         router,
         http: http(&limits),
         header_timeout: limits.header_timeout,
-        places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+        permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
         asks: watch::Sender::new(Ask::Leave),
         open: TaskTracker::new(),
     };
@@ -98,7 +98,7 @@ struct Server {
     router: Router,
     http: http1::Builder,
     header_timeout: Duration,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Its first value asks nobody anything: connections hear of changes only.
     asks: watch::Sender<Ask>,
     open: TaskTracker,
@@ -109,13 +109,13 @@ impl Server {
     async fn accept(&self, listener: &TcpListener) {
         let mut crowd = Crowd::default();
         loop {
-            let Some(place) = self.place(&mut crowd).await else { return };
+            let Some(permit) = self.permit(&mut crowd).await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let connection = self.connection(stream, peer);
                     self.open.spawn(async move {
                         connection.await;
-                        drop(place);
+                        drop(permit);
                     });
                 }
                 Err(error) if is_of_one_client(&error) => tracing::debug!(%error, "a client went before it was let in"),
@@ -129,14 +129,14 @@ impl Server {
         }
     }
 
-    /// A place for one more connection.
-    async fn place(&self, crowd: &mut Crowd) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Some(place);
+    /// A permit for one more connection.
+    async fn permit(&self, crowd: &mut Crowd) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
         }
         crowd.tell(|| tracing::warn!(open = self.open.len(), "too many connections; those that idle are closed"));
         self.make_room();
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
     fn make_room(&self) {

@@ -10,13 +10,13 @@ use crate::{
         retry::RetryPolicy, upload::UploadLimits,
     },
     gateway::{Auth, GatewayLimits, GatewaySettings},
-    jobs::{Patience, Rules, UploadRules},
+    jobs::{JobsConfig, Timeouts, UploadRules},
     server::ServerLimits,
 };
 
-pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
+pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
     let (jobs, credits, limits) = (&config.jobs, &config.credits, &config.limits);
-    Ok(Rules {
+    Ok(JobsConfig {
         policy: JobPolicy {
             retry: RetryPolicy { max_attempts: jobs.max_attempts, base: jobs.backoff, cap: jobs.backoff_cap },
             republish_after: jobs.republish_after,
@@ -65,7 +65,7 @@ pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
             cooldown: config.breaker.cooldown,
             cap: config.breaker.cap,
         },
-        patience: Patience { backend: jobs.backend_timeout, media: jobs.media_timeout },
+        timeouts: Timeouts { backend: jobs.backend_timeout, media: jobs.media_timeout },
     })
 }
 

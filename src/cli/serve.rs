@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Exit, Failure, Invocation, output};
 use crate::{
-    app::{self, Places},
+    app::{self, Addresses},
     config::{Flag, Loaded, Roles},
     lifecycle::Shutdown,
     telemetry::{self, Look},
@@ -102,9 +102,9 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
 async fn serve(args: &ServeArgs, look: Look, loaded: &Loaded, roles: Roles, shutdown: Shutdown) -> anyhow::Result<()> {
     let running = app::start(&loaded.config, roles, shutdown).await.context("cannot start")?;
     if let Some(file) = &args.ready_file {
-        write_ready_file(file, &running.places)?;
+        write_ready_file(file, &running.addresses)?;
     }
-    announce(look, loaded, &running.places)?;
+    announce(look, loaded, &running.addresses)?;
     running.wait().await.context("did not end well")
 }
 
@@ -135,9 +135,9 @@ fn remove(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Written beside and renamed, so that whoever waits for the file never reads half of it.
-fn write_ready_file(file: &Path, places: &Places) -> anyhow::Result<()> {
+fn write_ready_file(file: &Path, addresses: &Addresses) -> anyhow::Result<()> {
     let mut ready = json!({ "pid": std::process::id() });
-    for (role, url) in [("gateway", &places.gateway), ("worker", &places.worker)] {
+    for (role, url) in [("gateway", &addresses.gateway), ("worker", &addresses.worker)] {
         if let Some(url) = url {
             ready[role] = url.as_str().into();
         }
@@ -150,14 +150,14 @@ fn write_ready_file(file: &Path, places: &Places) -> anyhow::Result<()> {
 }
 
 /// For people a page to begin from, for machines one log line.
-fn announce(look: Look, loaded: &Loaded, places: &Places) -> anyhow::Result<()> {
-    let (gateway, worker) = (places.gateway.as_deref(), places.worker.as_deref());
+fn announce(look: Look, loaded: &Loaded, addresses: &Addresses) -> anyhow::Result<()> {
+    let (gateway, worker) = (addresses.gateway.as_deref(), addresses.worker.as_deref());
     match look {
         Look::Json => {
-            let data_dir = places.data_dir.display();
+            let data_dir = addresses.data_dir.display();
             tracing::info!(gateway, worker, %data_dir, profile = loaded.profile.name(), "listening");
         }
-        Look::Text => output::line(welcome(&program(), loaded, places))?,
+        Look::Text => output::line(welcome(&program(), loaded, addresses))?,
     }
     Ok(())
 }
@@ -167,20 +167,20 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "mediaforge".into())
 }
 
-fn welcome(program: &str, loaded: &Loaded, places: &Places) -> String {
+fn welcome(program: &str, loaded: &Loaded, addresses: &Addresses) -> String {
     const BOLD: &str = "\u{1b}[1m";
     const RESET: &str = "\u{1b}[0m";
     let version = env!("CARGO_PKG_VERSION");
     let mut lines = vec![format!("{BOLD}MediaForge {version}{RESET} (profile {})", loaded.profile), String::new()];
-    if let Some(gateway) = &places.gateway {
+    if let Some(gateway) = &addresses.gateway {
         lines.push(format!("  Gateway   {gateway}"));
         lines.push(format!("  API docs  {gateway}/docs"));
     }
-    if let Some(worker) = &places.worker {
+    if let Some(worker) = &addresses.worker {
         lines.push(format!("  Worker    {worker}"));
     }
-    lines.push(format!("  Data      {}", places.data_dir.display()));
-    if let Some(gateway) = &places.gateway {
+    lines.push(format!("  Data      {}", addresses.data_dir.display()));
+    if let Some(gateway) = &addresses.gateway {
         // Where `generate` would not look by itself, it must be told.
         let url = match loaded.config.gateway.listen {
             listen if listen == DEFAULT_GATEWAY => String::new(),
@@ -202,8 +202,8 @@ fn welcome(program: &str, loaded: &Loaded, places: &Places) -> String {
 mod tests {
     use super::*;
 
-    fn places(dir: &Path) -> Places {
-        Places { gateway: Some("http://127.0.0.1:8080".into()), worker: None, data_dir: dir.to_owned() }
+    fn addresses(dir: &Path) -> Addresses {
+        Addresses { gateway: Some("http://127.0.0.1:8080".into()), worker: None, data_dir: dir.to_owned() }
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ready.json");
         std::fs::write(&file, "old").unwrap();
-        write_ready_file(&file, &places(dir.path())).unwrap();
+        write_ready_file(&file, &addresses(dir.path())).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(ready, json!({ "gateway": "http://127.0.0.1:8080", "pid": std::process::id() }));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
@@ -236,7 +236,7 @@ mod tests {
     fn the_welcome_shows_where_to_go() {
         let environment = crate::config::Environment::of([]).with_user_data_dir("/data");
         let loaded = crate::config::load(&crate::config::Sources { environment, ..Default::default() }).unwrap();
-        let text = welcome("mediaforge", &loaded, &places(Path::new("/data")));
+        let text = welcome("mediaforge", &loaded, &addresses(Path::new("/data")));
         for part in [
             "http://127.0.0.1:8080/docs",
             "/data",

@@ -190,7 +190,7 @@ pub struct ImageFacts {
 /// Whether a picture is fit for training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub enum Verdict {
+pub enum ImageCheck {
     /// It is.
     Ok,
     /// Nothing was uploaded under this id, or it has expired.
@@ -221,7 +221,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl ImageCheck {
     /// What a person is told.
     pub fn detail(&self) -> String {
         match self {
@@ -251,28 +251,28 @@ pub enum Upload {
 }
 
 /// A verdict per picture, in order. Of pictures that look alike the first is fit.
-pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<Verdict> {
+pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<ImageCheck> {
     let mut seen: Vec<(usize, u64)> = Vec::new();
     let verdict = |(n, upload): (usize, &Upload)| {
         let facts = match upload {
             Upload::Picture(facts) => facts,
-            Upload::NotAnImage(why) => return Verdict::NotAnImage { why: why.clone() },
-            Upload::BadCaption(why) => return Verdict::BadCaption { why: why.clone() },
-            Upload::Missing => return Verdict::Missing,
+            Upload::NotAnImage(why) => return ImageCheck::NotAnImage { why: why.clone() },
+            Upload::BadCaption(why) => return ImageCheck::BadCaption { why: why.clone() },
+            Upload::Missing => return ImageCheck::Missing,
         };
         let (short, long) = (facts.width.min(facts.height), facts.width.max(facts.height));
         if short < limits.min_side {
-            return Verdict::TooSmall { short_side: short, needed: limits.min_side };
+            return ImageCheck::TooSmall { short_side: short, needed: limits.min_side };
         }
         if u64::from(long) > u64::from(short) * u64::from(limits.max_aspect) {
-            return Verdict::ExtremeAspect;
+            return ImageCheck::ExtremeAspect;
         }
         let alike = |(_, other): &&(usize, u64)| (other ^ facts.fingerprint).count_ones() < limits.min_difference;
         if let Some((of, _)) = seen.iter().find(alike) {
-            return Verdict::NearDuplicate { of: *of };
+            return ImageCheck::NearDuplicate { of: *of };
         }
         seen.push((n, facts.fingerprint));
-        Verdict::Ok
+        ImageCheck::Ok
     };
     uploads.iter().enumerate().map(verdict).collect()
 }
@@ -287,7 +287,7 @@ pub struct Judged {
     /// The picture's path in the archive, when that is what was uploaded.
     pub entry: Option<String>,
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: ImageCheck,
 }
 
 /// A picture to learn from, copied into the brand.

@@ -1,7 +1,7 @@
 //! A circuit breaker: while a provider refuses or fails, nobody calls it, and one probe at a time finds out when it is well.
 //!
 //! A call asks first and reports afterwards with the ticket it was given. What is reported with a ticket of an earlier
-//! phase says nothing of this one: a call that began before the circuit opened neither closes nor opens it again.
+//! phase says nothing of this one: a call that began before the breaker opened neither closes nor opens it again.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     retry::doubled,
 };
 
-/// When a circuit opens, and for how long.
+/// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
     /// Failures in a row that open it, at least 1. A provider that says it is full opens it at once.
@@ -25,7 +25,7 @@ pub struct BreakerPolicy {
 
 /// How a provider answered a call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum CallOutcome {
     /// It works. A refusal of this very request (filtered, invalid) is such an answer.
     Well,
     /// It is full, and may have said for how long.
@@ -38,7 +38,7 @@ pub enum Answer {
     Unknown,
 }
 
-impl Answer {
+impl CallOutcome {
     /// What a failed attempt says of the provider.
     pub fn of(failure: &AttemptFailure) -> Self {
         let error = failure.error.clone();
@@ -58,7 +58,7 @@ pub struct Ticket(u64);
 
 /// What somebody who asks is told.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum CallDecision {
     /// Call, and report with this ticket.
     Go(Ticket),
     /// Do not call.
@@ -89,7 +89,7 @@ pub enum Change {
     Closed,
 }
 
-/// Where a circuit is.
+/// Where a breaker is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
     /// Everybody may call.
@@ -103,7 +103,7 @@ pub enum Phase {
     HalfOpen(Opening),
 }
 
-/// Why and for how long a circuit is open.
+/// Why and for how long a breaker is open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opening {
     /// When the next probe may go.
@@ -143,21 +143,23 @@ impl Breaker {
     }
 
     /// May a call be made? The first who asks once the time is up is the probe.
-    pub fn ask(&mut self, now: Timestamp, policy: &BreakerPolicy) -> Verdict {
+    pub fn ask(&mut self, now: Timestamp, policy: &BreakerPolicy) -> CallDecision {
         match &self.phase {
-            Phase::Closed { .. } => Verdict::Go(Ticket(self.epoch)),
+            Phase::Closed { .. } => CallDecision::Go(Ticket(self.epoch)),
             Phase::Open(opening) if opening.is_over(now, policy) => {
                 let opening = opening.clone();
                 self.enter(Phase::HalfOpen(opening));
-                Verdict::Go(Ticket(self.epoch))
+                CallDecision::Go(Ticket(self.epoch))
             }
-            Phase::Open(opening) => Verdict::Wait(opening.pause(opening.until)),
+            Phase::Open(opening) => CallDecision::Wait(opening.pause(opening.until)),
             // The probe's answer may take as long as a call takes.
-            Phase::HalfOpen(opening) => Verdict::Wait(opening.pause(after(now, opening.cooldown.max(policy.cooldown)))),
+            Phase::HalfOpen(opening) => {
+                CallDecision::Wait(opening.pause(after(now, opening.cooldown.max(policy.cooldown))))
+            }
         }
     }
 
-    /// A ticket for a call that is made without asking: its answer counts while the circuit is closed.
+    /// A ticket for a call that is made without asking: its answer counts while the breaker is closed.
     pub fn ticket(&self) -> Ticket {
         match self.phase {
             Phase::Closed { .. } => Ticket(self.epoch),
@@ -167,26 +169,26 @@ impl Breaker {
     }
 
     /// Takes note of how a call was answered.
-    pub fn report(&mut self, ticket: Ticket, answer: Answer, now: Timestamp, policy: &BreakerPolicy) -> Change {
+    pub fn report(&mut self, ticket: Ticket, answer: CallOutcome, now: Timestamp, policy: &BreakerPolicy) -> Change {
         if ticket.0 != self.epoch {
             self.report_late(&answer, now, policy);
             return Change::Nothing;
         }
         match (&mut self.phase, answer) {
-            (Phase::Closed { failures }, Answer::Well) => {
+            (Phase::Closed { failures }, CallOutcome::Well) => {
                 *failures = 0;
                 Change::Nothing
             }
-            (Phase::Closed { failures }, Answer::Failed(_)) if *failures + 1 < policy.failures => {
+            (Phase::Closed { failures }, CallOutcome::Failed(_)) if *failures + 1 < policy.failures => {
                 *failures += 1;
                 Change::Nothing
             }
-            (Phase::HalfOpen(_), Answer::Well) => {
+            (Phase::HalfOpen(_), CallOutcome::Well) => {
                 self.enter(Phase::Closed { failures: 0 });
                 Change::Closed
             }
             // The next one may probe at once.
-            (Phase::HalfOpen(opening), Answer::Unknown) => {
+            (Phase::HalfOpen(opening), CallOutcome::Unknown) => {
                 let opening = Opening { until: now, ..opening.clone() };
                 self.enter(Phase::Open(opening));
                 Change::Nothing
@@ -196,7 +198,7 @@ impl Breaker {
                 self.open(trips, answer, now, policy);
                 Change::StaysOpen
             }
-            (Phase::Closed { .. }, Answer::Unknown) | (Phase::Open(_), _) => Change::Nothing,
+            (Phase::Closed { .. }, CallOutcome::Unknown) | (Phase::Open(_), _) => Change::Nothing,
             (Phase::Closed { .. }, answer) => {
                 self.open(0, answer, now, policy);
                 Change::Opened
@@ -205,23 +207,23 @@ impl Breaker {
     }
 
     /// Of a call that began in another phase only one thing counts: the provider's own word on when to come back.
-    fn report_late(&mut self, answer: &Answer, now: Timestamp, policy: &BreakerPolicy) {
-        if let (Phase::Open(opening), Answer::Throttled(Some(asked), _)) = (&mut self.phase, answer) {
+    fn report_late(&mut self, answer: &CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
+        if let (Phase::Open(opening), CallOutcome::Throttled(Some(asked), _)) = (&mut self.phase, answer) {
             opening.until = opening.until.max(after(now, (*asked).min(policy.cap)));
         }
     }
 
-    fn open(&mut self, trips: u32, answer: Answer, now: Timestamp, policy: &BreakerPolicy) {
+    fn open(&mut self, trips: u32, answer: CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
         let doubled = doubled(policy.cooldown, trips, policy.cap);
         let (cooldown, is_misconfigured, reason) = match answer {
-            Answer::Throttled(asked, reason) => {
+            CallOutcome::Throttled(asked, reason) => {
                 // "Come back in zero seconds" is no word on when.
                 let asked = asked.filter(|asked| !asked.is_zero());
                 (asked.map_or(doubled, |asked| asked.min(policy.cap)), false, reason)
             }
-            Answer::Misconfigured(reason) => (policy.cap, true, reason),
-            Answer::Failed(reason) => (doubled, false, reason),
-            Answer::Well | Answer::Unknown => return,
+            CallOutcome::Misconfigured(reason) => (policy.cap, true, reason),
+            CallOutcome::Failed(reason) => (doubled, false, reason),
+            CallOutcome::Well | CallOutcome::Unknown => return,
         };
         let until = after(now, cooldown);
         self.enter(Phase::Open(Opening { until, reason, is_misconfigured, trips, cooldown }));
@@ -234,7 +236,7 @@ impl Breaker {
 }
 
 impl Opening {
-    /// A clock that was set back must not keep a circuit open for longer than it may ever be.
+    /// A clock that was set back must not keep a breaker open for longer than it may ever be.
     fn is_over(&self, now: Timestamp, policy: &BreakerPolicy) -> bool {
         self.until <= now || self.until > after(now, policy.cap)
     }

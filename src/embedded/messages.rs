@@ -53,8 +53,8 @@ pub fn insert(tx: &Tx<'_>, message: &NewMessage) -> Outcome<i64> {
 
 /// A dead letter on its way to the operators.
 #[derive(Debug, Clone)]
-pub struct NewLetter {
-    /// Same key, same letter.
+pub struct NewDeadLetter {
+    /// Same key, same dead letter.
     pub key: String,
     /// The body.
     pub data: Vec<u8>,
@@ -63,8 +63,8 @@ pub struct NewLetter {
 }
 
 /// Records a dead letter, or finds the one recorded under the same key; its id.
-pub fn insert_letter(tx: &Tx<'_>, letter: &NewLetter) -> Outcome<i64> {
-    let NewLetter { key, data, attributes } = letter;
+pub fn insert_dead_letter(tx: &Tx<'_>, dead_letter: &NewDeadLetter) -> Outcome<i64> {
+    let NewDeadLetter { key, data, attributes } = dead_letter;
     let sql = "INSERT INTO dead_letters (key, data, attributes, published_at) VALUES (?, ?, ?, ?)
                ON CONFLICT (key) DO NOTHING";
     let now = SystemClock.now().as_microsecond();

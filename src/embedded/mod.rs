@@ -2,20 +2,20 @@
 //!
 //! One writer thread gathers whatever is waiting into one transaction, so that one fsync pays for many callers
 //! (group commit); a few read-only connections answer queries beside it. The same file may be open in a second
-//! process (`serve gateway` beside `serve worker`): each tells the other about its commits (see `bell.rs`).
+//! process (`serve gateway` beside `serve worker`): each tells the other about its commits (see `wakeup.rs`).
 
-mod bell;
 mod checkpoint;
 mod error;
 mod health;
 mod lock;
-mod lookups;
 pub mod messages;
 mod migrations;
 mod open;
+mod point_reads;
 mod readers;
 mod sync;
 mod tx;
+mod wakeup;
 mod writer;
 
 use std::{
@@ -49,10 +49,10 @@ pub struct Embedded(Arc<Inner>);
 struct Inner {
     directory: PathBuf,
     // Fields drop in this order: first nobody rings, then the last batch is committed, then the locks are free.
-    _bell: bell::Bell,
+    _wakeup: wakeup::WakeupListener,
     writer: writer::Writer,
     readers: Arc<Readers>,
-    lookups: lookups::Lookups,
+    point_reads: point_reads::PointReads,
     signals: Arc<Signals>,
     health: Arc<health::Health>,
     sequence_at_open: u64,
@@ -82,23 +82,23 @@ impl Embedded {
         let no_thread = |source| OpenError::Thread { source };
         let health = Arc::new(health::Health::new(&path));
         let signals = Arc::new(Signals::default());
-        let bell = bell::Bell::hang(data_dir, Arc::clone(&signals));
+        let wakeup = wakeup::WakeupListener::bind(data_dir, Arc::clone(&signals));
         let writer = checkpoint::Checkpointer::spawn(Arc::clone(&health))
             .and_then(|checkpointer| {
                 let (health, signals) = (Arc::clone(&health), Arc::clone(&signals));
-                writer::Writer::spawn(connection, files, health, checkpointer, signals, bell.ringer())
+                writer::Writer::spawn(connection, files, health, checkpointer, signals, wakeup.notifier())
             })
             .map_err(no_thread)?;
-        bell.listen(writer.poker()).map_err(no_thread)?;
+        wakeup.listen(writer.wake_handle()).map_err(no_thread)?;
         let readers = Arc::new(Readers::new(path.clone()));
-        let lookups = lookups::Lookups::spawn(path).map_err(no_thread)?;
+        let point_reads = point_reads::PointReads::spawn(path).map_err(no_thread)?;
         let directory = data_dir.to_owned();
         Ok(Self(Arc::new(Inner {
             directory,
-            _bell: bell,
+            _wakeup: wakeup,
             writer,
             readers,
-            lookups,
+            point_reads,
             signals,
             health,
             sequence_at_open,
@@ -139,7 +139,7 @@ impl Embedded {
         T: Send + 'static,
         R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
-        self.0.lookups.run(op, query).await
+        self.0.point_reads.run(op, query).await
     }
 
     /// Runs a query on a read-only connection, off the async threads.

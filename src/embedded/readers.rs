@@ -12,20 +12,20 @@ use tokio::sync::Semaphore;
 use super::{Outcome, open};
 use crate::error::{BackendError, ErrorKind};
 
-/// Queries that run at once. SQLite reads from the page cache: more threads would only take turns on the cores.
+/// Queries that run at once. SQLite reads from the page cache: more threads would only take permits on the cores.
 const CONNECTIONS: usize = 4;
 
 /// The read-only connections; opened when first needed.
 #[derive(Debug)]
 pub struct Readers {
     path: PathBuf,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, turns: Arc::new(Semaphore::new(CONNECTIONS)), idle: Mutex::default() }
+        Self { path, permits: Arc::new(Semaphore::new(CONNECTIONS)), idle: Mutex::default() }
     }
 
     /// Runs a query off the async threads.
@@ -34,12 +34,12 @@ impl Readers {
         T: Send + 'static,
         R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|closed| BackendError::new(ErrorKind::Internal, op).because(closed))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|closed| BackendError::new(ErrorKind::Internal, op).because(closed))?;
         let readers = Arc::clone(self);
         let answer = tokio::task::spawn_blocking(move || {
             // Moved in, so that a caller who gave up does not let a fifth query begin.
-            let _turn = turn;
+            let _permit = permit;
             readers.query(query)
         });
         match answer.await {

@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Failure, Outcome, Signals, Tx,
-    bell::Ringer,
     checkpoint::Checkpointer,
     error,
     health::{Files, Health},
-    lookups::panicked,
+    point_reads::panicked,
     tx::Numbers,
+    wakeup::Notifier,
 };
 use crate::error::{BackendError, ErrorKind};
 
@@ -34,9 +34,9 @@ pub(super) struct Writer {
     health: Arc<Health>,
 }
 
-/// Lets the bell ask the writer to look whether another process has committed; does not keep the writer alive.
+/// Lets the wakeup ask the writer to look whether another process has committed; does not keep the writer alive.
 #[derive(Debug, Clone)]
-pub(super) struct Poker(mpsc::WeakSender<Order>);
+pub(super) struct WakeHandle(mpsc::WeakSender<Order>);
 
 enum Order {
     Work(Box<dyn Work>),
@@ -119,18 +119,19 @@ impl Writer {
         health: Arc<Health>,
         checkpointer: Checkpointer,
         signals: Arc<Signals>,
-        ringer: Ringer,
+        notifier: Notifier,
     ) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING);
         let seen = data_version(&db).unwrap_or_default();
-        let desk = Desk { db, files, health: Arc::clone(&health), checkpointer, signals, ringer, seen };
-        let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || desk.serve(waiting))?;
+        let writer_loop = WriterLoop { db, files, health: Arc::clone(&health), checkpointer, signals, notifier, seen };
+        let thread =
+            thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || writer_loop.serve(waiting))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), health })
     }
 
-    pub(super) fn poker(&self) -> Poker {
+    pub(super) fn wake_handle(&self) -> WakeHandle {
         // `orders` is only `None` while the writer is being dropped.
-        Poker(self.orders.as_ref().map_or_else(|| mpsc::channel(1).0.downgrade(), mpsc::Sender::downgrade))
+        WakeHandle(self.orders.as_ref().map_or_else(|| mpsc::channel(1).0.downgrade(), mpsc::Sender::downgrade))
     }
 
     pub(super) async fn submit<T, W, N>(&self, op: &'static str, work: W, then: N) -> Result<T, BackendError>
@@ -161,9 +162,9 @@ impl Drop for Writer {
     }
 }
 
-impl Poker {
+impl WakeHandle {
     /// Asks for a look. A writer with a full queue looks by itself soon enough.
-    pub(super) fn poke(&self) {
+    pub(super) fn wake(&self) {
         if let Some(orders) = self.0.upgrade() {
             let _ = orders.try_send(Order::Look);
         }
@@ -171,17 +172,17 @@ impl Poker {
 }
 
 /// The thread's own side.
-struct Desk {
+struct WriterLoop {
     db: Connection,
     files: Files,
     health: Arc<Health>,
     checkpointer: Checkpointer,
     signals: Arc<Signals>,
-    ringer: Ringer,
+    notifier: Notifier,
     seen: i64,
 }
 
-impl Desk {
+impl WriterLoop {
     fn serve(mut self, mut waiting: mpsc::Receiver<Order>) {
         let mut orders = Vec::with_capacity(BATCH);
         let mut batch = Vec::with_capacity(BATCH);
@@ -238,7 +239,7 @@ impl Desk {
             work.answer(result.as_ref().err());
         }
         if jobs || messages {
-            self.ringer.ring();
+            self.notifier.notify();
         }
         self.checkpointer.after(self.db.total_changes());
     }

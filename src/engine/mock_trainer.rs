@@ -132,7 +132,7 @@ impl BrandTrainer for MockTrainer {
         Ok(())
     }
 
-    fn circuit(&self) -> Cow<'_, str> {
+    fn breaker_name(&self) -> Cow<'_, str> {
         "mock".into()
     }
 }

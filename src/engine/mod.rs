@@ -214,7 +214,7 @@ pub trait BrandTrainer: Send + Sync {
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
 
     /// What trains, as `trainer/model`; as [`ImageEngine::routes`].
-    fn circuit(&self) -> Cow<'_, str> {
+    fn breaker_name(&self) -> Cow<'_, str> {
         "trainer".into()
     }
 }

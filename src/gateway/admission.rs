@@ -36,15 +36,15 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Admitted(Arc<Inner>);
 
 struct Inner {
-    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
     user: OnceLock<Left>,
 }
 
 impl Admitted {
-    /// Lets others have the turn of a request that from here on only waits.
+    /// Lets others have the permit of a request that from here on only waits.
     pub fn give_way(extensions: &Extensions) {
         if let Some(Self(inner)) = extensions.get() {
-            inner.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+            inner.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 }
@@ -124,11 +124,11 @@ fn enter(gateway: &GatewayState, request: &Request) -> Result<(Option<Left>, Adm
         Some(rate) => address(request, gateway.0.trusted_proxies).map(|address| rate.take(address)).transpose()?,
         None => None,
     };
-    let turn = match &gateway.0.turns {
-        Some(turns) => Some(Arc::clone(turns).try_acquire_owned().map_err(|_| overloaded())?),
+    let permit = match &gateway.0.permits {
+        Some(permits) => Some(Arc::clone(permits).try_acquire_owned().map_err(|_| overloaded())?),
         None => None,
     };
-    Ok((address, Admitted(Arc::new(Inner { turn: Mutex::new(turn), user: OnceLock::new() }))))
+    Ok((address, Admitted(Arc::new(Inner { permit: Mutex::new(permit), user: OnceLock::new() }))))
 }
 
 fn overloaded() -> Problem {

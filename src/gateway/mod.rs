@@ -1,4 +1,4 @@
-//! The HTTP API: identifies the caller, turns requests into use cases and their answers into JSON, events or pictures.
+//! The HTTP API: identifies the caller, permits requests into use cases and their answers into JSON, events or pictures.
 //!
 //! `router.rs` shows every route at a glance; each noun has its file in `routes/`. HTTP statuses of errors are decided
 //! in `problem.rs` and nowhere else.
@@ -115,7 +115,7 @@ struct Inner {
     version: &'static str,
     body_timeout: Duration,
     upload_timeout: Duration,
-    turns: Option<Arc<Semaphore>>,
+    permits: Option<Arc<Semaphore>>,
     user_rate: Option<Rate>,
     address_rate: Option<Rate>,
     trusted_proxies: usize,
@@ -133,7 +133,7 @@ impl GatewayState {
         let GatewaySettings { public_url, body_limit, cors_origins, auth, limits, version } = settings;
         let public_url = public_url.map(|url| base(&url).ok_or(InvalidSettings::PublicUrl(url))).transpose()?;
         let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
-        let turns = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
+        let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         Ok(Self(Arc::new(Inner {
             jobs,
             public_url,
@@ -143,7 +143,7 @@ impl GatewayState {
             version,
             body_timeout: limits.body_timeout,
             upload_timeout: limits.upload_timeout,
-            turns: limits.requests.map(turns),
+            permits: limits.requests.map(permits),
             user_rate: limits.user_requests.map(|quota| Rate::per_minute("user", quota)),
             address_rate: limits.address_requests.map(|quota| Rate::per_minute("address", quota)),
             trusted_proxies: limits.trusted_proxies,

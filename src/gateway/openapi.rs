@@ -189,9 +189,9 @@ fn never_null(schema: &mut RefOr<Schema>) {
 
 /// The limits of requests as they are configured here.
 fn limit(api: &mut OpenApi, state: &GatewayState) {
-    let rules = state.jobs().rules();
+    let config = state.jobs().config();
     let signs_in = matches!(state.0.auth, Auth::Firebase(_));
-    let (limits, brands) = (&rules.limits, &rules.brand_limits);
+    let (limits, brands) = (&config.limits, &config.brand_limits);
     let Some(components) = api.components.as_mut() else { return };
     for (request, schema) in &mut components.schemas {
         let RefOr::T(Schema::Object(schema)) = schema else { continue };
@@ -209,7 +209,7 @@ fn limit(api: &mut OpenApi, state: &GatewayState) {
                 ("GenerateRequest", "count", Schema::Object(field)) => field.maximum = Some(limits.max_count.into()),
                 ("GenerateRequest", "styleId", Schema::Object(field)) => {
                     // No enumeration: brands are styles too.
-                    field.examples = rules.catalogue.iter().map(|style| style.id.clone().into()).collect();
+                    field.examples = config.catalogue.iter().map(|style| style.id.clone().into()).collect();
                 }
                 ("TrainRequest", "brandName", Schema::Object(field)) => field.max_length = Some(brands.name_chars),
                 ("TrainRequest", "brandColors", Schema::Array(field)) => field.max_items = Some(brands.max_colors),
@@ -217,7 +217,7 @@ fn limit(api: &mut OpenApi, state: &GatewayState) {
                     (field.min_items, field.max_items) = (Some(brands.min_images), Some(brands.max_images));
                 }
                 ("UploadRequest", "size", Schema::Object(field)) => {
-                    field.maximum = Some(rules.uploads.limits.max_bytes.into());
+                    field.maximum = Some(config.uploads.limits.max_bytes.into());
                 }
                 _ => {}
             }

@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{GatewayState, params::Params, present::Presenter, streams::StreamPlace};
+use super::{GatewayState, params::Params, present::Presenter, streams::StreamPermit};
 use crate::{
     domain::{
         ids::JobId,
@@ -60,7 +60,7 @@ pub(super) struct JobEvents {
     keep_alive: Interval,
     ended: bool,
     /// Counts this stream until its end.
-    _place: StreamPlace,
+    _permit: StreamPermit,
 }
 
 /// What a client has been told of a job.
@@ -116,12 +116,22 @@ impl JobEvents {
         ids: Ids,
         first: impl IntoIterator<Item = Versioned<Job>>,
         changes: BoxStream<'static, Result<Versioned<Job>, BackendError>>,
-        place: StreamPlace,
+        permit: StreamPermit,
     ) -> Self {
         let mut keep_alive = tokio::time::interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = first.into_iter().collect();
-        Self { gateway, presenter, ids, first, changes, seen: HashMap::new(), keep_alive, ended: false, _place: place }
+        Self {
+            gateway,
+            presenter,
+            ids,
+            first,
+            changes,
+            seen: HashMap::new(),
+            keep_alive,
+            ended: false,
+            _permit: permit,
+        }
     }
 
     /// Takes it that the client knows this state.

@@ -30,8 +30,8 @@ struct Open {
     users: HashMap<UserId, usize>,
 }
 
-/// A place for a stream, until it is dropped.
-pub(super) struct StreamPlace {
+/// A permit for a stream, until it is dropped.
+pub(super) struct StreamPermit {
     gateway: GatewayState,
     user: UserId,
 }
@@ -48,8 +48,8 @@ impl Streams {
     }
 }
 
-impl StreamPlace {
-    /// A place for one more stream of the user.
+impl StreamPermit {
+    /// A permit for one more stream of the user.
     pub fn take(gateway: &GatewayState, user: &UserId) -> Result<Self, Problem> {
         let Streams { in_all, per_user, .. } = gateway.0.streams;
         let refuse = |detail: String| Err(Problem::new(Code::TooManyStreams, detail).retry_after(Some(RETRY)));
@@ -68,7 +68,7 @@ impl StreamPlace {
     }
 }
 
-impl Drop for StreamPlace {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.gateway.0.streams.open();
         open.all -= 1;

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// How long a first token may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a request carries to say who asks.
 #[derive(Debug, Clone)]
@@ -93,12 +93,12 @@ impl GoogleTokens {
 impl TokenSource for GoogleTokens {
     async fn authorization(&self) -> Result<Authorization, TokenError> {
         let (generation, credentials) = self.current().await?;
-        let asked = tokio::time::timeout(PATIENCE, credentials.headers(Extensions::new())).await;
+        let asked = tokio::time::timeout(TIMEOUT, credentials.headers(Extensions::new())).await;
         let error = match asked {
             Ok(Ok(CacheableResource::New { data: headers, .. })) => return Ok(Authorization { headers, generation }),
             Ok(Ok(CacheableResource::NotModified)) => permanent(&"the credentials gave no token"),
             Ok(Err(error)) => failed(&error),
-            Err(_) => TokenError { is_transient: true, message: format!("no token came within {PATIENCE:?}") },
+            Err(_) => TokenError { is_transient: true, message: format!("no token came within {TIMEOUT:?}") },
         };
         if !error.is_transient {
             // The crate does not ask again after such an error.

@@ -112,18 +112,18 @@ impl KeySet {
     /// The key of this id.
     pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, Unidentified> {
         let fetching = Arc::clone(&self.0.fetching);
-        let turn = match (self.known(kid), Arc::clone(&fetching).try_lock_owned()) {
-            (Known::Old(_) | Known::Untold, Ok(turn)) => turn,
+        let permit = match (self.known(kid), Arc::clone(&fetching).try_lock_owned()) {
+            (Known::Old(_) | Known::Untold, Ok(permit)) => permit,
             (Known::Untold, Err(_)) => fetching.lock_owned().await,
             (known, _) => return known.into(),
         };
-        // Another task may have fetched them while this one waited for its turn.
+        // Another task may have fetched them while this one waited for its permit.
         match self.known(kid) {
             Known::Old(_) | Known::Untold => {}
             known => return known.into(),
         }
         // A task of its own: a client who hangs up must not undo what others wait for.
-        let fetch = self.clone().fetch(turn).in_current_span();
+        let fetch = self.clone().fetch(permit).in_current_span();
         if tokio::spawn(fetch).await.is_err() {
             // The process is ending.
             return Err(Unidentified::KeysUnavailable { retry_after: FIRST_PAUSE });
@@ -156,7 +156,7 @@ impl KeySet {
         }
     }
 
-    async fn fetch(self, turn: OwnedMutexGuard<()>) {
+    async fn fetch(self, permit: OwnedMutexGuard<()>) {
         {
             let now = self.0.clock.now();
             let mut kept = self.kept();
@@ -183,7 +183,7 @@ impl KeySet {
             }
         }
         drop(kept);
-        drop(turn);
+        drop(permit);
     }
 
     async fn download(&self) -> Result<(HashMap<String, DecodingKey>, Duration), FetchError> {

@@ -100,16 +100,16 @@ impl Spool {
 }
 
 impl Jobs {
-    /// Waits for the turn to receive an archive into a temporary file.
-    pub async fn archive_turn(&self) -> Result<SemaphorePermit<'_>, BackendError> {
-        let turn = self.desk.archives.acquire().await;
-        turn.map_err(|closed| BackendError::new(ErrorKind::Internal, "uploads.turn").because(closed))
+    /// Waits for the permit to receive an archive into a temporary file.
+    pub async fn archive_permit(&self) -> Result<SemaphorePermit<'_>, BackendError> {
+        let permit = self.uploads.archives.acquire().await;
+        permit.map_err(|closed| BackendError::new(ErrorKind::Internal, "uploads.permit").because(closed))
     }
 
     /// Takes an archive of pictures. The same one again is answered as the first time; another under the same id is
     /// refused. What cannot be used of it is noted with the rest, unless the archive is refused as a whole.
     pub async fn take_archive(&self, user: &UserId, id: &UploadId, mut file: File) -> Result<Unpacked, UploadError> {
-        let turn = self.desk.unpacking.acquire().await.map_err(defect)?;
+        let permit = self.uploads.unpacking.acquire().await.map_err(defect)?;
         let digested = blocking(move || digest(&mut file).map(|content| (content, file))).await?;
         let (content, file) = digested.map_err(spool_failed)?;
         let source = hex(&content);
@@ -121,7 +121,7 @@ impl Jobs {
         let mut pictures = Vec::with_capacity(archive.len());
         loop {
             // Held until the picture is kept, as for every other file in memory.
-            let in_memory = self.upload_turn().await?;
+            let in_memory = self.upload_permit().await?;
             let n = pictures.len();
             let (opened, member) = blocking(move || {
                 let member = archive.member(n);
@@ -139,7 +139,7 @@ impl Jobs {
         }
         let unpacked = Unpacked { pictures, source };
         let noted = self.note(user, id, &Facts::Unpacked(unpacked.clone())).await;
-        drop(turn);
+        drop(permit);
         match noted {
             Ok(()) => Ok(unpacked),
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -167,7 +167,7 @@ impl Jobs {
         id: &UploadId,
         raw: &MediaKey,
     ) -> Result<Option<Facts>, BackendError> {
-        let turn = self.archive_turn().await?;
+        let permit = self.archive_permit().await?;
         let facts = match self.fetched(raw).await? {
             None => self.facts(user, id).await?,
             Some(Err(why)) => self.archive_refused(user, id, &why).await?,
@@ -179,7 +179,7 @@ impl Jobs {
                 Err(UploadError::Refused(error)) => return Err(defect(error)),
             },
         };
-        drop(turn);
+        drop(permit);
         Ok(facts)
     }
 
@@ -198,7 +198,7 @@ impl Jobs {
     /// The archive in a temporary file, if it is there and not too large.
     async fn fetched(&self, raw: &MediaKey) -> Result<Option<Result<File, ArchiveError>>, BackendError> {
         let Some(read) = self.ports.media.get(raw, None).await? else { return Ok(None) };
-        let (bytes, max) = (read.info.length, self.rules.uploads.limits.max_archive_bytes as u64);
+        let (bytes, max) = (read.info.length, self.config.uploads.limits.max_archive_bytes as u64);
         if bytes > max {
             return Ok(Some(Err(ArchiveError::TooManyBytes { bytes, max })));
         }
@@ -220,7 +220,7 @@ impl Jobs {
     }
 
     fn archive_limits(&self) -> ArchiveLimits {
-        ArchiveLimits::of_pictures(self.rules.brand_limits.max_images, self.rules.uploads.limits.max_bytes as u64)
+        ArchiveLimits::of_pictures(self.config.brand_limits.max_images, self.config.uploads.limits.max_bytes as u64)
     }
 }
 

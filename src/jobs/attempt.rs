@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Jobs,
     claim::{Claim, Mark},
-    perform::{Attempt, StoredKeys},
+    run_work::{Attempt, StoredKeys},
     settle::{SETTLE_RETRY, Settled},
     training::Begun,
 };
@@ -57,7 +57,7 @@ pub enum Outcome {
 }
 
 /// What the loop of an attempt does next.
-enum Turn {
+enum NextStep {
     Beat,
     Attach,
     Change(Box<Result<Versioned<Job>, BackendError>>),
@@ -124,7 +124,7 @@ impl Jobs {
         let permit = Mutex::new(claim.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
         let (sender, mut begun) = mpsc::channel(1);
         let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored, begun: sender, permit };
-        let mut work = pin!(self.perform(&attempt));
+        let mut work = pin!(self.run_work(&attempt));
         let mut changes = claim.changes.take().fuse();
         let mut heartbeat = tokio::time::interval(settings.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -133,23 +133,23 @@ impl Jobs {
         let mut attaching: Option<(Begun, Instant)> = None;
         loop {
             let try_at = attaching.as_ref().map(|(_, at)| *at);
-            let turn = tokio::select! {
+            let step = tokio::select! {
                 biased;
                 settled = &mut work => return Ok(Event::Done(settled)),
                 () = stop.cancelled() => return Ok(Event::Stop),
-                () = due(&mut heartbeat, &mut reached, next_progress) => Turn::Beat,
-                () = at(try_at) => Turn::Attach,
+                () = due(&mut heartbeat, &mut reached, next_progress) => NextStep::Beat,
+                () = at(try_at) => NextStep::Attach,
                 Some(begun) = begun.recv() => {
                     claim.operation = Some(begun.operation.0.clone());
                     attaching = Some((begun, Instant::now()));
                     continue;
                 }
-                Some(change) = changes.next() => Turn::Change(Box::new(change)),
+                Some(change) = changes.next() => NextStep::Change(Box::new(change)),
             };
             let mark = claim.mark();
             let write = async {
-                match turn {
-                    Turn::Beat => {
+                match step {
+                    NextStep::Beat => {
                         let mut progress = None;
                         if Instant::now() >= next_progress && reached.has_changed().unwrap_or(false) {
                             progress = *reached.borrow_and_update();
@@ -159,8 +159,8 @@ impl Jobs {
                         heartbeat.reset();
                         event
                     }
-                    Turn::Attach => self.attach(claim, &mut attaching).await,
-                    Turn::Change(change) => Ok(change.map_or_else(unwatched, |now| claim.adopt(now))),
+                    NextStep::Attach => self.attach(claim, &mut attaching).await,
+                    NextStep::Change(change) => Ok(change.map_or_else(unwatched, |now| claim.adopt(now))),
                 }
             };
             // Dropped, a write may still happen; the next one then conflicts, and reads what is there.

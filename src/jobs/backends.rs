@@ -6,7 +6,7 @@ use super::Jobs;
 use crate::error::{BackendError, ErrorKind};
 
 /// How long a backend may take to say that it lives: whoever asks decides on this process by the answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Jobs {
     /// The backends that do not answer or are broken: `store`, `queue` or `media`, each with its error.
@@ -22,5 +22,5 @@ impl Jobs {
 /// A backend that hangs must not hold up the answer about the others.
 async fn ping(answer: impl Future<Output = Result<(), BackendError>>) -> Result<(), BackendError> {
     let late = |_| Err(BackendError::new(ErrorKind::Timeout, "ping"));
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
+    tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(late)
 }

@@ -24,7 +24,7 @@ impl Jobs {
             if requested || found.value.status().is_final() {
                 return Ok(Some(found));
             }
-            let Ok(next) = found.value.clone().request_cancel(self.now(), &self.rules.policy) else {
+            let Ok(next) = found.value.clone().request_cancel(self.now(), &self.config.policy) else {
                 return Ok(Some(found));
             };
             match self.commit_or_find(found.version, &next).await {

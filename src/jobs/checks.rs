@@ -9,7 +9,7 @@ use super::Jobs;
 use crate::engine::Checked;
 
 /// How long the providers may take to answer all of it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the last check found.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl Jobs {
     /// may let a model be called that it does not let be looked at. Only a call tells for sure, and opens the breaker.
     pub async fn check_engines(&self) {
         let engine = &self.ports.engine;
-        let Ok(found) = tokio::time::timeout(PATIENCE, engine.check(self.now())).await else {
+        let Ok(found) = tokio::time::timeout(TIMEOUT, engine.check(self.now())).await else {
             tracing::warn!("the engines' providers do not say whether their models are there");
             return;
         };

@@ -8,7 +8,7 @@ use std::{
 
 use futures::stream::BoxStream;
 
-use super::{Jobs, attempt::Event, circuits::Permit};
+use super::{Jobs, attempt::Event, breakers::Permit};
 use crate::{
     domain::{
         Timestamp,
@@ -84,7 +84,7 @@ impl Jobs {
     /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`; a job whose engine is
     /// left alone is postponed.
     pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
-        let mut recent = self.recent.take(id);
+        let mut recent = self.claim_cache.take(id);
         loop {
             let is_recent = recent.is_some();
             let found = match recent.take() {
@@ -107,7 +107,7 @@ impl Jobs {
                 },
                 Ask::Never(reason) => return Ok(Claimed::Nothing(reason)),
             };
-            let changes = self.ports.store.watch(Watch::News(id.clone()));
+            let changes = self.ports.store.watch(Watch::Changes(id.clone()));
             let ours = |job: Job, version: Version| {
                 let (permit, changes) = (Mutex::new(Some(permit)), Changes(Mutex::new(Some(changes))));
                 let (owner, operation) = (owner.clone(), job.operation().map(str::to_owned));
@@ -138,7 +138,7 @@ impl Jobs {
                 _ => Ask::Never(TransitionError::TooEarly { at }),
             };
         }
-        let policy = &self.rules.policy;
+        let policy = &self.config.policy;
         let pause = match self.ask_engine(&job) {
             Ok(permit) => {
                 return job.start(now, lease, policy).map_or_else(Ask::Never, |next| Ask::Start(next, permit));

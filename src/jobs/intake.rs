@@ -16,7 +16,7 @@ use crate::{
     media::{MediaKey, image::PictureError},
 };
 
-/// Uploads of a request that are looked at together. What they hold in memory, `upload_turn` bounds for everybody.
+/// Uploads of a request that are looked at together. What they hold in memory, `upload_permit` bounds for everybody.
 const LOOKED_AT_TOGETHER: usize = 4;
 
 impl Jobs {
@@ -53,13 +53,13 @@ impl Jobs {
     }
 
     async fn look_at(&self, user: &UserId, id: &UploadId, raw: &MediaKey) -> Result<Option<Facts>, BackendError> {
-        let turn = self.upload_turn().await?;
+        let permit = self.upload_permit().await?;
         let facts = match self.read_raw(raw).await? {
             None => self.facts(user, id).await?,
             Some(Ok(bytes)) => self.taken_in(user, id, bytes).await?,
             Some(Err(refused)) => self.refused(user, id, &refused).await?,
         };
-        drop(turn);
+        drop(permit);
         Ok(facts)
     }
 
@@ -86,7 +86,7 @@ impl Jobs {
     /// The file in memory, if it is there and not too large for that.
     async fn read_raw(&self, raw: &MediaKey) -> Result<Option<Result<Bytes, PictureError>>, BackendError> {
         let Some(read) = self.ports.media.get(raw, None).await? else { return Ok(None) };
-        let max = self.rules.uploads.limits.max_bytes;
+        let max = self.config.uploads.limits.max_bytes;
         let bytes = usize::try_from(read.info.length).unwrap_or(usize::MAX);
         if bytes > max {
             return Ok(Some(Err(PictureError::TooManyBytes { bytes, max })));

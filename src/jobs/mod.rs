@@ -3,19 +3,18 @@
 mod archives;
 pub mod attempt;
 mod backends;
+mod breakers;
 mod cancel;
 mod checks;
-mod circuits;
 mod claim;
+mod claim_cache;
 mod delete;
 mod intake;
-mod limited;
 mod orphans;
-mod perform;
 mod query;
-mod recent;
 mod redrive;
 mod retention;
+mod run_work;
 mod settle;
 mod submit;
 mod sweep;
@@ -23,20 +22,21 @@ mod teams;
 mod train;
 mod training;
 mod uploads;
+mod with_timeout;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 pub use archives::{Spool, Unpacked};
 pub use attempt::{AttemptSettings, Outcome};
-pub use circuits::Circuit;
+pub use breakers::BreakerStatus;
 pub use claim::{Claim, Claimed};
 pub use delete::Deletion;
 pub use query::BrandStyle;
 pub use redrive::Redriven;
 pub use submit::{SubmitError, SubmitIllustration, Submitted};
 pub use sweep::Swept;
-pub use train::{Examined, SubmitBrand, Verdicts};
-pub use uploads::{UploadError, UploadPlace, UploadRules, Uploaded};
+pub use train::{Examined, ImageChecks, SubmitBrand};
+pub use uploads::{UploadError, UploadRules, UploadTarget, Uploaded};
 
 use crate::{
     domain::{
@@ -61,7 +61,7 @@ use crate::{
 
 /// The rules of the house, from the configuration.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct JobsConfig {
     /// Attempts, backoff and the other numbers of a job's life.
     pub policy: JobPolicy,
     /// The price list.
@@ -89,13 +89,13 @@ pub struct Rules {
     /// When an engine is left alone.
     pub breaker: BreakerPolicy,
     /// How long backends may take.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 /// How long a backend may take to answer one call before it counts as silent; [`Duration::MAX`] sets no limit and no timer,
 /// for tests whose time is paused: it would jump to the limit while a real backend works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// The store and the queue.
     pub backend: Duration,
     /// The media store.
@@ -123,36 +123,36 @@ pub struct Ports {
 /// The use cases.
 pub struct Jobs {
     ports: Ports,
-    rules: Rules,
-    desk: uploads::UploadDesk,
+    config: JobsConfig,
+    uploads: uploads::Uploads,
     teams: teams::Teams,
-    recent: recent::Recent,
-    circuits: Arc<circuits::Circuits>,
+    claim_cache: claim_cache::ClaimCache,
+    breakers: Arc<breakers::Breakers>,
     checks: checks::Checks,
 }
 
 impl Jobs {
     /// The use cases over these ports, by these rules.
-    pub fn new(ports: Ports, rules: Rules) -> Self {
-        let circuits = Arc::new(circuits::Circuits::new(rules.breaker, Arc::clone(&ports.clock)));
-        let ports = limited::limited(ports, rules.patience);
+    pub fn new(ports: Ports, config: JobsConfig) -> Self {
+        let breakers = Arc::new(breakers::Breakers::new(config.breaker, Arc::clone(&ports.clock)));
+        let ports = with_timeout::with_timeouts(ports, config.timeouts);
         Self {
             ports,
-            rules,
-            desk: uploads::UploadDesk::default(),
+            config,
+            uploads: uploads::Uploads::default(),
             teams: teams::Teams::default(),
-            recent: recent::Recent::default(),
-            circuits,
+            claim_cache: claim_cache::ClaimCache::default(),
+            breakers,
             checks: checks::Checks::default(),
         }
     }
 
     /// The rules they go by.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn config(&self) -> &JobsConfig {
+        &self.config
     }
 
-    /// The ports they use, each call within the rules' patience.
+    /// The ports they use, each call within the rules' timeouts.
     pub fn ports(&self) -> &Ports {
         &self.ports
     }

@@ -100,7 +100,7 @@ impl Jobs {
             Some(team) => AccountId::Team(team),
             None => AccountId::User(user.clone()),
         };
-        let granted = self.rules.starting_grant;
+        let granted = self.config.starting_grant;
         let account = self.ports.store.account(&id).await?;
         Ok((id, account.unwrap_or(Account { available: granted, granted, ..Account::default() })))
     }

@@ -42,18 +42,18 @@ impl Jobs {
         for _ in 0..ROUNDS {
             let Some(found) = self.ports.store.get(id).await? else { return Ok(Redriven::Missing) };
             let time_limit = match found.value.kind() {
-                JobKind::Illustration => self.rules.illustration_deadline,
-                JobKind::Brand => self.rules.training_deadline,
+                JobKind::Illustration => self.config.illustration_deadline,
+                JobKind::Brand => self.config.training_deadline,
             };
             let status = found.value.status();
-            let letter = found.value.dead_letter();
-            let Ok(next) = found.value.redrive(self.now(), time_limit, &self.rules.policy) else {
+            let dead_letter = found.value.dead_letter();
+            let Ok(next) = found.value.redrive(self.now(), time_limit, &self.config.policy) else {
                 return Ok(Redriven::NotFailed(status));
             };
             // Owed for the run that failed. Published first, so that it is not lost; should the rest come to nothing, the
             // sweeper publishes it again under the same key, which leaves one.
-            if let Some(letter) = letter {
-                self.ports.queue.dead_letter(&letter).await?;
+            if let Some(dead_letter) = dead_letter {
+                self.ports.queue.dead_letter(&dead_letter).await?;
             }
             let number = next.job.hold.number;
             match self.commit(found.version, &next).await {

@@ -13,7 +13,7 @@ const BATCH: usize = 50;
 impl Jobs {
     /// Removes a batch of jobs whose retention has ended. How many, and whether there may be more.
     pub(super) async fn remove_old(&self) -> Result<(usize, bool), BackendError> {
-        let Some(retention) = self.rules.retention else { return Ok((0, false)) };
+        let Some(retention) = self.config.retention else { return Ok((0, false)) };
         let before = self.now().checked_sub(retention).unwrap_or(Timestamp::MIN);
         let old = self.ports.store.removable(before, BATCH).await?;
         let is_full = old.len() == BATCH;

@@ -63,7 +63,7 @@ impl Jobs {
     }
 
     fn transition(&self, claim: &Claim, settled: &Settled, jitter: f64) -> Result<Transition, TransitionError> {
-        let (now, policy) = (self.now(), &self.rules.policy);
+        let (now, policy) = (self.now(), &self.config.policy);
         let job = match &claim.operation {
             // Begun, and not recorded before the end came: who comes next must find it, and who cancels must stop it.
             Some(begun) if claim.job.operation().is_none() => claim.job.clone().attach(begun.clone())?.job,

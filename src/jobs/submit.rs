@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::{
-    Jobs, Rules,
+    Jobs, JobsConfig,
     query::{is_visible, style_of},
-    train::Verdicts,
+    train::ImageChecks,
 };
 use crate::{
     domain::{
@@ -54,7 +54,7 @@ pub enum SubmitError {
         /// The unfit ones.
         errors: Vec<FieldError>,
         /// On all of them.
-        verdicts: Verdicts,
+        verdicts: ImageChecks,
     },
     /// The style is a brand that does not exist, or is not theirs.
     #[error("no such brand")]
@@ -108,7 +108,7 @@ impl Jobs {
         let SubmitIllustration { user, request, idempotency_key, trace } = submit;
         let spec = self.drawable(&user, &request).await?;
         let team = self.teams.presumed(&user);
-        let rules = &self.rules;
+        let config = &self.config;
         let submission = Submission {
             id: self.job_id(JobKind::Illustration, &user, idempotency_key.as_deref()),
             request_hash: spec.hash(&user),
@@ -116,8 +116,8 @@ impl Jobs {
             team,
             work: Work::Illustration(spec),
             trace,
-            time_limit: rules.illustration_deadline,
-            starting_grant: rules.starting_grant,
+            time_limit: config.illustration_deadline,
+            starting_grant: config.starting_grant,
         };
         self.accept(submission).await
     }
@@ -135,8 +135,8 @@ impl Jobs {
     pub(super) async fn accept(&self, mut submission: Submission) -> Result<Submitted, SubmitError> {
         let now = self.now();
         for _ in 0..TEAM_TRIES {
-            let first = Job::submit(submission.clone(), now, &self.rules.prices, &self.rules.policy)
-                .with_max_in_flight(self.rules.jobs_in_flight);
+            let first = Job::submit(submission.clone(), now, &self.config.prices, &self.config.policy)
+                .with_max_in_flight(self.config.jobs_in_flight);
             match self.insert(first).await? {
                 Accepted::As(submitted) => return Ok(*submitted),
                 Accepted::OtherTeam(team) => {
@@ -167,7 +167,7 @@ impl Jobs {
             Inserted::New { version, dispatched } => {
                 self.accepted(&first, dispatched).await;
                 let job = Versioned { version, value: first.job };
-                self.recent.remember(&job);
+                self.claim_cache.remember(&job);
                 Ok(Accepted::As(Box::new(Submitted { job, replayed: false })))
             }
             Inserted::Existing(job) => {
@@ -203,7 +203,7 @@ impl Jobs {
 
     /// What to draw. Nothing is read, but to draw in a brand.
     async fn drawable(&self, user: &UserId, request: &GenerateRequest) -> Result<IllustrationSpec, SubmitError> {
-        let Rules { limits, catalogue, .. } = &self.rules;
+        let JobsConfig { limits, catalogue, .. } = &self.config;
         let named = request.style_id.as_deref().filter(|id| catalogue.find(id).is_none());
         let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
             return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);

@@ -54,7 +54,7 @@ const AT_ONCE: usize = 16;
 const MAX_STUCK: usize = 2000;
 
 /// Running jobs that a start looks at, to take them from workers that are dead. What is beyond waits for its lease to lapse.
-const MAX_WIDOWED: usize = 10_000;
+const MAX_DEAD_LEASES: usize = 10_000;
 
 impl Jobs {
     /// Deals with overdue jobs, the most overdue first. Two sweeps at once do no harm: each change is compare-and-set.
@@ -141,23 +141,27 @@ impl Jobs {
 
     /// Takes jobs from workers that are known to be dead: those that hold a lease and are not `alive`. Only for a process
     /// that has made sure that no other worker runs on the same store.
-    pub async fn take_over_from_the_dead(&self, alive: &WorkerId, lease: Duration) -> Result<usize, BackendError> {
+    pub async fn release_leases_of_dead_workers(
+        &self,
+        alive: &WorkerId,
+        lease: Duration,
+    ) -> Result<usize, BackendError> {
         let now = self.now();
         // Every running job is due when its lease lapses.
         let mut taken = 0;
-        for found in self.ports.store.due(after(now, lease), MAX_WIDOWED).await? {
-            let is_widowed = matches!(&found.value.state, State::Running { lease, .. } if lease.owner != *alive);
-            if is_widowed {
+        for found in self.ports.store.due(after(now, lease), MAX_DEAD_LEASES).await? {
+            let is_dead = matches!(&found.value.state, State::Running { lease, .. } if lease.owner != *alive);
+            if is_dead {
                 let span = super::span(&found.value);
-                taken += usize::from(self.take_over(found).instrument(span).await?);
+                taken += usize::from(self.release_lease(found).instrument(span).await?);
             }
         }
         Ok(taken)
     }
 
-    async fn take_over(&self, found: Versioned<Job>) -> Result<bool, BackendError> {
+    async fn release_lease(&self, found: Versioned<Job>) -> Result<bool, BackendError> {
         let operation = found.value.operation().map(str::to_owned);
-        let Ok(next) = found.value.widowed(self.now(), &self.rules.policy) else { return Ok(false) };
+        let Ok(next) = found.value.release_dead_lease(self.now(), &self.config.policy) else { return Ok(false) };
         match self.commit_or_find(found.version, &next).await {
             Ok(version) => {
                 tracing::warn!("job taken from a worker that is gone");
@@ -187,7 +191,7 @@ impl Jobs {
             return Ok(if is_out { Dealt::DeadLettered } else { Dealt::Stuck });
         }
         let (before, operation) = (found.value.status(), found.value.operation().map(str::to_owned));
-        let Ok(next) = found.value.overdue(self.now(), &self.rules.policy) else { return Ok(Dealt::Stuck) };
+        let Ok(next) = found.value.overdue(self.now(), &self.config.policy) else { return Ok(Dealt::Stuck) };
         let version = match self.commit_or_find(found.version, &next).await {
             Ok(version) => version,
             Err(error) if error.kind == ErrorKind::Conflict => return Ok(Dealt::Elsewhere),

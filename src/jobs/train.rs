@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        brand::{BrandSpec, Judged, TrainOrder, TrainRequest, TrainingImage, Upload, Verdict, judge},
+        brand::{BrandSpec, ImageCheck, Judged, TrainOrder, TrainRequest, TrainingImage, Upload, judge},
         credits::Credits,
         ids::{JobId, UserId},
         job::{JobKind, Submission, Work},
@@ -32,13 +32,13 @@ pub struct SubmitBrand {
 }
 
 /// A verdict on each picture, in the order of the request, and of their names within an archive.
-pub type Verdicts = Vec<Judged>;
+pub type ImageChecks = Vec<Judged>;
 
 /// What a training would come to.
 #[derive(Debug, Clone)]
 pub struct Examined {
     /// On each picture.
-    pub verdicts: Verdicts,
+    pub verdicts: ImageChecks,
     /// What it would cost.
     pub price: Credits,
     order: TrainOrder,
@@ -48,21 +48,21 @@ pub struct Examined {
 impl Examined {
     /// Whether every picture is fit.
     pub fn is_fit(&self) -> bool {
-        self.verdicts.iter().all(|judged| judged.verdict == Verdict::Ok)
+        self.verdicts.iter().all(|judged| judged.verdict == ImageCheck::Ok)
     }
 }
 
 impl Jobs {
     /// Looks at what a training would be made of. Holds nothing and submits nothing.
     pub async fn examine(&self, user: &UserId, request: &TrainRequest) -> Result<Examined, SubmitError> {
-        let order = request.validate(&self.rules.brand_limits).map_err(SubmitError::Invalid)?;
+        let order = request.validate(&self.config.brand_limits).map_err(SubmitError::Invalid)?;
         self.examine_order(user, order).await
     }
 
     /// Accepts a training: when this returns `Ok`, the job, its hold and its copies of the pictures are durable.
     pub async fn submit_brand(&self, submit: SubmitBrand) -> Result<Submitted, SubmitError> {
         let SubmitBrand { user, request, idempotency_key, trace } = submit;
-        let order = request.validate(&self.rules.brand_limits).map_err(SubmitError::Invalid)?;
+        let order = request.validate(&self.config.brand_limits).map_err(SubmitError::Invalid)?;
         let request_hash = order.hash(&user);
         if let Some(key) = &idempotency_key {
             // A repeat finds its job also when the uploads are gone by now.
@@ -86,8 +86,8 @@ impl Jobs {
             work: Work::Brand(BrandSpec { name, colors, images: images.clone() }),
             request_hash,
             trace,
-            time_limit: self.rules.training_deadline,
-            starting_grant: self.rules.starting_grant,
+            time_limit: self.config.training_deadline,
+            starting_grant: self.config.starting_grant,
         };
         let accepted = self.accept(submission).await;
         let is_ours = match &accepted {
@@ -128,7 +128,7 @@ impl Jobs {
         }
         // Of what is missing nobody knows how many pictures it was to be.
         let is_all_there = wrong.is_empty() && !seen.contains(&Upload::Missing);
-        let limits = &self.rules.brand_limits;
+        let limits = &self.config.brand_limits;
         if is_all_there || seen.len() > limits.max_images {
             wrong.extend(limits.check_count(seen.len()));
         }
@@ -142,7 +142,7 @@ impl Jobs {
             verdict,
         });
         let verdicts = verdicts.collect();
-        Ok(Examined { verdicts, price: self.rules.prices.training, order, uploads })
+        Ok(Examined { verdicts, price: self.config.prices.training, order, uploads })
     }
 
     /// The brand's own copies. When one of the uploads has just expired, none is left behind.
@@ -150,7 +150,7 @@ impl Jobs {
         &self,
         user: &UserId,
         id: &JobId,
-        mut verdicts: Verdicts,
+        mut verdicts: ImageChecks,
         uploads: impl Iterator<Item = Uploaded>,
     ) -> Result<Vec<TrainingImage>, SubmitError> {
         let fence = self.ports.random.next_u64();
@@ -171,7 +171,7 @@ impl Jobs {
                 }
                 Ok(None) => {
                     self.remove_copies(&images).await;
-                    verdicts[n].verdict = Verdict::Missing;
+                    verdicts[n].verdict = ImageCheck::Missing;
                     return Err(unfit(verdicts));
                 }
                 Err(error) => {
@@ -201,11 +201,11 @@ fn target(user: &UserId, id: &JobId, fence: u64, n: usize, upload: &str) -> Resu
     Ok((from, MediaKey::training(user, id, fence, n, format)))
 }
 
-fn unfit(verdicts: Verdicts) -> SubmitError {
+fn unfit(verdicts: ImageChecks) -> SubmitError {
     let wrong = |Judged { position, entry, verdict, .. }: &Judged| {
         let of = entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default();
         let error = || FieldError::new(&format!("trainingImages/{position}"), of + &verdict.detail());
-        (*verdict != Verdict::Ok).then(error)
+        (*verdict != ImageCheck::Ok).then(error)
     };
     SubmitError::Unfit { errors: verdicts.iter().filter_map(wrong).collect(), verdicts }
 }

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     Jobs,
-    circuits::call,
-    perform::{Attempt, prepare, seed_of, stored_image},
+    breakers::call,
+    run_work::{Attempt, prepare, seed_of, stored_image},
     settle::Settled,
 };
 use crate::{
@@ -54,7 +54,7 @@ const COLORS: usize = 12;
 const POLL_SPREAD: f64 = 0.2;
 
 /// How long cancelling at the provider may take.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Training images were checked when they came; this bounds what reading them again may cost.
 const LIMITS: DecodeLimits = DecodeLimits { max_bytes: 64 << 20, max_pixels: 40_000_000, max_alloc: 200 << 20 };
@@ -124,7 +124,7 @@ impl Jobs {
 
     async fn poll(&self, attempt: &Attempt<'_>, operation: &OperationId) -> Result<TrainingStatus, AttemptFailure> {
         let (trainer, operation, now) = (Arc::clone(&self.ports.trainer), operation.clone(), self.now());
-        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
+        let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
         let poll = async move { trainer.poll(&operation, now).await };
         call(permit, attempt.settings.timeout, "the trainer", poll).await
     }
@@ -135,7 +135,7 @@ impl Jobs {
         let dataset = Arc::new(StoredPictures { media: Arc::clone(&self.ports.media), keys });
         let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), dataset, now: self.now() };
         let trainer = Arc::clone(&self.ports.trainer);
-        let permit = self.permit_of(&attempt.permit, &trainer.circuit());
+        let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
         let start = async move { trainer.start(&spec).await };
         let operation = call(permit, attempt.settings.timeout, "the trainer", start).await?;
         let (known, committed) = oneshot::channel();
@@ -172,7 +172,7 @@ impl Jobs {
     /// Draws and stores the sample pictures. The training is paid for by now, so what cannot be drawn at all is left out,
     /// and so is, in the last attempt, what might be drawn another time.
     async fn samples(&self, attempt: &Attempt<'_>, style: &Style) -> Result<Vec<StoredImage>, AttemptFailure> {
-        let last = attempt.cx.attempt >= self.rules.policy.retry.max_attempts;
+        let last = attempt.cx.attempt >= self.config.policy.retry.max_attempts;
         let mut samples = Vec::with_capacity(SAMPLE_PROMPTS.len());
         for (n, prompt) in SAMPLE_PROMPTS.into_iter().enumerate() {
             match self.sample(attempt, style, n, prompt).await {
@@ -220,9 +220,9 @@ impl Jobs {
     pub(super) async fn abandon(&self, job: &JobId, operation: &str) {
         let cancelling = OperationId(operation.to_owned());
         let trainer = Arc::clone(&self.ports.trainer);
-        let permit = self.permit_of(&Mutex::default(), &trainer.circuit());
+        let permit = self.permit_of(&Mutex::default(), &trainer.breaker_name());
         let cancel = async move { trainer.cancel(&cancelling).await };
-        match call(permit, CANCEL_PATIENCE, "stopping the training", cancel).await {
+        match call(permit, CANCEL_TIMEOUT, "stopping the training", cancel).await {
             Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),
             Err(failure) => tracing::warn!(job.id = %job, operation, %failure, "the training was not stopped"),
         }

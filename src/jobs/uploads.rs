@@ -54,7 +54,7 @@ pub struct UploadRules {
 }
 
 /// What uploads share: turns, and when to look for expired ones.
-pub(super) struct UploadDesk {
+pub(super) struct Uploads {
     receiving: Semaphore,
     pub(super) archives: Semaphore,
     pub(super) unpacking: Semaphore,
@@ -62,7 +62,7 @@ pub(super) struct UploadDesk {
     next_expiry: Mutex<Timestamp>,
 }
 
-impl Default for UploadDesk {
+impl Default for Uploads {
     fn default() -> Self {
         Self {
             receiving: Semaphore::new(RECEIVED_AT_ONCE),
@@ -76,7 +76,7 @@ impl Default for UploadDesk {
 
 /// A place for a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadPlace {
+pub struct UploadTarget {
     /// Its name.
     pub id: UploadId,
     /// The media type that was announced.
@@ -139,20 +139,20 @@ pub enum UploadError {
 
 impl Jobs {
     /// A place for a file of the user. Nothing is written before the file comes.
-    pub async fn offer_upload(&self, user: &UserId, announced: Announced) -> Result<UploadPlace, BackendError> {
+    pub async fn offer_upload(&self, user: &UserId, announced: Announced) -> Result<UploadTarget, BackendError> {
         let Announced { content_type, size } = announced;
         let (id, now) = (UploadId::random(&*self.ports.random), self.now());
         let raw = if announced.is_archive() { MediaKey::raw_archive } else { MediaKey::raw_upload }(user, &id);
         let direct = self.ports.media.upload_url(&raw, content_type, size, now).await?;
         let expires_at =
-            direct.as_ref().map_or_else(|| after(now, self.rules.uploads.keep), |direct| direct.expires_at);
-        Ok(UploadPlace { id, content_type, expires_at, direct })
+            direct.as_ref().map_or_else(|| after(now, self.config.uploads.keep), |direct| direct.expires_at);
+        Ok(UploadTarget { id, content_type, expires_at, direct })
     }
 
-    /// Waits for the turn to receive a file into memory.
-    pub async fn upload_turn(&self) -> Result<SemaphorePermit<'_>, BackendError> {
-        let turn = self.desk.receiving.acquire().await;
-        turn.map_err(|closed| BackendError::new(ErrorKind::Internal, "uploads.turn").because(closed))
+    /// Waits for the permit to receive a file into memory.
+    pub async fn upload_permit(&self) -> Result<SemaphorePermit<'_>, BackendError> {
+        let permit = self.uploads.receiving.acquire().await;
+        permit.map_err(|closed| BackendError::new(ErrorKind::Internal, "uploads.permit").because(closed))
     }
 
     /// Takes a picture. The same bytes again are answered as the first time; others under the same id are refused.
@@ -216,13 +216,13 @@ impl Jobs {
     pub(super) async fn expire_uploads(&self) {
         let now = self.now();
         {
-            let mut next = self.desk.next_expiry.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.uploads.next_expiry.lock().unwrap_or_else(PoisonError::into_inner);
             if now < *next {
                 return;
             }
             *next = after(now, EXPIRY_EVERY);
         }
-        let before = now.checked_sub(self.rules.uploads.keep).unwrap_or(Timestamp::MIN);
+        let before = now.checked_sub(self.config.uploads.keep).unwrap_or(Timestamp::MIN);
         match self.ports.media.expire("uploads/", before).await {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "expired uploads removed"),
@@ -231,13 +231,13 @@ impl Jobs {
     }
 
     async fn decoded(&self, bytes: Bytes) -> Result<Kept, UploadError> {
-        let UploadLimits { max_bytes, max_pixels, .. } = self.rules.uploads.limits;
+        let UploadLimits { max_bytes, max_pixels, .. } = self.config.uploads.limits;
         let limits = DecodeLimits { max_bytes, max_pixels, max_alloc: max_pixels.saturating_mul(BYTES_PER_PIXEL) };
-        let turn = Arc::clone(&self.desk.decoding).acquire_owned().await.map_err(defect)?;
+        let permit = Arc::clone(&self.uploads.decoding).acquire_owned().await.map_err(defect)?;
         let work = tokio::task::spawn_blocking(move || {
             let kept = keep(bytes, &limits);
             // Held until the memory is free again, also when the sender has gone away meanwhile.
-            drop(turn);
+            drop(permit);
             kept
         });
         Ok(work.await.map_err(defect)??)

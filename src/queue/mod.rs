@@ -1,7 +1,7 @@
 //! Port [`JobQueue`]: asks a worker to look at a job, at least once.
 
+mod dead_letter;
 mod embedded;
-mod letter;
 mod pubsub;
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::{
+    dead_letter::StoredDeadLetter,
     embedded::Broker,
-    letter::FoundLetter,
     pubsub::{Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision},
 };
 pub use crate::error::{BackendError, ErrorKind};
@@ -79,12 +79,12 @@ pub trait JobQueue: Send + Sync {
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId>;
 
     /// Durably records a dead letter, at least once: where the queue cannot tell a repetition it keeps copies, and those
-    /// who read take letters of one key for one.
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId>;
+    /// who read take dead letters of one key for one.
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId>;
 
     /// Looks at up to `limit` dead letters, each key once, in the order in which they were recorded as far as the queue
     /// knows it. They stay where they are. What somebody else looks at in the same moment may be missing.
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>>;
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>>;
 
     /// Removes the dead letters of these keys with all their copies; of how many keys it removed some. A key that is
     /// gone is no error.

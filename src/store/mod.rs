@@ -123,7 +123,7 @@ pub enum Watch {
     /// One job.
     Job(JobId),
     /// One job, whose current state is known already: it may be left out.
-    News(JobId),
+    Changes(JobId),
     /// All jobs of a user.
     User(UserId),
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// What the queue hears about a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum PushOutcome {
     /// Done with: the job is claimed (or done), or the message will never be of use.
     Acknowledged(&'static str),
     /// Deliver it again later; the reason says why.
@@ -21,10 +21,10 @@ pub(super) enum Answer {
 
 impl Worker {
     /// Deals with the body of a push.
-    pub(super) async fn deliver(&self, body: &[u8], kind: JobKind) -> Answer {
+    pub(super) async fn deliver(&self, body: &[u8], kind: JobKind) -> PushOutcome {
         let delivery = match Delivery::parse(body, kind) {
             Ok(delivery) => delivery,
-            Err(letter) => return self.bury(*letter).await,
+            Err(dead_letter) => return self.record_dead_letter(*dead_letter).await,
         };
         let trace = delivery.message.trace.as_ref();
         let span = tracing::info_span!(
@@ -36,7 +36,7 @@ impl Worker {
         self.deliver_job(delivery, span.clone()).instrument(span).await
     }
 
-    async fn deliver_job(&self, delivery: Delivery, span: Span) -> Answer {
+    async fn deliver_job(&self, delivery: Delivery, span: Span) -> PushOutcome {
         tracing::debug!(
             message_id = delivery.message_id,
             subscription = delivery.subscription,
@@ -44,13 +44,13 @@ impl Worker {
             "message delivered"
         );
         // The slot first: the wait for it is the back-pressure, and a claimed job must not wait under its lease.
-        let Some(slot) = self.free_slot().await else { return Answer::Refused("no free slot") };
+        let Some(slot) = self.free_slot().await else { return PushOutcome::Refused("no free slot") };
         // A task of its own: when the caller hangs up, this future is dropped, and a claim that is being written would
         // leave a job that nobody works on until its lease lapses.
         let (tell, told) = oneshot::channel();
         let work = self.clone().work(delivery, slot, tell, span.clone());
         let work = self.attempts.spawn(work.instrument(span));
-        let answer = told.await.unwrap_or(Answer::Refused("the claim ended by a defect"));
+        let answer = told.await.unwrap_or(PushOutcome::Refused("the claim ended by a defect"));
         if !self.settings.ack_on_claim && work.await.is_err() {
             tracing::error!("the attempt panicked; its lease will lapse");
         }
@@ -58,7 +58,13 @@ impl Worker {
     }
 
     /// Claims, says what to answer, and works.
-    async fn work(self, delivery: Delivery, slot: OwnedSemaphorePermit, tell: oneshot::Sender<Answer>, span: Span) {
+    async fn work(
+        self,
+        delivery: Delivery,
+        slot: OwnedSemaphorePermit,
+        tell: oneshot::Sender<PushOutcome>,
+        span: Span,
+    ) {
         let (answer, claim) = self.claim(delivery).await;
         if let Some(claim) = &claim {
             span.record("attempt", claim.job.attempt());
@@ -72,19 +78,19 @@ impl Worker {
         }
     }
 
-    async fn claim(&self, delivery: Delivery) -> (Answer, Option<Claim>) {
+    async fn claim(&self, delivery: Delivery) -> (PushOutcome, Option<Claim>) {
         let claimed = self.jobs.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
         let answer = match claimed {
-            Ok(Claimed::Ours(claim)) => return (Answer::Acknowledged("claimed"), Some(*claim)),
+            Ok(Claimed::Ours(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
             Ok(Claimed::Nothing(reason)) => {
                 tracing::debug!(%reason, "nothing to do for this message");
-                Answer::Acknowledged("nothing to do")
+                PushOutcome::Acknowledged("nothing to do")
             }
-            Ok(Claimed::Postponed { .. }) => Answer::Acknowledged("postponed"),
-            Ok(Claimed::Missing) => self.bury(delivery.unknown_job()).await,
+            Ok(Claimed::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
+            Ok(Claimed::Missing) => self.record_dead_letter(delivery.unknown_job()).await,
             Err(error) => {
                 tracing::warn!(%error, "claim failed; the message will come again");
-                Answer::Refused("the store does not answer")
+                PushOutcome::Refused("the store does not answer")
             }
         };
         (answer, None)
@@ -111,13 +117,13 @@ impl Worker {
     }
 
     /// Records what can never be worked on and acknowledges it: a refusal would slow the whole subscription down.
-    async fn bury(&self, letter: DeadLetter) -> Answer {
-        tracing::error!(code = %letter.error.code, reason = letter.error.message, key = letter.key, "dead letter");
-        match self.jobs.ports().queue.dead_letter(&letter).await {
-            Ok(_) => Answer::Acknowledged("dead letter"),
+    async fn record_dead_letter(&self, dead_letter: DeadLetter) -> PushOutcome {
+        tracing::error!(code = %dead_letter.error.code, reason = dead_letter.error.message, key = dead_letter.key, "dead letter");
+        match self.jobs.ports().queue.dead_letter(&dead_letter).await {
+            Ok(_) => PushOutcome::Acknowledged("dead letter"),
             Err(error) => {
                 tracing::warn!(%error, "the dead letter was not recorded; the message will come again");
-                Answer::Refused("the dead letter was not recorded")
+                PushOutcome::Refused("the dead letter was not recorded")
             }
         }
     }

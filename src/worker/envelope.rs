@@ -59,7 +59,7 @@ impl Delivery {
         let PushedMessage { data: encoded, attributes, message_id } = envelope.message;
         let invalid = |reason: String, data: Vec<u8>| {
             let key = format!("message:{message_id}");
-            letter(key, ErrorCode::InvalidMessage, reason, data, attributes.clone())
+            dead_letter(key, ErrorCode::InvalidMessage, reason, data, attributes.clone())
         };
         let data = match STANDARD.decode(encoded.as_bytes()) {
             Ok(data) => data,
@@ -89,25 +89,25 @@ impl Delivery {
 
     /// This delivery as a dead letter: its job does not exist.
     pub(super) fn unknown_job(self) -> DeadLetter {
-        let mut letter = *letter(
+        let mut dead_letter = *dead_letter(
             format!("message:{}", self.message_id),
             ErrorCode::UnknownJob,
             format!("there is no job {}", self.message.job_id),
             self.data,
             self.attributes,
         );
-        letter.job_id = Some(self.message.job_id);
-        letter
+        dead_letter.job_id = Some(self.message.job_id);
+        dead_letter
     }
 }
 
 /// A body without an envelope has no message id; its own hash keeps a repeat from being recorded twice.
 fn unreadable(body: &[u8], reason: String) -> Box<DeadLetter> {
     let key = format!("body:{}", crate::domain::ids::RequestHash::of(body));
-    letter(key, ErrorCode::InvalidMessage, reason, body.to_vec(), BTreeMap::new())
+    dead_letter(key, ErrorCode::InvalidMessage, reason, body.to_vec(), BTreeMap::new())
 }
 
-fn letter(
+fn dead_letter(
     key: String,
     code: ErrorCode,
     reason: String,
@@ -156,9 +156,9 @@ mod tests {
             (push(&format!(r#"{{"v":1,"kind":"training","jobId":"{ID}"}}"#)), "a training message"),
         ];
         for (body, reason) in cases {
-            let letter = Delivery::parse(&body, JobKind::Illustration).expect_err("a dead letter");
-            assert_eq!(letter.error.code, ErrorCode::InvalidMessage);
-            assert!(letter.error.message.starts_with(reason), "{} is not {reason}", letter.error.message);
+            let dead_letter = Delivery::parse(&body, JobKind::Illustration).expect_err("a dead letter");
+            assert_eq!(dead_letter.error.code, ErrorCode::InvalidMessage);
+            assert!(dead_letter.error.message.starts_with(reason), "{} is not {reason}", dead_letter.error.message);
         }
     }
 }

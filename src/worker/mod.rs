@@ -46,7 +46,7 @@ pub struct Worker {
     settings: WorkerSettings,
     id: WorkerId,
     slots: Arc<Semaphore>,
-    turns: Option<Arc<Semaphore>>,
+    permits: Option<Arc<Semaphore>>,
     /// Who may push and call for a sweep; `None`: anybody.
     callers: Option<Arc<Oidc>>,
     /// No new claims once this is cancelled.
@@ -66,9 +66,9 @@ impl Worker {
         stop: CancellationToken,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.slots));
-        let turns = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
-        let turns = settings.requests.map(turns);
-        Self { jobs, settings, id, slots, turns, callers: None, draining, stop, attempts: TaskTracker::new() }
+        let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
+        let permits = settings.requests.map(permits);
+        Self { jobs, settings, id, slots, permits, callers: None, draining, stop, attempts: TaskTracker::new() }
     }
 
     /// The same, closed to everybody but these callers.
@@ -79,8 +79,8 @@ impl Worker {
 
     /// Takes the jobs of workers that died without handing them back. Only for a worker that is known to be alone on its
     /// store: it would rob another one.
-    pub async fn take_over(self) {
-        match self.jobs.take_over_from_the_dead(&self.id, self.settings.attempt.lease).await {
+    pub async fn release_leases_of_dead_workers(self) {
+        match self.jobs.release_leases_of_dead_workers(&self.id, self.settings.attempt.lease).await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "took over from a worker that is gone"),
             Err(error) => tracing::warn!(%error, "jobs of dead workers wait for their leases to lapse"),

@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Worker, delivery::Answer, observe};
-use crate::{domain::job::JobKind, identity::Unidentified, jobs::Circuit};
+use super::{Worker, delivery::PushOutcome, observe};
+use crate::{domain::job::JobKind, identity::Unidentified, jobs::BreakerStatus};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
@@ -54,7 +54,7 @@ async fn process(worker: Worker, request: Request, kind: JobKind) -> Response {
     if announced.is_some_and(|length: u64| length > PUSH_LIMIT as u64) {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
-    // Who sends a byte now and then is not to hold a connection, and a turn, for ever.
+    // Who sends a byte now and then is not to hold a connection, and a permit, for ever.
     match timeout(worker.settings.body_timeout, Limited::new(body, PUSH_LIMIT).collect()).await {
         Ok(Ok(body)) => respond(worker.deliver(&body.to_bytes(), kind).await),
         Ok(Err(error)) if error.is::<LengthLimitError>() => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
@@ -65,8 +65,8 @@ async fn process(worker: Worker, request: Request, kind: JobKind) -> Response {
 
 /// Lets a request in unless too many are in hand.
 async fn in_turn(State(worker): State<Worker>, request: Request, next: Next) -> Response {
-    let Some(turns) = &worker.turns else { return next.run(request).await };
-    let Ok(_turn) = turns.try_acquire() else { return refuse("too many requests at once") };
+    let Some(permits) = &worker.permits else { return next.run(request).await };
+    let Ok(_permit) = permits.try_acquire() else { return refuse("too many requests at once") };
     next.run(request).await
 }
 
@@ -97,10 +97,10 @@ fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
 }
 
-fn respond(answer: Answer) -> Response {
+fn respond(answer: PushOutcome) -> Response {
     match answer {
-        Answer::Acknowledged(outcome) => Json(json!({ "outcome": outcome })).into_response(),
-        Answer::Refused(reason) => refuse(reason),
+        PushOutcome::Acknowledged(outcome) => Json(json!({ "outcome": outcome })).into_response(),
+        PushOutcome::Refused(reason) => refuse(reason),
     }
 }
 
@@ -139,7 +139,7 @@ async fn ready(State(worker): State<Worker>) -> Response {
     let failing = worker.jobs.failing_backends().await;
     if failing.is_empty() {
         // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
-        let engines = worker.jobs.circuits();
+        let engines = worker.jobs.breakers();
         let misconfigured = engines.iter().filter(|engine| engine.misconfigured).map(warning);
         let warnings: Vec<_> = misconfigured.chain(worker.jobs.engine_warnings()).collect();
         let slots = worker.slots.available_permits();
@@ -150,7 +150,7 @@ async fn ready(State(worker): State<Worker>) -> Response {
     refuse(&format!("not ready: {}", named.join(", ")))
 }
 
-fn warning(circuit: &Circuit) -> String {
-    let reason = circuit.reason.as_ref().map_or("no reason is known", |reason| reason.message.as_str());
-    format!("{} is misconfigured and its jobs wait: {reason}", circuit.engine)
+fn warning(breaker: &BreakerStatus) -> String {
+    let reason = breaker.reason.as_ref().map_or("no reason is known", |reason| reason.message.as_str());
+    format!("{} is misconfigured and its jobs wait: {reason}", breaker.engine)
 }

@@ -223,7 +223,7 @@ async fn all_watchers_share_one_stream() {
         assert_eq!(next(&mut changes).await, job);
         watchers.push(changes);
         let other = JobId::random(JobKind::Brand, &SystemRandom);
-        watchers.push(store.watch(Watch::News(other)));
+        watchers.push(store.watch(Watch::Changes(other)));
     }
     let done = finish(&store, &job).await;
     for n in 0..50 {

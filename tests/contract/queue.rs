@@ -2,8 +2,8 @@
 
 mod broker;
 mod cases;
+mod dead_letters;
 mod endpoint;
-mod letters;
 mod pubsub;
 
 use std::sync::Arc;
@@ -67,8 +67,8 @@ cases! {
         each_kind_goes_to_its_endpoint,
         a_backlog_is_delivered_completely,
         a_healthy_queue_answers;
-    letters:
-        letters_of_one_key_are_one_letter,
+    dead_letters:
+        dead_letters_with_one_key_are_one,
         looking_at_dead_letters_leaves_them,
         a_discarded_letter_is_gone_with_its_copies,
         a_purge_removes_what_is_recorded_and_nothing_later;

@@ -1,6 +1,6 @@
 //! Trainings: what may be asked, and which pictures are fit.
 
-use mediaforge::domain::brand::{BrandLimits, ImageFacts, TrainRequest, Upload, UploadId, Verdict, judge};
+use mediaforge::domain::brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, Upload, UploadId, judge};
 use proptest::prelude::*;
 
 const LIMITS: BrandLimits = BrandLimits {
@@ -63,14 +63,14 @@ fn each_picture_gets_its_verdict() {
         Upload::BadCaption("not UTF-8".to_owned()),
     ];
     let expected = [
-        Verdict::Ok,
-        Verdict::Missing,
-        Verdict::NotAnImage { why: "an animation".to_owned() },
-        Verdict::TooSmall { short_side: 511, needed: 512 },
-        Verdict::ExtremeAspect,
-        Verdict::NearDuplicate { of: 0 },
-        Verdict::Ok,
-        Verdict::BadCaption { why: "not UTF-8".to_owned() },
+        ImageCheck::Ok,
+        ImageCheck::Missing,
+        ImageCheck::NotAnImage { why: "an animation".to_owned() },
+        ImageCheck::TooSmall { short_side: 511, needed: 512 },
+        ImageCheck::ExtremeAspect,
+        ImageCheck::NearDuplicate { of: 0 },
+        ImageCheck::Ok,
+        ImageCheck::BadCaption { why: "not UTF-8".to_owned() },
     ];
     assert_eq!(judge(&uploads, &LIMITS), expected);
 }
@@ -86,7 +86,7 @@ proptest! {
             .collect();
         let verdicts = judge(&uploads, &LIMITS);
         prop_assert_eq!(verdicts.len(), uploads.len());
-        let fit: Vec<_> = sides.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Ok).collect();
+        let fit: Vec<_> = sides.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == ImageCheck::Ok).collect();
         for (n, ((width, height, print), _)) in fit.iter().enumerate() {
             prop_assert!(width.min(height) >= &512 && width.max(height) <= &(3 * width.min(height)));
             prop_assert!(fit[..n].iter().all(|((_, _, other), _)| (print ^ other).count_ones() >= 6));

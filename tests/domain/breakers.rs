@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mediaforge::domain::{
     Timestamp,
-    breaker::{Answer, Breaker, BreakerPolicy, Change, Pause, Phase, Ticket, Verdict},
+    breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
     clock::after,
     job::{AttemptFailure, ErrorCode, JobError},
 };
@@ -17,33 +17,33 @@ fn at(seconds: u64) -> Timestamp {
     after(Timestamp::from_second(1_800_000_000).expect("a time"), Duration::from_secs(seconds))
 }
 
-fn down() -> Answer {
-    Answer::Failed(JobError::new(ErrorCode::EngineUnavailable, "down"))
+fn down() -> CallOutcome {
+    CallOutcome::Failed(JobError::new(ErrorCode::EngineUnavailable, "down"))
 }
 
-fn full(after: Option<u64>) -> Answer {
-    Answer::Throttled(after.map(Duration::from_secs), JobError::new(ErrorCode::RateLimited, "full"))
+fn full(after: Option<u64>) -> CallOutcome {
+    CallOutcome::Throttled(after.map(Duration::from_secs), JobError::new(ErrorCode::RateLimited, "full"))
 }
 
-fn lost() -> Answer {
-    Answer::Misconfigured(JobError::new(ErrorCode::EngineMisconfigured, "no such model"))
+fn lost() -> CallOutcome {
+    CallOutcome::Misconfigured(JobError::new(ErrorCode::EngineMisconfigured, "no such model"))
 }
 
 fn go(breaker: &mut Breaker, seconds: u64) -> Ticket {
     match breaker.ask(at(seconds), &POLICY) {
-        Verdict::Go(ticket) => ticket,
-        Verdict::Wait(pause) => panic!("at {seconds}: {pause:?}"),
+        CallDecision::Go(ticket) => ticket,
+        CallDecision::Wait(pause) => panic!("at {seconds}: {pause:?}"),
     }
 }
 
 fn wait(breaker: &mut Breaker, seconds: u64) -> Pause {
     match breaker.ask(at(seconds), &POLICY) {
-        Verdict::Wait(pause) => pause,
-        Verdict::Go(ticket) => panic!("at {seconds}: {ticket:?}"),
+        CallDecision::Wait(pause) => pause,
+        CallDecision::Go(ticket) => panic!("at {seconds}: {ticket:?}"),
     }
 }
 
-fn call(breaker: &mut Breaker, seconds: u64, answer: Answer) -> Change {
+fn call(breaker: &mut Breaker, seconds: u64, answer: CallOutcome) -> Change {
     let ticket = go(breaker, seconds);
     breaker.report(ticket, answer, at(seconds), &POLICY)
 }
@@ -51,7 +51,7 @@ fn call(breaker: &mut Breaker, seconds: u64, answer: Answer) -> Change {
 #[test]
 fn a_burst_of_failures_opens_it_and_a_success_in_between_does_not_let_it() {
     let mut breaker = Breaker::default();
-    for answer in [down(), down(), Answer::Well, down(), Answer::Unknown, down()] {
+    for answer in [down(), down(), CallOutcome::Well, down(), CallOutcome::Unknown, down()] {
         assert_eq!(call(&mut breaker, 0, answer), Change::Nothing);
     }
     assert_eq!(call(&mut breaker, 0, down()), Change::Opened);
@@ -78,7 +78,7 @@ fn one_probe_at_a_time_and_its_success_closes() {
     let probe = go(&mut breaker, 10);
     assert_eq!(wait(&mut breaker, 10).until, at(20), "one is enough");
     assert_eq!(wait(&mut breaker, 1000).until, at(1010), "however long it takes");
-    assert_eq!(breaker.report(probe, Answer::Well, at(1000), &POLICY), Change::Closed);
+    assert_eq!(breaker.report(probe, CallOutcome::Well, at(1000), &POLICY), Change::Closed);
     go(&mut breaker, 1000);
     go(&mut breaker, 1000);
 }
@@ -93,7 +93,7 @@ fn each_failed_probe_doubles_the_wait_up_to_the_cap() {
         assert_eq!(wait(&mut breaker, now).until, at(now + expected));
         now += expected;
     }
-    assert_eq!(call(&mut breaker, now, Answer::Well), Change::Closed);
+    assert_eq!(call(&mut breaker, now, CallOutcome::Well), Change::Closed);
     assert_eq!(call(&mut breaker, now, full(None)), Change::Opened);
     assert_eq!(wait(&mut breaker, now).until, at(now + 10), "the next opening begins anew");
 }
@@ -102,7 +102,7 @@ fn each_failed_probe_doubles_the_wait_up_to_the_cap() {
 fn a_probe_that_learns_nothing_lets_the_next_one_go_at_once() {
     let mut breaker = Breaker::default();
     call(&mut breaker, 0, full(None));
-    assert_eq!(call(&mut breaker, 15, Answer::Unknown), Change::Nothing);
+    assert_eq!(call(&mut breaker, 15, CallOutcome::Unknown), Change::Nothing);
     go(&mut breaker, 15);
     wait(&mut breaker, 15);
 }
@@ -112,7 +112,7 @@ fn what_began_before_it_opened_changes_nothing_but_the_providers_word() {
     let mut breaker = Breaker::default();
     let (early, late, later) = (go(&mut breaker, 0), go(&mut breaker, 0), go(&mut breaker, 0));
     call(&mut breaker, 0, full(Some(20)));
-    assert_eq!(breaker.report(early, Answer::Well, at(1), &POLICY), Change::Nothing);
+    assert_eq!(breaker.report(early, CallOutcome::Well, at(1), &POLICY), Change::Nothing);
     assert_eq!(wait(&mut breaker, 2).until, at(20));
     breaker.report(late, full(Some(30)), at(5), &POLICY);
     assert_eq!(wait(&mut breaker, 20).until, at(35), "the later moment counts");
@@ -128,7 +128,7 @@ fn a_misconfigured_engine_is_tried_again_from_time_to_time() {
     assert!(matches!(breaker.phase(), Phase::Open(opening) if opening.is_misconfigured));
     assert_eq!(wait(&mut breaker, 1).until, at(60));
     assert_eq!(call(&mut breaker, 60, lost()), Change::StaysOpen);
-    assert_eq!(call(&mut breaker, 120, Answer::Well), Change::Closed);
+    assert_eq!(call(&mut breaker, 120, CallOutcome::Well), Change::Closed);
 }
 
 #[test]
@@ -140,33 +140,33 @@ fn a_clock_that_is_set_back_does_not_keep_it_open() {
 
 #[test]
 fn what_a_failed_attempt_says_of_its_engine() {
-    let retry = |code| Answer::of(&AttemptFailure::retry(code, "why"));
+    let retry = |code| CallOutcome::of(&AttemptFailure::retry(code, "why"));
     for code in [ErrorCode::EngineUnavailable, ErrorCode::EngineTimeout] {
-        assert!(matches!(retry(code), Answer::Failed(_)), "{code}");
+        assert!(matches!(retry(code), CallOutcome::Failed(_)), "{code}");
     }
     for code in [ErrorCode::StorageError, ErrorCode::Internal, ErrorCode::WorkerLost] {
-        assert_eq!(retry(code), Answer::Unknown, "{code}");
+        assert_eq!(retry(code), CallOutcome::Unknown, "{code}");
     }
     for code in [ErrorCode::ContentFiltered, ErrorCode::InvalidRequest] {
-        assert_eq!(Answer::of(&AttemptFailure::fail(code, "why")), Answer::Well, "{code}");
+        assert_eq!(CallOutcome::of(&AttemptFailure::fail(code, "why")), CallOutcome::Well, "{code}");
     }
     let asked = Some(Duration::from_secs(7));
-    let throttled = Answer::of(&AttemptFailure::throttled("why", asked));
-    assert!(matches!(throttled, Answer::Throttled(after, _) if after == asked));
-    assert!(matches!(Answer::of(&AttemptFailure::misconfigured("why")), Answer::Misconfigured(_)));
+    let throttled = CallOutcome::of(&AttemptFailure::throttled("why", asked));
+    assert!(matches!(throttled, CallOutcome::Throttled(after, _) if after == asked));
+    assert!(matches!(CallOutcome::of(&AttemptFailure::misconfigured("why")), CallOutcome::Misconfigured(_)));
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Ask,
-    Report(usize, Answer),
+    Report(usize, CallOutcome),
     Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let answer = prop_oneof![
-        Just(Answer::Well),
-        Just(Answer::Unknown),
+        Just(CallOutcome::Well),
+        Just(CallOutcome::Unknown),
         Just(down()),
         Just(lost()),
         proptest::option::of(0..200_u64).prop_map(full),
@@ -191,14 +191,14 @@ proptest! {
             match step {
                 Step::Pass(seconds) => now += seconds,
                 Step::Ask => match breaker.ask(at(now), &POLICY) {
-                    Verdict::Go(ticket) => {
+                    CallDecision::Go(ticket) => {
                         prop_assert!(probe.is_none(), "a second call beside the probe");
                         if matches!(breaker.phase(), Phase::HalfOpen(_)) {
                             probe = Some(ticket);
                         }
                         calls.push(ticket);
                     }
-                    Verdict::Wait(pause) => {
+                    CallDecision::Wait(pause) => {
                         prop_assert!(pause.until > at(now), "whoever is told to wait must wait");
                         prop_assert!(pause.until <= after(at(now), POLICY.cap), "for no longer than the cap");
                         let is_closed = matches!(breaker.phase(), Phase::Closed { .. });
@@ -210,7 +210,7 @@ proptest! {
                     if probe == Some(ticket) {
                         probe = None;
                     }
-                    let was_well = answer == Answer::Well;
+                    let was_well = answer == CallOutcome::Well;
                     let change = breaker.report(ticket, answer, at(now), &POLICY);
                     prop_assert!(change != Change::Closed || was_well);
                 }
@@ -220,11 +220,11 @@ proptest! {
         }
         // Once the engine is well and whoever probed has reported, it closes.
         if let Some(ticket) = probe {
-            breaker.report(ticket, Answer::Unknown, at(now), &POLICY);
+            breaker.report(ticket, CallOutcome::Unknown, at(now), &POLICY);
         }
         now += 61;
-        if let Verdict::Go(ticket) = breaker.ask(at(now), &POLICY) {
-            breaker.report(ticket, Answer::Well, at(now), &POLICY);
+        if let CallDecision::Go(ticket) = breaker.ask(at(now), &POLICY) {
+            breaker.report(ticket, CallOutcome::Well, at(now), &POLICY);
         }
         prop_assert!(breaker.is_idle());
     }

@@ -45,7 +45,7 @@ enum Command {
     HandBack,
     Postpone { seconds: u64 },
     Recall,
-    Widowed,
+    ReleaseDeadLease,
     Overdue,
     DeadLettered,
     Redrive,
@@ -70,7 +70,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::HandBack),
         2 => (0..2000_u64).prop_map(|seconds| Command::Postpone { seconds }),
         1 => Just(Command::Recall),
-        1 => Just(Command::Widowed),
+        1 => Just(Command::ReleaseDeadLease),
         3 => Just(Command::Overdue),
         1 => Just(Command::DeadLettered),
         1 => Just(Command::Redrive),
@@ -105,7 +105,7 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
             job.postpone(now, after(now, Duration::from_secs(*seconds)), reason, &POLICY)
         }
         Command::Recall => job.recall(now),
-        Command::Widowed => job.widowed(now, &POLICY),
+        Command::ReleaseDeadLease => job.release_dead_lease(now, &POLICY),
         Command::Overdue => job.overdue(now, &POLICY),
         Command::DeadLettered => job.dead_lettered(),
         Command::Redrive => job.redrive(now, TIME_LIMIT, &POLICY),

@@ -120,18 +120,18 @@ fn a_job_that_waits_for_nothing_is_not_early_by_a_clock_that_is_behind() {
 
 #[test]
 fn a_job_whose_worker_is_dead_goes_on_before_its_lease_lapses() {
-    let next = started(submitted(), 0).widowed(at(1), &POLICY).expect("taken");
+    let next = started(submitted(), 0).release_dead_lease(at(1), &POLICY).expect("taken");
     assert_eq!((next.job.status(), next.job.attempt()), (Status::Queued, 1));
     assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(1)));
-    let last = started(started(submitted(), 0).widowed(at(1), &POLICY).expect("taken").job, 2);
-    let end = last.widowed(at(3), &POLICY).expect("taken").job;
+    let last = started(started(submitted(), 0).release_dead_lease(at(1), &POLICY).expect("taken").job, 2);
+    let end = last.release_dead_lease(at(3), &POLICY).expect("taken").job;
     assert_eq!(
         (end.status(), end.dead_letter().map(|letter| letter.error.code)),
         (Status::Failed, Some(ErrorCode::WorkerLost))
     );
     let stopping = started(submitted(), 0).request_cancel(at(1), &POLICY).expect("asked").job;
-    assert_eq!(stopping.widowed(at(2), &POLICY).expect("taken").job.status(), Status::Cancelled);
-    assert_eq!(submitted().widowed(at(2), &POLICY), Err(TransitionError::NotRunning));
+    assert_eq!(stopping.release_dead_lease(at(2), &POLICY).expect("taken").job.status(), Status::Cancelled);
+    assert_eq!(submitted().release_dead_lease(at(2), &POLICY), Err(TransitionError::NotRunning));
 }
 
 #[test]

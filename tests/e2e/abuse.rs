@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{PATIENCE, System, Topology};
+use crate::support::{System, TIMEOUT, Topology};
 
 /// Bytes that the process may have needed at its peak, whatever was sent to it.
 #[cfg(target_os = "linux")]
@@ -33,7 +33,7 @@ async fn connect(url: &str) -> TcpStream {
 async fn until_closed(connection: &mut TcpStream) -> String {
     let mut said = Vec::new();
     // A reset is a close, too: the server does not read what it has refused.
-    let _ = timeout(PATIENCE, connection.read_to_end(&mut said)).await.expect("the server closes the connection");
+    let _ = timeout(TIMEOUT, connection.read_to_end(&mut said)).await.expect("the server closes the connection");
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -84,7 +84,7 @@ async fn who_is_slow_is_let_go() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(PATIENCE, drip).await.expect("the server closes the connection");
+        timeout(TIMEOUT, drip).await.expect("the server closes the connection");
         // Bodies that never end.
         for headers in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
             let answer = said(&url, format!("{}{{", post(path, headers)).as_bytes()).await;
@@ -143,7 +143,7 @@ async fn a_flood_of_connections_shuts_nobody_out() {
     assert_eq!(system.finished("ada", &id).await["status"], "completed");
     // The stream has lived through it all.
     system.submit("local", "a dog").await;
-    let heard = timeout(PATIENCE, stream.read(&mut hello)).await.expect("an event").expect("an open stream");
+    let heard = timeout(TIMEOUT, stream.read(&mut hello)).await.expect("an event").expect("an open stream");
     assert!(heard > 0);
     drop(flood);
     let id = system.submit("local", "a bird").await;
@@ -161,7 +161,7 @@ async fn streams_never_take_every_connection() {
         let head = format!("GET /events?userId=user-{n} HTTP/1.1\r\nHost: test\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
         let mut said = [0; 1024];
-        let length = timeout(PATIENCE, stream.read(&mut said)).await.expect("an answer").expect("an open connection");
+        let length = timeout(TIMEOUT, stream.read(&mut said)).await.expect("an answer").expect("an open connection");
         let expected = if n < 14 { 200 } else { 429 };
         assert_eq!(status(&String::from_utf8_lossy(&said[..length])), expected, "stream {n}");
         streams.push(stream);
@@ -206,7 +206,7 @@ async fn a_process_out_of_files_recovers() {
     limited.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.stderr(std::fs::File::create(&log).expect("a log"));
     let mut child = tokio::process::Command::from(limited).kill_on_drop(true).spawn().expect("the binary starts");
-    let places = timeout(PATIENCE, async {
+    let places = timeout(TIMEOUT, async {
         loop {
             if let Ok(text) = std::fs::read(&ready) {
                 break serde_json::from_slice::<Value>(&text).expect("written as a whole");
@@ -259,7 +259,7 @@ async fn endless_and_lying_bodies_are_refused_at_the_limit() {
         let listen = async {
             let _ = from.read_to_end(&mut heard).await;
         };
-        timeout(PATIENCE, futures::future::join(flood, listen)).await.expect("the server closes the connection");
+        timeout(TIMEOUT, futures::future::join(flood, listen)).await.expect("the server closes the connection");
         assert!(sent < 64 << 20, "it took {} MiB", sent >> 20);
         let heard = String::from_utf8_lossy(&heard).into_owned();
         // The reset for the unread rest may overtake the answer.

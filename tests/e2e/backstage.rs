@@ -21,7 +21,7 @@ use mediaforge::{
 };
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, System, google_cloud::PROJECT};
+use crate::support::{System, TIMEOUT, google_cloud::PROJECT};
 
 /// Given to the brand; its pictures have others, too.
 const COLORS: [&str; 2] = ["#ff6600", "#14213d"];
@@ -100,7 +100,7 @@ impl Backstage {
                 }
             }
         };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{id} never became so: {}", system.logs()))
+        timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} never became so: {}", system.logs()))
     }
 
     pub async fn begun(&self, system: &System, id: &JobId) -> String {

@@ -9,7 +9,7 @@ use nix::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, System, Topology, command};
+use crate::support::{System, TIMEOUT, Topology, command};
 
 /// A run of the command with its temporary directory below `dir`.
 fn bench(dir: &std::path::Path, arguments: &[&str]) -> Command {
@@ -26,7 +26,7 @@ fn bench(dir: &std::path::Path, arguments: &[&str]) -> Command {
 
 async fn run(command: &mut Command) -> Output {
     let child = command.spawn().expect("starts");
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
 fn json(output: &Output) -> Value {
@@ -131,9 +131,9 @@ async fn a_run_that_is_interrupted_leaves_nothing_behind() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, runs).await.expect("a system starts");
+    tokio::time::timeout(TIMEOUT, runs).await.expect("a system starts");
     kill(id, Signal::SIGINT).expect("a signal");
-    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("ends").expect("a status");
+    let status = tokio::time::timeout(TIMEOUT, child.wait()).await.expect("ends").expect("a status");
     assert_eq!(status.code(), Some(130));
     assert_eq!(remains(dir.path()), [] as [std::path::PathBuf; 0]);
 }

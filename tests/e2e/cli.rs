@@ -6,11 +6,11 @@ use image::GenericImageView as _;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, System, Topology, command};
+use crate::support::{System, TIMEOUT, Topology, command};
 
 async fn run(command: &mut Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
 fn stdout(output: &Output) -> String {

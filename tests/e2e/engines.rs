@@ -37,7 +37,7 @@ async fn warning(system: &System, says: &str) -> String {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let found = tokio::time::timeout(crate::support::PATIENCE, wait).await;
+    let found = tokio::time::timeout(crate::support::TIMEOUT, wait).await;
     found.unwrap_or_else(|_| panic!("nobody warns of {says:?}: {}", system.logs()))
 }
 
@@ -52,6 +52,6 @@ async fn waits(system: &System, id: &str, code: &str) -> Value {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let found = tokio::time::timeout(crate::support::PATIENCE, wait).await;
+    let found = tokio::time::timeout(crate::support::TIMEOUT, wait).await;
     found.unwrap_or_else(|_| panic!("{id} never waits for {code}: {}", system.logs()))
 }

@@ -128,8 +128,7 @@ async fn everything_of_a_user_in_one_stream(topology: Topology) {
         waiting.insert(system.submit("ada", &format!("tree number {n}")).await);
     }
     while !waiting.is_empty() {
-        let event =
-            tokio::time::timeout(crate::support::PATIENCE, events.next()).await.expect("in time").expect("more");
+        let event = tokio::time::timeout(crate::support::TIMEOUT, events.next()).await.expect("in time").expect("more");
         assert_eq!(event.data["userId"], "ada");
         if event.event == "job.completed" {
             waiting.remove(&text(&event.data, "illustrationId"));

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::support::{
-    PATIENCE, Role, System, Topology, answer,
+    Role, System, TIMEOUT, Topology, answer,
     google_cloud::{PROJECT, PUSH_ACCOUNT, SCHEDULER_ACCOUNT},
 };
 
@@ -143,7 +143,7 @@ async fn answers_that_get_lost_cost_nothing_twice() {
                 answer(system.signed("ada", request).json(&body)).await
             };
             // A client that hears nothing certain asks again, with the same key.
-            let accepted = timeout(PATIENCE, async {
+            let accepted = timeout(TIMEOUT, async {
                 loop {
                     let (status, answer) = submit().await;
                     if status == 202 {
@@ -170,11 +170,11 @@ async fn events_go_on_when_firestore_ends_its_streams() {
     let system = started(&[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "2s")]).await;
     let id = system.submit("ada", "a cat").await;
     let mut events = system.events(&format!("/illustrations/{id}/events?userId=ada"), None).await;
-    assert!(timeout(PATIENCE, events.next()).await.expect("in time").is_some());
+    assert!(timeout(TIMEOUT, events.next()).await.expect("in time").is_some());
     let firestore = system.cloud().emulator.firestore();
     assert!(firestore.listeners() > 0, "it is Firestore that is watched");
     firestore.reset_listeners();
-    let rest: Vec<_> = timeout(PATIENCE, events.map(|event| event.event).collect()).await.expect("in time");
+    let rest: Vec<_> = timeout(TIMEOUT, events.map(|event| event.event).collect()).await.expect("in time");
     assert_eq!(rest.last().map(String::as_str), Some("job.completed"), "{rest:?}");
     system.finish().await;
 }

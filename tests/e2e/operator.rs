@@ -4,12 +4,12 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, System, Topology, books, command};
+use crate::support::{System, TIMEOUT, Topology, books, command};
 
 async fn run(data_dir: &std::path::Path, arguments: &[&str]) -> Output {
     let mut command = command(data_dir);
     let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
 fn text(output: &Output) -> String {

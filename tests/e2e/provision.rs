@@ -12,7 +12,7 @@ use google_cloud_wkt::{Duration, FieldMask};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::{PATIENCE, command};
+use crate::support::{TIMEOUT, command};
 
 const PROJECT: &str = "forge-test";
 const SETTINGS: [(&str, &str); 4] = [
@@ -39,7 +39,7 @@ async fn run(settings: &[(&str, &str)], emulator: &Emulator, arguments: &[&str])
     command.env("MEDIAFORGE_PROFILE", "gcp").env("PUBSUB_EMULATOR_HOST", emulator.address().to_string());
     command.envs(settings.iter().copied()).arg("provision").args(arguments);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
 fn text(output: &Output) -> String {

@@ -7,7 +7,7 @@ use crate::support::{System, Topology, command};
 async fn refused(mut command: tokio::process::Command) -> String {
     command.args(["serve", "--gateway-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    let output = tokio::time::timeout(crate::support::PATIENCE, child.wait_with_output()).await;
+    let output = tokio::time::timeout(crate::support::TIMEOUT, child.wait_with_output()).await;
     let output = output.expect("ends by itself").expect("output");
     assert!(!output.status.success());
     String::from_utf8(output.stderr).expect("text")

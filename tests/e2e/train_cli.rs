@@ -10,7 +10,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 
 use crate::archives::{Item, archive};
-use crate::support::{PATIENCE, System, Topology, books, command};
+use crate::support::{System, TIMEOUT, Topology, books, command};
 
 /// A training that lasts long enough to be seen.
 const SHORT: (&str, &str) = ("MEDIAFORGE_TRAINER__MOCK__DURATION", "3s");
@@ -20,7 +20,7 @@ pub async fn run(data_dir: &Path, environment: &[(&str, &str)], arguments: &[&st
     let mut command = command(data_dir);
     command.envs(environment.iter().copied()).args(arguments).args(files);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("ends").expect("output")
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -47,8 +47,8 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same_worker() {
     // Nothing keeps the next one from claiming.
-    let bench = Bench::over(Script::of([Line::throttled(Duration::ZERO)]), |rules| {
-        (rules.breaker.cooldown, rules.breaker.cap) = (Duration::ZERO, Duration::ZERO);
+    let bench = Bench::over(Script::of([Line::throttled(Duration::ZERO)]), |config| {
+        (config.breaker.cooldown, config.breaker.cap) = (Duration::ZERO, Duration::ZERO);
     });
     let id = bench.submit().await;
     let first = bench.claim(&id).await;

@@ -24,8 +24,8 @@ use mediaforge::{
     embedded::Embedded,
     engine::{self, ImageEngine, TrainerAccess},
     jobs::{
-        AttemptSettings, Claim, Claimed, Jobs, Outcome, Patience, Ports, Rules, SubmitError, SubmitIllustration,
-        Submitted, UploadRules,
+        AttemptSettings, Claim, Claimed, Jobs, JobsConfig, Outcome, Ports, SubmitError, SubmitIllustration, Submitted,
+        Timeouts, UploadRules,
     },
     media, queue,
     store::{self, JobStore, Versioned},
@@ -62,11 +62,11 @@ impl Bench {
     }
 
     /// With an engine of the test's own, and rules changed as it likes.
-    pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut Rules)) -> Self {
+    pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut JobsConfig)) -> Self {
         Self::made("LATENCY", "0s", Some(engine), change)
     }
 
-    fn made(knob: &str, value: &str, own: Option<Arc<dyn ImageEngine>>, change: impl FnOnce(&mut Rules)) -> Self {
+    fn made(knob: &str, value: &str, own: Option<Arc<dyn ImageEngine>>, change: impl FnOnce(&mut JobsConfig)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let knob = format!("MEDIAFORGE_ENGINE__PREVIEW__{knob}");
         let environment = Environment::of([
@@ -98,7 +98,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };
-        let mut rules = Rules {
+        let mut config = JobsConfig {
             policy: JobPolicy {
                 retry: RetryPolicy { max_attempts: 2, base: Duration::ZERO, cap: Duration::ZERO },
                 republish_after: Duration::ZERO,
@@ -129,11 +129,11 @@ impl Bench {
                 keep: Duration::from_hours(24),
             },
             breaker: BreakerPolicy { failures: 3, cooldown: LONG, cap: 10 * LONG },
-            patience: Patience { backend: LONG, media: LONG },
+            timeouts: Timeouts { backend: LONG, media: LONG },
         };
-        change(&mut rules);
+        change(&mut config);
         let store = Arc::clone(&ports.store);
-        Self { jobs: Arc::new(Jobs::new(ports, rules)), plan, media, store, worker: worker(), data }
+        Self { jobs: Arc::new(Jobs::new(ports, config)), plan, media, store, worker: worker(), data }
     }
 
     /// A worker with one slot.
@@ -180,10 +180,10 @@ impl Bench {
             work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors, images: Vec::new() }),
             request_hash: RequestHash::of(b"acme"),
             trace: None,
-            time_limit: self.jobs.rules().training_deadline,
-            starting_grant: self.jobs.rules().starting_grant,
+            time_limit: self.jobs.config().training_deadline,
+            starting_grant: self.jobs.config().starting_grant,
         };
-        let first = Job::submit(submission, SystemClock.now(), &self.jobs.rules().prices, &self.jobs.rules().policy);
+        let first = Job::submit(submission, SystemClock.now(), &self.jobs.config().prices, &self.jobs.config().policy);
         self.store.insert(&first).await.expect("a store");
         first.job.id.clone()
     }
@@ -286,7 +286,7 @@ pub fn worker() -> WorkerId {
     WorkerId::new(1, &SystemRandom)
 }
 
-/// One slot, and as much patience as it takes.
+/// One slot, and as much timeouts as it takes.
 pub fn worker_settings() -> WorkerSettings {
     WorkerSettings {
         slots: 1,

@@ -79,7 +79,7 @@ async fn a_heartbeat_that_hangs_holds_up_neither_the_result_nor_the_shutdown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_never_answers_is_given_up() {
-    let bench = Bench::over(Script::of([]), |rules| rules.patience.backend = Duration::from_millis(50));
+    let bench = Bench::over(Script::of([]), |config| config.timeouts.backend = Duration::from_millis(50));
     let id = bench.submit().await;
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     // The claim asks whether it was written all the same, finds that it was not, and says so.
@@ -114,7 +114,7 @@ async fn a_finished_job_is_answered_as_it_is() {
 async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
     const ROUNDS: u64 = 1000;
     const AT_ONCE: usize = 32;
-    let bench = Arc::new(Bench::over(Script::of([]), |rules| rules.starting_grant = ROUNDS));
+    let bench = Arc::new(Bench::over(Script::of([]), |config| config.starting_grant = ROUNDS));
     let calm = AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let round = |n: u64| {
         let bench = Arc::clone(&bench);

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     bench::{Bench, user},
-    support::{BINARY, PATIENCE, answer, books, client, command, text},
+    support::{BINARY, TIMEOUT, answer, books, client, command, text},
 };
 
 /// A mount of its own needs a namespace of its own, which some systems give to nobody but root.
@@ -66,7 +66,7 @@ impl Served {
         let _ = fs::remove_file(&ready);
         let mut child = shell(home, own_mounts, before, environment).spawn().expect("the shell starts");
         let log = || fs::read_to_string(home.join("log")).expect("a log");
-        let places = timeout(PATIENCE, async {
+        let places = timeout(TIMEOUT, async {
             loop {
                 if let Ok(text) = fs::read(&ready) {
                     break serde_json::from_slice::<Value>(&text).expect("written as a whole");
@@ -118,7 +118,7 @@ impl Served {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let job = timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{id} has no end: {}", self.log()));
+        let job = timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} has no end: {}", self.log()));
         assert_eq!(job["status"], "completed", "{job}");
         job
     }
@@ -143,7 +143,7 @@ impl Served {
     }
 
     async fn ended(mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
+        timeout(TIMEOUT, self.child.wait()).await.expect("it ends").expect("a status")
     }
 }
 
@@ -233,7 +233,7 @@ async fn a_disk_that_cannot_be_written_is_refused_by_name() {
     let home = tempfile::tempdir().expect("a directory");
     let mut child =
         shell(home.path(), true, "mount -t tmpfs -o ro tmpfs \"$1\"", &[]).spawn().expect("the shell starts");
-    let end = timeout(PATIENCE, child.wait()).await.expect("it ends by itself").expect("a status");
+    let end = timeout(TIMEOUT, child.wait()).await.expect("it ends by itself").expect("a status");
     let log = fs::read_to_string(home.path().join("log")).expect("a log");
     assert_eq!(end.code(), Some(1), "{log}");
     let data = home.path().join("data").display().to_string();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mediaforge::{
     domain::job::{AttemptFailure, ErrorCode, Job, State, Status},
-    jobs::{Claimed, Outcome, Rules},
+    jobs::{Claimed, JobsConfig, Outcome},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,11 @@ use crate::{
 
 const SHORT: Duration = Duration::from_millis(50);
 
-fn quick(rules: &mut Rules) {
-    rules.breaker.failures = 2;
-    rules.breaker.cooldown = SHORT;
-    rules.breaker.cap = SHORT;
-    rules.policy.retry.max_attempts = 100;
+fn quick(config: &mut JobsConfig) {
+    config.breaker.failures = 2;
+    config.breaker.cooldown = SHORT;
+    config.breaker.cap = SHORT;
+    config.policy.retry.max_attempts = 100;
 }
 
 fn why(job: &Job) -> Option<ErrorCode> {
@@ -57,8 +57,8 @@ async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
         assert!(matches!(again, Claimed::Nothing(_)), "{again:?}");
     }
     assert_eq!(script.calls(), 1);
-    let circuit = &bench.jobs.circuits()[0];
-    assert_eq!((circuit.engine.as_str(), circuit.state, circuit.misconfigured), ("engine", "open", false));
+    let breaker = &bench.jobs.breakers()[0];
+    assert_eq!((breaker.engine.as_str(), breaker.state, breaker.misconfigured), ("engine", "open", false));
     assert_eq!(bench.books().await.held, 6);
 }
 
@@ -70,7 +70,7 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     bench.attempt(&first).await;
     let Claimed::Ours(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
     assert!(matches!(bench.try_claim(&third).await, Claimed::Postponed { .. }), "one probe is enough");
-    assert_eq!(bench.jobs.circuits()[0].state, "half-open");
+    assert_eq!(bench.jobs.breakers()[0].state, "half-open");
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
     let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await });
@@ -82,7 +82,7 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
     let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
-    assert_eq!(bench.jobs.circuits()[0].state, "closed");
+    assert_eq!(bench.jobs.breakers()[0].state, "closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,11 +101,11 @@ async fn a_claim_that_comes_to_nothing_does_not_use_up_the_probe() {
 async fn a_burst_of_failures_opens_the_circuit_and_a_refused_request_does_not() {
     let refused = Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
     let script = Script::of([Line::unavailable(), refused, Line::Panic, Line::unavailable(), Line::unavailable()]);
-    let bench = Bench::over(script, |rules| rules.breaker.failures = 2);
+    let bench = Bench::over(script, |config| config.breaker.failures = 2);
     for expected in ["closed", "closed", "closed", "closed", "open"] {
         let id = bench.submit().await;
         bench.attempt(&id).await;
-        assert_eq!(bench.jobs.circuits()[0].state, expected);
+        assert_eq!(bench.jobs.breakers()[0].state, expected);
     }
 }
 
@@ -116,8 +116,8 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
     let bench = Bench::over(script.clone(), quick);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
-    let circuit = &bench.jobs.circuits()[0];
-    assert!(circuit.misconfigured && circuit.reason.as_ref().is_some_and(|why| why.message.contains("engine.model")));
+    let breaker = &bench.jobs.breakers()[0];
+    assert!(breaker.misconfigured && breaker.reason.as_ref().is_some_and(|why| why.message.contains("engine.model")));
     let job = bench.job(&id).await.value;
     assert_eq!((job.attempt(), why(&job)), (0, Some(ErrorCode::EngineMisconfigured)));
     // The probe finds it as it was; the one after finds it fixed.
@@ -142,7 +142,7 @@ async fn a_panic_in_the_engine_is_a_failed_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
     let script = Script::of([Line::Bytes(b"<html>busy</html>"), Line::Bytes(b""), Line::Bytes(b"\x89PNG\r\n\x1a\n")]);
-    let bench = Bench::over(script, |rules| rules.policy.retry.max_attempts = 5);
+    let bench = Bench::over(script, |config| config.policy.retry.max_attempts = 5);
     let id = bench.submit().await;
     // It may be bad luck twice; a third time it is how the engine is, and nobody has to look at the letter.
     for expected in [Status::Queued, Status::Queued, Status::Failed] {

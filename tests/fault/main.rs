@@ -12,6 +12,7 @@ mod deliveries;
 #[cfg(target_os = "linux")]
 mod disk;
 mod engines;
+mod fallback;
 mod orphans;
 mod ports;
 mod push_auth;
@@ -20,7 +21,6 @@ mod races;
 mod redriving;
 mod script;
 mod settling;
-mod standing_in;
 mod stops;
 mod sweeping;
 mod trainings;

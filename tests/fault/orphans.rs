@@ -26,7 +26,7 @@ async fn killed_after_a_picture(bench: &Bench) -> mediaforge::domain::ids::JobId
     drop(claim);
     let me = WorkerId::new(2, &SystemRandom);
     let lease = std::time::Duration::from_secs(5);
-    assert_eq!(bench.jobs.take_over_from_the_dead(&me, lease).await.expect("a store"), 1);
+    assert_eq!(bench.jobs.release_leases_of_dead_workers(&me, lease).await.expect("a store"), 1);
     id
 }
 

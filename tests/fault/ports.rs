@@ -21,7 +21,7 @@ use mediaforge::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
-    queue::{FoundLetter, JobQueue, MessageId},
+    queue::{JobQueue, MessageId, StoredDeadLetter},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
 };
 use tokio::sync::{Notify, RwLock};
@@ -194,14 +194,14 @@ impl JobQueue for FaultyQueue {
         self.inner.publish(dispatch).await
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         if strikes(&self.plan.letter_unavailable) {
             return Err(BackendError::new(ErrorKind::Unavailable, "queue.dead_letter"));
         }
-        self.inner.dead_letter(letter).await
+        self.inner.dead_letter(dead_letter).await
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
         self.inner.dead_letters(limit).await
     }
 

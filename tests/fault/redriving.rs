@@ -70,7 +70,7 @@ async fn what_has_not_failed_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_cannot_pay_is_told_so_once() {
-    let bench = Bench::over(Script::of([refused()]), |rules| rules.starting_grant = 1);
+    let bench = Bench::over(Script::of([refused()]), |config| config.starting_grant = 1);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
     bench.submit().await;
@@ -83,18 +83,18 @@ async fn an_account_that_cannot_pay_is_told_so_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dead_letter_of_the_run_before_is_neither_lost_nor_doubled() {
     let script = Script::of([Line::unavailable(), Line::unavailable(), Line::unavailable(), Line::unavailable()]);
-    let bench = Bench::over(script, |rules| rules.breaker.failures = 100);
+    let bench = Bench::over(script, |config| config.breaker.failures = 100);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
-    // It fails for good, and the worker dies before it has published the letter.
+    // It fails for good, and the worker dies before it has published the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
     assert_eq!(bench.dead_letters(), 0);
-    // While the queue is away the job stays what it was, and owes the letter.
+    // While the queue is away the job stays what it was, and owes the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
     bench.jobs.redrive(&id).await.expect_err("the queue does not answer");
     assert!(bench.job(&id).await.value.dead_letter().is_some());
-    // The letter goes out, and the answer of the commit is lost.
+    // The dead letter goes out, and the answer of the commit is lost.
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     assert!(matches!(redriven(&bench, &id).await, Redriven::Queued(_)));
     assert_eq!((bench.dead_letters(), bench.books().await.held), (1, 1));

@@ -18,7 +18,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
-    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
     }
@@ -31,7 +31,7 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
-    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..20 {
         bench.submit().await;
     }
@@ -44,7 +44,7 @@ async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_can_write_nothing_at_all_says_so() {
-    let bench = Bench::over(Script::of([]), |rules| rules.starting_grant = 1000);
+    let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
     }
@@ -70,9 +70,9 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
     let wait = Duration::from_secs(1);
     let mut down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
     down.disposition = Disposition::Retry { after: Some(wait) };
-    let bench = Bench::over(Script::of([Line::Refuse(down)]), |rules| {
-        rules.policy.retry.cap = wait;
-        rules.policy.republish_after = Duration::from_mins(10);
+    let bench = Bench::over(Script::of([Line::Refuse(down)]), |config| {
+        config.policy.retry.cap = wait;
+        config.policy.republish_after = Duration::from_mins(10);
     });
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
@@ -102,10 +102,10 @@ async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay(
         assert!(matches!(claimed, Claimed::Ours(_)));
     }
     bench.jobs.cancel(&user(), &stopping).await.expect("a store");
-    assert_eq!(bench.jobs.take_over_from_the_dead(&alive, lease).await.expect("a store"), 2);
+    assert_eq!(bench.jobs.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 2);
     assert_eq!(bench.status(&stopping).await, Status::Cancelled);
     assert_eq!((bench.status(&own).await, bench.status(&waiting).await), (Status::Running, Status::Queued));
     assert_eq!(bench.attempt(&orphan).await, Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.job(&orphan).await.value.attempt(), 2);
-    assert_eq!(bench.jobs.take_over_from_the_dead(&alive, lease).await.expect("a store"), 0);
+    assert_eq!(bench.jobs.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 0);
 }

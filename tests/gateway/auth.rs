@@ -17,7 +17,7 @@ use mediaforge::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestClock, World, settings, world_with};
+use crate::support::{Response, TestClock, World, settings, world_with};
 
 /// The project whose users may call.
 const PROJECT: &str = "forge-test";
@@ -72,11 +72,11 @@ impl Site {
         self.google.identity().fetches(Issuer::Firebase)
     }
 
-    async fn get(&self, path: &str, token: &str) -> Answer {
+    async fn get(&self, path: &str, token: &str) -> Response {
         self.world.get_with(path, &[("authorization", &format!("Bearer {token}"))]).await
     }
 
-    async fn generate(&self, body: &Value, token: &str) -> Answer {
+    async fn generate(&self, body: &Value, token: &str) -> Response {
         self.world.generate_with(body, &[("authorization", &format!("Bearer {token}"))]).await
     }
 

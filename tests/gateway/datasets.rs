@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     archives::{Item, archive},
     support::{
-        Answer, World,
+        Response, World,
         pictures::{blocks, chunk, encoded},
         request, with, world,
     },
@@ -33,7 +33,7 @@ async fn place(world: &World, size: usize) -> String {
     place["uploadId"].as_str().unwrap().to_owned()
 }
 
-async fn put(world: &World, id: &str, bytes: Vec<u8>) -> Answer {
+async fn put(world: &World, id: &str, bytes: Vec<u8>) -> Response {
     let request =
         with(request(Method::PUT, &format!("/uploads/{id}?userId=ann")), &[("content-type", "application/zip")]);
     world.send(request.body(Body::from(bytes)).unwrap()).await

@@ -229,7 +229,7 @@ async fn the_clients_trace_reaches_the_job() {
             store.get(&id.parse().unwrap()).await.unwrap().unwrap().value.trace.clone().unwrap()
         }
     };
-    let id = |answer: &crate::support::Answer| answer.json()["illustrationId"].as_str().unwrap().to_owned();
+    let id = |answer: &crate::support::Response| answer.json()["illustrationId"].as_str().unwrap().to_owned();
     let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = with(post_json(), &[("traceparent", given)]).body(Body::from(r#"{"prompt":"x"}"#)).unwrap();
     let answer = world.send(request).await;

@@ -14,7 +14,7 @@ use mediaforge::gateway::GatewayLimits;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{Answer, limited, post_json, request, world, world_with_jobs_in_flight};
+use crate::support::{Response, limited, post_json, request, world, world_with_jobs_in_flight};
 
 fn per_minute(quota: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(quota)
@@ -24,7 +24,7 @@ fn at_most(number: usize) -> Option<NonZeroUsize> {
     NonZeroUsize::new(number)
 }
 
-fn told(answer: &Answer) -> (Vec<&str>, Vec<&str>) {
+fn told(answer: &Response) -> (Vec<&str>, Vec<&str>) {
     let all = |name| answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
     (all("ratelimit-policy"), all("ratelimit"))
 }

@@ -152,7 +152,7 @@ fn pictures_are_there(world: &World, records: &Records, wrong: &mut Wrong) {
 fn providers_were_asked_no_more_than_allowed(world: &World, records: &Records, wrong: &mut Wrong) {
     const RULE: &str = "I7 providers are asked once for each claim";
     let calls = world.calls.lock().expect("a lock");
-    let most = u64::from(world.plan.rules.policy.retry.max_attempts);
+    let most = u64::from(world.plan.config.policy.retry.max_attempts);
     for Row { job: found, past, .. } in records.rows.values() {
         let job = &found.value;
         let asked = calls.0.get(&job.id).copied().unwrap_or_default();
@@ -184,11 +184,11 @@ fn is_training(job: &Job) -> bool {
 
 fn dead_letters_are_out(world: &World, records: &Records, wrong: &mut Wrong) {
     const RULE: &str = "I8 a job that ran out of attempts has a dead letter";
-    let letters = world.letters.lock().expect("a lock");
+    let dead_letters = world.dead_letters.lock().expect("a lock");
     for Row { job, .. } in records.rows.values() {
         let job = &job.value;
         let key = format!("{}:{}", job.id, job.hold.number);
-        let is_out = letters.recorded.contains_key(&key);
+        let is_out = dead_letters.recorded.contains_key(&key);
         match &job.state {
             State::Failed { dead_lettering: DeadLettering::Done, .. } if is_out => {}
             State::Failed { dead_lettering: DeadLettering::NotNeeded, .. } if !is_out => {}

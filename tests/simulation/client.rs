@@ -36,7 +36,7 @@ pub struct Client {
 }
 
 /// How long somebody waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often they ask again.
 const TRIES: u32 = 6;
 
@@ -69,7 +69,7 @@ impl Client {
             sleep(world.dice.millis(200, 2_000)).await;
             return None;
         };
-        let patience = if world.strikes(Fault::ClientHangsUp) { world.dice.millis(1, 150) } else { PATIENCE };
+        let time_limit = if world.strikes(Fault::ClientHangsUp) { world.dice.millis(1, 150) } else { TIMEOUT };
         let process = Arc::clone(&gateway.process);
         world.event(self.user.as_str(), what, &process.name, String::new);
         let call = async {
@@ -80,7 +80,7 @@ impl Client {
         let answer = tokio::select! {
             biased;
             () = process.died.cancelled() => None,
-            answer = timeout(patience, call) => answer.ok(),
+            answer = timeout(time_limit, call) => answer.ok(),
         };
         world.event(
             self.user.as_str(),

@@ -133,9 +133,9 @@ pub async fn operate(world: Arc<World>) {
             continue;
         }
         let job = world.dice.pick(&failed).clone();
-        let rules = &world.plan.rules;
+        let config = &world.plan.config;
         let now = mediaforge::domain::clock::Clock::now(&*process);
-        if let Ok(next) = job.value.redrive(now, rules.illustration_deadline, &rules.policy) {
+        if let Ok(next) = job.value.redrive(now, config.illustration_deadline, &config.policy) {
             // The message is left to the sweeper.
             let _ = store.commit(job.version, &next).await;
         }

@@ -13,7 +13,7 @@ use mediaforge::{
         style::{Catalogue, Learnt, Style},
         upload::UploadLimits,
     },
-    jobs::{AttemptSettings, Patience, Rules, UploadRules},
+    jobs::{AttemptSettings, JobsConfig, Timeouts, UploadRules},
     worker::WorkerSettings,
 };
 
@@ -115,7 +115,7 @@ pub struct Plan {
     /// How far apart clocks may be, in seconds.
     pub skew: u64,
     pub rates: Vec<u32>,
-    pub rules: Rules,
+    pub config: JobsConfig,
     pub worker: WorkerSettings,
     /// How long a drain lets attempts finish.
     pub drain: Duration,
@@ -157,7 +157,7 @@ impl Plan {
             chaos: dice.millis(30_000, 120_000),
             skew: *dice.pick(&[0, 0, 2, 60, 600]),
             rates,
-            rules: rules(dice),
+            config: config(dice),
             worker,
             drain: dice.millis(500, 7_000),
             trainings_per_mille: *dice.pick(&[0, 100, 400]),
@@ -168,8 +168,8 @@ impl Plan {
     /// Within this time everything is over once no more faults occur: the longest that a job may take, plus what clocks
     /// that are apart add to its deadline, plus the last attempt and sweep.
     pub fn bound(&self) -> Duration {
-        let rules = &self.rules;
-        let longest = rules.training_deadline.max(rules.illustration_deadline);
+        let config = &self.config;
+        let longest = config.training_deadline.max(config.illustration_deadline);
         longest
             + SECOND * u32::try_from(4 * self.skew).expect("seconds")
             + self.worker.attempt.timeout * 4
@@ -177,7 +177,7 @@ impl Plan {
     }
 }
 
-fn rules(dice: &Dice) -> Rules {
+fn config(dice: &Dice) -> JobsConfig {
     let style = |id: &str| Style {
         id: id.to_owned(),
         name: id.to_uppercase(),
@@ -192,7 +192,7 @@ fn rules(dice: &Dice) -> Rules {
         cap: dice.millis(5_000, 40_000),
     };
     let republish_after = dice.millis(5_000, 30_000);
-    Rules {
+    JobsConfig {
         policy: JobPolicy {
             retry,
             republish_after,
@@ -227,6 +227,6 @@ fn rules(dice: &Dice) -> Rules {
             cooldown: dice.millis(500, 5_000),
             cap: dice.millis(5_000, 20_000),
         },
-        patience: Patience { backend: dice.millis(3_000, 15_000), media: dice.millis(20_000, 60_000) },
+        timeouts: Timeouts { backend: dice.millis(3_000, 15_000), media: dice.millis(20_000, 60_000) },
     }
 }

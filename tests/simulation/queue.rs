@@ -15,7 +15,7 @@ use mediaforge::{
         message::DeadLetter,
     },
     error::{BackendError, ErrorKind},
-    queue::{FoundLetter, JobQueue, MessageId, Result, route},
+    queue::{JobQueue, MessageId, Result, StoredDeadLetter, route},
 };
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -31,7 +31,7 @@ const MOST_DELIVERIES: u32 = 5;
 
 /// Dead letters: how often each key was recorded anew.
 #[derive(Default)]
-pub struct Letters {
+pub struct DeadLetters {
     pub recorded: BTreeMap<String, u64>,
     messages: u64,
 }
@@ -54,7 +54,7 @@ impl JobQueue for SimQueue {
         self.0.call("queue.publish", id.as_str(), fate, publish).await
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         let world = &self.0.world;
         let fate = if world.strikes(Fault::LetterFails) {
             Fate::Refused(ErrorKind::Unavailable)
@@ -63,16 +63,16 @@ impl JobQueue for SimQueue {
         } else {
             Fate::Fine
         };
-        let key = letter.key.clone();
+        let key = dead_letter.key.clone();
         let record = move |by: &Process| {
-            by.world.letters.lock().expect("a lock").recorded.entry(key.clone()).or_insert(1);
+            by.world.dead_letters.lock().expect("a lock").recorded.entry(key.clone()).or_insert(1);
             by.world.count("dead letter recorded");
             Ok(MessageId(key))
         };
-        self.0.call("queue.dead_letter", &letter.key, fate, record).await
+        self.0.call("queue.dead_letter", &dead_letter.key, fate, record).await
     }
 
-    async fn dead_letters(&self, _limit: usize) -> Result<Vec<FoundLetter>> {
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<StoredDeadLetter>> {
         Err(nobody_operates("queue.dead_letters"))
     }
 
@@ -104,9 +104,9 @@ struct Message {
 
 fn accept(world: &Arc<World>, dispatch: &Dispatch) -> MessageId {
     let id = {
-        let mut letters = world.letters.lock().expect("a lock");
-        letters.messages += 1;
-        letters.messages
+        let mut dead_letters = world.dead_letters.lock().expect("a lock");
+        dead_letters.messages += 1;
+        dead_letters.messages
     };
     let name = MessageId(id.to_string());
     if world.strikes(Fault::MessageDropped) {

@@ -224,7 +224,7 @@ impl Records {
     /// What a watcher sees first: the job, or the user's unfinished jobs, the oldest change first.
     pub fn snapshot(&self, what: &Watch) -> Vec<Versioned<Job>> {
         match what {
-            Watch::Job(id) | Watch::News(id) => self.rows.get(id).map(|row| row.job.clone()).into_iter().collect(),
+            Watch::Job(id) | Watch::Changes(id) => self.rows.get(id).map(|row| row.job.clone()).into_iter().collect(),
             Watch::User(user) => {
                 let mut rows: Vec<_> = self
                     .rows
@@ -282,7 +282,7 @@ impl Records {
         let id = next.value.id.clone();
         self.watchers.retain(|(what, sender)| {
             let wanted = match what {
-                Watch::Job(wanted) | Watch::News(wanted) => *wanted == id,
+                Watch::Job(wanted) | Watch::Changes(wanted) => *wanted == id,
                 Watch::User(user) => *user == next.value.user,
             };
             if wanted { sender.send(next.clone()).is_ok() } else { !sender.is_closed() }

@@ -34,7 +34,7 @@ fn jobs(process: &Arc<Process>) -> Arc<Jobs> {
         clock: of(),
         random: of(),
     };
-    Arc::new(Jobs::new(ports, process.world.plan.rules.clone()))
+    Arc::new(Jobs::new(ports, process.world.plan.config.clone()))
 }
 
 impl Serving {

@@ -126,7 +126,7 @@ impl JobStore for SimStore {
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
         let news = self.0.world.records.lock().expect("a lock").watch(what.clone());
-        let phase = if let Watch::News(_) = what { Phase::Live } else { Phase::Begin };
+        let phase = if let Watch::Changes(_) = what { Phase::Live } else { Phase::Begin };
         let watching =
             Watching { by: Arc::clone(&self.0), what, news, ready: Vec::new(), told: BTreeMap::new(), phase };
         stream::unfold(watching, |mut watching| async move { watching.next().await.map(|item| (item, watching)) })

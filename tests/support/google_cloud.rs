@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use gcloud_emulator::{Emulator, Storage, identity::Issuer};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, command, front::Front};
+use super::{TIMEOUT, command, front::Front};
 
 /// The project's id.
 pub const PROJECT: &str = "test-project";
@@ -74,7 +74,7 @@ impl GoogleCloud {
         self.front.lead_to(url);
         let mut provision = command(data_dir);
         provision.arg("provision").envs(self.variables.iter().cloned());
-        let made = tokio::time::timeout(PATIENCE, provision.output()).await.expect("in time").expect("it runs");
+        let made = tokio::time::timeout(TIMEOUT, provision.output()).await.expect("in time").expect("it runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 

@@ -29,7 +29,7 @@ use google_cloud::GoogleCloud;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mediaforge");
 
 /// How long anything may take before the test gives up. Generous: nothing waits this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How the two roles are laid out, and on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl System {
         command.env("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:0").env("MEDIAFORGE_WORKER__LISTEN", "127.0.0.1:0");
         command.envs(self.variables()).stdout(Stdio::null()).stderr(self.log(name)).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary starts");
-        let ready = timeout(PATIENCE, async {
+        let ready = timeout(TIMEOUT, async {
             loop {
                 if let Ok(text) = std::fs::read(&file) {
                     break serde_json::from_slice::<Value>(&text).expect("the ready file is written as a whole");
@@ -213,7 +213,7 @@ impl System {
     pub async fn ended(&mut self) -> Vec<std::process::ExitStatus> {
         let mut ends = Vec::new();
         for (_, mut process) in std::mem::take(&mut self.processes) {
-            let end = timeout(PATIENCE, process.wait()).await;
+            let end = timeout(TIMEOUT, process.wait()).await;
             ends.push(end.unwrap_or_else(|_| panic!("it never ends: {}", self.logs())).expect("a status"));
         }
         ends
@@ -225,7 +225,7 @@ impl System {
         self.signal(Signal::SIGTERM);
         let logs = self.logs();
         for (_, mut process) in self.processes.drain(..) {
-            let status = timeout(PATIENCE, process.wait()).await.expect("ends").expect("a status");
+            let status = timeout(TIMEOUT, process.wait()).await.expect("ends").expect("a status");
             assert!(status.success(), "{status}: {logs}");
         }
         begun.elapsed()
@@ -305,7 +305,7 @@ impl System {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{id} never became {statuses:?}: {}", self.logs()))
+        timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} never became {statuses:?}: {}", self.logs()))
     }
 
     /// The job in its final state.
@@ -346,7 +346,7 @@ pub fn command(data_dir: impl AsRef<Path>) -> Command {
 pub fn client() -> reqwest::Client {
     // A second installation is refused and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
+    reqwest::Client::builder().timeout(TIMEOUT).build().expect("a client")
 }
 
 /// The status and the JSON of an answer (null when it has no body).

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long an answer may take before it counts as an error.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where requests go.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ impl Client {
             let (head, body) = self.begin(call).await?.into_parts();
             anyhow::Ok((head.status, body.collect().await?.to_bytes()))
         };
-        let answer = timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+        let answer = timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
         if answer.is_err() {
             self.connection = None;
         }
@@ -150,7 +150,7 @@ impl Client {
 
     /// Begins to watch: the events, each with the moment it was here. The connection lives as long as they do.
     pub(super) async fn events(mut self, call: &Call) -> anyhow::Result<Events> {
-        let answer = timeout(PATIENCE, self.begin(call)).await.context("no answer in time")??;
+        let answer = timeout(TIMEOUT, self.begin(call)).await.context("no answer in time")??;
         anyhow::ensure!(answer.status() == StatusCode::OK, "{} answered {}", call.name, answer.status().as_u16());
         Ok(Events { answer, client: self })
     }

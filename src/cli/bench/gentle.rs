@@ -23,7 +23,7 @@ use super::{
 use crate::domain::Timestamp;
 
 /// How long the last job may take to be seen finished.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked whether all are.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -72,7 +72,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
 
     let begun = Instant::now();
     while !accepted.iter().all(|(id, _)| seen.lock().get(id).is_some_and(|job| job.finished.is_some())) {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             break;
         }
         sleep(LOOK).await;
@@ -129,7 +129,7 @@ fn report(bench: &mut Bench<'_>, accepted: &[(String, Timestamp)], seen: &Seen) 
         }
     }
     if lost > 0 {
-        bench.errors.add_many(format!("no event told the end of a job within {} s", PATIENCE.as_secs()), lost);
+        bench.errors.add_many(format!("no event told the end of a job within {} s", TIMEOUT.as_secs()), lost);
     }
     let rate = bench.args.rate;
     let meaning =

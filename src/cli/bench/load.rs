@@ -23,7 +23,7 @@ use tokio::{
 use super::stats::{Latencies, float};
 
 /// Failures in a row after which a connection gives up: the system is gone, and the run must end.
-const PATIENCE: u32 = 20;
+const TIMEOUT: u32 = 20;
 /// The wait after a failure, so that a system that refuses everything is not hammered.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// Requests whose moment has come and that wait for a connection.
@@ -71,7 +71,7 @@ pub(super) async fn closed_loop<S: Sender>(senders: Vec<S>, until: Until, latenc
         let (next, latencies) = (Arc::clone(&next), latencies.clone());
         tasks.spawn(async move {
             let (mut answered, mut failed) = (0, 0);
-            while failed < PATIENCE {
+            while failed < TIMEOUT {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let over = match until {
                     Until::Elapsed(time) => begun.elapsed() >= time,
@@ -158,7 +158,7 @@ pub(super) async fn open_loop<S: Sender>(senders: Vec<S>, ticks: mpsc::Receiver<
         let (ticks, latencies) = (Arc::clone(&ticks), latencies.clone());
         tasks.spawn(async move {
             let (mut answered, mut failed) = (0, 0);
-            while failed < PATIENCE {
+            while failed < TIMEOUT {
                 let next = ticks.lock().await.recv().await;
                 let Some(Tick { number, due }) = next else { break };
                 if sender.send(number).await {

@@ -29,7 +29,7 @@ const USERS: usize = 64;
 /// How often the start is measured.
 const STARTS: usize = 5;
 /// How long accepted jobs may take to finish before the run goes on without them.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 /// How often an account is asked whether its jobs are finished.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -323,8 +323,8 @@ impl Bench<'_> {
         for user in users() {
             let credits = self.gateway.get(&format!("/credits?userId={user}"))?;
             while client.json::<Balance>(&credits).await?.held > 0 {
-                if begun.elapsed() > PATIENCE {
-                    self.errors.add(format!("jobs were not finished after {} s", PATIENCE.as_secs()));
+                if begun.elapsed() > TIMEOUT {
+                    self.errors.add(format!("jobs were not finished after {} s", TIMEOUT.as_secs()));
                     return Ok(());
                 }
                 tokio::time::sleep(LOOK).await;

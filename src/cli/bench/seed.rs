@@ -27,7 +27,7 @@ const AT_ONCE: usize = 1024;
 const APART: Duration = Duration::from_millis(20);
 
 /// What the jobs are made by.
-struct Rules {
+struct SeedConfig {
     prices: Prices,
     policy: JobPolicy,
     spec: IllustrationSpec,
@@ -40,16 +40,16 @@ struct Rules {
 /// domain's verbs and written by the store's port, as a living system does it, with its credits. Only the message is
 /// left out, which a living system deletes again.
 pub(super) async fn fill(data: &Path, jobs: u64, progress: &Progress) -> anyhow::Result<()> {
-    let rules = Arc::new(Rules::new(data)?);
-    let store = app::open_store(&rules.config).await?;
+    let seed = Arc::new(SeedConfig::new(data)?);
+    let store = app::open_store(&seed.config).await?;
     progress.say("filling the store");
     progress.count_to(jobs);
     let begin = SystemClock.now().checked_sub(APART * u32::try_from(jobs).unwrap_or(u32::MAX))?;
     let write = |number: u64| {
-        let (rules, store) = (Arc::clone(&rules), Arc::clone(&store));
+        let (seed, store) = (Arc::clone(&seed), Arc::clone(&store));
         let at = after(begin, APART * u32::try_from(number).unwrap_or(u32::MAX));
         // A task each, so that both cores make jobs ready while the writer writes.
-        tokio::spawn(async move { rules.write(&*store, number, at).await })
+        tokio::spawn(async move { seed.write(&*store, number, at).await })
     };
     let mut written = stream::iter(0..jobs).map(write).buffer_unordered(AT_ONCE);
     while let Some(ended) = written.next().await {
@@ -63,7 +63,7 @@ pub(super) async fn fill(data: &Path, jobs: u64, progress: &Progress) -> anyhow:
     Ok(())
 }
 
-impl Rules {
+impl SeedConfig {
     fn new(data: &Path) -> anyhow::Result<Self> {
         let config = system::config(data)?;
         let (jobs, credits) = (&config.jobs, &config.credits);

@@ -41,7 +41,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// How long a process may take to start or to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How often the ready file is looked for: the start is known this exactly.
 const LOOK: Duration = Duration::from_micros(200);
 
@@ -94,7 +94,7 @@ impl System {
         let mut child = command.spawn().context("cannot start the system to measure")?;
         let place = appearing(ready);
         let text = tokio::select! {
-            text = timeout(PATIENCE, place) => text.context("the system to measure does not get ready")??,
+            text = timeout(TIMEOUT, place) => text.context("the system to measure does not get ready")??,
             status = child.wait() => anyhow::bail!("the system to measure ended with {}: {}", status?, tail(&log)),
         };
         let Ready { gateway, worker } = serde_json::from_str(&text).context("the ready file says something else")?;
@@ -152,7 +152,7 @@ impl Floor {
         command.args(["bench", "--floor"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the bare handler")?;
         let output = child.stdout.take().context("the bare handler has no output")?;
-        let line = timeout(PATIENCE, BufReader::new(output).lines().next_line()).await??;
+        let line = timeout(TIMEOUT, BufReader::new(output).lines().next_line()).await??;
         let url = line.context("the bare handler says nothing")?.parse::<url::Url>()?;
         Ok(Self { child, target: Target::of(&url)? })
     }
@@ -206,7 +206,7 @@ async fn end(child: &mut Child) -> anyhow::Result<()> {
     if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
         use nix::{sys::signal, unistd::Pid};
         signal::kill(Pid::from_raw(id), signal::Signal::SIGTERM)?;
-        if timeout(PATIENCE, child.wait()).await.is_ok() {
+        if timeout(TIMEOUT, child.wait()).await.is_ok() {
             return Ok(());
         }
     }

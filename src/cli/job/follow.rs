@@ -19,7 +19,7 @@ use crate::domain::{
 };
 
 /// How long a service may be away before this command gives up on it.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -54,7 +54,7 @@ pub(super) async fn until_done(
             job = &mut ended => return job.map(|job| Followed::Ended(Box::new(job))),
             () = &mut timed_out => return Ok(Followed::TimedOut),
             choice = ask(somebody) => choice,
-            // A second one: the person has no patience for questions.
+            // A second one: the person has no timeout for questions.
             () = interrupts.next() => Choice::Detach,
         };
         progress.resume();
@@ -94,7 +94,7 @@ async fn last_state(api: &Api, (kind, id): (JobKind, &str), progress: &Progress)
                 }
             }
             Err(error) if !error.may_pass() => return Err(error.explain(api.url())),
-            Err(error) => give_up_after(PATIENCE, &mut away_since, error, api, id)?,
+            Err(error) => give_up_after(TIMEOUT, &mut away_since, error, api, id)?,
         }
         progress.say("connection lost, trying again");
         // Half fixed, half random: a service that restarts must not meet all of its watchers at once.
@@ -125,13 +125,13 @@ async fn read(
 }
 
 fn give_up_after(
-    patience: Duration,
+    timeout: Duration,
     away_since: &mut Option<Instant>,
     error: ApiError,
     api: &Api,
     id: &str,
 ) -> Result<(), Failure> {
-    if away_since.get_or_insert_with(Instant::now).elapsed() < patience {
+    if away_since.get_or_insert_with(Instant::now).elapsed() < timeout {
         return Ok(());
     }
     let mut failure = error.explain(api.url());

@@ -65,7 +65,7 @@ impl Service {
 
         let shutdown = Shutdown::new();
         let running = app::start(&config, Roles::ALL, shutdown.clone()).await.context("cannot run the system here")?;
-        let url = running.places.gateway.as_deref().context("the system here has no gateway")?;
+        let url = running.addresses.gateway.as_deref().context("the system here has no gateway")?;
         let url = url.parse().with_context(|| format!("the gateway here has the address {url:?}"))?;
         let (alive_until_dropped, alive) = watch::channel(());
         let ended = tokio::spawn(async move {

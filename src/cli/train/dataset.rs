@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Picture;
-use crate::domain::brand::Verdict;
+use crate::domain::brand::ImageCheck;
 
 /// The answer to a dry run.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,8 +50,8 @@ impl Dataset {
         let known: Vec<_> = self.verdicts.iter().enumerate().map(named).collect();
         let name = |n: usize| known.get(n).and_then(Option::as_ref).map(|(_, name)| name.clone());
         let row = |(n, verdict): (usize, Value)| {
-            let reason = match serde_json::from_value::<Verdict>(verdict.clone()) {
-                Ok(Verdict::NearDuplicate { of }) if name(of).is_some() => {
+            let reason = match serde_json::from_value::<ImageCheck>(verdict.clone()) {
+                Ok(ImageCheck::NearDuplicate { of }) if name(of).is_some() => {
                     format!("looks like {}", name(of).unwrap_or_default())
                 }
                 Ok(known) => known.detail(),

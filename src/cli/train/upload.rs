@@ -31,10 +31,10 @@ const LONGEST_ARCHIVE: Duration = Duration::from_hours(1);
 /// A longer name tells a person nothing more.
 const NAME_CHARS: usize = 100;
 
-/// A place to put a picture.
+/// A target to put a picture.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Place {
+struct UploadTarget {
     upload_id: String,
     #[serde(default)]
     method: Option<String>,
@@ -77,10 +77,10 @@ async fn one(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String
     drop(tokio::fs::File::open(&picture.path).await.with_context(|| format!("cannot read {shown}"))?);
     let sent = api.repeated(async || {
         bars.rewind(&bar);
-        // A new place each time: what became of a lost try nobody knows, and an unused one expires.
-        let place: Place = api.post("uploads", &[], &asked).await?;
-        put(api, &place, picture, (&bar, bars)).await?;
-        Ok(place.upload_id)
+        // A new target each time: what became of a lost try nobody knows, and an unused one expires.
+        let target: UploadTarget = api.post("uploads", &[], &asked).await?;
+        put(api, &target, picture, (&bar, bars)).await?;
+        Ok(target.upload_id)
     });
     let id = sent.await.map_err(|mut failure| {
         failure.message = format!("cannot upload {shown}: {}", failure.message);
@@ -90,7 +90,12 @@ async fn one(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String
     Ok(id)
 }
 
-async fn put(api: &Api, place: &Place, picture: &Picture, (bar, bars): (&ProgressBar, &Bars)) -> Result<(), ApiError> {
+async fn put(
+    api: &Api,
+    target: &UploadTarget,
+    picture: &Picture,
+    (bar, bars): (&ProgressBar, &Bars),
+) -> Result<(), ApiError> {
     // A file that cannot be opened any more ends the body early, which the service refuses.
     let bytes = match tokio::fs::File::open(&picture.path).await {
         Ok(file) => {
@@ -104,15 +109,15 @@ async fn put(api: &Api, place: &Place, picture: &Picture, (bar, bars): (&Progres
         bar.inc(length);
         total.inc(length);
     });
-    let method = place.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
-    // The place may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
+    let method = target.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
+    // The target may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
     // body is sent there is no answer: no limit on silence, but one on the whole.
-    let address = api.absolute(&place.upload_url);
+    let address = api.absolute(&target.upload_url);
     let longest = if picture.is_archive() { LONGEST_ARCHIVE } else { LONGEST };
     let request = client(&address, None)?.request(method, address.clone());
     let mut request = api.signed(&address, request).timeout(longest);
-    let given = |name: header::HeaderName| place.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
-    for (name, value) in &place.headers {
+    let given = |name: header::HeaderName| target.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
+    for (name, value) in &target.headers {
         // Its length is the client's own to say.
         if !name.eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str()) {
             request = request.header(name, value);

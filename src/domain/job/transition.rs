@@ -129,7 +129,7 @@ pub struct Submission {
     pub starting_grant: Credits,
 }
 
-pub(super) type Verdict = Result<Transition, TransitionError>;
+pub(super) type TransitionResult = Result<Transition, TransitionError>;
 
 impl Job {
     /// A new job, its hold, and the welcome grant of an account that has never had one.
@@ -166,7 +166,7 @@ impl Job {
     }
 
     /// Claims the job: the next attempt begins, under this lease.
-    pub fn start(mut self, now: Timestamp, lease: Lease, policy: &JobPolicy) -> Verdict {
+    pub fn start(mut self, now: Timestamp, lease: Lease, policy: &JobPolicy) -> TransitionResult {
         let attempts = match &self.state {
             State::Queued { attempt, .. } => match self.waits_until(now) {
                 Some(at) => return Err(TransitionError::TooEarly { at }),
@@ -193,7 +193,7 @@ impl Job {
     }
 
     /// The heartbeat: the lease lasts longer, and the progress is what it is by now (it never falls).
-    pub fn renew(mut self, expires_at: Timestamp, reached: Option<Progress>) -> Verdict {
+    pub fn renew(mut self, expires_at: Timestamp, reached: Option<Progress>) -> TransitionResult {
         let State::Running { lease, progress, .. } = &mut self.0.state else { return Err(self.not_running()) };
         lease.expires_at = expires_at;
         if let Some(reached) = reached {
@@ -205,14 +205,14 @@ impl Job {
     }
 
     /// The provider's long-running operation has begun: whoever comes next re-attaches to it.
-    pub fn attach(mut self, begun: String) -> Verdict {
+    pub fn attach(mut self, begun: String) -> TransitionResult {
         let State::Running { operation, .. } = &mut self.0.state else { return Err(self.not_running()) };
         *operation = Some(begun);
         Ok(self.quiet())
     }
 
     /// Delivers: what was delivered is captured, what was not is released. Nothing delivered is a failure.
-    pub fn complete(self, now: Timestamp, output: Output) -> Verdict {
+    pub fn complete(self, now: Timestamp, output: Output) -> TransitionResult {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return Err(TransitionError::CancelRequested);
@@ -229,13 +229,25 @@ impl Job {
     }
 
     /// The attempt failed, and its operation with it: again later, or never. `jitter` lies in `[0, 1)`.
-    pub fn fail(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+    pub fn fail(
+        mut self,
+        now: Timestamp,
+        failure: AttemptFailure,
+        policy: &JobPolicy,
+        jitter: f64,
+    ) -> TransitionResult {
         self.take_operation();
         self.set_back(now, failure, policy, jitter)
     }
 
     /// As [`Job::fail`], but the provider's operation is sound: the next attempt re-attaches to it.
-    pub fn set_back(mut self, now: Timestamp, failure: AttemptFailure, policy: &JobPolicy, jitter: f64) -> Verdict {
+    pub fn set_back(
+        mut self,
+        now: Timestamp,
+        failure: AttemptFailure,
+        policy: &JobPolicy,
+        jitter: f64,
+    ) -> TransitionResult {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return self.cancel(now);
@@ -256,7 +268,7 @@ impl Job {
     }
 
     /// Somebody wants it stopped: at once while it waits, by its worker (or, late, the sweeper) while it runs.
-    pub fn request_cancel(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+    pub fn request_cancel(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         match &mut self.0.state {
             State::Queued { .. } => self.cancel(now),
             State::Running { cancel_by, .. } => {
@@ -269,7 +281,7 @@ impl Job {
     }
 
     /// Stops it: everything held is released.
-    pub fn cancel(self, now: Timestamp) -> Verdict {
+    pub fn cancel(self, now: Timestamp) -> TransitionResult {
         if self.status().is_final() {
             return Err(TransitionError::Finished);
         }
@@ -278,7 +290,7 @@ impl Job {
     }
 
     /// A worker that shuts down gives the job and its attempt back.
-    pub fn hand_back(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+    pub fn hand_back(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
             return self.cancel(now);
@@ -288,7 +300,7 @@ impl Job {
     }
 
     /// The dead letter is out.
-    pub fn dead_lettered(mut self) -> Verdict {
+    pub fn dead_lettered(mut self) -> TransitionResult {
         match &mut self.0.state {
             State::Failed { dead_lettering: owed @ DeadLettering::Pending, .. } => {
                 *owed = DeadLettering::Done;
@@ -299,7 +311,7 @@ impl Job {
     }
 
     /// Runs a failed job again: a fresh hold, attempts from zero, a new deadline.
-    pub fn redrive(mut self, now: Timestamp, time_limit: Duration, policy: &JobPolicy) -> Verdict {
+    pub fn redrive(mut self, now: Timestamp, time_limit: Duration, policy: &JobPolicy) -> TransitionResult {
         if !matches!(self.state, State::Failed { .. }) {
             return Err(TransitionError::NotFailed);
         }

@@ -1,13 +1,19 @@
 //! The verbs that time asks for: a job that waits, waits too long, or whose worker is gone.
 
-use super::{DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError, transition::Verdict};
+use super::{DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError, transition::TransitionResult};
 use crate::domain::{Timestamp, clock::after, retry::doubled};
 
 impl Job {
     /// Nobody can work on it before a moment: it waits until then, and says why. No attempt has begun.
     ///
     /// A moment beyond the deadline is the deadline: there the sweeper ends it.
-    pub fn postpone(mut self, now: Timestamp, until: Timestamp, reason: JobError, policy: &JobPolicy) -> Verdict {
+    pub fn postpone(
+        mut self,
+        now: Timestamp,
+        until: Timestamp,
+        reason: JobError,
+        policy: &JobPolicy,
+    ) -> TransitionResult {
         let State::Queued { attempt, .. } = self.state else {
             return Err(if self.status().is_final() { TransitionError::Finished } else { TransitionError::NotQueued });
         };
@@ -28,7 +34,7 @@ impl Job {
     }
 
     /// Its message came before its time and is gone: another is published when the time has come.
-    pub fn recall(mut self, now: Timestamp) -> Verdict {
+    pub fn recall(mut self, now: Timestamp) -> TransitionResult {
         let waits_until = self.waits_until(now);
         match (&mut self.0.state, waits_until) {
             (State::Queued { publish_at, .. }, Some(at)) => {
@@ -41,7 +47,7 @@ impl Job {
     }
 
     /// What the sweeper does with a job whose [`Job::due_at`] has passed.
-    pub fn overdue(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+    pub fn overdue(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         if self.due_at().is_none_or(|due| due > now) || self.status().is_final() {
             return Err(TransitionError::NotOverdue);
         }
@@ -57,7 +63,7 @@ impl Job {
     }
 
     /// Its worker is known to be dead, whatever its lease says: the next one may have it.
-    pub fn widowed(self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+    pub fn release_dead_lease(self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         if !matches!(self.state, State::Running { .. }) {
             return Err(self.not_running());
         }
@@ -65,7 +71,7 @@ impl Job {
     }
 
     /// Ends a job that is cancelled or too late; any other goes from its worker back into the queue.
-    fn taken(mut self, now: Timestamp, policy: &JobPolicy) -> Verdict {
+    fn taken(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         let attempt = self.attempt();
         if let State::Running { cancel_by: Some(_), .. } = self.state {
             return self.cancel(now);

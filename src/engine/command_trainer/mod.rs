@@ -268,7 +268,7 @@ impl BrandTrainer for CommandTrainer {
         }
     }
 
-    fn circuit(&self) -> Cow<'_, str> {
+    fn breaker_name(&self) -> Cow<'_, str> {
         "command".into()
     }
 }

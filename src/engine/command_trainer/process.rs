@@ -185,8 +185,8 @@ async fn stop_now(run: &Run, why: Stopped, grace: Duration) -> io::Result<()> {
 }
 
 /// Waits until nothing of it lives; `false` when it takes longer.
-async fn ended(run: &Run, patience: Duration) -> io::Result<bool> {
-    let until = Instant::now() + patience;
+async fn ended(run: &Run, timeout: Duration) -> io::Result<bool> {
+    let until = Instant::now() + timeout;
     loop {
         let looked = run.clone();
         if !blocking(move || looked.is_alive()).await? {

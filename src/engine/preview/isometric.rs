@@ -8,7 +8,7 @@ use super::{
     noise::{Dice, hash},
     palette::{Hue, glow, rgb},
     sky,
-    words::{Brief, Item, Place, Season, Thing, Time},
+    words::{Brief, Item, Season, Setting, Thing, Time},
 };
 
 /// Blocks along each edge of the island.
@@ -117,10 +117,10 @@ fn soils(brief: &Brief, dice: &mut Dice) -> [[Soil; SIDE]; SIDE] {
         for (y, soil) in row.iter_mut().enumerate() {
             let wave = ((x as f32 * 0.9 + bend).sin() * 0.9).round() as i32;
             *soil = match brief.place {
-                Place::Coast if y as i32 >= 5 + wave.min(0) || x >= 5 => Soil::Water,
-                Place::Lake if y >= 2 && (x >= 2 || y as i32 >= 4 + wave) && x + y < 10 => Soil::Water,
-                Place::City if x == 3 || y == 3 => Soil::Street,
-                Place::Village if y == 4 => Soil::Street,
+                Setting::Coast if y as i32 >= 5 + wave.min(0) || x >= 5 => Soil::Water,
+                Setting::Lake if y >= 2 && (x >= 2 || y as i32 >= 4 + wave) && x + y < 10 => Soil::Water,
+                Setting::City if x == 3 || y == 3 => Soil::Street,
+                Setting::Village if y == 4 => Soil::Street,
                 _ => Soil::Land,
             };
         }
@@ -132,12 +132,12 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
     let land = p.palette.land;
     let check = if (x + y).is_multiple_of(2) { 0.0 } else { 0.05 };
     let earth = match brief.place {
-        Place::Desert => rgb(206, 142, 92),
-        Place::Space => rgb(120, 98, 140),
+        Setting::Desert => rgb(206, 142, 92),
+        Setting::Space => rgb(120, 98, 140),
         _ => rgb(164, 118, 86),
     };
     let (hue, top) = match soil {
-        Soil::Land if brief.place == Place::City => (rgb(206, 200, 196).darker(check), 0.0),
+        Soil::Land if brief.place == Setting::City => (rgb(206, 200, 196).darker(check), 0.0),
         Soil::Land => (land[1].mix(land[2], check * 3.0 + dice.unit() * 0.1), 0.0),
         Soil::Water => (rgb(88, 172, 206).lighter(check), -0.22),
         Soil::Street => (rgb(124, 128, 144).lighter(check), -0.04),
@@ -148,10 +148,10 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
         draw_block(p, view, &Block::new((fx, fy, -depth), (1.0, 1.0, depth - 0.35), earth));
     }
     draw_block(p, view, &Block::new((fx, fy, -0.36), (1.0, 1.0, 0.36 + top), hue));
-    if soil == Soil::Land && brief.place != Place::City && dice.chance(0.12) {
+    if soil == Soil::Land && brief.place != Setting::City && dice.chance(0.12) {
         let (dx, dy) = (dice.between(0.2, 0.7), dice.between(0.2, 0.7));
         let hue = match (brief.place, brief.season) {
-            (Place::Desert | Place::Space, _) | (_, Season::Winter) => hue.darker(0.2),
+            (Setting::Desert | Setting::Space, _) | (_, Season::Winter) => hue.darker(0.2),
             _ => dice.pick(&[rgb(250, 206, 96), rgb(240, 130, 140), rgb(252, 246, 236), land[2].darker(0.2)]),
         };
         draw_block(p, view, &Block::new((fx + dx, fy + dy, 0.0), (0.14, 0.14, 0.12), hue));
@@ -208,7 +208,7 @@ fn place_things(
             }
         }
     }
-    if brief.place == Place::City {
+    if brief.place == Setting::City {
         for (x, y) in ordered((0.0, 0.0)) {
             let free = soils[x][y] == Soil::Land && !models.iter().any(|model| model.covers(x, y));
             if free && dice.chance(0.86) {
@@ -232,12 +232,12 @@ fn place_things(
 
 fn company(brief: &Brief, back: bool, dice: &mut Dice) -> Thing {
     match brief.place {
-        Place::Desert => Thing::Cactus,
-        Place::Space => Thing::Mushroom,
-        Place::Coast => dice.pick(&[Thing::Palm, Thing::Oak, Thing::Flower]),
-        Place::Village if back => dice.pick(&[Thing::House, Thing::Oak]),
-        Place::Mountains => Thing::Pine,
-        Place::City => Thing::Oak,
+        Setting::Desert => Thing::Cactus,
+        Setting::Space => Thing::Mushroom,
+        Setting::Coast => dice.pick(&[Thing::Palm, Thing::Oak, Thing::Flower]),
+        Setting::Village if back => dice.pick(&[Thing::House, Thing::Oak]),
+        Setting::Mountains => Thing::Pine,
+        Setting::City => Thing::Oak,
         _ if back => dice.pick(&[Thing::Pine, Thing::Oak]),
         _ => dice.pick(&[Thing::Flower, Thing::Oak, Thing::Flower]),
     }

@@ -10,7 +10,7 @@ use super::{
     pen::{curve, smooth},
     plants,
     scene::Stage,
-    words::{Brief, Place, Thing, Time},
+    words::{Brief, Setting, Thing, Time},
 };
 
 /// A wavy line across the picture, below which there is land.
@@ -72,17 +72,17 @@ fn ridge(p: &mut Painter<'_>, ridge: &Ridge, hue: Hue) {
 pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
     let unit = p.unit;
     match brief.place {
-        Place::City => skyline(p, stage, dice),
-        Place::Mountains => peaks(p, stage, 1.0, dice),
-        Place::Lake => peaks(p, stage, 0.62, dice),
-        Place::Desert => mesas(p, stage, dice),
-        Place::Coast => {
+        Setting::City => skyline(p, stage, dice),
+        Setting::Mountains => peaks(p, stage, 1.0, dice),
+        Setting::Lake => peaks(p, stage, 0.62, dice),
+        Setting::Desert => mesas(p, stage, dice),
+        Setting::Coast => {
             p.haze = (p.palette.haze, 0.55);
             let (x, hue) = (stage.other_x, p.palette.peaks);
             let mut pen = p.pen(x, stage.horizon + unit * 0.004, unit * 0.2);
             pen.blob(&[(-1.3, -0.05), (-0.8, 0.16), (-0.3, 0.34), (0.2, 0.2), (0.7, 0.24), (1.4, -0.05)], hue);
         }
-        Place::Space => {
+        Setting::Space => {
             p.haze = (p.palette.haze, 0.5);
             let hue = p.palette.land[0];
             ridge(p, &Ridge::new(stage.horizon - unit * 0.03, unit * 0.04, unit * 0.5, dice), hue);
@@ -175,7 +175,7 @@ fn skyline(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
 pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
     let (unit, land) = (p.unit, p.palette.land);
     match brief.place {
-        Place::Coast => {
+        Setting::Coast => {
             water(p, brief, stage, 0.62, dice);
             let rock = if brief.snowed_in() { rgb(188, 200, 218) } else { rgb(158, 138, 126) };
             let mut cliff = stage.mid.clone();
@@ -184,12 +184,12 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
             ridge(p, &cliff, rock);
             ridge(p, &stage.mid, land[1]);
         }
-        Place::Lake => {
+        Setting::Lake => {
             p.haze = (p.palette.haze, 0.15);
             ridge(p, &stage.mid, land[0].darker(0.12));
             p.haze.1 = 0.0;
         }
-        Place::City => street(p, brief, stage),
+        Setting::City => street(p, brief, stage),
         _ => {
             p.haze = (p.palette.haze, 0.2);
             let mut back = stage.mid.clone();
@@ -197,7 +197,7 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
             back.amp = unit * 0.03;
             back.phase[0] += 2.0;
             ridge(p, &back, land[0]);
-            if brief.place == Place::Forest {
+            if brief.place == Setting::Forest {
                 woods(p, brief, &back, dice);
             }
             p.haze.1 = 0.0;
@@ -274,10 +274,10 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
 /// The land in front of it, up to the lower edge.
 pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
     let (height, unit, land) = (p.height(), p.unit, p.palette.land);
-    if matches!(brief.place, Place::City) {
+    if matches!(brief.place, Setting::City) {
         return;
     }
-    if brief.place == Place::Coast {
+    if brief.place == Setting::Coast {
         let sand = if brief.snowed_in() { land[2] } else { rgb(240, 218, 170) };
         if has_beach(brief) {
             ridge(p, &stage.near, sand);

@@ -2,7 +2,7 @@
 
 use super::{
     noise::Dice,
-    words::{Brief, Place, Season, Time, Weather},
+    words::{Brief, Season, Setting, Time, Weather},
 };
 
 /// A colour; a glowing one (a lamp, the moon) is not dimmed by the night.
@@ -84,7 +84,7 @@ impl Palette {
             Weather::Rain | Weather::Fog => 0.42,
             Weather::Storm => 0.55,
         };
-        let dark = brief.time == Time::Night || brief.place == Place::Space;
+        let dark = brief.time == Time::Night || brief.place == Setting::Space;
         let veil = match (dark, brief.weather) {
             (true, _) => rgb(40, 48, 78),
             (false, Weather::Storm) => rgb(86, 94, 116),
@@ -94,7 +94,7 @@ impl Palette {
         let sky = sky.map(|hue| hue.mix(veil, gloom));
         let haze = sky[2].mix(sky[1], 0.3);
         let (land, leaves, pine) = seasonal(brief, dice);
-        let peaks = if brief.place == Place::Desert { rgb(206, 132, 96) } else { rgb(112, 128, 164) };
+        let peaks = if brief.place == Setting::Desert { rgb(206, 132, 96) } else { rgb(112, 128, 164) };
         let water = [rgb(128, 196, 212).mix(sky[2], 0.4), rgb(48, 126, 160)].map(|hue| hue.mix(veil, gloom * 0.6));
         Self { sky, disc, cloud: cloud.mix(veil, gloom), haze, land, peaks, water, leaves, pine, dark, light, ambient }
     }
@@ -108,7 +108,7 @@ impl Palette {
 type Hour = ([Hue; 3], Hue, Hue, [f32; 3], (Hue, f32));
 
 fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
-    if brief.place == Place::Space {
+    if brief.place == Setting::Space {
         let sky = dice.pick(&[
             [rgb(16, 14, 44), rgb(44, 30, 84), rgb(96, 58, 124)],
             [rgb(10, 18, 46), rgb(22, 48, 92), rgb(52, 96, 134)],
@@ -184,11 +184,11 @@ fn seasonal(brief: &Brief, dice: &mut Dice) -> ([Hue; 3], [Hue; 3], Hue) {
         ),
     };
     let land = match brief.place {
-        Place::Desert if !brief.snowed_in() => dice.pick(&[
+        Setting::Desert if !brief.snowed_in() => dice.pick(&[
             [rgb(240, 204, 148), rgb(234, 178, 112), rgb(208, 138, 84)],
             [rgb(246, 214, 168), rgb(236, 168, 120), rgb(202, 116, 88)],
         ]),
-        Place::Space => [rgb(176, 150, 178), rgb(146, 118, 160), rgb(108, 84, 134)],
+        Setting::Space => [rgb(176, 150, 178), rgb(146, 118, 160), rgb(108, 84, 134)],
         _ => land,
     };
     (land, leaves, if brief.snowed_in() { pine.mix(rgb(150, 186, 206), 0.35) } else { pine })

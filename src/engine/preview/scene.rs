@@ -9,7 +9,7 @@ use super::{
     palette::{Hue, WHITE, rgb},
     pen::smooth,
     plants, sky, things,
-    words::{Brief, Item, Place, Season, Thing, Weather},
+    words::{Brief, Item, Season, Setting, Thing, Weather},
 };
 
 /// The measures of one picture.
@@ -37,13 +37,13 @@ enum Zone {
     Near,
 }
 
-fn zone(item: &Item, place: Place) -> Zone {
+fn zone(item: &Item, place: Setting) -> Zone {
     match item.thing {
         Thing::Balloon | Thing::Plane | Thing::Rocket => Zone::Air,
         Thing::Bird if item.many => Zone::Air,
         Thing::Sailboat | Thing::Whale | Thing::Duck | Thing::Fish | Thing::Bridge => match place {
-            Place::Lake | Place::Coast => Zone::Water,
-            Place::Space => Zone::Air,
+            Setting::Lake | Setting::Coast => Zone::Water,
+            Setting::Space => Zone::Air,
             _ => Zone::Near,
         },
         Thing::House
@@ -98,12 +98,12 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
     in_zone(p, brief, &stage, Zone::Air, &dice);
     land::ground(p, brief, &stage, &mut dice.fork(3));
     live(p)?;
-    if brief.place != Place::Lake {
+    if brief.place != Setting::Lake {
         in_zone(p, brief, &stage, Zone::Water, &dice);
     }
     companions(p, brief, &stage, &mut dice.fork(4));
     in_zone(p, brief, &stage, Zone::Mid, &dice);
-    if brief.place == Place::Lake {
+    if brief.place == Setting::Lake {
         // What stands on the far shore is mirrored, what floats hides the mirror.
         land::water(p, brief, &stage, 0.72, &mut dice.fork(8));
         in_zone(p, brief, &stage, Zone::Water, &dice);
@@ -127,8 +127,8 @@ impl Stage {
         let airy = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Air);
         let part = match brief.place {
             _ if airy => 0.74,
-            Place::Coast | Place::Lake => 0.58,
-            Place::City => 0.8,
+            Setting::Coast | Setting::Lake => 0.58,
+            Setting::City => 0.8,
             _ => 0.62,
         };
         let horizon = height * (part + dice.between(-0.02, 0.02));
@@ -139,7 +139,7 @@ impl Stage {
         let (main_x, other_x) = (width / 2.0 - side * spread * 0.17, width / 2.0 + side * spread * 0.25);
         let ridge = |base: f32, amp: f32, dice: &mut Dice| Ridge::new(base, amp, unit * 1.3, dice);
         let (mid, near, water) = match brief.place {
-            Place::Lake => {
+            Setting::Lake => {
                 let bank = (horizon + below * 0.86).max(height - unit * 0.1);
                 (
                     ridge(horizon + unit * 0.012, unit * 0.006, dice),
@@ -147,7 +147,7 @@ impl Stage {
                     Some((horizon + unit * 0.028, bank + unit * 0.05)),
                 )
             }
-            Place::Coast => {
+            Setting::Coast => {
                 let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
                 // What swims has the water to itself.
                 let swims = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Water);
@@ -155,7 +155,7 @@ impl Stage {
                 head.falls = Some((top, spread * if swims { 0.2 } else { 0.34 }, height - horizon));
                 (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
             }
-            Place::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
+            Setting::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
             _ => (
                 ridge(horizon + below * 0.16, unit * 0.022, dice),
                 ridge(horizon + below * 0.56, unit * 0.028, dice),
@@ -251,7 +251,7 @@ fn wake(p: &mut Painter<'_>, x: f32, y: f32, scale: f32, thing: Thing) {
 /// Trees and houses that keep the subject company, on the other side.
 fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
     let (width, unit, snowy) = (p.width(), p.unit, brief.snowed_in());
-    if matches!(brief.place, Place::City | Place::Space | Place::Desert) {
+    if matches!(brief.place, Setting::City | Setting::Space | Setting::Desert) {
         return;
     }
     p.haze = (p.palette.haze, 0.14);
@@ -261,13 +261,13 @@ fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         for _ in 0..3 {
             let x = centre + dice.between(-0.13, 0.13) * unit;
             let clear = (x - stage.main_x).abs() > unit * 0.2;
-            let on_land = brief.place != Place::Coast || (stage.mid.y(x) < stage.horizon + unit * 0.14);
-            if !clear || !on_land || brief.place == Place::Coast && dice.chance(0.5) {
+            let on_land = brief.place != Setting::Coast || (stage.mid.y(x) < stage.horizon + unit * 0.14);
+            if !clear || !on_land || brief.place == Setting::Coast && dice.chance(0.5) {
                 continue;
             }
-            let far = if brief.place == Place::Lake { 0.6 } else { 1.0 };
+            let far = if brief.place == Setting::Lake { 0.6 } else { 1.0 };
             let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * far * dice.between(0.1, 0.19));
-            let evergreen = brief.place == Place::Mountains || dice.chance(if snowy { 0.75 } else { 0.4 });
+            let evergreen = brief.place == Setting::Mountains || dice.chance(if snowy { 0.75 } else { 0.4 });
             let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
             let mut pen = p.pen(x, y, high);
             if evergreen {
@@ -277,7 +277,7 @@ fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
             }
         }
     }
-    if brief.place == Place::Village {
+    if brief.place == Setting::Village {
         village(p, brief, stage, dice);
     }
     p.haze.1 = 0.0;
@@ -304,24 +304,24 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         let low = height - unit * 0.012;
         let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * dice.unit() * 0.55;
         let scale = unit * dice.between(0.035, 0.065);
-        if brief.place == Place::Coast && stage.mid.y(x) > y && !land::has_beach(brief) {
+        if brief.place == Setting::Coast && stage.mid.y(x) > y && !land::has_beach(brief) {
             continue;
         }
         let grass = p.palette.land[2].darker(0.16);
         let mut pen = p.pen(x, y, scale);
         match (brief.place, brief.season) {
-            (Place::City, _) => {}
-            (Place::Space, _) => pen.oval(0.0, 0.0, 0.9, 0.22, grass),
-            (Place::Desert, _) if dice.chance(0.3) => plants::cactus(&mut pen, None, dice),
-            (Place::Desert, _) => plants::rock(&mut pen, grass.lighter(0.1), dice),
+            (Setting::City, _) => {}
+            (Setting::Space, _) => pen.oval(0.0, 0.0, 0.9, 0.22, grass),
+            (Setting::Desert, _) if dice.chance(0.3) => plants::cactus(&mut pen, None, dice),
+            (Setting::Desert, _) => plants::rock(&mut pen, grass.lighter(0.1), dice),
             (_, Season::Winter) if dice.chance(0.5) => plants::rock(&mut pen, rgb(190, 204, 222), dice),
             (_, Season::Winter) => plants::tuft(&mut pen, rgb(176, 160, 132), dice),
             (_, Season::Spring | Season::Summer) if dice.chance(0.45) => plants::flower(&mut pen, None, dice),
-            (Place::Coast, _) if dice.chance(0.4) => plants::rock(&mut pen, rgb(150, 146, 152), dice),
+            (Setting::Coast, _) if dice.chance(0.4) => plants::rock(&mut pen, rgb(150, 146, 152), dice),
             _ => plants::tuft(&mut pen, grass, dice),
         }
     }
-    if brief.place == Place::Forest {
+    if brief.place == Setting::Forest {
         for (x, out, scale) in [(0.0, -0.13, 1.0), (1.0, 0.13, 0.92)] {
             let hue = p.palette.pine.darker(0.3);
             let leaves = p.palette.leaves[0].darker(0.2);
@@ -334,7 +334,7 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
             }
         }
     }
-    if brief.weather == Weather::Rain && brief.place == Place::City {
+    if brief.weather == Weather::Rain && brief.place == Setting::City {
         puddles(p, stage, dice);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     noise::Dice,
     palette::{Hue, WHITE, glow, rgb},
     pen::smooth,
-    words::{Brief, Place, Time, Weather},
+    words::{Brief, Setting, Time, Weather},
 };
 
 /// The sky down to the horizon and what shines in it.
@@ -24,7 +24,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f3
     if p.palette.dark {
         stars(p, horizon, dice);
     }
-    if brief.place == Place::Space {
+    if brief.place == Setting::Space {
         planets(p, horizon, disc_x, dice);
     } else {
         disc(p, brief, horizon, disc_x);
@@ -35,7 +35,7 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f3
     let clouds = match (brief.weather, brief.place, brief.time) {
         (Weather::Storm | Weather::Rain, ..) => 7,
         (Weather::Cloudy, ..) => 6,
-        (_, Place::Space, _) => 0,
+        (_, Setting::Space, _) => 0,
         (_, _, Time::Night) => 2,
         _ => 3,
     };

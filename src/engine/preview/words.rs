@@ -7,7 +7,7 @@ use super::{
 
 /// Where it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Setting {
     Meadow,
     Mountains,
     Forest,
@@ -102,7 +102,7 @@ pub(super) struct Item {
 /// What a prompt comes down to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Brief {
-    pub(super) place: Place,
+    pub(super) place: Setting,
     pub(super) time: Time,
     pub(super) weather: Weather,
     pub(super) season: Season,
@@ -115,7 +115,7 @@ pub(super) struct Brief {
 #[derive(Debug, Clone, Copy)]
 enum Meaning {
     Is(Thing),
-    In(Place),
+    In(Setting),
     At(Time),
     Under(Weather),
     During(Season),
@@ -130,7 +130,7 @@ const MAX_ITEMS: usize = 4;
 #[rustfmt::skip]
 fn meaning(word: &str) -> Option<Meaning> {
     use Meaning::{At, During, In, Is, Moon, Painted, Rainbow, Under};
-    use Place::{City, Coast, Desert, Forest, Lake, Meadow, Mountains, Space, Village};
+    use Setting::{City, Coast, Desert, Forest, Lake, Meadow, Mountains, Space, Village};
     Some(match word {
         "house" | "cottage" | "home" | "cabin" | "hut" | "villa" | "farmhouse" | "chalet" => Is(Thing::House),
         "lighthouse" | "beacon" => Is(Thing::Lighthouse),
@@ -253,7 +253,7 @@ impl Brief {
             place = Some(found);
             items.push(Item { thing, paint: None, many: false });
         }
-        let place = place.or_else(|| items.iter().find_map(|item| home(item.thing))).unwrap_or(Place::Meadow);
+        let place = place.or_else(|| items.iter().find_map(|item| home(item.thing))).unwrap_or(Setting::Meadow);
         if moon && time.is_none() {
             time = Some(Time::Night);
         }
@@ -280,27 +280,27 @@ impl Brief {
 }
 
 /// What is drawn for words nobody knows.
-const DEFAULTS: [(Place, Thing); 8] = [
-    (Place::Meadow, Thing::House),
-    (Place::Meadow, Thing::Windmill),
-    (Place::Meadow, Thing::Balloon),
-    (Place::Lake, Thing::Sailboat),
-    (Place::Coast, Thing::Lighthouse),
-    (Place::Mountains, Thing::Tent),
-    (Place::Forest, Thing::House),
-    (Place::Village, Thing::Church),
+const DEFAULTS: [(Setting, Thing); 8] = [
+    (Setting::Meadow, Thing::House),
+    (Setting::Meadow, Thing::Windmill),
+    (Setting::Meadow, Thing::Balloon),
+    (Setting::Lake, Thing::Sailboat),
+    (Setting::Coast, Thing::Lighthouse),
+    (Setting::Mountains, Thing::Tent),
+    (Setting::Forest, Thing::House),
+    (Setting::Village, Thing::Church),
 ];
 
 /// Where a thing belongs when the prompt does not say.
-fn home(thing: Thing) -> Option<Place> {
+fn home(thing: Thing) -> Option<Setting> {
     Some(match thing {
-        Thing::Lighthouse | Thing::Whale | Thing::Palm => Place::Coast,
-        Thing::Sailboat | Thing::Duck | Thing::Fish | Thing::Bridge => Place::Lake,
-        Thing::Cactus | Thing::Pyramid => Place::Desert,
-        Thing::Pine | Thing::Bear | Thing::Mushroom | Thing::Owl | Thing::Campfire => Place::Forest,
-        Thing::Castle | Thing::Tent => Place::Mountains,
-        Thing::Rocket => Place::Space,
-        Thing::Church => Place::Village,
+        Thing::Lighthouse | Thing::Whale | Thing::Palm => Setting::Coast,
+        Thing::Sailboat | Thing::Duck | Thing::Fish | Thing::Bridge => Setting::Lake,
+        Thing::Cactus | Thing::Pyramid => Setting::Desert,
+        Thing::Pine | Thing::Bear | Thing::Mushroom | Thing::Owl | Thing::Campfire => Setting::Forest,
+        Thing::Castle | Thing::Tent => Setting::Mountains,
+        Thing::Rocket => Setting::Space,
+        Thing::Church => Setting::Village,
         _ => return None,
     })
 }
@@ -320,9 +320,9 @@ mod tests {
         assert_eq!((brief.weather, brief.season), (Weather::Snow, Season::Winter));
         let brief = read("foxes in an autumn forest");
         assert!(brief.items[0].many && brief.items[0].thing == Thing::Fox);
-        assert_eq!((brief.place, brief.season), (Place::Forest, Season::Autumn));
+        assert_eq!((brief.place, brief.season), (Setting::Forest, Season::Autumn));
         assert_eq!(read("city skyline at night in the rain").time, Time::Night);
-        assert_eq!(read("a lighthouse at dawn").place, Place::Coast);
+        assert_eq!(read("a lighthouse at dawn").place, Setting::Coast);
         assert_eq!(read("the moon").time, Time::Night);
     }
 

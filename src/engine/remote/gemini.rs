@@ -160,7 +160,7 @@ enum Answered {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct GenerateContentResponse<'a> {
     #[serde(borrow)]
     candidates: Option<Vec<Candidate<'a>>>,
     prompt_feedback: Option<Feedback>,
@@ -206,7 +206,7 @@ struct Feedback {
 /// The picture of an answer. Whatever else it says, one without a picture withholds it: a refusal may come as plain text
 /// from a model that says it stopped as it should.
 fn read(body: &[u8]) -> Result<Answered, String> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let answer: GenerateContentResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut reasons = Vec::new();
     if let Some(feedback) = answer.prompt_feedback {
         reasons.extend(feedback.block_reason.into_iter().chain(feedback.block_reason_message));

@@ -110,7 +110,7 @@ fn frame(spec: &ImageSpec, model: &str) -> Frame {
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct PredictResponse<'a> {
     #[serde(borrow)]
     predictions: Option<Vec<Prediction<'a>>>,
 }
@@ -125,7 +125,7 @@ struct Prediction<'a> {
 
 /// The pictures of an answer and the reasons of those that it lacks: one that is missing was withheld.
 fn read(body: &[u8], wanted: u32) -> Result<(Batch, Vec<String>), String> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let answer: PredictResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let (mut images, mut reasons) = (Vec::new(), Vec::new());
     for prediction in answer.predictions.unwrap_or_default() {
         reasons.extend(prediction.rai_filtered_reason);

@@ -238,7 +238,7 @@ enum Found {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ImagesResponse {
     data: Vec<Datum>,
 }
 
@@ -249,7 +249,7 @@ struct Datum {
 }
 
 fn read(body: &[u8]) -> Result<Found, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let answer: ImagesResponse = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     for datum in answer.data {
         if let Some(data) = datum.b64_json.filter(|data| !data.is_empty()) {
             return picture::of_base64(&data).map(Found::Picture);

@@ -25,7 +25,7 @@ use url::Url;
 
 use self::{
     job::{CustomJob, Page, State},
-    rest::{Answer, Rest},
+    rest::{Rest, RestResponse},
     storage::{Bucket, NoModel},
 };
 use super::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus};
@@ -118,7 +118,7 @@ impl VertexTrainer {
         self.url(&format!("projects/{}/locations/{}/customJobs", self.project, self.config.location))
     }
 
-    fn refusal(&self, answer: &Answer) -> AttemptFailure {
+    fn refusal(&self, answer: &RestResponse) -> AttemptFailure {
         let project = &self.project;
         let account = self.config.service_account.as_ref().map_or(String::new(), |account| {
             format!(" and roles/iam.serviceAccountUser on {account} (trainer.vertex.service_account)")
@@ -348,7 +348,7 @@ impl BrandTrainer for VertexTrainer {
         if is_name(&operation.0) { self.stop(&operation.0).await } else { Ok(()) }
     }
 
-    fn circuit(&self) -> Cow<'_, str> {
+    fn breaker_name(&self) -> Cow<'_, str> {
         format!("vertex/{}", self.config.machine_type).into()
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Rest {
 }
 
 /// What was answered.
-pub(super) struct Answer {
+pub(super) struct RestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -60,7 +60,7 @@ impl Rest {
         &self,
         most: usize,
         request: impl Fn(&Client) -> RequestBuilder,
-    ) -> Result<Answer, AttemptFailure> {
+    ) -> Result<RestResponse, AttemptFailure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -88,7 +88,7 @@ impl Rest {
     }
 }
 
-async fn receive(request: RequestBuilder, most: usize) -> Result<Answer, AttemptFailure> {
+async fn receive(request: RequestBuilder, most: usize) -> Result<RestResponse, AttemptFailure> {
     let unanswered = |error: reqwest::Error| {
         tracing::debug!(%error, "no answer of Google Cloud");
         AttemptFailure::retry(ErrorCode::EngineUnavailable, "Google Cloud does not answer")
@@ -103,10 +103,10 @@ async fn receive(request: RequestBuilder, most: usize) -> Result<Answer, Attempt
             return Err(AttemptFailure::retry(ErrorCode::EngineError, "an answer of Google Cloud was too long"));
         }
     }
-    Ok(Answer { status, headers, body: body.freeze() })
+    Ok(RestResponse { status, headers, body: body.freeze() })
 }
 
-impl Answer {
+impl RestResponse {
     /// The body of an answer that is no refusal.
     pub(super) fn parsed<T: for<'a> Deserialize<'a>>(&self) -> Result<T, AttemptFailure> {
         serde_json::from_slice(&self.body).map_err(|error| {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
-use super::rest::{Answer, Rest};
+use super::rest::{Rest, RestResponse};
 use crate::{
     domain::{
         Timestamp,
@@ -149,7 +149,7 @@ impl Bucket<'_> {
         }
     }
 
-    fn refusal(&self, answer: &Answer) -> AttemptFailure {
+    fn refusal(&self, answer: &RestResponse) -> AttemptFailure {
         let help = format!(
             "this process needs roles/storage.objectViewer on the bucket {} of trainer.vertex.output",
             self.name

@@ -10,7 +10,7 @@ use super::{Links, Presenter, common::Common};
 use crate::{
     domain::{
         Timestamp,
-        brand::{BrandSpec, Judged, Verdict},
+        brand::{BrandSpec, ImageCheck, Judged},
         job::{Job, JobKind, Output, State},
     },
     error::BackendError,
@@ -99,7 +99,7 @@ impl Presenter {
 /// Whether a picture is fit for training.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Verdict, example = json!({
+#[schema(as = ImageCheck, example = json!({
     "uploadId": "upl_4kQ0b1xYc7ZpT2mN9sVd", "verdict": "too_small", "detail": "its short side has 300 px; 512 px are needed",
     "shortSide": 300, "needed": 512
 }))]
@@ -131,13 +131,13 @@ pub(in crate::gateway) struct VerdictView {
 impl From<Judged> for VerdictView {
     fn from(Judged { upload, entry, verdict, .. }: Judged) -> Self {
         let (word, short_side, needed, of) = match verdict {
-            Verdict::Ok => ("ok", None, None, None),
-            Verdict::Missing => ("missing", None, None, None),
-            Verdict::NotAnImage { .. } => ("not_an_image", None, None, None),
-            Verdict::TooSmall { short_side, needed } => ("too_small", Some(short_side), Some(needed), None),
-            Verdict::ExtremeAspect => ("extreme_aspect", None, None, None),
-            Verdict::BadCaption { .. } => ("bad_caption", None, None, None),
-            Verdict::NearDuplicate { of } => ("near_duplicate", None, None, Some(of)),
+            ImageCheck::Ok => ("ok", None, None, None),
+            ImageCheck::Missing => ("missing", None, None, None),
+            ImageCheck::NotAnImage { .. } => ("not_an_image", None, None, None),
+            ImageCheck::TooSmall { short_side, needed } => ("too_small", Some(short_side), Some(needed), None),
+            ImageCheck::ExtremeAspect => ("extreme_aspect", None, None, None),
+            ImageCheck::BadCaption { .. } => ("bad_caption", None, None, None),
+            ImageCheck::NearDuplicate { of } => ("near_duplicate", None, None, Some(of)),
         };
         Self { upload_id: upload.into(), entry, verdict: word, detail: verdict.detail(), short_side, needed, of }
     }

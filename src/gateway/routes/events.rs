@@ -23,7 +23,7 @@ use crate::{
         present::{BaseUrl, Presenter},
         problem::Problem,
         sse::{self, Ids, JobEvents},
-        streams::StreamPlace,
+        streams::StreamPermit,
     },
     store::{JobFilter, Owner, PageRequest, Versioned},
 };
@@ -114,7 +114,7 @@ async fn follow(
     uri: &Uri,
 ) -> Result<Response, Problem> {
     let missing = || Problem::no_such(id.kind());
-    let place = StreamPlace::take(&gateway, user)?;
+    let permit = StreamPermit::take(&gateway, user)?;
     let mut changes = gateway.jobs().watch_job(user, id).await?.ok_or_else(missing)?;
     // Read before the answer begins, so that a failing store is a problem document and not an empty stream.
     let now = changes.next().await.ok_or_else(missing)??;
@@ -125,11 +125,11 @@ async fn follow(
     }
     let presenter = Presenter::new(gateway.clone(), base);
     let events = if !finished && last.is_some_and(|last| last >= now.version.0) {
-        let mut events = JobEvents::new(gateway, presenter, Ids::Version, None, changes, place);
+        let mut events = JobEvents::new(gateway, presenter, Ids::Version, None, changes, permit);
         events.already_told(&now);
         events
     } else {
-        JobEvents::new(gateway, presenter, Ids::Version, Some(now), changes, place)
+        JobEvents::new(gateway, presenter, Ids::Version, Some(now), changes, permit)
     };
     Ok(events.into_response())
 }
@@ -164,7 +164,7 @@ pub(in crate::gateway) async fn of_all(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let place = StreamPlace::take(&gateway, &user)?;
+    let permit = StreamPermit::take(&gateway, &user)?;
     let mut changes = gateway.jobs().watch_user(&user);
     // Asked once before the list is read: what ends in between is then in the one or in the other.
     let first = changes.next().now_or_never().flatten().transpose()?;
@@ -174,7 +174,7 @@ pub(in crate::gateway) async fn of_all(
     };
     let changes = stream::iter(first.map(Ok)).chain(changes).boxed();
     let presenter = Presenter::new(gateway.clone(), base);
-    Ok(JobEvents::new(gateway, presenter, Ids::Time, missed, changes, place).into_response())
+    Ok(JobEvents::new(gateway, presenter, Ids::Time, missed, changes, permit).into_response())
 }
 
 /// What ended since the moment an event's id names, the earliest first.

@@ -156,8 +156,8 @@ pub(in crate::gateway) async fn generate(
 
 /// A wrong user id is named together with whatever else is wrong.
 fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewayState) -> Problem {
-    let rules = gateway.jobs().rules();
-    let mut others = request.validate(&rules.limits, &rules.catalogue, None).err().unwrap_or_default();
+    let config = gateway.jobs().config();
+    let mut others = request.validate(&config.limits, &config.catalogue, None).err().unwrap_or_default();
     // Whose brand it may be cannot be known.
     let is_brand = request.style_id.as_ref().is_some_and(|id| id.starts_with(JobKind::Brand.id_prefix()));
     others.retain(|error| !(is_brand && error.pointer == "/styleId"));

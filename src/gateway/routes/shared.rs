@@ -24,7 +24,7 @@ use crate::{
         prefer::{PREFER, PREFERENCE_APPLIED, Prefer},
         present::{BaseUrl, JobView, Presenter, statuses},
         problem::{Code, Problem, WrongField},
-        streams::StreamPlace,
+        streams::StreamPermit,
     },
     jobs::{Deletion, Submitted},
     store::{JobFilter, Owner, PageRequest, Versioned},
@@ -116,7 +116,7 @@ pub(super) async fn accepted(
 ) -> Result<Response, Problem> {
     let Submitted { job, replayed } = submitted;
     // Waiting is a preference: with too many open already it is not honoured, and the job is accepted all the same.
-    let waits = prefer.wait().map(|wait| Ok((wait, StreamPlace::take(&gateway, &job.value.user)?)));
+    let waits = prefer.wait().map(|wait| Ok((wait, StreamPermit::take(&gateway, &job.value.user)?)));
     let (prefer, finished) = match waits {
         Some(Ok((wait, _place))) => {
             Admitted::give_way(request);

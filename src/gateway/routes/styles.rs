@@ -76,7 +76,7 @@ pub(in crate::gateway) async fn list(
 ) -> Result<Response, Problem> {
     let brands = gateway.jobs().brand_styles(&user).await?;
     let presenter = Presenter::new(gateway.clone(), base);
-    let catalogue = gateway.jobs().rules().catalogue.iter().map(|style| StyleView {
+    let catalogue = gateway.jobs().config().catalogue.iter().map(|style| StyleView {
         style_id: &style.id,
         name: &style.name,
         description: &style.description,

@@ -81,10 +81,10 @@ struct Examined {
 
 /// What `dryRun` or a preferred wait is answered.
 #[derive(ToSchema)]
-#[schema(as = TrainingAnswer)]
+#[schema(as = TrainResponse)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes what is sent")]
-enum Answer<'a> {
+enum TrainResponse<'a> {
     /// With `dryRun=true`.
     Examined(Examined),
     /// With `Prefer: wait=N`.
@@ -117,7 +117,7 @@ enum Answer<'a> {
             ("Preference-Applied" = Option<String>, description = "The preferences that were honoured."),
         )),
         (status = 200, description = "With `dryRun=true`: what it would come to. With `Prefer: wait=N`: the finished \
-            brand.", body = Answer),
+            brand.", body = TrainResponse),
         (status = 400, description = "Not JSON, a wrong type, an unknown or repeated field, or an unusable \
             Idempotency-Key."),
         (status = 402, description = "The account cannot pay; nothing was written."),
@@ -145,7 +145,7 @@ pub(in crate::gateway) async fn train(
     let (user, dry_run) = match (credentials.user(user_id.as_deref())?, dry_run(Params::of(&parts.uri))) {
         (Ok(user), Ok(dry_run)) => (user, dry_run),
         (user, dry_run) => {
-            let fields = request.validate(&gateway.jobs().rules().brand_limits).err().unwrap_or_default();
+            let fields = request.validate(&gateway.jobs().config().brand_limits).err().unwrap_or_default();
             let wrong = [user.err(), dry_run.err()].into_iter().flatten();
             return Err(Problem::invalid(wrong.chain(fields.into_iter().map(WrongField::from)).collect()));
         }
@@ -163,7 +163,7 @@ pub(in crate::gateway) async fn train(
         success: true,
         brand_id: submitted.job.value.id.as_str(),
         status: "queued",
-        estimated_time: &gateway.jobs().rules().training_estimate,
+        estimated_time: &gateway.jobs().config().training_estimate,
     };
     shared::accepted(gateway.clone(), base, prefer, &submitted, answer, &parts.extensions).await
 }

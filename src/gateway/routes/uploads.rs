@@ -22,7 +22,7 @@ use crate::{
         present::BaseUrl,
         problem::{Problem, WrongField},
     },
-    jobs::UploadPlace,
+    jobs::UploadTarget,
     media::SignedUpload,
 };
 
@@ -49,8 +49,8 @@ pub(in crate::gateway) struct UploadBody {
 /// Where to send the file, and how.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = UploadPlace)]
-struct Place {
+#[schema(as = UploadTarget)]
+struct UploadTargetBody {
     /// What `trainingImages` of a training names.
     #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
     upload_id: String,
@@ -95,10 +95,10 @@ struct TakenArchive {
 
 /// What was taken.
 #[derive(ToSchema)]
-#[schema(as = UploadAnswer)]
+#[schema(as = UploadResponse)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes what is sent")]
-enum Answer {
+enum UploadResponse {
     /// A picture.
     Picture(Taken),
     /// An archive.
@@ -118,7 +118,7 @@ enum Answer {
     params(("userId" = Option<String>, Query, description = "The caller, when the body names none.")),
     request_body = UploadBody,
     responses(
-        (status = 201, description = "Send the file as it says.", body = Place),
+        (status = 201, description = "Send the file as it says.", body = UploadTargetBody),
         (status = 400, description = "Not JSON, a wrong type, or an unknown or repeated field."),
         (status = 408, description = "The body did not arrive in time."),
         (status = 413, description = "The body is too large."),
@@ -136,7 +136,7 @@ pub(in crate::gateway) async fn offer(
     let body: UploadBody = body::json(&gateway, &parts.headers, body).await?;
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
-    let announced = request.validate(&gateway.jobs().rules().uploads.limits);
+    let announced = request.validate(&gateway.jobs().config().uploads.limits);
     let (user, announced) = match (credentials.user(user_id.as_deref())?, announced) {
         (Ok(user), Ok(announced)) => (user, announced),
         (user, announced) => {
@@ -145,7 +145,7 @@ pub(in crate::gateway) async fn offer(
         }
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
-    let UploadPlace { id, content_type, expires_at, direct } = gateway.jobs().offer_upload(&user, announced).await?;
+    let UploadTarget { id, content_type, expires_at, direct } = gateway.jobs().offer_upload(&user, announced).await?;
     let (upload_url, headers) = if let Some(SignedUpload { url, headers, .. }) = direct {
         (url, headers)
     } else {
@@ -153,7 +153,7 @@ pub(in crate::gateway) async fn offer(
         let headers = [("Content-Type", content_type.to_owned())].into();
         (base.link(&format!("/uploads/{id}?{query}")), headers)
     };
-    let answer = Place { upload_id: id.into(), method: "PUT", upload_url, headers, expires_at };
+    let answer = UploadTargetBody { upload_id: id.into(), method: "PUT", upload_url, headers, expires_at };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
@@ -180,7 +180,7 @@ pub(in crate::gateway) async fn offer(
         (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"), (Vec<u8> = "application/zip")
     )),
     responses(
-        (status = 200, description = "It is kept.", body = Answer),
+        (status = 200, description = "It is kept.", body = UploadResponse),
         (status = 400, description = "The file ended early."),
         (status = 404, description = "That is no upload's id."),
         (status = 408, description = "The file did not arrive in time."),
@@ -199,23 +199,23 @@ pub(in crate::gateway) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let limits = gateway.jobs().rules().uploads.limits;
+    let limits = gateway.jobs().config().uploads.limits;
     if body::is_archive(&parts.headers) {
         let limit = limits.max_archive_bytes;
         body::check_length(&parts.headers, limit)?;
         // Held until it is unpacked: so many archives lie on the disk at once.
-        let turn = gateway.jobs().archive_turn().await?;
+        let permit = gateway.jobs().archive_permit().await?;
         let file = body::spooled(&gateway, &parts.headers, body, limit).await?;
         let pictures = gateway.jobs().take_archive(&user, &id, file).await?.count();
-        drop(turn);
+        drop(permit);
         return Ok(Json(TakenArchive { upload_id: id.into(), pictures }).into_response());
     }
     let limit = limits.max_bytes;
     body::check_length(&parts.headers, limit)?;
     // Held until the picture is kept: files in memory are few, however many clients send.
-    let turn = gateway.jobs().upload_turn().await?;
+    let permit = gateway.jobs().upload_permit().await?;
     let bytes = body::file(&gateway, &parts.headers, body, limit).await?;
     let facts = gateway.jobs().take_upload(&user, &id, bytes).await?.facts;
-    drop(turn);
+    drop(permit);
     Ok(Json(Taken { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())
 }

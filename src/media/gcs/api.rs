@@ -70,7 +70,7 @@ pub(super) enum Deleted {
     Absent,
 }
 
-enum Answer {
+enum ObjectResponse {
     Done(Bytes),
     Missing,
     /// A precondition does not hold.
@@ -113,9 +113,9 @@ impl Api {
         let url = self.object(key.as_str());
         let fields = [("fields", "name,size,generation,timeCreated")];
         match self.call(op, || self.client.get(url.as_str()).query(&fields)).await? {
-            Answer::Done(body) => parsed(op, &body).map(Some),
-            Answer::Missing => Ok(None),
-            Answer::Unmet => Err(unexpected(op)),
+            ObjectResponse::Done(body) => parsed(op, &body).map(Some),
+            ObjectResponse::Missing => Ok(None),
+            ObjectResponse::Unmet => Err(unexpected(op)),
         }
     }
 
@@ -133,13 +133,13 @@ impl Api {
         let query = [("prefix", prefix), ("maxResults", &size), ("fields", fields)];
         let token = token.map(|token| ("pageToken", token));
         match self.call(op, || self.client.get(url.as_str()).query(&query).query(token.as_slice())).await? {
-            Answer::Done(body) => parsed(op, &body),
+            ObjectResponse::Done(body) => parsed(op, &body),
             // Of the bucket itself.
-            Answer::Missing => {
+            ObjectResponse::Missing => {
                 let advice = advice(404, &self.bucket).unwrap_or_default();
                 Err(BackendError::new(ErrorKind::Broken, op).because(advice))
             }
-            Answer::Unmet => Err(unexpected(op)),
+            ObjectResponse::Unmet => Err(unexpected(op)),
         }
     }
 
@@ -158,8 +158,8 @@ impl Api {
         let condition = generation.map(|generation| ("ifGenerationMatch", generation));
         let request = || self.client.delete(url.as_str()).query(condition.as_slice());
         Ok(match self.call(op, request).await? {
-            Answer::Done(_) => Deleted::Gone,
-            Answer::Missing | Answer::Unmet => Deleted::Absent,
+            ObjectResponse::Done(_) => Deleted::Gone,
+            ObjectResponse::Missing | ObjectResponse::Unmet => Deleted::Absent,
         })
     }
 
@@ -180,11 +180,11 @@ impl Api {
             let request =
                 || self.client.post(url.as_str()).query(&query).query(token_query.as_slice()).body(Bytes::new());
             match self.call(op, request).await? {
-                Answer::Missing => return Ok(false),
-                Answer::Unmet => {
+                ObjectResponse::Missing => return Ok(false),
+                ObjectResponse::Unmet => {
                     return Err(BackendError::new(ErrorKind::AlreadyExists, op).because(to.to_string()));
                 }
-                Answer::Done(body) => {
+                ObjectResponse::Done(body) => {
                     let rewritten: Rewritten = parsed(op, &body)?;
                     if rewritten.done {
                         return Ok(true);
@@ -211,7 +211,7 @@ impl Api {
     }
 
     /// One call, tried again where that is safe: every call here may be repeated.
-    async fn call(&self, op: &'static str, request: impl Fn() -> RequestBuilder) -> Result<Answer> {
+    async fn call(&self, op: &'static str, request: impl Fn() -> RequestBuilder) -> Result<ObjectResponse> {
         let mut state = RetryState::new(true);
         loop {
             state = state.clone().set_attempt_count(state.attempt_count + 1);
@@ -226,15 +226,15 @@ impl Api {
         }
     }
 
-    async fn once(&self, op: &'static str, request: RequestBuilder) -> Result<Answer> {
+    async fn once(&self, op: &'static str, request: RequestBuilder) -> Result<ObjectResponse> {
         let request = request.headers(self.authorization(op).await?).timeout(TRY);
         let response = request.send().await.map_err(|error| lost(op, &error))?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(|error| lost(op, &error))?;
         match status {
-            200..=299 => Ok(Answer::Done(body)),
-            404 if !is_about_the_bucket(&body) => Ok(Answer::Missing),
-            412 => Ok(Answer::Unmet),
+            200..=299 => Ok(ObjectResponse::Done(body)),
+            404 if !is_about_the_bucket(&body) => Ok(ObjectResponse::Missing),
+            412 => Ok(ObjectResponse::Unmet),
             _ => {
                 let mut error = self.refused(op, status, &body);
                 error.retry_after = retry_after;

@@ -36,7 +36,7 @@ pub(super) struct Links {
     lifetime: Duration,
     /// Whoever signs; found when first needed, since a worker never does.
     signer: OnceCell<Signer>,
-    turns: Semaphore,
+    permits: Semaphore,
     signed: Mutex<LruCache<MediaKey, (String, Timestamp)>>,
 }
 
@@ -53,7 +53,7 @@ impl Links {
             urls: config.urls,
             lifetime: config.url_expires,
             signer: OnceCell::new_with(signer),
-            turns: Semaphore::new(SIGNED_AT_ONCE),
+            permits: Semaphore::new(SIGNED_AT_ONCE),
             signed: Mutex::new(LruCache::new(REMEMBERED)),
         })
     }
@@ -126,9 +126,9 @@ impl Links {
         for (name, value) in headers {
             builder = builder.with_header(*name, value);
         }
-        let turn = self.turns.acquire().await;
+        let permit = self.permits.acquire().await;
         let url = builder.sign_with(signer).await.map_err(|error| unsigned(op, &error));
-        drop(turn);
+        drop(permit);
         url
     }
 }

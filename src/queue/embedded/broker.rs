@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{
     rows,
-    subscription::{Courier, Subscription},
+    subscription::{PushContext, Subscription},
 };
 use crate::{
     config::EmbeddedQueueConfig,
@@ -31,7 +31,7 @@ const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// One broker at a time may run on a database (the worker's lock sees to that), so which messages are under way is
 /// remembered in memory alone, and a delivery costs one write: the acknowledgement.
 pub struct Broker {
-    courier: Arc<Courier>,
+    context: Arc<PushContext>,
     subscriptions: Vec<Subscription>,
 }
 
@@ -47,15 +47,15 @@ impl Broker {
     ) -> Result<Self, reqwest::Error> {
         let client = http::client()?;
         let (embedded, config) = (embedded.clone(), config.clone());
-        let courier = Arc::new(Courier { embedded, client, config, clock, random });
+        let context = Arc::new(PushContext { embedded, client, config, clock, random });
         let subscriptions =
-            JobKind::ALL.map(|kind| Subscription::new(Arc::clone(&courier), kind, push_url, max_in_flight)).into();
-        Ok(Self { courier, subscriptions })
+            JobKind::ALL.map(|kind| Subscription::new(Arc::clone(&context), kind, push_url, max_in_flight)).into();
+        Ok(Self { context, subscriptions })
     }
 
     /// Delivers until `stop` is cancelled; then lets the pushes under way finish for a moment, and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { courier, subscriptions } = self;
+        let Self { context, subscriptions } = self;
         let mut tasks = JoinSet::new();
         for subscription in subscriptions {
             let (subscription, end) = (Arc::new(subscription), stop.clone());
@@ -63,7 +63,7 @@ impl Broker {
             tasks.spawn(supervised("subscription", stop.clone(), run));
         }
         let end = stop.clone();
-        tasks.spawn(supervised("expiry of messages", stop, move || expire(Arc::clone(&courier), end.clone())));
+        tasks.spawn(supervised("expiry of messages", stop, move || expire(Arc::clone(&context), end.clone())));
         while let Some(ended) = tasks.join_next().await {
             if let Err(panic) = ended {
                 tracing::error!(error = %panic, "a task of the broker ended by a defect");
@@ -72,10 +72,10 @@ impl Broker {
     }
 }
 
-async fn expire(courier: Arc<Courier>, stop: CancellationToken) {
+async fn expire(context: Arc<PushContext>, stop: CancellationToken) {
     loop {
-        let oldest = courier.clock.now().checked_sub(courier.config.retention).unwrap_or(Timestamp::MIN);
-        match courier.embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
+        let oldest = context.clock.now().checked_sub(context.config.retention).unwrap_or(Timestamp::MIN);
+        match context.embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
             Ok(0) => {}
             Ok(count) => {
                 // The jobs are not lost: the sweeper publishes again for those that still wait.

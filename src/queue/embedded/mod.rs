@@ -8,12 +8,12 @@ mod subscription;
 use async_trait::async_trait;
 
 pub use self::broker::Broker;
-use super::{FoundLetter, JobQueue, MessageId, Result, letter};
+use super::{JobQueue, MessageId, Result, StoredDeadLetter, dead_letter};
 use crate::{
     domain::{job::Dispatch, message::DeadLetter},
     embedded::{
         Embedded,
-        messages::{self, NewLetter, NewMessage},
+        messages::{self, NewDeadLetter, NewMessage},
     },
 };
 
@@ -36,24 +36,28 @@ impl JobQueue for EmbeddedQueue {
         Ok(MessageId(id.to_string()))
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
-        let letter =
-            NewLetter { key: letter.key.clone(), data: letter.data.clone(), attributes: letter::attributes(letter) };
-        let id = self.embedded.write("queue.dead_letter", move |tx| messages::insert_letter(tx, &letter)).await?;
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+        let dead_letter = NewDeadLetter {
+            key: dead_letter.key.clone(),
+            data: dead_letter.data.clone(),
+            attributes: dead_letter::attributes(dead_letter),
+        };
+        let id =
+            self.embedded.write("queue.dead_letter", move |tx| messages::insert_dead_letter(tx, &dead_letter)).await?;
         Ok(MessageId(id.to_string()))
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
-        self.embedded.read("queue.dead_letters", move |db| rows::letters(db, limit)).await
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
+        self.embedded.read("queue.dead_letters", move |db| rows::dead_letters(db, limit)).await
     }
 
     async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
         let keys = keys.to_vec();
-        self.embedded.write("queue.discard", move |tx| rows::discard_letters(tx, &keys)).await
+        self.embedded.write("queue.discard", move |tx| rows::discard_dead_letters(tx, &keys)).await
     }
 
     async fn purge_dead_letters(&self) -> Result<()> {
-        self.embedded.write("queue.purge", rows::purge_letters).await
+        self.embedded.write("queue.purge", rows::purge_dead_letters).await
     }
 
     async fn ping(&self) -> Result<()> {

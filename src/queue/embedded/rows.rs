@@ -9,9 +9,9 @@ use crate::{
     domain::{Timestamp, job::JobKind},
     embedded::{
         Outcome, Tx,
-        messages::{self, NewLetter},
+        messages::{self, NewDeadLetter},
     },
-    queue::{BackendError, ErrorKind, FoundLetter, route},
+    queue::{BackendError, ErrorKind, StoredDeadLetter, route},
 };
 
 const OP: &str = "queue.pull";
@@ -96,19 +96,24 @@ fn broken(what: &dyn std::error::Error) -> BackendError {
 }
 
 /// The oldest dead letters.
-pub(super) fn letters(db: &Connection, limit: usize) -> Outcome<Vec<FoundLetter>> {
+pub(super) fn dead_letters(db: &Connection, limit: usize) -> Outcome<Vec<StoredDeadLetter>> {
     let mut query =
         db.prepare_cached("SELECT key, data, attributes, published_at FROM dead_letters ORDER BY id LIMIT ?")?;
     let mut rows = query.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     while let Some(row) = rows.next()? {
-        letters.push(FoundLetter::new(row.get(0)?, time(row.get(3)?)?, row.get(1)?, attributes(row.get(2)?)?));
+        dead_letters.push(StoredDeadLetter::new(
+            row.get(0)?,
+            time(row.get(3)?)?,
+            row.get(1)?,
+            attributes(row.get(2)?)?,
+        ));
     }
-    Ok(letters)
+    Ok(dead_letters)
 }
 
 /// Removes dead letters; how many there were.
-pub(super) fn discard_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
+pub(super) fn discard_dead_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
     let mut delete = tx.prepare_cached("DELETE FROM dead_letters WHERE key = ?")?;
     let mut removed = 0;
     for key in keys {
@@ -118,7 +123,7 @@ pub(super) fn discard_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
 }
 
 /// Removes every dead letter.
-pub(super) fn purge_letters(tx: &Tx<'_>) -> Outcome<()> {
+pub(super) fn purge_dead_letters(tx: &Tx<'_>) -> Outcome<()> {
     tx.prepare_cached("DELETE FROM dead_letters")?.execute([])?;
     Ok(())
 }
@@ -142,12 +147,12 @@ pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Time
 /// The message was refused for the last time: it becomes a dead letter, in one step.
 pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<()> {
     let subscription = route(kind).subscription;
-    let letter = NewLetter {
+    let dead_letter = NewDeadLetter {
         key: format!("{subscription}:{}", message.id),
         data: message.data.clone(),
         attributes: envelope::forwarded(message, subscription),
     };
-    messages::insert_letter(tx, &letter)?;
+    messages::insert_dead_letter(tx, &dead_letter)?;
     acknowledge(tx, message.id)
 }
 

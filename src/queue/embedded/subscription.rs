@@ -50,7 +50,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
 /// What came of a push.
-enum Verdict {
+enum PushResult {
     /// Acknowledged.
     Ack,
     /// Refused, too late, or cut off in the middle.
@@ -60,7 +60,7 @@ enum Verdict {
 }
 
 /// What all subscriptions of a broker share.
-pub(super) struct Courier {
+pub(super) struct PushContext {
     pub embedded: Embedded,
     pub client: Client,
     pub config: EmbeddedQueueConfig,
@@ -70,14 +70,14 @@ pub(super) struct Courier {
 
 /// One push subscription.
 pub(super) struct Subscription {
-    courier: Arc<Courier>,
+    context: Arc<PushContext>,
     kind: JobKind,
     route: Route,
     endpoint: Url,
     slots: Arc<Semaphore>,
     /// Messages that were read and are not settled: waiting for a slot, under way, or being acknowledged.
     held: Mutex<HashSet<i64>>,
-    /// Rung when a message is no longer held and will be visible again.
+    /// Notified when a message is no longer held and will be visible again.
     returned: Notify,
     pause: Mutex<Pause>,
 }
@@ -90,13 +90,13 @@ struct Pause {
 }
 
 impl Subscription {
-    pub(super) fn new(courier: Arc<Courier>, kind: JobKind, push_url: &Url, max_in_flight: usize) -> Self {
+    pub(super) fn new(context: Arc<PushContext>, kind: JobKind, push_url: &Url, max_in_flight: usize) -> Self {
         let route = route(kind);
         let mut endpoint = push_url.clone();
         endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), route.endpoint));
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
         let (held, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
-        Self { courier, kind, route, endpoint, slots, held, returned, pause }
+        Self { context, kind, route, endpoint, slots, held, returned, pause }
     }
 
     /// Delivers until `stop` is cancelled.
@@ -105,8 +105,8 @@ impl Subscription {
         self.held().clear();
         let mut pushes = JoinSet::new();
         let mut ready = VecDeque::new();
-        let mut own = self.courier.embedded.own_messages();
-        let mut foreign = self.courier.embedded.foreign_commits();
+        let mut own = self.context.embedded.own_messages();
+        let mut foreign = self.context.embedded.foreign_commits();
         loop {
             let next = stop.run_until_cancelled(self.next(&mut ready, &mut own, &mut foreign)).await;
             let Some((slot, message)) = next else { break };
@@ -146,7 +146,7 @@ impl Subscription {
             foreign.mark_unchanged();
             let wait = match self.pull(ready).await {
                 Ok(_) if !ready.is_empty() => continue,
-                Ok(next) => next.map_or(MAX_SLEEP, |at| until(self.courier.clock.now(), at).min(MAX_SLEEP)),
+                Ok(next) => next.map_or(MAX_SLEEP, |at| until(self.context.clock.now(), at).min(MAX_SLEEP)),
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot read queue messages; trying again");
                     LOOK_AGAIN
@@ -165,9 +165,9 @@ impl Subscription {
     async fn pull(&self, ready: &mut VecDeque<Message>) -> crate::queue::Result<Option<Timestamp>> {
         // Copied before the query: a message that is acknowledged meanwhile is either held here or gone there.
         let held = self.held().clone();
-        let (kind, now) = (self.kind, self.courier.clock.now());
+        let (kind, now) = (self.kind, self.context.clock.now());
         let pulled =
-            self.courier.embedded.read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &held)).await?;
+            self.context.embedded.read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &held)).await?;
         self.held().extend(pulled.messages.iter().map(|message| message.id));
         ready.extend(pulled.messages);
         Ok(pulled.next)
@@ -178,17 +178,17 @@ impl Subscription {
         let verdict = self.push(&message).await;
         // The worker is done with this one; writing down its answer must not keep the next from it.
         drop(slot);
-        let is_gone = matches!(verdict, Verdict::Ack);
+        let is_gone = matches!(verdict, PushResult::Ack);
         let settled = match verdict {
-            Verdict::Ack => self.courier.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await,
+            PushResult::Ack => self.context.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await,
             // The worker stops with its broker and refuses what it has not claimed. That is nobody's failure: the
             // message keeps its count and its place, and comes first after the restart.
-            Verdict::Nack(reason) if stop.is_cancelled() => {
+            PushResult::Nack(reason) if stop.is_cancelled() => {
                 tracing::debug!(message.id = id, reason, "push refused while stopping");
                 Ok(())
             }
-            Verdict::Nack(reason) => self.refuse(message, &reason).await,
-            Verdict::Unreachable(reason) => {
+            PushResult::Nack(reason) => self.refuse(message, &reason).await,
+            PushResult::Unreachable(reason) => {
                 return self.put_back(id, &format!("the worker cannot be reached: {reason}"));
             }
         };
@@ -211,22 +211,22 @@ impl Subscription {
 
     /// Lets a message that keeps its count come again, after a pause of all.
     fn put_back(&self, id: i64, reason: &str) {
-        self.hold_off(reason);
+        self.pause_delivery(reason);
         self.held().remove(&id);
         self.returned.notify_one();
     }
 
-    async fn push(&self, message: &Message) -> Verdict {
+    async fn push(&self, message: &Message) -> PushResult {
         let body = match envelope::body(message, self.route.subscription) {
             Ok(body) => body,
-            Err(error) => return Verdict::Nack(error.to_string()),
+            Err(error) => return PushResult::Nack(error.to_string()),
         };
         let mut request = self
-            .courier
+            .context
             .client
             .post(self.endpoint.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .timeout(self.courier.config.ack_deadline)
+            .timeout(self.context.config.ack_deadline)
             .body(body);
         if let Some(trace) = message.attributes.get("traceparent") {
             request = request.header("traceparent", trace);
@@ -236,16 +236,16 @@ impl Subscription {
                 let status = response.status();
                 // Read to its end, the answer leaves the connection free for the next push.
                 let _ = response.bytes().await;
-                if is_ack(status) { Verdict::Ack } else { Verdict::Nack(format!("answered {status}")) }
+                if is_ack(status) { PushResult::Ack } else { PushResult::Nack(format!("answered {status}")) }
             }
-            Err(error) if error.is_connect() => Verdict::Unreachable(causes(&error)),
-            Err(error) => Verdict::Nack(causes(&error)),
+            Err(error) if error.is_connect() => PushResult::Unreachable(causes(&error)),
+            Err(error) => PushResult::Nack(causes(&error)),
         }
     }
 
     async fn refuse(&self, message: Message, reason: &str) -> crate::queue::Result<()> {
         let (id, kind, attempt) = (message.id, self.kind, message.delivery_attempt);
-        if attempt >= self.courier.config.max_delivery_attempts {
+        if attempt >= self.context.config.max_delivery_attempts {
             let about = serde_json::from_slice::<JobMessage>(&message.data).ok();
             let job_id = about.map(|about| about.job_id.to_string());
             let trace = message.attributes.get("traceparent").and_then(|text| text.parse().ok());
@@ -258,21 +258,21 @@ impl Subscription {
                 reason,
                 "message becomes a dead letter"
             );
-            return self.courier.embedded.write("queue.forward", move |tx| rows::forward(tx, kind, &message)).await;
+            return self.context.embedded.write("queue.forward", move |tx| rows::forward(tx, kind, &message)).await;
         }
         let backoff =
-            doubled(self.courier.config.min_backoff, attempt.saturating_sub(1), self.courier.config.max_backoff);
+            doubled(self.context.config.min_backoff, attempt.saturating_sub(1), self.context.config.max_backoff);
         // Up to a tenth more, so that messages refused together do not all come back together.
-        let visible_at = after(self.courier.clock.now(), backoff.mul_f64(1.0 + self.courier.random.unit() / 10.0));
+        let visible_at = after(self.context.clock.now(), backoff.mul_f64(1.0 + self.context.random.unit() / 10.0));
         tracing::debug!(message.id = id, delivery = attempt, reason, "push refused");
-        self.courier.embedded.write("queue.nack", move |tx| rows::postpone(tx, id, attempt + 1, visible_at)).await
+        self.context.embedded.write("queue.nack", move |tx| rows::postpone(tx, id, attempt + 1, visible_at)).await
     }
 
     /// Holds the whole subscription off for a while, without counting a delivery.
     ///
     /// Pub/Sub would count it. Here the broker and the worker are two halves of one laptop's program: a worker that is
     /// being restarted must not turn five quick connection failures into a dead letter.
-    fn hold_off(&self, reason: &str) {
+    fn pause_delivery(&self, reason: &str) {
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         // Pushes that failed together are one failure.

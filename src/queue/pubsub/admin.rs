@@ -9,7 +9,7 @@ use google_cloud_pubsub::{
 use google_cloud_wkt::FieldMask;
 use serde::Serialize;
 
-use super::{Drift, Place, ProvisionError, Push, TOPICS, backoff, drift::drift, error, retry, wanted};
+use super::{Drift, ProvisionError, PubSubProject, Push, TOPICS, backoff, drift::drift, error, retry, wanted};
 use crate::{config::PubSubConfig, error::BackendError, google};
 
 /// What may make, look at and change topics and subscriptions.
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, ProvisionError>;
 /// Looks at the topics and subscriptions of a project and makes them as they should be.
 #[derive(Debug)]
 pub struct Provision {
-    place: Place,
+    project: PubSubProject,
     push: Push,
     topics: TopicAdmin,
     subscriptions: SubscriptionAdmin,
@@ -69,18 +69,18 @@ pub async fn open_provision(
     config: &PubSubConfig,
     push: Push,
 ) -> std::result::Result<Provision, BackendError> {
-    let place = Place::new(project, config);
-    let credentials = google::credentials(place.endpoint.as_ref())?;
-    let subscriptions = SubscriptionAdmin::builder().with_endpoint(place.base()).with_credentials(credentials);
+    let project = PubSubProject::new(project, config);
+    let credentials = google::credentials(project.endpoint.as_ref())?;
+    let subscriptions = SubscriptionAdmin::builder().with_endpoint(project.base()).with_credentials(credentials);
     let subscriptions = subscriptions.with_retry_policy(retry()).with_backoff_policy(backoff()).build().await;
     let subscriptions = subscriptions.map_err(|error| error::unbuilt("provision.open", error))?;
-    Ok(Provision { topics: place.topic_admin().await?, place, push, subscriptions })
+    Ok(Provision { topics: project.topic_admin().await?, project, push, subscriptions })
 }
 
 impl Provision {
     /// The project.
     pub fn project(&self) -> &str {
-        &self.place.project
+        &self.project.project
     }
 
     /// How the workers are reached.
@@ -91,13 +91,13 @@ impl Provision {
     /// Looks at everything and changes nothing. In the order in which it is to be done: topics first.
     pub async fn plan(&self) -> Result<Vec<Provisioned>> {
         let topics = try_join_all(TOPICS.map(|name| self.plan_topic(name))).await?;
-        let wanted = wanted::subscriptions(&self.place, &self.push);
+        let wanted = wanted::subscriptions(&self.project, &self.push);
         let subscriptions = try_join_all(wanted.iter().map(|want| self.plan_subscription(want))).await?;
         Ok(topics.into_iter().chain(subscriptions).collect())
     }
 
     async fn plan_topic(&self, name: &str) -> Result<Provisioned> {
-        let found = found(self.topics.get_topic().set_topic(self.place.topic(name)).send().await);
+        let found = found(self.topics.get_topic().set_topic(self.project.topic(name)).send().await);
         let found = found.map_err(|error| self.failed("look at", Kind::Topic, name, error))?;
         let action = if found.is_some() { Action::Nothing } else { Action::Create };
         Ok(Provisioned { kind: Kind::Topic, name: name.to_owned(), action, drift: Vec::new() })
@@ -128,7 +128,7 @@ impl Provision {
     }
 
     async fn create_topic(&self, name: &str) -> Result<()> {
-        match self.topics.create_topic().set_name(self.place.topic(name)).send().await {
+        match self.topics.create_topic().set_name(self.project.topic(name)).send().await {
             // Also by this very call: its answer may have been lost, and a repetition finds it there.
             Err(error) if error::code(&error) == Some(Code::AlreadyExists) => Ok(()),
             created => created.map(drop).map_err(|error| self.failed("create", Kind::Topic, name, error)),
@@ -156,13 +156,15 @@ impl Provision {
     }
 
     fn wanted(&self, name: &str) -> Option<Subscription> {
-        wanted::subscriptions(&self.place, &self.push).into_iter().find(|want| short(&want.name) == name)
+        wanted::subscriptions(&self.project, &self.push).into_iter().find(|want| short(&want.name) == name)
     }
 
     fn failed(&self, verb: &'static str, kind: Kind, name: &str, error: Error) -> ProvisionError {
         let (what, op) = match kind {
-            Kind::Topic => (format!("topic {}", self.place.topic(name)), "provision.topic"),
-            Kind::Subscription => (format!("subscription {}", self.place.subscription(name)), "provision.subscription"),
+            Kind::Topic => (format!("topic {}", self.project.topic(name)), "provision.topic"),
+            Kind::Subscription => {
+                (format!("subscription {}", self.project.subscription(name)), "provision.subscription")
+            }
         };
         if error::code(&error) == Some(Code::PermissionDenied) {
             return ProvisionError::Denied {

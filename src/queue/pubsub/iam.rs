@@ -13,7 +13,7 @@ const SERVICE_AGENT: &str = "service-${PROJECT_NUMBER}@gcp-sa-pubsub.iam.gservic
 pub fn iam_commands(project: &str, push_account: &str) -> Vec<String> {
     let agent = format!("--project={project} --member=\"serviceAccount:{SERVICE_AGENT}\"");
     let number = format!("PROJECT_NUMBER=$(gcloud projects describe {project} --format='value(projectNumber)')");
-    let letters = format!(
+    let dead_letters = format!(
         "gcloud pubsub topics add-iam-policy-binding {DEAD_LETTER_TOPIC} {agent} --role=roles/pubsub.publisher"
     );
     let forwarding = [JobKind::Illustration, JobKind::Brand].map(|kind| {
@@ -24,5 +24,5 @@ pub fn iam_commands(project: &str, push_account: &str) -> Vec<String> {
         "gcloud iam service-accounts add-iam-policy-binding {push_account} {agent} \
          --role=roles/iam.serviceAccountTokenCreator"
     );
-    [number, letters].into_iter().chain(forwarding).chain([tokens]).collect()
+    [number, dead_letters].into_iter().chain(forwarding).chain([tokens]).collect()
 }

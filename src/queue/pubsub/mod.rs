@@ -1,10 +1,10 @@
-//! Cloud Pub/Sub: a topic for each kind of job, pushed to the workers, and one of dead letters, pulled by operators.
+//! Cloud Pub/Sub: a topic for each kind of job, pushed to the workers, and one of dead dead_letters, pulled by operators.
 
 mod admin;
+mod dead_letters;
 mod drift;
 mod error;
 mod iam;
-mod letters;
 mod publish;
 mod wanted;
 
@@ -26,8 +26,8 @@ pub use self::{
     iam::iam_commands,
     wanted::Push,
 };
-use self::{error::explained, letters::Letters, publish::Publishers};
-use super::{DEAD_LETTER_TOPIC, FoundLetter, JobQueue, MessageId, Result, letter, route};
+use self::{dead_letters::DeadLetters, error::explained, publish::Publishers};
+use super::{DEAD_LETTER_TOPIC, JobQueue, MessageId, Result, StoredDeadLetter, dead_letter, route};
 use crate::{
     config::PubSubConfig,
     domain::{
@@ -47,21 +47,21 @@ const TOPICS: [&str; 3] = [route(JobKind::Illustration).topic, route(JobKind::Br
 
 /// Pub/Sub of a project. Each client is made with the first call that needs it.
 pub(super) struct PubSubQueue {
-    place: Place,
+    project: PubSubProject,
     publishers: OnceCell<Publishers>,
     topics: OnceCell<TopicAdmin>,
-    letters: Letters,
+    dead_letters: DeadLetters,
 }
 
 /// Where the topics and subscriptions are.
 #[derive(Debug, Clone)]
-struct Place {
+struct PubSubProject {
     project: String,
     /// Instead of Google's own address.
     endpoint: Option<Url>,
 }
 
-impl Place {
+impl PubSubProject {
     fn new(project: &str, config: &PubSubConfig) -> Self {
         Self { project: project.to_owned(), endpoint: config.endpoint.clone() }
     }
@@ -102,18 +102,18 @@ fn backoff() -> ExponentialBackoff {
 
 impl PubSubQueue {
     pub(super) fn new(project: &str, config: &PubSubConfig) -> Self {
-        let place = Place::new(project, config);
-        let letters = Letters::new(place.clone());
-        Self { place, publishers: OnceCell::new(), topics: OnceCell::new(), letters }
+        let project = PubSubProject::new(project, config);
+        let dead_letters = DeadLetters::new(project.clone());
+        Self { project, publishers: OnceCell::new(), topics: OnceCell::new(), dead_letters }
     }
 
     async fn publish_to(&self, op: &'static str, topic: &'static str, message: Message) -> Result<MessageId> {
-        let publishers = self.publishers.get_or_try_init(|| Publishers::open(&self.place)).await?;
+        let publishers = self.publishers.get_or_try_init(|| Publishers::open(&self.project)).await?;
         publishers.publish(op, topic, message).await
     }
 
     async fn ping_topic(&self, admin: &TopicAdmin, topic: &str) -> Result<()> {
-        let name = self.place.topic(topic);
+        let name = self.project.topic(topic);
         let found = admin.get_topic().set_topic(&name).send().await;
         found.map(drop).map_err(|error| explained("queue.ping", &format!("topic {name}"), "roles/pubsub.viewer", error))
     }
@@ -130,25 +130,26 @@ impl JobQueue for PubSubQueue {
         self.publish_to("queue.publish", topic, message).await
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
-        let message = Message::new().set_data(letter.data.clone()).set_attributes(letter::attributes(letter));
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+        let message =
+            Message::new().set_data(dead_letter.data.clone()).set_attributes(dead_letter::attributes(dead_letter));
         self.publish_to("queue.dead_letter", DEAD_LETTER_TOPIC, message).await
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
-        self.letters.peek(limit).await
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
+        self.dead_letters.peek(limit).await
     }
 
     async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
-        self.letters.discard(keys).await
+        self.dead_letters.discard(keys).await
     }
 
     async fn purge_dead_letters(&self) -> Result<()> {
-        self.letters.purge().await
+        self.dead_letters.purge().await
     }
 
     async fn ping(&self) -> Result<()> {
-        let admin = self.topics.get_or_try_init(|| self.place.topic_admin()).await?;
+        let admin = self.topics.get_or_try_init(|| self.project.topic_admin()).await?;
         let pings = TOPICS.map(|topic| self.ping_topic(admin, topic));
         futures::future::try_join_all(pings).await.map(drop)
     }

@@ -8,7 +8,7 @@ use google_cloud_pubsub::{
     model::Message,
 };
 
-use super::{Place, TOPICS, backoff, error, error::explained, retry};
+use super::{PubSubProject, TOPICS, backoff, error, error::explained, retry};
 use crate::{
     error::{BackendError, ErrorKind},
     google,
@@ -21,22 +21,22 @@ const BATCH_DELAY: Duration = Duration::from_millis(1);
 const BATCH_MESSAGES: u32 = 100;
 
 pub(super) struct Publishers {
-    place: Place,
+    project: PubSubProject,
     by_topic: HashMap<&'static str, Publisher>,
 }
 
 impl Publishers {
     /// Connects to nothing yet.
-    pub(super) async fn open(place: &Place) -> Result<Self> {
-        let credentials = google::credentials(place.endpoint.as_ref())?;
-        let base = BasePublisher::builder().with_endpoint(place.base()).with_credentials(credentials);
+    pub(super) async fn open(project: &PubSubProject) -> Result<Self> {
+        let credentials = google::credentials(project.endpoint.as_ref())?;
+        let base = BasePublisher::builder().with_endpoint(project.base()).with_credentials(credentials);
         let base = base.with_retry_policy(retry()).with_backoff_policy(backoff()).build().await;
         let base = base.map_err(|error| error::unbuilt("queue.open", error))?;
         let publisher = |topic| {
-            let publisher = base.publisher(place.topic(topic)).set_delay_threshold(BATCH_DELAY);
+            let publisher = base.publisher(project.topic(topic)).set_delay_threshold(BATCH_DELAY);
             (topic, publisher.set_message_count_threshold(BATCH_MESSAGES).build())
         };
-        Ok(Self { place: place.clone(), by_topic: TOPICS.into_iter().map(publisher).collect() })
+        Ok(Self { project: project.clone(), by_topic: TOPICS.into_iter().map(publisher).collect() })
     }
 
     /// Publishes; answers once the service has the message.
@@ -46,7 +46,7 @@ impl Publishers {
         let id = publisher.publish(message).await.map(MessageId);
         id.map_err(|error| match error {
             PublishError::Rpc(error) => {
-                let what = format!("topic {}", self.place.topic(topic));
+                let what = format!("topic {}", self.project.topic(topic));
                 explained(op, &what, "roles/pubsub.publisher", error)
             }
             // The runtime that the publisher's task runs on is ending.

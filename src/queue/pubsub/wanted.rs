@@ -7,7 +7,7 @@ use google_cloud_pubsub::model::{
 };
 use url::Url;
 
-use super::Place;
+use super::PubSubProject;
 use crate::{
     domain::job::JobKind,
     queue::{DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC, Route, route},
@@ -38,22 +38,22 @@ pub struct Push {
 }
 
 /// Every subscription.
-pub(super) fn subscriptions(place: &Place, push: &Push) -> Vec<Subscription> {
+pub(super) fn subscriptions(project: &PubSubProject, push: &Push) -> Vec<Subscription> {
     let kinds = [JobKind::Illustration, JobKind::Brand];
-    let pushed = kinds.into_iter().map(|kind| pushed(place, push, route(kind)));
-    pushed.chain([pulled(place)]).collect()
+    let pushed = kinds.into_iter().map(|kind| pushed(project, push, route(kind)));
+    pushed.chain([pulled(project)]).collect()
 }
 
-fn pushed(place: &Place, push: &Push, route: Route) -> Subscription {
+fn pushed(project: &PubSubProject, push: &Push, route: Route) -> Subscription {
     let Push { url, service_account, audience } = push;
     let endpoint = format!("{}{}", url.as_str().trim_end_matches('/'), route.endpoint);
     let token = OidcToken::new().set_service_account_email(service_account).set_audience(audience);
     let config = PushConfig::new().set_push_endpoint(endpoint).set_oidc_token(token);
     let dead_letters = DeadLetterPolicy::new()
-        .set_dead_letter_topic(place.topic(DEAD_LETTER_TOPIC))
+        .set_dead_letter_topic(project.topic(DEAD_LETTER_TOPIC))
         .set_max_delivery_attempts(MAX_DELIVERY_ATTEMPTS);
     let retries = RetryPolicy::new().set_minimum_backoff(wkt(MIN_BACKOFF)).set_maximum_backoff(wkt(MAX_BACKOFF));
-    lasting(place, route.subscription, route.topic)
+    lasting(project, route.subscription, route.topic)
         .set_ack_deadline_seconds(ACK_DEADLINE)
         .set_message_retention_duration(wkt(RETENTION))
         .set_push_config(config.set_attributes([("x-goog-version", "v1")]))
@@ -62,17 +62,17 @@ fn pushed(place: &Place, push: &Push, route: Route) -> Subscription {
 }
 
 /// Without a retry policy, so that what one reader gives back the next one finds at once.
-fn pulled(place: &Place) -> Subscription {
-    lasting(place, DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC)
+fn pulled(project: &PubSubProject) -> Subscription {
+    lasting(project, DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC)
         .set_ack_deadline_seconds(LETTER_ACK_DEADLINE)
         .set_message_retention_duration(wkt(LETTER_RETENTION))
 }
 
 /// One that does not expire when nothing happens for a month.
-fn lasting(place: &Place, name: &str, topic: &str) -> Subscription {
+fn lasting(project: &PubSubProject, name: &str, topic: &str) -> Subscription {
     Subscription::new()
-        .set_name(place.subscription(name))
-        .set_topic(place.topic(topic))
+        .set_name(project.subscription(name))
+        .set_topic(project.topic(topic))
         .set_expiration_policy(ExpirationPolicy::new())
 }
 

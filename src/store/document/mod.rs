@@ -190,11 +190,11 @@ impl JobDocument {
             ..Self::default()
         };
         document.ask(&job.id, &job.work);
-        document.stand(&job.state, job.hold);
+        document.write_state(&job.state, job.hold);
         document
     }
 
-    fn stand(&mut self, state: &State, hold: Hold) {
+    fn write_state(&mut self, state: &State, hold: Hold) {
         match state.clone() {
             State::Queued { attempt: _, not_before, publish_at, published, last_error, operation } => {
                 self.not_before = Some(not_before);
@@ -231,7 +231,7 @@ impl JobDocument {
         let version = Version(self.version);
         let record = JobRecord {
             work: self.asked(id.kind())?,
-            state: self.stood(id.kind(), status)?,
+            state: self.read_state(id.kind(), status)?,
             id,
             user: self.need("userId", |it| it.user_id.take())?,
             team: self.team_id.take(),
@@ -245,7 +245,7 @@ impl JobDocument {
         Ok(Versioned { version, value: Job::from_record(record) })
     }
 
-    fn stood(&mut self, kind: JobKind, status: Status) -> Result<State, InvalidDocument> {
+    fn read_state(&mut self, kind: JobKind, status: Status) -> Result<State, InvalidDocument> {
         let attempt = self.attempt;
         Ok(match status {
             Status::Queued => State::Queued {

@@ -21,8 +21,8 @@ use gcloud_sdk::google::firestore::v1::{
 };
 
 use super::{
+    client::FirestoreClient,
     fields::{self, Fields, from_fields, integer, moment, string, to_fields},
-    link::Link,
 };
 use crate::{
     domain::{
@@ -51,7 +51,7 @@ pub(super) fn collection(kind: JobKind) -> &'static str {
     }
 }
 
-impl Link {
+impl FirestoreClient {
     pub(super) fn job(&self, id: &JobId) -> String {
         self.name(collection(id.kind()), id.as_str())
     }

@@ -58,7 +58,7 @@ impl FirestoreStore {
             ordered(query(collection(wanted.kind), filters), &["createdAt", "__name__"], Direction::Descending);
         if let Some(after) = request.after.as_ref() {
             let last = if after.kind() == wanted.kind {
-                self.link.get_one(op, self.link.job(after)).await?.filter(is_theirs)
+                self.client.get_one(op, self.client.job(after)).await?.filter(is_theirs)
             } else {
                 None
             };
@@ -69,7 +69,7 @@ impl FirestoreStore {
             page = behind(page, vec![moment(at), reference(last.name)]);
         }
         let limit = request.limit.max(1);
-        let mut found = self.link.query(op, limited(page, limit.saturating_add(1))).await?.documents;
+        let mut found = self.client.query(op, limited(page, limit.saturating_add(1))).await?.documents;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let items = found.into_iter().map(|document| read_job(op, document)).collect::<Result<_>>()?;
@@ -123,7 +123,7 @@ impl FirestoreStore {
         let (mut jobs, mut page) = (Vec::new(), come.clone());
         for _ in 0..PAGES {
             let wanted = limit - jobs.len();
-            let found = self.link.query(op, limited(page, wanted)).await?.documents;
+            let found = self.client.query(op, limited(page, wanted)).await?.documents;
             let is_full = found.len() >= wanted;
             let last = found.last().and_then(|last| Some((fields::time(&last.fields, field)?, last.name.clone())));
             jobs.extend(readable_jobs(op, found));

@@ -1,9 +1,9 @@
 //! Jobs in Firestore, readable by any of its clients. [`documents`] says what stands where.
 
+mod client;
 mod documents;
 mod fields;
 mod ledger;
-mod link;
 mod list;
 mod query;
 mod retry;
@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use self::{
+    client::FirestoreClient,
     documents::{Holder, read_job, write_team},
-    ledger::Turns,
-    link::Link,
+    ledger::AccountLocks,
     watch::Hub,
 };
 use super::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch};
@@ -35,20 +35,20 @@ use crate::{
 
 /// The store in one database of a project.
 pub(super) struct FirestoreStore {
-    link: Arc<Link>,
+    client: Arc<FirestoreClient>,
     hub: Arc<Hub>,
-    turns: Turns,
+    account_locks: AccountLocks,
 }
 
 impl FirestoreStore {
     /// Connects when it is first used.
     pub(super) fn new(project: &str, config: &FirestoreConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        let link = Arc::new(Link::new(project, config, random));
-        Self { hub: Hub::new(Arc::clone(&link), clock), link, turns: Turns::default() }
+        let client = Arc::new(FirestoreClient::new(project, config, random));
+        Self { hub: Hub::new(Arc::clone(&client), clock), client, account_locks: AccountLocks::default() }
     }
 
     async fn holder(&self, op: &'static str, name: String) -> Result<Holder> {
-        Holder::read(op, self.link.get_one(op, name).await?.as_ref())
+        Holder::read(op, self.client.get_one(op, name).await?.as_ref())
     }
 }
 
@@ -60,7 +60,7 @@ impl JobStore for FirestoreStore {
 
     async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
         const OP: &str = "store.get";
-        let document = self.link.get_one(OP, self.link.job(id)).await?;
+        let document = self.client.get_one(OP, self.client.job(id)).await?;
         document.map(|document| read_job(OP, document)).transpose()
     }
 
@@ -85,7 +85,7 @@ impl JobStore for FirestoreStore {
     }
 
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
-        Ok(self.holder("store.account", self.link.account(id)).await?.account)
+        Ok(self.holder("store.account", self.client.account(id)).await?.account)
     }
 
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
@@ -101,11 +101,11 @@ impl JobStore for FirestoreStore {
     }
 
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
-        Ok(self.holder("store.team_of", self.link.user(user)).await?.team)
+        Ok(self.holder("store.team_of", self.client.user(user)).await?.team)
     }
 
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
-        self.put("store.set_team", write_team(self.link.user(user), team)).await
+        self.put("store.set_team", write_team(self.client.user(user), team)).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
@@ -113,6 +113,6 @@ impl JobStore for FirestoreStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.link.ping("store.ping").await
+        self.client.ping("store.ping").await
     }
 }

@@ -17,7 +17,7 @@ const WRITES: u32 = 12;
 /// How often a read is tried.
 const READS: u32 = 4;
 /// No further try begins after that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Waits are drawn from zero to this, doubled each time.
 const BASE: Duration = Duration::from_millis(20);
 /// The longest wait.
@@ -59,7 +59,7 @@ pub(super) struct Tries {
 impl Tries {
     pub(super) fn to_write(random: &Arc<dyn Random>) -> Self {
         let random = Arc::clone(random);
-        Self { random, failures: 0, most: WRITES, until: Instant::now() + PATIENCE, is_unsure: false }
+        Self { random, failures: 0, most: WRITES, until: Instant::now() + TIMEOUT, is_unsure: false }
     }
 
     pub(super) fn to_read(random: &Arc<dyn Random>) -> Self {

@@ -13,7 +13,7 @@ use super::{
     FirestoreStore,
     documents::{self, Holder, guarded, is_written_by, merge, read_job, version_of, write_job},
     fields::Fields,
-    ledger::{self, Settled},
+    ledger::{self, AccountUpdate},
     retry::Failure,
 };
 use crate::{
@@ -38,9 +38,9 @@ impl FirestoreStore {
     pub(super) async fn add(&self, op: &'static str, first: &Transition) -> Result<Inserted> {
         let account = first.job.account();
         ledger::check(op, &account, &first.ledger)?;
-        let write_id = write_id(&**self.link.random());
-        let _turn = self.turns.of(&account).await;
-        let mut tries = self.link.tries();
+        let write_id = write_id(&**self.client.random());
+        let _turn = self.account_locks.of(&account).await;
+        let mut tries = self.client.tries();
         loop {
             let failure = match self.try_add(op, first, &account, &write_id, tries.is_unsure).await {
                 Ok(inserted) => return Ok(inserted),
@@ -58,10 +58,10 @@ impl FirestoreStore {
         write_id: &str,
         is_unsure: bool,
     ) -> std::result::Result<Inserted, Failure> {
-        let (link, job) = (&self.link, &first.job);
-        let mut names = vec![link.job(&job.id), link.tombstone(&job.id), link.user(&job.user)];
-        names.extend(ledger::names(link, account, &first.ledger));
-        let read = link.get(op, &names).await?;
+        let (client, job) = (&self.client, &first.job);
+        let mut names = vec![client.job(&job.id), client.tombstone(&job.id), client.user(&job.user)];
+        names.extend(ledger::names(client, account, &first.ledger));
+        let read = client.get(op, &names).await?;
         let [there, tombstone, user, payer, entries @ ..] = &read[..] else {
             return Err(BackendError::new(ErrorKind::Internal, op).into());
         };
@@ -82,7 +82,7 @@ impl FirestoreStore {
             return Ok(Inserted::OtherTeam(holder.team));
         }
         let paying = Holder::read(op, payer.as_ref())?;
-        let settled = match ledger::settle(link, &paying, &first.ledger, entries) {
+        let settled = match ledger::settle(client, &paying, &first.ledger, entries) {
             Ok(settled) => settled,
             Err(reason) => return Ok(Inserted::Refused(reason)),
         };
@@ -103,17 +103,17 @@ impl FirestoreStore {
             writes.extend(ledger::write_account(&settled, names[3].clone(), payer.as_ref()));
         }
         writes.extend(settled.writes);
-        link.commit(op, writes).await?;
+        client.commit(op, writes).await?;
         Ok(Inserted::New { version: FIRST, dispatched: false })
     }
 
     pub(super) async fn replace(&self, op: &'static str, expected: Version, next: &Transition) -> Result<Committed> {
         let account = next.job.account();
         ledger::check(op, &account, &next.ledger)?;
-        let write_id = write_id(&**self.link.random());
+        let write_id = write_id(&**self.client.random());
         // Most commits move no credits, and wait for nobody.
-        let _turn = if next.ledger.is_empty() { None } else { Some(self.turns.of(&account).await) };
-        let mut tries = self.link.tries();
+        let _turn = if next.ledger.is_empty() { None } else { Some(self.account_locks.of(&account).await) };
+        let mut tries = self.client.tries();
         loop {
             let failure = match self.try_replace(op, expected, next, &account, &write_id, tries.is_unsure).await {
                 Ok(()) => return Ok(Committed { version: Version(expected.0 + 1), dispatched: false }),
@@ -132,12 +132,12 @@ impl FirestoreStore {
         write_id: &str,
         is_unsure: bool,
     ) -> std::result::Result<(), Failure> {
-        let (link, job) = (&self.link, &next.job);
-        let mut names = vec![link.job(&job.id)];
+        let (client, job) = (&self.client, &next.job);
+        let mut names = vec![client.job(&job.id)];
         if !next.ledger.is_empty() {
-            names.extend(ledger::names(link, account, &next.ledger));
+            names.extend(ledger::names(client, account, &next.ledger));
         }
-        let read = link.get(op, &names).await?;
+        let read = client.get(op, &names).await?;
         let version = read[0].as_ref().and_then(version_of);
         let Some(before) = read[0].as_ref().filter(|_| version == Some(expected)) else {
             let is_next = version == Some(Version(expected.0 + 1));
@@ -153,13 +153,13 @@ impl FirestoreStore {
         let mut payer = None;
         if let [_, document, entries @ ..] = &read[..] {
             let holder = Holder::read(op, document.as_ref())?;
-            let settled: Settled =
-                ledger::settle(link, &holder, &next.ledger, entries).map_err(|reason| refused(op, reason))?;
+            let settled: AccountUpdate =
+                ledger::settle(client, &holder, &next.ledger, entries).map_err(|reason| refused(op, reason))?;
             payer = ledger::write_account(&settled, names[1].clone(), document.as_ref());
             writes.extend(settled.writes);
         }
         writes.extend(self.counted(before, job, payer));
-        link.commit(op, writes).await
+        client.commit(op, writes).await
     }
 
     /// The write of who pays, if any, and of the count of the user's unfinished jobs, if it changes: one, where that is
@@ -167,7 +167,7 @@ impl FirestoreStore {
     fn counted(&self, before: &Document, after: &Job, payer: Option<Write>) -> Vec<Write> {
         let was = documents::unfinished_of(before, after.kind()).is_some();
         let change = i64::from(!after.status().is_final()) - i64::from(was);
-        let user = self.link.user(&after.user);
+        let user = self.client.user(&after.user);
         match payer {
             payer if change == 0 => payer.into_iter().collect(),
             Some(payer) if matches!(after.account(), AccountId::User(_)) => vec![documents::adding(payer, change)],
@@ -176,7 +176,7 @@ impl FirestoreStore {
     }
 
     pub(super) async fn remove(&self, op: &'static str, id: &JobId, expected: Version) -> Result<()> {
-        let mut tries = self.link.tries();
+        let mut tries = self.client.tries();
         loop {
             match self.try_remove(op, id, expected).await {
                 Ok(()) => return Ok(()),
@@ -187,21 +187,21 @@ impl FirestoreStore {
 
     /// Removes a job that still is at a version, and remembers that its id is spent.
     async fn try_remove(&self, op: &'static str, id: &JobId, expected: Version) -> std::result::Result<(), Failure> {
-        let Some(document) = self.link.get_one(op, self.link.job(id)).await? else { return Ok(()) };
+        let Some(document) = self.client.get_one(op, self.client.job(id)).await? else { return Ok(()) };
         if version_of(&document) != Some(expected) {
             return Err(BackendError::new(ErrorKind::Conflict, op).into());
         }
-        let mut writes = vec![documents::remove(&document), documents::write_tombstone(self.link.tombstone(id))];
+        let mut writes = vec![documents::remove(&document), documents::write_tombstone(self.client.tombstone(id))];
         let user = documents::unfinished_of(&document, id.kind());
-        writes.extend(user.map(|user| documents::count_jobs(self.link.user(&user), -1)));
-        self.link.commit(op, writes).await
+        writes.extend(user.map(|user| documents::count_jobs(self.client.user(&user), -1)));
+        self.client.commit(op, writes).await
     }
 
     /// Writes what may be written any number of times.
     pub(super) async fn put(&self, op: &'static str, write: Write) -> Result<()> {
-        let mut tries = self.link.tries();
+        let mut tries = self.client.tries();
         loop {
-            match self.link.commit(op, vec![write.clone()]).await {
+            match self.client.commit(op, vec![write.clone()]).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => tries.again(failure).await?,
             }

@@ -32,7 +32,7 @@ pub(super) fn set_team(tx: &Tx<'_>, user: &UserId, team: Option<&TeamId>) -> Out
 }
 
 /// What came of a few ledger entries.
-pub(super) enum Settled {
+pub(super) enum LedgerResult {
     /// They are written, those that are new with their effect on the balance.
     Applied,
     /// One does not fit the balance; the caller undoes the rest.
@@ -46,7 +46,7 @@ pub(super) fn settle(
     op: &'static str,
     entries: &[LedgerEntry],
     is_known: impl Fn(&LedgerEntry) -> bool,
-) -> Outcome<Settled> {
+) -> Outcome<LedgerResult> {
     // A transition's entries are all of one account: it is read and written once.
     let mut open: Option<(&AccountId, Row)> = None;
     for entry in entries {
@@ -62,7 +62,7 @@ pub(super) fn settle(
         if !is_known(entry) && write(tx, op, entry, row.entries + 1)? {
             match row.account.apply(entry) {
                 Ok(account) => row = Row { account, entries: row.entries + 1 },
-                Err(refused) => return Ok(Settled::Refused(refused)),
+                Err(refused) => return Ok(LedgerResult::Refused(refused)),
             }
         }
         open = Some((&entry.account, row));
@@ -70,7 +70,7 @@ pub(super) fn settle(
     if let Some((id, row)) = open {
         save(tx, op, id, &row)?;
     }
-    Ok(Settled::Applied)
+    Ok(LedgerResult::Applied)
 }
 
 /// An account with the length of its ledger, which numbers the next entry.

@@ -41,7 +41,7 @@ pub(super) struct Hub {
     readers: Arc<Readers>,
     foreign: watch::Receiver<u64>,
     state: Mutex<State>,
-    /// Rung when there is a gap to fill, or a first watcher.
+    /// Notified when there is a gap to fill, or a first watcher.
     gap: Arc<Notify>,
     follower: Mutex<Option<AbortHandle>>,
 }
@@ -136,7 +136,7 @@ impl Hub {
         // a worker would do with each of its attempts.
         let is_late = state.looked != *self.foreign.borrow();
         match slot.what() {
-            Watch::Job(id) | Watch::News(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
+            Watch::Job(id) | Watch::Changes(id) => state.jobs.entry(id.clone()).or_default().push(Arc::clone(slot)),
             Watch::User(user) => state.users.entry(user.clone()).or_default().push(Arc::clone(slot)),
         }
         drop(state);
@@ -156,7 +156,7 @@ impl Hub {
         }
         let mut state = self.lock();
         match slot.what() {
-            Watch::Job(id) | Watch::News(id) => remove(&mut state.jobs, id, slot),
+            Watch::Job(id) | Watch::Changes(id) => remove(&mut state.jobs, id, slot),
             Watch::User(user) => remove(&mut state.users, user, slot),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where a row stands in the list: newest first, then by id.
-type Place = (i64, String, i64);
+type ListPosition = (i64, String, i64);
 
 /// One page, from one consistent view.
 pub(super) fn page(
@@ -68,7 +68,7 @@ fn collect(
     status: Status,
     (created_at, id): &(i64, String),
     limit: usize,
-    places: &mut Vec<Place>,
+    places: &mut Vec<ListPosition>,
 ) -> Outcome<()> {
     let sql = format!(
         "SELECT created_at, id, row FROM jobs

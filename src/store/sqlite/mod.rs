@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use self::{
-    accounts::Settled,
+    accounts::LedgerResult,
     hub::Hub,
     rows::{JobRow, Journal},
 };
@@ -71,9 +71,9 @@ impl JobStore for SqliteStore {
                 return Ok((Inserted::OtherTeam(team), 0));
             }
             let outcome = match accounts::settle(tx, OP, &journal.ledger, |_| false)? {
-                Settled::Refused(reason) => Inserted::Refused(reason),
-                Settled::Applied if row.is_one_too_many(tx, max_in_flight)? => Inserted::TooManyJobs,
-                Settled::Applied => {
+                LedgerResult::Refused(reason) => Inserted::Refused(reason),
+                LedgerResult::Applied if row.is_one_too_many(tx, max_in_flight)? => Inserted::TooManyJobs,
+                LedgerResult::Applied => {
                     journal.dispatch(tx)?;
                     return Ok((Inserted::New { version, dispatched }, seq));
                 }
@@ -117,11 +117,11 @@ impl JobStore for SqliteStore {
             };
             let is_known = |entry: &LedgerEntry| before.as_deref().is_some_and(|before| Journal::names(before, entry));
             match accounts::settle(tx, OP, &journal.ledger, is_known)? {
-                Settled::Applied => journal.dispatch(tx)?,
-                Settled::Refused(reason @ CreditsError::Insufficient { .. }) => {
+                LedgerResult::Applied => journal.dispatch(tx)?,
+                LedgerResult::Refused(reason @ CreditsError::Insufficient { .. }) => {
                     return Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into());
                 }
-                Settled::Refused(defect) => {
+                LedgerResult::Refused(defect) => {
                     return Err(BackendError::new(ErrorKind::Internal, OP).because(defect).into());
                 }
             }
@@ -158,8 +158,8 @@ impl JobStore for SqliteStore {
         const OP: &str = "store.adjust";
         let entry = entry.clone();
         let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry), |_| false)? {
-            Settled::Applied => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
-            Settled::Refused(reason) => Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into()),
+            LedgerResult::Applied => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
+            LedgerResult::Refused(reason) => Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into()),
         };
         self.embedded.write(OP, write).await
     }

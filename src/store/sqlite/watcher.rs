@@ -29,7 +29,7 @@ const OP: &str = "store.watch";
 pub(super) struct Slot {
     what: Watch,
     inbox: Mutex<Inbox>,
-    bell: Notify,
+    wakeup: Notify,
 }
 
 /// At most [`PAGE`] changes wait here, the latest of each job, by their number. Beyond that nothing waits: the watcher
@@ -58,12 +58,12 @@ enum Taken {
 
 impl Slot {
     pub(super) fn new(what: Watch) -> Arc<Self> {
-        Arc::new(Self { what, inbox: Mutex::default(), bell: Notify::new() })
+        Arc::new(Self { what, inbox: Mutex::default(), wakeup: Notify::new() })
     }
 
     /// Returns when there may be something to take.
     pub(super) async fn wait(&self) {
-        self.bell.notified().await;
+        self.wakeup.notified().await;
     }
 
     pub(super) fn what(&self) -> &Watch {
@@ -93,7 +93,7 @@ impl Slot {
             }
         }
         drop(inbox);
-        self.bell.notify_one();
+        self.wakeup.notify_one();
     }
 
     fn take(&self) -> Taken {
@@ -147,7 +147,7 @@ pub(super) fn stream(hub: &Arc<Hub>, what: Watch) -> BoxStream<'static, Result<V
     hub.register(&slot);
     hub.follow();
     let hub = Arc::clone(hub);
-    let phase = if let Watch::News(_) = slot.what { Phase::Live } else { Phase::Begin };
+    let phase = if let Watch::Changes(_) = slot.what { Phase::Live } else { Phase::Begin };
     let watcher = Watcher { hub, slot, phase, snapshot: 0, ready: VecDeque::new() };
     stream::unfold(watcher, |mut watcher| async move { watcher.next().await.map(|item| (item, watcher)) }).boxed()
 }
@@ -214,7 +214,7 @@ impl Watcher {
 
     async fn begin(&mut self) -> Result<()> {
         match self.slot.what.clone() {
-            Watch::Job(id) | Watch::News(id) => {
+            Watch::Job(id) | Watch::Changes(id) => {
                 let read = move |db: &Connection| {
                     let view = db.unchecked_transaction()?;
                     Ok((last_seq(&view)?, find(&view, OP, id.as_str())?))
@@ -238,7 +238,7 @@ impl Watcher {
     /// Makes a change ready unless the snapshot contains it.
     fn accept(&mut self, seq: u64, change: Versioned<Job>) {
         let is_in_snapshot = match self.slot.what {
-            Watch::Job(_) | Watch::News(_) => true,
+            Watch::Job(_) | Watch::Changes(_) => true,
             // A user's snapshot is of unfinished jobs: one that finished while it was being read is not in it.
             Watch::User(_) => !change.value.status().is_final(),
         };
@@ -251,7 +251,7 @@ impl Watcher {
         let slot = Arc::clone(&self.slot);
         let read = move |db: &Connection| {
             changes::after(db, OP, from, |id, user| match &slot.what {
-                Watch::Job(wanted) | Watch::News(wanted) => wanted.as_str() == id,
+                Watch::Job(wanted) | Watch::Changes(wanted) => wanted.as_str() == id,
                 Watch::User(wanted) => wanted.as_str() == user,
             })
         };

@@ -274,5 +274,5 @@ async fn a_refusal_while_stopping_costs_no_delivery_attempt() {
         push.answer(503);
         delivery.stop().await;
     }
-    assert_eq!(backend.queue().dead_letters(1).await.expect("letters"), []);
+    assert_eq!(backend.queue().dead_letters(1).await.expect("dead_letters"), []);
 }

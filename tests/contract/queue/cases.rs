@@ -11,7 +11,7 @@ use mediaforge::{
         message::JobMessage,
         trace::TraceContext,
     },
-    queue::{FoundLetter, JobQueue},
+    queue::{JobQueue, StoredDeadLetter},
 };
 use serde_json::json;
 
@@ -231,11 +231,11 @@ pub async fn the_last_refusal_makes_a_dead_letter<B: Backend>() {
         published = push.json()["message"]["publishTime"].as_str().expect("publishTime").replace('Z', "+00:00");
         push.answer(503);
     }
-    let letters = soon("a dead letter", letters(&queue)).await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    let letter = &letters[0];
-    assert_eq!((&letter.data, letter.job_id.as_ref()), (&message.data(), Some(&message.job_id)));
-    assert_eq!((&letter.error_code, letter.attempts), (&None, None), "no worker has said anything");
+    let dead_letters = soon("a dead letter", dead_letters(&queue)).await;
+    assert_eq!(dead_letters.len(), 1, "{dead_letters:?}");
+    let dead_letter = &dead_letters[0];
+    assert_eq!((&dead_letter.data, dead_letter.job_id.as_ref()), (&message.data(), Some(&message.job_id)));
+    assert_eq!((&dead_letter.error_code, dead_letter.attempts), (&None, None), "no worker has said anything");
     let mut expected = message.attributes();
     for (name, value) in [
         ("DeliveryCount", "5"),
@@ -245,16 +245,16 @@ pub async fn the_last_refusal_makes_a_dead_letter<B: Backend>() {
     ] {
         expected.insert(format!("CloudPubSubDeadLetterSource{name}"), value.to_owned());
     }
-    assert_eq!(letter.attributes, expected);
+    assert_eq!(dead_letter.attributes, expected);
     delivery.stop().await;
 }
 
-/// The first letters there are.
-async fn letters(queue: &Arc<dyn JobQueue>) -> Vec<FoundLetter> {
+/// The first dead letters there are.
+async fn dead_letters(queue: &Arc<dyn JobQueue>) -> Vec<StoredDeadLetter> {
     loop {
-        let letters = queue.dead_letters(10).await.expect("letters");
-        if !letters.is_empty() {
-            return letters;
+        let dead_letters = queue.dead_letters(10).await.expect("dead_letters");
+        if !dead_letters.is_empty() {
+            return dead_letters;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

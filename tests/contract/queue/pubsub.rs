@@ -16,7 +16,7 @@ use tonic::Code;
 use super::{
     Backend, Delivery,
     cases::{dispatch, publish},
-    letters::letter,
+    dead_letters::dead_letter,
 };
 use crate::support::soon;
 
@@ -137,16 +137,16 @@ async fn a_publish_that_is_not_answered_ends() {
 }
 
 #[tokio::test]
-async fn a_letter_whose_answer_was_lost_is_one_letter() {
+async fn a_dead_letter_whose_answer_was_lost_is_recorded_once() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     cloud.emulator.faults().inject("Publisher/Publish", Fault::LoseReply(Code::Unavailable), 1);
-    cloud.queue.dead_letter(&letter(&id, "a")).await.expect("a letter");
+    cloud.queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
     let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", queue::DEAD_LETTER_TOPIC));
     assert_eq!(copies.len(), 2, "Pub/Sub cannot know that it is the same one");
-    assert_eq!(cloud.queue.dead_letters(10).await.expect("letters").len(), 1);
+    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead_letters").len(), 1);
     assert_eq!(cloud.queue.discard_dead_letters(&["a".to_owned()]).await.expect("discarded"), 1);
-    assert_eq!(cloud.queue.dead_letters(10).await.expect("letters"), []);
+    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead_letters"), []);
 }
 
 #[tokio::test]
@@ -154,14 +154,14 @@ async fn what_a_failed_look_held_is_given_back() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for n in 0..150 {
-        cloud.queue.dead_letter(&letter(&id, &n.to_string())).await.expect("a letter");
+        cloud.queue.dead_letter(&dead_letter(&id, &n.to_string())).await.expect("a dead_letter");
     }
-    // From here on a letter that is held stays so for a minute.
+    // From here on a dead letter that is held stays so for a minute.
     cloud.emulator.pubsub().speed(1.0);
     cloud.emulator.faults().inject_after("Subscriber/Pull", 1, Fault::Refuse(Code::Unavailable), 1);
     let error = cloud.queue.dead_letters(1_000).await.expect_err("the second pull fails");
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    assert_eq!(cloud.queue.dead_letters(1_000).await.expect("letters").len(), 150);
+    assert_eq!(cloud.queue.dead_letters(1_000).await.expect("dead_letters").len(), 150);
 }
 
 #[tokio::test]
@@ -205,5 +205,5 @@ async fn opening_connects_to_nothing_and_a_later_server_is_found() {
     let cloud = Cloud { emulator, queue };
     cloud.provision(&"http://127.0.0.1:9".parse().expect("a URL")).await;
     publish(&cloud.queue).await;
-    assert_eq!(cloud.queue.dead_letters(1).await.expect("letters"), []);
+    assert_eq!(cloud.queue.dead_letters(1).await.expect("dead_letters"), []);
 }

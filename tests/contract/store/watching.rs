@@ -50,7 +50,7 @@ pub async fn a_watcher_of_news_hears_every_state_after_the_call<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let job = inserted(&store, New::default()).await;
-    let mut news = store.watch(Watch::News(job.value.id.clone()));
+    let mut news = store.watch(Watch::Changes(job.value.id.clone()));
     // Before anybody polls: interest is taken by the call.
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let running = commit(&store, &job, running).await;

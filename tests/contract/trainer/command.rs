@@ -60,7 +60,7 @@ impl Machine {
         Self { folder, config }
     }
 
-    /// With so little patience that a test need not have any.
+    /// With so little timeout that a test need not have any.
     fn with_grace(mut self, grace: Duration) -> Self {
         self.config.trainer.command.grace = grace;
         self

@@ -290,19 +290,19 @@ async fn vertex_knows_every_state() {
 #[tokio::test]
 async fn vertex_does_not_wait_for_a_machine_for_ever() {
     let google = Google::new().await;
-    let patience = google.config.trainer.vertex.pending_timeout.as_secs();
+    let timeout = google.config.trainer.vertex.pending_timeout.as_secs();
     let (trainer, operation) = google.started(1).await;
-    running(&trainer, &operation, at(patience)).await;
+    running(&trainer, &operation, at(timeout)).await;
     assert_eq!(google.cloud.cancelled(), Vec::<String>::new());
     // It is asked to stop, and while that does not show yet the next one is another.
     google.cloud.ignore_cancel();
-    let failed = failure(&trainer, &operation, at(patience + 1)).await;
+    let failed = failure(&trainer, &operation, at(timeout + 1)).await;
     assert_eq!(
         (failed.error.code, failed.disposition),
         (ErrorCode::EngineUnavailable, Disposition::Retry { after: None })
     );
     assert_eq!(google.cloud.cancelled(), std::slice::from_ref(&operation.0));
-    let next = trainer.start(&spec(job(1), at(patience + 2))).await.unwrap();
+    let next = trainer.start(&spec(job(1), at(timeout + 2))).await.unwrap();
     assert_ne!(next, operation);
 }
 

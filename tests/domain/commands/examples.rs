@@ -35,8 +35,8 @@ fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
         let retry = Command::Fail { disposition: Disposition::Retry { after: None }, jitter: 0.0 };
         job = apply(job, &retry, now).expect("failed").job;
     }
-    let letter = job.dead_letter().expect("a dead letter");
-    assert_eq!((letter.attempts, letter.error.code), (3, ErrorCode::EngineUnavailable));
+    let dead_letter = job.dead_letter().expect("a dead letter");
+    assert_eq!((dead_letter.attempts, dead_letter.error.code), (3, ErrorCode::EngineUnavailable));
     assert_eq!(job.clone().dead_lettered().expect("published").job.dead_letter(), None);
 
     let again = job.redrive(now, TIME_LIMIT, &POLICY).expect("run again").job;

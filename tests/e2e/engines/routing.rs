@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::{System, text};
 
-/// Once open, a circuit stays so for the rest of a test.
+/// Once open, a breaker stays so for the rest of a test.
 const PATIENT: [(&str, &str); 2] = [("MEDIAFORGE_BREAKER__COOLDOWN", "10m"), ("MEDIAFORGE_BREAKER__CAP", "10m")];
 const STAND_IN: (&str, &str) = ("MEDIAFORGE_ENGINE__FALLBACK", "preview");
 
@@ -52,13 +52,13 @@ async fn the_preview_stands_in_for_an_engine_that_is_full_or_not_allowed() {
         }
         assert_eq!(vertex.drawings().await.len(), 1, "{status}: asked once, and then left alone");
         let ready = worker(&system).await;
-        let circuit = &ready["engines"][0];
+        let breaker = &ready["engines"][0];
         assert_eq!(
-            (&circuit["engine"], &circuit["state"]),
+            (&breaker["engine"], &breaker["state"]),
             (&format!("gemini/{FLASH}").into(), &"open".into()),
             "{ready}"
         );
-        assert_eq!(circuit["misconfigured"], status == 403);
+        assert_eq!(breaker["misconfigured"], status == 403);
         if status == 403 {
             assert!(warning(&system, "is misconfigured").await.contains("roles/aiplatform.user"));
         }

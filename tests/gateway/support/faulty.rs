@@ -21,7 +21,7 @@ use mediaforge::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
-    queue::{FoundLetter, JobQueue, MessageId},
+    queue::{JobQueue, MessageId, StoredDeadLetter},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
@@ -148,11 +148,11 @@ impl JobQueue for Faulty<dyn JobQueue> {
         self.inner.publish(dispatch).await
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
-        self.inner.dead_letter(letter).await
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+        self.inner.dead_letter(dead_letter).await
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
         self.inner.dead_letters(limit).await
     }
 

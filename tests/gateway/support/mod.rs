@@ -30,7 +30,7 @@ use mediaforge::{
     },
     embedded::Embedded,
     gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, Patience, Ports, Rules, UploadRules},
+    jobs::{Jobs, JobsConfig, Ports, Timeouts, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
     store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
@@ -60,13 +60,13 @@ pub struct World {
 }
 
 /// An answer, read to its end.
-pub struct Answer {
+pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
@@ -110,12 +110,12 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
-    world_of(settings, rules())
+    world_of(settings, config())
 }
 
 /// The same with finished jobs kept for so long.
 pub fn world_keeping(settings: GatewaySettings, retention: Option<Duration>) -> World {
-    world_of(settings, Rules { retention, ..rules() })
+    world_of(settings, JobsConfig { retention, ..config() })
 }
 
 /// With these limits.
@@ -125,19 +125,19 @@ pub fn limited(limits: GatewayLimits) -> World {
 
 /// With so many unfinished jobs allowed.
 pub fn world_with_jobs_in_flight(most: u32) -> World {
-    world_of(settings(), Rules { jobs_in_flight: NonZeroU32::new(most), ..rules() })
+    world_of(settings(), JobsConfig { jobs_in_flight: NonZeroU32::new(most), ..config() })
 }
 
 /// With pictures kept there.
 pub fn world_of_media(media: Arc<dyn MediaStore>) -> World {
-    world_over(settings(), rules(), Some(media))
+    world_over(settings(), config(), Some(media))
 }
 
-fn world_of(settings: GatewaySettings, rules: Rules) -> World {
-    world_over(settings, rules, None)
+fn world_of(settings: GatewaySettings, config: JobsConfig) -> World {
+    world_over(settings, config, None)
 }
 
-fn world_over(settings: GatewaySettings, rules: Rules, media: Option<Arc<dyn MediaStore>>) -> World {
+fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<dyn MediaStore>>) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
     let (store, queue, disk) = backends(data.path());
@@ -153,7 +153,7 @@ fn world_over(settings: GatewaySettings, rules: Rules, media: Option<Arc<dyn Med
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
-    let jobs = Arc::new(Jobs::new(ports, rules));
+    let jobs = Arc::new(Jobs::new(ports, config));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
     World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
@@ -166,7 +166,7 @@ fn backends(data: &Path) -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn Media
     (store::open_sqlite(&embedded), queue::open_embedded(&embedded), media)
 }
 
-fn rules() -> Rules {
+fn config() -> JobsConfig {
     let style = |id: &str, name: &str, description: &str| Style {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -176,7 +176,7 @@ fn rules() -> Rules {
         learnt: Learnt::default(),
     };
     let minute = Duration::from_mins(1);
-    Rules {
+    JobsConfig {
         policy: JobPolicy {
             retry: RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: minute },
             republish_after: minute,
@@ -211,40 +211,40 @@ fn rules() -> Rules {
             keep: 24 * 60 * minute,
         },
         breaker: BreakerPolicy { failures: 5, cooldown: minute, cap: minute },
-        patience: Patience { backend: Duration::MAX, media: Duration::MAX },
+        timeouts: Timeouts { backend: Duration::MAX, media: Duration::MAX },
     }
 }
 
 impl World {
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub async fn send(&self, request: Request<Body>) -> Response {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Response { status: parts.status, headers: parts.headers, body }
     }
 
-    pub async fn call(&self, method: Method, path: &str) -> Answer {
+    pub async fn call(&self, method: Method, path: &str) -> Response {
         self.send(request(method, path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.call(Method::GET, path).await
     }
 
-    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         self.send(with(request(Method::GET, path), headers).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn generate(&self, body: &Value) -> Answer {
+    pub async fn generate(&self, body: &Value) -> Response {
         self.generate_with(body, &[]).await
     }
 
-    pub async fn generate_with(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    pub async fn generate_with(&self, body: &Value, headers: &[(&str, &str)]) -> Response {
         self.send(with(post_json(), headers).body(Body::from(body.to_string())).unwrap()).await
     }
 
     /// A body that need not be JSON.
-    pub async fn generate_raw(&self, body: impl Into<Body>) -> Answer {
+    pub async fn generate_raw(&self, body: impl Into<Body>) -> Response {
         self.send(post_json().body(body.into()).unwrap()).await
     }
 
@@ -282,7 +282,7 @@ impl World {
         let now = self.clock.now();
         let owner = WorkerId::new(1, &TestRandom::default());
         let lease = Lease { owner, expires_at: after(now, Duration::from_secs(30)) };
-        let policy = self.jobs.rules().policy;
+        let policy = self.jobs.config().policy;
         self.change(id, |job| job.start(now, lease, &policy)).await
     }
 

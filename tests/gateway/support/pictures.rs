@@ -15,7 +15,7 @@ use mediaforge::{
 };
 use serde_json::{Value, json};
 
-use super::{Answer, World, request};
+use super::{Response, World, request};
 
 /// A picture of random blocks, which differs from that of any other seed.
 pub fn blocks(seed: u64, width: u32, height: u32) -> DynamicImage {
@@ -58,15 +58,15 @@ impl World {
         (answer["uploadId"].as_str().unwrap().to_owned(), format!("{}?{}", url.path(), url.query().unwrap()))
     }
 
-    pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Answer {
+    pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Response {
         self.send(request(Method::PUT, path).body(Body::from(bytes.into())).unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
         self.post_with(path, body, &[]).await
     }
 
-    pub async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    pub async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Response {
         let request = request(Method::POST, path).header("content-type", "application/json");
         self.send(super::with(request, headers).body(Body::from(body.to_string())).unwrap()).await
     }

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    line,
+    listen_stream,
     slot::{Change, Slot},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         ids::{JobId, UserId},
     },
     error::{BackendError, ErrorKind},
-    store::{Version, Watch, firestore::link::Link},
+    store::{Version, Watch, firestore::client::FirestoreClient},
 };
 
 /// How far back a user's changes are listened to. It covers the time between the server's stamp on a write and the
@@ -38,7 +38,7 @@ pub(super) enum Key {
 impl From<&Watch> for Key {
     fn from(what: &Watch) -> Self {
         match what {
-            Watch::Job(id) | Watch::News(id) => Self::Job(id.clone()),
+            Watch::Job(id) | Watch::Changes(id) => Self::Job(id.clone()),
             Watch::User(user) => Self::User(user.clone()),
         }
     }
@@ -52,10 +52,10 @@ pub(in crate::store::firestore) struct Hub {
 
 /// What watchers and the listening task share.
 pub(super) struct Shared {
-    pub link: Arc<Link>,
+    pub client: Arc<FirestoreClient>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Rung when somebody begins or ends to watch.
+    /// Notified when somebody begins or ends to watch.
     pub wake: Notify,
 }
 
@@ -75,13 +75,13 @@ struct Target {
 }
 
 impl Hub {
-    pub(in crate::store::firestore) fn new(link: Arc<Link>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let shared = Shared { link, clock, state: Mutex::default(), wake: Notify::new() };
+    pub(in crate::store::firestore) fn new(client: Arc<FirestoreClient>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let shared = Shared { client, clock, state: Mutex::default(), wake: Notify::new() };
         Arc::new(Self { shared: Arc::new(shared), listener: Mutex::default() })
     }
 
-    pub(super) fn link(&self) -> &Arc<Link> {
-        &self.shared.link
+    pub(super) fn client(&self) -> &Arc<FirestoreClient> {
+        &self.shared.client
     }
 
     /// Starts listening, unless that has begun or there is no runtime yet (the first watcher's stream then does it).
@@ -89,7 +89,7 @@ impl Hub {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         if listener.as_ref().is_none_or(AbortHandle::is_finished) {
-            *listener = Some(runtime.spawn(line::listen(Arc::clone(&self.shared))).abort_handle());
+            *listener = Some(runtime.spawn(listen_stream::listen(Arc::clone(&self.shared))).abort_handle());
         }
     }
 

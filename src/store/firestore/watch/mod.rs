@@ -1,6 +1,6 @@
 //! Watching: a snapshot by reading, then changes by listening.
 //!
-//! A process has one `Listen` stream, whatever the number of watchers ([`line`]); each job and each user that somebody
+//! A process has one `Listen` stream, whatever the number of watchers ([`listen_stream`]); each job and each user that somebody
 //! watches is a target or two of it ([`hub`]). A job is listened to as a document. A user's jobs are listened to by
 //! `changedAt`, the server's time of their last write, from a while before now: no job ever leaves that query, whatever
 //! becomes of it, so none can begin and end unnoticed while the connection is lost. After a loss every target is
@@ -8,7 +8,7 @@
 //! its version.
 
 mod hub;
-mod line;
+mod listen_stream;
 mod slot;
 
 use std::{
@@ -66,7 +66,7 @@ enum Phase {
 /// Interest is taken here and now, before anything is read: a change that is committed from this moment on is either in
 /// the snapshot or listened to.
 pub(super) fn stream(hub: &Arc<Hub>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-    let phase = if let Watch::News(_) = what { Phase::Live } else { Phase::Begin };
+    let phase = if let Watch::Changes(_) = what { Phase::Live } else { Phase::Begin };
     let slot = Slot::new(what);
     let called = hub.register(&slot);
     let watcher = Watcher {
@@ -109,7 +109,7 @@ impl Watcher {
     async fn begin(&mut self) -> Result<()> {
         self.hub.follow();
         match self.slot.what.clone() {
-            Watch::Job(id) | Watch::News(id) => {
+            Watch::Job(id) | Watch::Changes(id) => {
                 if let Some(job) = self.look_up(&id).await? {
                     self.hand_out(job);
                 }
@@ -121,8 +121,8 @@ impl Watcher {
     }
 
     async fn look_up(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
-        let link = self.hub.link();
-        let document = link.get_one(OP, link.job(id)).await?;
+        let client = self.hub.client();
+        let document = client.get_one(OP, client.job(id)).await?;
         document.map(|document| read_job(OP, document)).transpose()
     }
 
@@ -133,11 +133,11 @@ impl Watcher {
     }
 
     async fn begin_with_unfinished(&mut self, user: &UserId) -> Result<()> {
-        let link = Arc::clone(self.hub.link());
+        let client = Arc::clone(self.hub.client());
         let answers = JobKind::ALL.map(|kind| {
             let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
             let own = filter("userId", Operator::Equal, string(user.as_str()));
-            link.query(OP, query(collection(kind), vec![own, in_status(unfinished, kind)]))
+            client.query(OP, query(collection(kind), vec![own, in_status(unfinished, kind)]))
         });
         let mut jobs = Vec::new();
         for (kind, answer) in JobKind::ALL.into_iter().zip(try_join_all(answers).await?) {

@@ -41,7 +41,7 @@ pub(super) enum Taken {
 pub(super) struct Slot {
     pub what: Watch,
     inbox: Mutex<Inbox>,
-    bell: Notify,
+    wakeup: Notify,
 }
 
 #[derive(Default)]
@@ -60,7 +60,7 @@ enum Waiting {
 
 impl Slot {
     pub(super) fn new(what: Watch) -> Arc<Self> {
-        Arc::new(Self { what, inbox: Mutex::default(), bell: Notify::new() })
+        Arc::new(Self { what, inbox: Mutex::default(), wakeup: Notify::new() })
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -69,7 +69,7 @@ impl Slot {
 
     /// Returns when there may be something to take.
     pub(super) async fn wait(&self) {
-        self.bell.notified().await;
+        self.wakeup.notified().await;
     }
 
     pub(super) fn push(&self, change: &Arc<Change>) {
@@ -94,13 +94,13 @@ impl Slot {
             *inbox = Inbox { failed: Some(behind), ..Inbox::default() };
         }
         drop(inbox);
-        self.bell.notify_one();
+        self.wakeup.notify_one();
     }
 
     /// Ends the watcher's stream, behind what waits for it already.
     pub(super) fn fail(&self, error: BackendError) {
         self.inbox().failed.get_or_insert(error);
-        self.bell.notify_one();
+        self.wakeup.notify_one();
     }
 
     pub(super) fn take(&self) -> Taken {

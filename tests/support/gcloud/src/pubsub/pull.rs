@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How long a pull waits for a first message.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message for who pulls it.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ impl PubSub {
     pub async fn pull(&self, subscription: &str, most: i32, is_immediate: bool) -> Result<Vec<Pulled>, Status> {
         let most = usize::try_from(most).ok().filter(|most| *most > 0);
         let most = most.ok_or_else(|| Status::invalid_argument("max_messages is at least 1"))?;
-        let patience = PATIENCE.div_f64(self.lock().speed);
-        let give_up = Instant::now() + if is_immediate { Duration::ZERO } else { patience };
+        let timeout = TIMEOUT.div_f64(self.lock().speed);
+        let give_up = Instant::now() + if is_immediate { Duration::ZERO } else { timeout };
         let mut changes = self.0.changes.subscribe();
         loop {
             changes.borrow_and_update();

@@ -113,7 +113,7 @@ impl State {
             queue.flow.nacked(now.instant, speed);
         }
         let dead: Vec<Dead> = dead.into_iter().collect();
-        self.bury(dead, now);
+        self.record_dead_letter(dead, now);
     }
 
     fn settle(&mut self, name: &str, number: u64, ticket: Ticket, answer: Option<u16>, now: Now) {

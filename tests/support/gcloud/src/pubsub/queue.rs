@@ -72,7 +72,7 @@ impl Queue {
     }
 
     /// A delivery failed: the message comes again later, or is a dead letter. `is_open`: the dead-letter topic is there.
-    /// Says whether it was under way, and what to bury.
+    /// Says whether it was under way, and what to record_dead_letter.
     pub fn fail(&mut self, ticket: Ticket, now: Now, speed: f64, is_open: bool) -> (bool, Option<Dead>) {
         let Some(failures) = self.backlog.fail(ticket) else { return (false, None) };
         let policy = self.settings.dead_letter_policy.as_ref();

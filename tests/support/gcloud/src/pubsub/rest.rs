@@ -31,7 +31,7 @@ const OPEN_IN_SUBSCRIPTION: &[&str] = &[
     "retryPolicy",
 ];
 
-type Answer = Result<Json<Value>, Refusal>;
+type RestResult = Result<Json<Value>, Refusal>;
 /// The parameters of a request's query.
 type Parameters = Query<BTreeMap<String, String>>;
 
@@ -61,7 +61,7 @@ async fn topic(
     parameters: Parameters,
     method: Method,
     body: Bytes,
-) -> Answer {
+) -> RestResult {
     let (id, verb) = id.split_once(':').unwrap_or((&id, ""));
     let name = format!("projects/{project}/topics/{id}");
     let topic = match (method.as_str(), verb) {
@@ -98,7 +98,7 @@ async fn subscription(
     parameters: Parameters,
     method: Method,
     body: Bytes,
-) -> Answer {
+) -> RestResult {
     let (id, verb) = id.split_once(':').unwrap_or((&id, ""));
     let name = format!("projects/{project}/subscriptions/{id}");
     let subscription = match (method.as_str(), verb) {
@@ -129,7 +129,7 @@ fn create_subscription(pubsub: &PubSub, settings: resource::Subscription) -> Res
 }
 
 /// The methods of a subscription that are not those of a resource.
-async fn act(pubsub: &PubSub, name: &str, verb: &str, body: &[u8]) -> Answer {
+async fn act(pubsub: &PubSub, name: &str, verb: &str, body: &[u8]) -> RestResult {
     match verb {
         "modifyPushConfig" => {
             let data::ModifyPushConfig { push_config } = from(body)?;
@@ -165,7 +165,7 @@ async fn act(pubsub: &PubSub, name: &str, verb: &str, body: &[u8]) -> Answer {
     Ok(Json(json!({})))
 }
 
-async fn list_topics(State(pubsub): State<PubSub>, Path(project): Path<String>, parameters: Parameters) -> Answer {
+async fn list_topics(State(pubsub): State<PubSub>, Path(project): Path<String>, parameters: Parameters) -> RestResult {
     let state = pubsub.lock();
     let prefix = format!("projects/{project}/topics/");
     let topics = state.topics.iter().filter(|(name, _)| name.starts_with(&prefix));
@@ -177,7 +177,7 @@ async fn list_subscriptions(
     State(pubsub): State<PubSub>,
     Path(project): Path<String>,
     parameters: Parameters,
-) -> Answer {
+) -> RestResult {
     let state = pubsub.lock();
     let prefix = format!("projects/{project}/subscriptions/");
     let queues = state.queues.iter().filter(|(name, _)| name.starts_with(&prefix));
@@ -189,7 +189,7 @@ async fn list_topic_subscriptions(
     State(pubsub): State<PubSub>,
     Path((project, topic)): Path<(String, String)>,
     parameters: Parameters,
-) -> Answer {
+) -> RestResult {
     let topic = format!("projects/{project}/topics/{topic}");
     let state = pubsub.lock();
     state.topic(&topic)?;
@@ -225,6 +225,6 @@ fn from<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Status> {
     serde_json::from_slice(body).map_err(|error| Status::invalid_argument(format!("Invalid JSON payload: {error}")))
 }
 
-fn undone(method: &str, verb: &str) -> Answer {
+fn undone(method: &str, verb: &str) -> RestResult {
     Err(Status::unimplemented(format!("the emulator does not do {method} {verb}")).into())
 }

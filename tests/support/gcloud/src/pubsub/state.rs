@@ -152,7 +152,7 @@ impl State {
     }
 
     /// What failed too often becomes a message of the dead-letter topic, unless that is gone.
-    pub fn bury(&mut self, dead: Vec<(String, PubsubMessage)>, now: Now) {
+    pub fn record_dead_letter(&mut self, dead: Vec<(String, PubsubMessage)>, now: Now) {
         for (topic, message) in dead {
             self.publish_one(&topic, message, now);
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Front, Recorded, signature::Refusal};
 
-type Answer = Result<Response, Refusal>;
+type ProxyResult = Result<Response, Refusal>;
 
 const MISSING: Refusal = Refusal(404, "NoSuchKey");
 const UNMET: Refusal = Refusal(412, "PreconditionFailed");
@@ -37,7 +37,7 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request) ->
 
 impl Front {
     /// The JSON API: the conditions of copies and deletes.
-    async fn json(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Answer {
+    async fn json(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> ProxyResult {
         let condition = parameter(uri, "ifGenerationMatch");
         let target = match uri.path().split_once("/rewriteTo/") {
             Some((_, target)) if method == Method::POST => Some(format!("/storage/v1/{target}")),
@@ -62,7 +62,7 @@ impl Front {
     }
 
     /// The XML API, which signed URLs are for.
-    async fn xml(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Answer {
+    async fn xml(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> ProxyResult {
         if parameter(uri, "X-Goog-Signature").is_none() {
             let may = self.public.load(Ordering::SeqCst) && [Method::GET, Method::HEAD].contains(method);
             return if may {
@@ -110,7 +110,7 @@ impl Front {
         Ok(object["generation"].as_str().map(str::to_owned))
     }
 
-    async fn forward(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Answer {
+    async fn forward(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> ProxyResult {
         let mut headers = headers.clone();
         // The connection's own; the client says them anew.
         for name in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {

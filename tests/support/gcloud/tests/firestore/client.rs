@@ -112,7 +112,7 @@ async fn a_listener_hears_of_changes() {
     let target = FirestoreListenerTarget::new(1);
     db.fluent().select().from("jobs").listen().add_target(target, &mut listener).unwrap();
     let (sender, mut heard) = mpsc::unbounded_channel();
-    let hear = move |event| {
+    let on_response = move |event| {
         let sender = sender.clone();
         async move {
             if let FirestoreListenEvent::DocumentChange(change) = event {
@@ -121,7 +121,7 @@ async fn a_listener_hears_of_changes() {
             Ok(())
         }
     };
-    listener.start(hear).await.unwrap();
+    listener.start(on_response).await.unwrap();
     assert_eq!(heard.recv().await, Some(job("queued", 1)));
     let done = job("done", 1);
     let update = db.fluent().update().in_col("jobs").document_id("1").object(&done);

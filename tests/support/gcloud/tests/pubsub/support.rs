@@ -125,10 +125,10 @@ impl Pushed {
 /// Where pushes go.
 pub struct Endpoint {
     pub url: String,
-    desk: Arc<Desk>,
+    receiver: Arc<Receiver>,
 }
 
-struct Desk {
+struct Receiver {
     pushes: Mutex<Vec<Pushed>>,
     /// What to answer; when there is no more, 204.
     answers: Mutex<VecDeque<Option<u16>>>,
@@ -140,29 +140,29 @@ impl Endpoint {
     /// Answers so, then 204. No status: no answer until all are let go.
     pub async fn start(answers: impl IntoIterator<Item = Option<u16>>) -> Self {
         let (pushes, answers) = (Mutex::default(), Mutex::new(answers.into_iter().collect()));
-        let desk = Arc::new(Desk { pushes, answers, held: Semaphore::new(0) });
+        let receiver = Arc::new(Receiver { pushes, answers, held: Semaphore::new(0) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/push", listener.local_addr().unwrap());
-        let routes = Router::new().route("/push", post(take)).with_state(Arc::clone(&desk));
+        let routes = Router::new().route("/push", post(take)).with_state(Arc::clone(&receiver));
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, desk }
+        Self { url, receiver }
     }
 
     /// Answers who waits for it.
     pub fn let_go(&self) {
-        self.desk.held.close();
+        self.receiver.held.close();
     }
 
     pub fn pushes(&self) -> Vec<Pushed> {
-        self.desk.pushes.lock().unwrap().clone()
+        self.receiver.pushes.lock().unwrap().clone()
     }
 }
 
-async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {
-    desk.pushes.lock().unwrap().push(Pushed { headers, body });
-    let answer = desk.answers.lock().unwrap().pop_front();
+async fn take(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {
+    receiver.pushes.lock().unwrap().push(Pushed { headers, body });
+    let answer = receiver.answers.lock().unwrap().pop_front();
     if answer == Some(None) {
-        let _ = desk.held.acquire().await;
+        let _ = receiver.held.acquire().await;
     }
     StatusCode::from_u16(answer.flatten().unwrap_or(204)).unwrap()
 }

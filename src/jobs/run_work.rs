@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::{
     AttemptSettings, Jobs,
-    circuits::{Permit, call},
+    breakers::{Permit, call},
     settle::Settled,
     training::Begun,
 };
@@ -71,7 +71,7 @@ pub(super) struct Attempt<'a> {
 
 impl Jobs {
     /// Draws or trains, and stores. A panic in an engine is a failed attempt, never a dead process.
-    pub(super) async fn perform(&self, attempt: &Attempt<'_>) -> Settled {
+    pub(super) async fn run_work(&self, attempt: &Attempt<'_>) -> Settled {
         let work = async {
             match &attempt.job.work {
                 Work::Illustration(spec) => {
@@ -107,7 +107,7 @@ impl Jobs {
                 Ok(generation) => return Ok(generation),
                 Err(failure) => failure,
             };
-            permit = self.circuits.stand_in(&routes, &route, &failure).ok_or_else(|| failure.clone())?;
+            permit = self.breakers.fallback(&routes, &route, &failure).ok_or_else(|| failure.clone())?;
             tracing::warn!(
                 engine = route,
                 instead = permit.name(),

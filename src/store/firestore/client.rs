@@ -12,7 +12,8 @@ use gcloud_sdk::{
     GoogleAuthMiddleware,
     google::firestore::v1::{
         BatchGetDocumentsRequest, CommitRequest, Document, RunQueryRequest, StructuredQuery, Write,
-        batch_get_documents_response::Result as Found, firestore_client::FirestoreClient, run_query_request::QueryType,
+        batch_get_documents_response::Result as Found, firestore_client::FirestoreClient as GrpcClient,
+        run_query_request::QueryType,
     },
     tonic::Status,
 };
@@ -34,10 +35,10 @@ const GOOGLE: &str = "https://firestore.googleapis.com";
 /// How long one request, or connecting, may take.
 pub(super) const REQUEST: Duration = Duration::from_secs(8);
 
-pub(super) type Client = FirestoreClient<GoogleAuthMiddleware>;
+pub(super) type Client = GrpcClient<GoogleAuthMiddleware>;
 
 /// One database.
-pub(super) struct Link {
+pub(super) struct FirestoreClient {
     project: String,
     config: FirestoreConfig,
     random: Arc<dyn Random>,
@@ -45,12 +46,12 @@ pub(super) struct Link {
 }
 
 /// What a query found, and as of when.
-pub(super) struct Answer {
+pub(super) struct QueryResult {
     pub documents: Vec<Document>,
     pub at: Option<Timestamp>,
 }
 
-impl Link {
+impl FirestoreClient {
     pub(super) fn new(project: &str, config: &FirestoreConfig, random: Arc<dyn Random>) -> Self {
         Self { project: project.to_owned(), config: config.clone(), random, db: OnceCell::new() }
     }
@@ -149,7 +150,7 @@ impl Link {
     }
 
     /// What a query finds.
-    pub(super) async fn query(&self, op: &'static str, query: StructuredQuery) -> Result<Answer, BackendError> {
+    pub(super) async fn query(&self, op: &'static str, query: StructuredQuery) -> Result<QueryResult, BackendError> {
         let query = &query;
         self.reading(op, |mut client| async move {
             let request = RunQueryRequest {
@@ -158,7 +159,7 @@ impl Link {
                 ..RunQueryRequest::default()
             };
             let mut answers = client.run_query(request).await?.into_inner();
-            let mut answer = Answer { documents: Vec::new(), at: None };
+            let mut answer = QueryResult { documents: Vec::new(), at: None };
             while let Some(part) = answers.message().await? {
                 answer.documents.extend(part.document);
                 answer.at = part.read_time.as_ref().and_then(fields::domain_time).or(answer.at);

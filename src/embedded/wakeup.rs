@@ -19,13 +19,13 @@ use std::{
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram as Socket;
 
-use super::{Signals, writer::Poker};
+use super::{Signals, writer::WakeHandle};
 
-/// How often to look without having been rung for.
+/// How often to look without having been woken for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often to look for new processes to ring for.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
-const PREFIX: &str = "doorbell-";
+const PREFIX: &str = "wakeup-";
 const SUFFIX: &str = ".sock";
 
 /// Tells the handles of one process apart (tests open several).
@@ -36,9 +36,9 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 struct Socket(std::convert::Infallible);
 
-/// This process's doorbell; dropping it takes it down.
+/// This process's wakeup; dropping it takes it down.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct WakeupListener {
     directory: PathBuf,
     path: PathBuf,
     socket: Option<Arc<Socket>>,
@@ -46,22 +46,22 @@ pub(super) struct Bell {
     stop: Arc<AtomicBool>,
 }
 
-impl Bell {
+impl WakeupListener {
     /// Binds the socket if that is possible.
-    pub(super) fn hang(directory: &Path, signals: Arc<Signals>) -> Self {
+    pub(super) fn bind(directory: &Path, signals: Arc<Signals>) -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
         let socket = bind(&path).inspect_err(|error| {
-            tracing::debug!(path = %path.display(), error = %error, "no doorbell here; looking four times a second");
+            tracing::debug!(path = %path.display(), error = %error, "no wakeup here; looking four times a second");
         });
         let stop = Arc::new(AtomicBool::new(false));
         Self { directory: directory.to_owned(), path, socket: socket.ok().map(Arc::new), signals, stop }
     }
 
     /// Starts the thread that listens and looks.
-    pub(super) fn listen(&self, poker: Poker) -> io::Result<()> {
+    pub(super) fn listen(&self, wake_handle: WakeHandle) -> io::Result<()> {
         let (socket, signals, stop) = (self.socket.clone(), Arc::clone(&self.signals), Arc::clone(&self.stop));
-        thread::Builder::new().name("embedded-bell".to_owned()).spawn(move || {
+        thread::Builder::new().name("embedded-wakeup".to_owned()).spawn(move || {
             let mut looked = Instant::now();
             while !stop.load(Ordering::Acquire) {
                 if rang(socket.as_deref()) {
@@ -69,7 +69,7 @@ impl Bell {
                 }
                 if looked.elapsed() >= LOOK_EVERY {
                     looked = Instant::now();
-                    poker.poke();
+                    wake_handle.wake();
                 }
             }
         })?;
@@ -77,13 +77,13 @@ impl Bell {
     }
 
     /// What the writer rings the others with.
-    pub(super) fn ringer(&self) -> Ringer {
+    pub(super) fn notifier(&self) -> Notifier {
         let (directory, own) = (self.directory.clone(), self.path.clone());
-        Ringer { directory, own, voice: voice(), others: Vec::new(), scanned: None }
+        Notifier { directory, own, voice: voice(), others: Vec::new(), scanned: None }
     }
 }
 
-impl Drop for Bell {
+impl Drop for WakeupListener {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if self.socket.is_some() {
@@ -98,7 +98,7 @@ impl Drop for Bell {
 
 /// Rings at the other processes' doors.
 #[derive(Debug)]
-pub(super) struct Ringer {
+pub(super) struct Notifier {
     directory: PathBuf,
     own: PathBuf,
     voice: Option<Socket>,
@@ -106,9 +106,9 @@ pub(super) struct Ringer {
     scanned: Option<Instant>,
 }
 
-impl Ringer {
+impl Notifier {
     /// Never blocks: a full socket buffer means that they will wake anyway.
-    pub(super) fn ring(&mut self) {
+    pub(super) fn notify(&mut self) {
         let Some(voice) = &self.voice else { return };
         if self.scanned.is_none_or(|at| at.elapsed() >= SCAN_EVERY) {
             self.others = doors(&self.directory, &self.own);
@@ -156,7 +156,7 @@ fn send(voice: &Socket, door: &Path) -> io::Result<usize> {
     voice.send_to(&[1], door)
 }
 
-/// Waits for the bell, a quarter of a second at most.
+/// Waits for the wakeup, a quarter of a second at most.
 #[cfg(unix)]
 fn rang(socket: Option<&Socket>) -> bool {
     let Some(socket) = socket else {

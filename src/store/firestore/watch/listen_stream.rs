@@ -28,9 +28,9 @@ use crate::{
     domain::{Timestamp, job::JobKind},
     error::{BackendError, ErrorKind},
     store::firestore::{
+        client::REQUEST,
         documents::{CHANGED_AT, collection, read_job, updated},
         fields::{domain_time, moment, string},
-        link::REQUEST,
         query::{filter, ordered, query},
         retry::{failed, jittered},
     },
@@ -49,10 +49,10 @@ pub(super) async fn listen(shared: Arc<Shared>) {
             shared.wake.notified().await;
             continue;
         }
-        let mut line = Line::new(&shared);
-        let ended = line.run().await;
-        line.settle();
-        if line.has_heard {
+        let mut stream = ListenStream::new(&shared);
+        let ended = stream.run().await;
+        stream.settle();
+        if stream.has_heard {
             failures = 0;
         }
         if let Err(error) = ended {
@@ -61,13 +61,13 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                 shared.fail(None, &error);
             }
             tracing::warn!(%error, failures, "the stream of changes was lost; beginning anew");
-            tokio::time::sleep(jittered(&**shared.link.random(), failures)).await;
+            tokio::time::sleep(jittered(&**shared.client.random(), failures)).await;
         }
     }
 }
 
 /// One stream, from its beginning to its end.
-struct Line<'a> {
+struct ListenStream<'a> {
     shared: &'a Arc<Shared>,
     /// What each target is for.
     keys: HashMap<i32, Key>,
@@ -82,7 +82,7 @@ struct Line<'a> {
     has_heard: bool,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ListenStream<'a> {
     fn new(shared: &'a Arc<Shared>) -> Self {
         Self {
             shared,
@@ -119,7 +119,7 @@ impl<'a> Line<'a> {
                     permit.send(request);
                 }
                 response = responses.message() => match response {
-                    Ok(Some(response)) => self.hear(response),
+                    Ok(Some(response)) => self.on_response(response),
                     Ok(None) => return Err(failed(OP, &Status::unavailable("the server has ended the stream"))),
                     Err(status) => return Err(lost(&status)),
                 },
@@ -130,7 +130,7 @@ impl<'a> Line<'a> {
     }
 
     async fn open(&self, queue: mpsc::Receiver<ListenRequest>) -> Result<Streaming<ListenResponse>, BackendError> {
-        let mut client = self.shared.link.client(OP).await?;
+        let mut client = self.shared.client.client(OP).await?;
         let opened = tokio::time::timeout(REQUEST, client.listen(stream_of(queue))).await;
         let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))));
         Ok(opened.map_err(|status| lost(&status))?.into_inner())
@@ -150,7 +150,7 @@ impl<'a> Line<'a> {
     fn add(&mut self, key: &Key, since: Timestamp) {
         let types = match key {
             Key::Job(id) => {
-                vec![TargetType::Documents(DocumentsTarget { documents: vec![self.shared.link.job(id)] })]
+                vec![TargetType::Documents(DocumentsTarget { documents: vec![self.shared.client.job(id)] })]
             }
             Key::User(user) => JobKind::ALL.map(|kind| self.changes(kind, user.as_str(), since)).into(),
         };
@@ -169,7 +169,7 @@ impl<'a> Line<'a> {
         let later = filter(CHANGED_AT, Operator::GreaterThan, moment(since));
         let query = ordered(query(collection(kind), vec![own, later]), &[CHANGED_AT], Direction::Ascending);
         let query_type = Some(QueryType::StructuredQuery(query));
-        TargetType::Query(QueryTarget { parent: self.shared.link.documents(), query_type })
+        TargetType::Query(QueryTarget { parent: self.shared.client.documents(), query_type })
     }
 
     fn remove(&mut self, key: &Key) {
@@ -181,11 +181,11 @@ impl<'a> Line<'a> {
     }
 
     fn send(&mut self, change: listen_request::TargetChange) {
-        let database = self.shared.link.database();
+        let database = self.shared.client.database();
         self.outbox.push_back(ListenRequest { database, target_change: Some(change), ..ListenRequest::default() });
     }
 
-    fn hear(&mut self, response: ListenResponse) {
+    fn on_response(&mut self, response: ListenResponse) {
         self.has_heard = true;
         match response.response_type {
             Some(ResponseType::TargetChange(change)) => self.hear_of_targets(&change),

@@ -22,7 +22,7 @@ const STALE: Duration = Duration::from_mins(1);
 /// What was accepted, as it was then. A claim may begin with it instead of a read: should it be out of date, the
 /// compare-and-set finds out.
 #[derive(Default)]
-pub(super) struct Recent {
+pub(super) struct ClaimCache {
     /// Whether anything is claimed in this process at all.
     is_used: AtomicBool,
     jobs: Mutex<Remembered>,
@@ -34,7 +34,7 @@ struct Remembered {
     oldest_first: VecDeque<(Timestamp, JobId)>,
 }
 
-impl Recent {
+impl ClaimCache {
     pub(super) fn remember(&self, job: &Versioned<Job>) {
         if !self.is_used.load(Ordering::Relaxed) {
             return;

@@ -10,7 +10,7 @@ use mediaforge::{
         request::IllustrationSpec,
     },
     engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
-    jobs::{AttemptSettings, Claimed, Outcome, Rules},
+    jobs::{AttemptSettings, Claimed, JobsConfig, Outcome},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -47,16 +47,20 @@ struct Stage {
     other: Arc<Script>,
 }
 
-fn stage<const N: usize, const M: usize>(meant: [Line; N], other: [Line; M], change: impl FnOnce(&mut Rules)) -> Stage {
+fn stage<const N: usize, const M: usize>(
+    meant: [Line; N],
+    other: [Line; M],
+    change: impl FnOnce(&mut JobsConfig),
+) -> Stage {
     let (meant, other) = (Script::of(meant), Script::of(other));
     let pair = Pair { meant: Arc::clone(&meant), other: Arc::clone(&other) };
     Stage { bench: Bench::over(Arc::new(pair), change), meant, other }
 }
 
-fn short_pauses(rules: &mut Rules) {
-    rules.breaker.failures = 2;
-    rules.breaker.cooldown = SHORT;
-    rules.breaker.cap = SHORT;
+fn short_pauses(config: &mut JobsConfig) {
+    config.breaker.failures = 2;
+    config.breaker.cooldown = SHORT;
+    config.breaker.cap = SHORT;
 }
 
 impl Stage {
@@ -64,8 +68,8 @@ impl Stage {
         (self.meant.calls(), self.other.calls())
     }
 
-    fn circuits(&self) -> Vec<&'static str> {
-        self.bench.jobs.circuits().iter().map(|circuit| circuit.state).collect()
+    fn breakers(&self) -> Vec<&'static str> {
+        self.bench.jobs.breakers().iter().map(|breaker| breaker.state).collect()
     }
 
     /// Who drew a finished job, in which attempt.
@@ -84,13 +88,13 @@ async fn the_attempt_that_finds_an_engine_full_is_drawn_by_the_other_and_so_are_
         assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
         assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("other".to_owned(), 1), calls));
     }
-    assert_eq!(stage.circuits(), ["open", "closed"]);
+    assert_eq!(stage.breakers(), ["open", "closed"]);
     assert_eq!(stage.bench.books().await.spent, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_failure_is_tried_again_and_a_burst_is_drawn_by_the_other() {
-    let stage = stage([Line::unavailable(), Line::unavailable()], [], |rules| rules.breaker.failures = 2);
+    let stage = stage([Line::unavailable(), Line::unavailable()], [], |config| config.breaker.failures = 2);
     let id = stage.bench.submit().await;
     assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Queued));
     assert_eq!(stage.calls(), (1, 0), "it may be called again");
@@ -137,7 +141,7 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
     let probe = loop {
         let id = stage.bench.submit().await;
         let claim = stage.bench.claim(&id).await;
-        if stage.circuits()[0] == "half-open" {
+        if stage.breakers()[0] == "half-open" {
             let jobs = Arc::clone(&stage.bench.jobs);
             let work = async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await };
             break (id, tokio::spawn(work));
@@ -162,7 +166,7 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
             break;
         }
     }
-    assert_eq!(stage.circuits(), ["closed", "closed"]);
+    assert_eq!(stage.breakers(), ["closed", "closed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,8 +177,8 @@ async fn when_nobody_may_draw_jobs_wait_for_whoever_may_soonest() {
     assert_eq!((stage.bench.job(&id).await.value.attempt(), stage.calls()), (0, (1, 1)));
     let next = stage.bench.submit().await;
     let Claimed::Postponed { until } = stage.bench.try_claim(&next).await else { panic!("not postponed") };
-    let soonest = stage.bench.jobs.circuits()[1].until.expect("open");
-    let latest = stage.bench.jobs.circuits()[0].until.expect("open");
+    let soonest = stage.bench.jobs.breakers()[1].until.expect("open");
+    let latest = stage.bench.jobs.breakers()[0].until.expect("open");
     assert!(until >= soonest && until < latest, "{soonest} {until} {latest}");
 }
 
@@ -193,15 +197,15 @@ async fn attempt_training(bench: &Bench, id: &JobId) -> Outcome {
 }
 
 fn state(bench: &Bench, name: &str) -> &'static str {
-    bench.jobs.circuits().iter().find(|circuit| circuit.engine == name).expect("asked for").state
+    bench.jobs.breakers().iter().find(|breaker| breaker.engine == name).expect("asked for").state
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_samples_of_a_training_leave_an_engine_alone_and_are_its_probe_like_anybody() {
     let script = Script::of([Line::throttled(Duration::from_millis(200))]);
-    let bench = Bench::over(script.clone(), |rules| {
-        rules.breaker.cap = Duration::from_millis(200);
-        rules.policy.retry.cap = Duration::from_millis(200);
+    let bench = Bench::over(script.clone(), |config| {
+        config.breaker.cap = Duration::from_millis(200);
+        config.policy.retry.cap = Duration::from_millis(200);
     });
     let picture = bench.submit().await;
     bench.attempt(&picture).await;
@@ -221,7 +225,7 @@ async fn the_samples_of_a_training_leave_an_engine_alone_and_are_its_probe_like_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_left_alone_is_not_called_for_samples() {
     let script = Script::of([Line::throttled(LONG)]);
-    let bench = Bench::over(script.clone(), |rules| rules.breaker.cap = LONG);
+    let bench = Bench::over(script.clone(), |config| config.breaker.cap = LONG);
     let picture = bench.submit().await;
     bench.attempt(&picture).await;
     let brand = bench.submit_brand().await;
@@ -235,14 +239,14 @@ async fn an_engine_that_is_left_alone_is_not_called_for_samples() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_is_delivered_without_samples_when_its_attempts_are_used_up() {
     let script = Script::of((0..9).map(|_| Line::unavailable()));
-    let bench = Bench::over(script.clone(), |rules| {
-        rules.policy.retry.max_attempts = 2;
-        rules.breaker.failures = 2;
-        rules.breaker.cap = LONG;
+    let bench = Bench::over(script.clone(), |config| {
+        config.policy.retry.max_attempts = 2;
+        config.breaker.failures = 2;
+        config.breaker.cap = LONG;
     });
     let brand = bench.submit_brand().await;
     assert_eq!(attempt_training(&bench, &brand).await, Outcome::Settled(Status::Queued));
-    // The second failure opens the circuit, which leaves nothing to wait for.
+    // The second failure opens the breaker, which leaves nothing to wait for.
     assert_eq!(attempt_training(&bench, &brand).await, Outcome::Settled(Status::Succeeded));
     assert_eq!((script.calls(), state(&bench, "engine")), (2, "open"));
     let brand = bench.job(&brand).await.value;

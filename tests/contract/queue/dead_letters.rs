@@ -12,12 +12,12 @@ use mediaforge::{
         job::{ErrorCode, JobError, JobKind},
         message::{DeadLetter, JobMessage},
     },
-    queue::FoundLetter,
+    queue::StoredDeadLetter,
 };
 
 use super::Backend;
 
-pub fn letter(id: &JobId, key: &str) -> DeadLetter {
+pub fn dead_letter(id: &JobId, key: &str) -> DeadLetter {
     let message = JobMessage::new(id.clone(), None);
     DeadLetter {
         key: key.to_owned(),
@@ -29,21 +29,21 @@ pub fn letter(id: &JobId, key: &str) -> DeadLetter {
     }
 }
 
-fn keys(letters: &[FoundLetter]) -> Vec<&str> {
-    letters.iter().map(|letter| letter.key.as_str()).collect()
+fn keys(dead_letters: &[StoredDeadLetter]) -> Vec<&str> {
+    dead_letters.iter().map(|dead_letter| dead_letter.key.as_str()).collect()
 }
 
-pub async fn letters_of_one_key_are_one_letter<B: Backend>() {
+pub async fn dead_letters_with_one_key_are_one<B: Backend>() {
     let backend = B::open().await;
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "a", "b"] {
-        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
     }
-    let letters = queue.dead_letters(10).await.expect("letters");
-    assert_eq!(keys(&letters).into_iter().collect::<BTreeSet<_>>(), ["a", "b"].into());
-    assert_eq!(letters.len(), 2);
-    let found = letters.iter().find(|letter| letter.key == "a").expect("a letter");
+    let dead_letters = queue.dead_letters(10).await.expect("dead_letters");
+    assert_eq!(keys(&dead_letters).into_iter().collect::<BTreeSet<_>>(), ["a", "b"].into());
+    assert_eq!(dead_letters.len(), 2);
+    let found = dead_letters.iter().find(|dead_letter| dead_letter.key == "a").expect("a dead_letter");
     let expected = [
         ("attempts", "5"),
         ("deadLetterKey", "a"),
@@ -60,27 +60,27 @@ pub async fn letters_of_one_key_are_one_letter<B: Backend>() {
     assert!((0..60).contains(&age), "{age}");
     let backend = backend.reopen().await;
     let queue = backend.queue();
-    queue.dead_letter(&letter(&id, "a")).await.expect("the same letter");
-    let again = queue.dead_letters(10).await.expect("letters");
-    assert_eq!(keys(&again), keys(&letters), "also after a restart");
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("the same dead_letter");
+    let again = queue.dead_letters(10).await.expect("dead_letters");
+    assert_eq!(keys(&again), keys(&dead_letters), "also after a restart");
 }
 
 pub async fn looking_at_dead_letters_leaves_them<B: Backend>() {
     let backend = B::open().await;
     let queue = backend.queue();
-    assert_eq!(queue.dead_letters(10).await.expect("letters"), []);
+    assert_eq!(queue.dead_letters(10).await.expect("dead_letters"), []);
     let id = JobId::random(JobKind::Brand, &SystemRandom);
     let all: BTreeSet<_> = (0..250).map(|n| format!("key-{n}")).collect();
     for key in &all {
-        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
     }
-    assert_eq!(queue.dead_letters(0).await.expect("letters"), []);
-    assert_eq!(queue.dead_letters(7).await.expect("letters").len(), 7);
+    assert_eq!(queue.dead_letters(0).await.expect("dead_letters"), []);
+    assert_eq!(queue.dead_letters(7).await.expect("dead_letters").len(), 7);
     for _ in 0..2 {
-        let found = queue.dead_letters(1_000).await.expect("letters");
+        let found = queue.dead_letters(1_000).await.expect("dead_letters");
         assert_eq!(found.len(), all.len());
-        assert!(found.is_sorted_by_key(|letter| letter.published_at));
-        assert_eq!(found.into_iter().map(|letter| letter.key).collect::<BTreeSet<_>>(), all);
+        assert!(found.is_sorted_by_key(|dead_letter| dead_letter.published_at));
+        assert_eq!(found.into_iter().map(|dead_letter| dead_letter.key).collect::<BTreeSet<_>>(), all);
     }
 }
 
@@ -89,19 +89,19 @@ pub async fn a_discarded_letter_is_gone_with_its_copies<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b", "a", "c"] {
-        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
     }
     let discard = |keys: &[&str]| {
         let (queue, keys) = (Arc::clone(&queue), keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
         async move { queue.discard_dead_letters(&keys).await.expect("discarded") }
     };
     assert_eq!(discard(&["a", "c", "unknown"]).await, 2);
-    assert_eq!(keys(&queue.dead_letters(10).await.expect("letters")), ["b"]);
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead_letters")), ["b"]);
     assert_eq!(discard(&["a"]).await, 0, "what is gone is no error");
     assert_eq!(discard(&[]).await, 0);
-    queue.dead_letter(&letter(&id, "a")).await.expect("a letter");
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
     let backend = backend.reopen().await;
-    let found = backend.queue().dead_letters(10).await.expect("letters");
+    let found = backend.queue().dead_letters(10).await.expect("dead_letters");
     assert_eq!(keys(&found), ["b", "a"], "one that fails again is recorded again");
 }
 
@@ -110,10 +110,10 @@ pub async fn a_purge_removes_what_is_recorded_and_nothing_later<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b"] {
-        queue.dead_letter(&letter(&id, key)).await.expect("a letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
     }
     queue.purge_dead_letters().await.expect("purged");
-    assert_eq!(queue.dead_letters(10).await.expect("letters"), []);
-    queue.dead_letter(&letter(&id, "a")).await.expect("a letter");
-    assert_eq!(keys(&queue.dead_letters(10).await.expect("letters")), ["a"]);
+    assert_eq!(queue.dead_letters(10).await.expect("dead_letters"), []);
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead_letters")), ["a"]);
 }

@@ -1,4 +1,4 @@
-//! Dead letters, read by single pulls: the official client can only stream, and a stream takes what it does not show.
+//! Dead_letters, read by single pulls: the official client can only stream, and a stream takes what it does not show.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -16,7 +16,7 @@ use gcloud_sdk::{
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::{Place, error::explained_status};
+use super::{PubSubProject, error::explained_status};
 use crate::{
     domain::{
         Timestamp,
@@ -24,7 +24,7 @@ use crate::{
     },
     error::{BackendError, ErrorKind},
     google,
-    queue::{DEAD_LETTER_SUBSCRIPTION, FoundLetter, Result, letter},
+    queue::{DEAD_LETTER_SUBSCRIPTION, Result, StoredDeadLetter, dead_letter},
 };
 
 type Client = SubscriberClient<GoogleAuthMiddleware>;
@@ -33,22 +33,22 @@ type Client = SubscriberClient<GoogleAuthMiddleware>;
 const CALL: Duration = Duration::from_secs(10);
 /// How long a search may take: less than the subscription's ack deadline, so that what is held is not delivered again.
 const SEARCH: Duration = Duration::from_secs(30);
-/// Messages of one pull: a letter has a few hundred bytes, and one that nobody could read up to 10 MB.
+/// Messages of one pull: a dead letter has a few hundred bytes, and one that nobody could read up to 10 MB.
 const PULL: i32 = 100;
 /// Acknowledgements of one request, which may have 512 KiB.
 const ACKS: usize = 1_000;
 /// A pull may come back empty though there are messages; so many in a row mean that there are none.
 const EMPTY_PULLS: u32 = 2;
 
-/// The operators' subscription of dead letters.
-pub(super) struct Letters {
-    place: Place,
+/// The operators' subscription of dead dead_letters.
+pub(super) struct DeadLetters {
+    project: PubSubProject,
     subscription: String,
     client: OnceCell<GoogleApi<Client>>,
 }
 
 /// What a search does with a message.
-enum Verdict {
+enum SearchStep {
     /// It stays.
     Keep,
     /// It is acknowledged.
@@ -57,25 +57,25 @@ enum Verdict {
     Stop,
 }
 
-impl Letters {
-    pub(super) fn new(place: Place) -> Self {
-        let subscription = place.subscription(DEAD_LETTER_SUBSCRIPTION);
-        Self { place, subscription, client: OnceCell::new() }
+impl DeadLetters {
+    pub(super) fn new(project: PubSubProject) -> Self {
+        let subscription = project.subscription(DEAD_LETTER_SUBSCRIPTION);
+        Self { project, subscription, client: OnceCell::new() }
     }
 
-    /// Up to `limit` letters, each key once, oldest first.
-    pub(super) async fn peek(&self, limit: usize) -> Result<Vec<FoundLetter>> {
-        let mut found = HashMap::<String, FoundLetter>::new();
+    /// Up to `limit` dead_letters, each key once, oldest first.
+    pub(super) async fn peek(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
+        let mut found = HashMap::<String, StoredDeadLetter>::new();
         if limit > 0 {
             let look = |message: &PubsubMessage| {
-                let letter = read(message);
+                let dead_letter = read(message);
                 // A pull may bring more than are wanted; of a key that is here already each copy counts.
-                if found.len() == limit && !found.contains_key(&letter.key) {
-                    return Verdict::Stop;
+                if found.len() == limit && !found.contains_key(&dead_letter.key) {
+                    return SearchStep::Stop;
                 }
-                let copies = found.entry(letter.key.clone()).or_insert_with(|| letter.clone());
-                copies.published_at = copies.published_at.min(letter.published_at);
-                if found.len() == limit { Verdict::Stop } else { Verdict::Keep }
+                let copies = found.entry(dead_letter.key.clone()).or_insert_with(|| dead_letter.clone());
+                copies.published_at = copies.published_at.min(dead_letter.published_at);
+                if found.len() == limit { SearchStep::Stop } else { SearchStep::Keep }
             };
             self.search("queue.dead_letters", look).await?;
         }
@@ -84,17 +84,17 @@ impl Letters {
         Ok(found)
     }
 
-    /// Removes the letters of these keys; of how many keys there were some.
+    /// Removes the dead_letters of these keys; of how many keys there were some.
     pub(super) async fn discard(&self, keys: &[String]) -> Result<usize> {
         let (keys, mut removed) = (keys.iter().collect::<BTreeSet<_>>(), BTreeSet::new());
         if !keys.is_empty() {
             let look = |message: &PubsubMessage| {
                 let key = key(message);
                 if !keys.contains(&key) {
-                    return Verdict::Keep;
+                    return SearchStep::Keep;
                 }
                 removed.insert(key);
-                Verdict::Remove
+                SearchStep::Remove
             };
             self.search("queue.discard", look).await?;
         }
@@ -111,7 +111,7 @@ impl Letters {
     }
 
     /// Shows every message to `look` and gives back what it keeps, so that the next reader finds it.
-    async fn search(&self, op: &'static str, mut look: impl FnMut(&PubsubMessage) -> Verdict + Send) -> Result<()> {
+    async fn search(&self, op: &'static str, mut look: impl FnMut(&PubsubMessage) -> SearchStep + Send) -> Result<()> {
         let mut client = self.client().await?;
         let mut held = Vec::new();
         let found = self.look_through(op, &mut client, &mut held, &mut look).await;
@@ -125,7 +125,7 @@ impl Letters {
         op: &'static str,
         client: &mut Client,
         held: &mut Vec<String>,
-        look: &mut (impl FnMut(&PubsubMessage) -> Verdict + Send),
+        look: &mut (impl FnMut(&PubsubMessage) -> SearchStep + Send),
     ) -> Result<()> {
         let (until, mut seen, mut empty) = (Instant::now() + SEARCH, HashSet::new(), 0);
         while empty < EMPTY_PULLS && Instant::now() < until {
@@ -138,9 +138,9 @@ impl Letters {
                 let Some(message) = message else { continue };
                 is_over &= !seen.insert(message.message_id.clone());
                 match look(&message) {
-                    Verdict::Remove => remove.push(ack_id),
-                    Verdict::Keep => held.push(ack_id),
-                    Verdict::Stop => {
+                    SearchStep::Remove => remove.push(ack_id),
+                    SearchStep::Keep => held.push(ack_id),
+                    SearchStep::Stop => {
                         held.push(ack_id);
                         is_stopped = true;
                     }
@@ -154,7 +154,10 @@ impl Letters {
         Ok(())
     }
 
-    #[expect(deprecated, reason = "an empty queue must answer at once: who looks at it does not wait for a letter")]
+    #[expect(
+        deprecated,
+        reason = "an empty queue must answer at once: who looks at it does not wait for a dead_letter"
+    )]
     async fn pull(&self, op: &'static str, client: &mut Client) -> Result<Vec<ReceivedMessage>> {
         let subscription = self.subscription.clone();
         let pull = PullRequest { subscription, return_immediately: true, max_messages: PULL };
@@ -182,9 +185,13 @@ impl Letters {
     /// The client, connected by the first who needs it; a connection that failed is tried again by the next.
     async fn client(&self) -> Result<Client> {
         let client = self.client.get_or_try_init(|| async {
-            let credentials = google::credentials(self.place.endpoint.as_ref())?;
-            let client =
-                GoogleApi::from_function_with_credentials(SubscriberClient::new, self.place.base(), None, credentials);
+            let credentials = google::credentials(self.project.endpoint.as_ref())?;
+            let client = GoogleApi::from_function_with_credentials(
+                SubscriberClient::new,
+                self.project.base(),
+                None,
+                credentials,
+            );
             let failed = |kind| BackendError::new(kind, "queue.connect");
             let client = tokio::time::timeout(CALL, client).await;
             let client =
@@ -200,17 +207,17 @@ impl Letters {
     }
 }
 
-fn read(message: &PubsubMessage) -> FoundLetter {
+fn read(message: &PubsubMessage) -> StoredDeadLetter {
     let at = message.publish_time.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()).unwrap_or_default();
     let attributes: BTreeMap<_, _> = message.attributes.clone().into_iter().collect();
-    FoundLetter::new(key(message), at, message.data.clone(), attributes)
+    StoredDeadLetter::new(key(message), at, message.data.clone(), attributes)
 }
 
-/// Which letter it is. One that Pub/Sub has forwarded has no key of ours; the service may forward a message twice, and
-/// each time under a new id, so what it was says which letter it is.
+/// Which dead letter it is. One that Pub/Sub has forwarded has no key of ours; the service may forward a message twice, and
+/// each time under a new id, so what it was says which dead letter it is.
 fn key(message: &PubsubMessage) -> String {
     let attribute = |name: &str| message.attributes.get(name);
-    if let Some(key) = attribute(letter::KEY) {
+    if let Some(key) = attribute(dead_letter::KEY) {
         return key.clone();
     }
     let source = ("CloudPubSubDeadLetterSourceSubscription", "CloudPubSubDeadLetterSourceTopicPublishTime");
@@ -235,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_forwarded_twice_is_one_letter() {
+    fn a_message_forwarded_twice_is_one_dead_letter() {
         let from = [
             ("CloudPubSubDeadLetterSourceSubscription", "image-generation-workers"),
             ("CloudPubSubDeadLetterSourceTopicPublishTime", "2026-08-24T10:35:14.812+00:00"),
         ];
         let first = key(&message("1", "a", &from));
         assert_eq!(key(&message("2", "a", &from)), first);
-        assert_ne!(key(&message("3", "b", &from)), first, "two messages of one moment are two letters");
+        assert_ne!(key(&message("3", "b", &from)), first, "two messages of one moment are two dead_letters");
     }
 
     #[test]

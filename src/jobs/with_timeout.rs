@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Patience, Ports};
+use super::{Ports, Timeouts};
 use crate::{
     domain::{
         Timestamp,
@@ -17,30 +17,30 @@ use crate::{
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
-    queue::{FoundLetter, JobQueue, MessageId},
+    queue::{JobQueue, MessageId, StoredDeadLetter},
     store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
 
-/// The same ports, none of which takes longer than `patience`.
-pub(super) fn limited(ports: Ports, patience: Patience) -> Ports {
-    let Patience { backend, media: pictures } = patience;
+/// The same ports, none of which takes longer than `timeouts`.
+pub(super) fn with_timeouts(ports: Ports, timeouts: Timeouts) -> Ports {
+    let Timeouts { backend, media: pictures } = timeouts;
     let Ports { store, queue, media, .. } = ports;
     Ports {
-        store: Arc::new(Limited { port: store, limit: backend }),
-        queue: Arc::new(Limited { port: queue, limit: backend }),
-        media: Arc::new(Limited { port: media, limit: pictures }),
+        store: Arc::new(WithTimeout { port: store, limit: backend }),
+        queue: Arc::new(WithTimeout { port: queue, limit: backend }),
+        media: Arc::new(WithTimeout { port: media, limit: pictures }),
         ..ports
     }
 }
 
-struct Limited<P: ?Sized> {
+struct WithTimeout<P: ?Sized> {
     port: Arc<P>,
     limit: Duration,
 }
 
-impl<P: ?Sized> Limited<P> {
+impl<P: ?Sized> WithTimeout<P> {
     async fn within<T>(&self, op: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         if self.limit == Duration::MAX {
             return call.await;
@@ -53,7 +53,7 @@ impl<P: ?Sized> Limited<P> {
 }
 
 #[async_trait]
-impl JobStore for Limited<dyn JobStore> {
+impl JobStore for WithTimeout<dyn JobStore> {
     async fn insert(&self, first: &Transition) -> Result<Inserted> {
         self.within("store.insert", self.port.insert(first)).await
     }
@@ -117,17 +117,17 @@ impl JobStore for Limited<dyn JobStore> {
 }
 
 #[async_trait]
-impl JobQueue for Limited<dyn JobQueue> {
+impl JobQueue for WithTimeout<dyn JobQueue> {
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         self.within("queue.publish", self.port.publish(dispatch)).await
     }
 
-    async fn dead_letter(&self, letter: &DeadLetter) -> Result<MessageId> {
-        self.within("queue.dead_letter", self.port.dead_letter(letter)).await
+    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+        self.within("queue.dead_letter", self.port.dead_letter(dead_letter)).await
     }
 
-    /// Looking through many letters takes many calls, each of which the backend bounds.
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<FoundLetter>> {
+    /// Looking through many dead letters takes many calls, each of which the backend bounds.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
         self.port.dead_letters(limit).await
     }
 
@@ -147,7 +147,7 @@ impl JobQueue for Limited<dyn JobQueue> {
 
 /// Of what is read only the beginning is awaited here; the rest is the reader's to wait for.
 #[async_trait]
-impl MediaStore for Limited<dyn MediaStore> {
+impl MediaStore for WithTimeout<dyn MediaStore> {
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
         self.within("media.put", self.port.put(key, format, bytes)).await
     }

@@ -22,19 +22,19 @@ const WAITING: usize = 1_024;
 /// Queries that are taken from the queue at once.
 const BATCH: usize = 64;
 
-type Order = Box<dyn FnOnce(&mut Desk) + Send>;
+type Order = Box<dyn FnOnce(&mut PointReadLoop) + Send>;
 
 /// The thread's handle. The thread ends when the last one is dropped.
 #[derive(Debug)]
-pub(super) struct Lookups {
+pub(super) struct PointReads {
     orders: mpsc::Sender<Order>,
 }
 
-impl Lookups {
+impl PointReads {
     pub(super) fn spawn(path: PathBuf) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let mut desk = Desk { path, db: None };
-        thread::Builder::new().name("embedded-lookups".to_owned()).spawn(move || desk.serve(waiting))?;
+        let mut reads = PointReadLoop { path, db: None };
+        thread::Builder::new().name("embedded-reads".to_owned()).spawn(move || reads.serve(waiting))?;
         Ok(Self { orders })
     }
 
@@ -45,10 +45,10 @@ impl Lookups {
     {
         let stopped = || BackendError::new(ErrorKind::Broken, op).because("the thread for queries has stopped");
         let (reply, answer) = oneshot::channel();
-        let order: Order = Box::new(move |desk| {
+        let order: Order = Box::new(move |reads| {
             // Who gave up does not want to know.
             if !reply.is_closed() {
-                let _ = reply.send(desk.run(op, query));
+                let _ = reply.send(reads.run(op, query));
             }
         });
         self.orders.send(order).await.map_err(|_| stopped())?;
@@ -57,13 +57,13 @@ impl Lookups {
 }
 
 /// The thread's own side.
-struct Desk {
+struct PointReadLoop {
     path: PathBuf,
     /// Opened when first needed: an operator's command may need none.
     db: Option<Connection>,
 }
 
-impl Desk {
+impl PointReadLoop {
     fn serve(&mut self, mut waiting: mpsc::Receiver<Order>) {
         let mut orders = Vec::with_capacity(BATCH);
         while waiting.blocking_recv_many(&mut orders, BATCH) > 0 {

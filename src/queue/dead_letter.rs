@@ -8,15 +8,15 @@ use crate::domain::{
     message::{DeadLetter, JobMessage},
 };
 
-/// The attribute that says which letter it is: letters of one key are one letter.
+/// The attribute that says which dead letter it is: dead letters of one key are one dead letter.
 pub(super) const KEY: &str = "deadLetterKey";
 
 /// A dead letter that waits for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundLetter {
-    /// Which letter it is, and what it is discarded by.
+pub struct StoredDeadLetter {
+    /// Which dead letter it is, and what it is discarded by.
     pub key: String,
-    /// The job, where the letter names one.
+    /// The job, where the dead letter names one.
     pub job_id: Option<JobId>,
     /// Why the job is dead; absent where the queue gave up a message that no worker took.
     pub error_code: Option<String>,
@@ -31,7 +31,7 @@ pub struct FoundLetter {
     pub published_at: Timestamp,
 }
 
-impl FoundLetter {
+impl StoredDeadLetter {
     /// Reads what the attributes and the data say.
     pub(super) fn new(
         key: String,
@@ -48,14 +48,14 @@ impl FoundLetter {
 
 /// A dead letter's attributes with what operators and readers go by: `deadLetterKey`, `jobId`, `kind`, `errorCode` and
 /// `attempts`.
-pub(super) fn attributes(letter: &DeadLetter) -> BTreeMap<String, String> {
-    let mut attributes = letter.attributes.clone();
-    if let Some(id) = &letter.job_id {
+pub(super) fn attributes(dead_letter: &DeadLetter) -> BTreeMap<String, String> {
+    let mut attributes = dead_letter.attributes.clone();
+    if let Some(id) = &dead_letter.job_id {
         attributes.insert("jobId".to_owned(), id.to_string());
         attributes.insert("kind".to_owned(), id.kind().to_string());
     }
-    attributes.insert("errorCode".to_owned(), letter.error.code.to_string());
-    attributes.insert("attempts".to_owned(), letter.attempts.to_string());
-    attributes.insert(KEY.to_owned(), letter.key.clone());
+    attributes.insert("errorCode".to_owned(), dead_letter.error.code.to_string());
+    attributes.insert("attempts".to_owned(), dead_letter.attempts.to_string());
+    attributes.insert(KEY.to_owned(), dead_letter.key.clone());
     attributes
 }

@@ -1,4 +1,4 @@
-//! Circuits: which engines may be called, and what becomes of a job whose engine may not.
+//! Breakers: which engines may be called, and what becomes of a job whose engine may not.
 
 use std::{
     borrow::Cow,
@@ -15,18 +15,18 @@ use tracing::Instrument as _;
 use super::Jobs;
 use crate::domain::{
     Timestamp,
-    breaker::{Answer, Breaker, BreakerPolicy, Change, Pause, Phase, Ticket, Verdict},
+    breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
     clock::{Clock, after, until},
     job::{AttemptFailure, Disposition, ErrorCode, Job, JobError, Work},
 };
 
-/// Circuits that are remembered, at most. There is one per engine and model.
+/// Breakers that are remembered, at most. There is one per engine and model.
 const MAX_CIRCUITS: usize = 256;
 
 /// How an engine is doing, as operators see it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Circuit {
+pub struct BreakerStatus {
     /// `engine/model`.
     pub engine: String,
     /// `closed` (it is called), `open` (it is not) or `half-open` (one call finds out).
@@ -42,13 +42,13 @@ pub struct Circuit {
 }
 
 /// The breakers of this process, by engine and model.
-pub(super) struct Circuits {
+pub(super) struct Breakers {
     policy: BreakerPolicy,
     clock: Arc<dyn Clock>,
     breakers: Mutex<BTreeMap<String, Breaker>>,
 }
 
-impl Circuits {
+impl Breakers {
     pub(super) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>) -> Self {
         Self { policy, clock, breakers: Mutex::default() }
     }
@@ -58,8 +58,8 @@ impl Circuits {
         let now = self.clock.now();
         let verdict = self.with(name, |breaker| breaker.ask(now, &self.policy));
         match verdict {
-            Some(Verdict::Wait(pause)) => Err(pause),
-            Some(Verdict::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
+            Some(CallDecision::Wait(pause)) => Err(pause),
+            Some(CallDecision::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
             None => Ok(self.permit(name, None)),
         }
     }
@@ -82,13 +82,13 @@ impl Circuits {
 
     /// Who draws in place of `name`, which has just failed like this and may not be called any more: the first behind it that
     /// may. Nobody, when it is the request that it refused, or while it may still be called.
-    pub(super) fn stand_in(
+    pub(super) fn fallback(
         self: &Arc<Self>,
         routes: &[Cow<'_, str>],
         name: &str,
         failure: &AttemptFailure,
     ) -> Option<Permit> {
-        if matches!(Answer::of(failure), Answer::Well | Answer::Unknown) {
+        if matches!(CallOutcome::of(failure), CallOutcome::Well | CallOutcome::Unknown) {
             return None;
         }
         let is_left_alone = self.with(name, |breaker| !matches!(breaker.phase(), Phase::Closed { .. }));
@@ -103,18 +103,18 @@ impl Circuits {
     }
 
     fn permit(self: &Arc<Self>, name: &str, ticket: Option<Ticket>) -> Permit {
-        Permit { circuits: Arc::clone(self), name: name.to_owned(), ticket }
+        Permit { breakers: Arc::clone(self), name: name.to_owned(), ticket }
     }
 
-    /// Every circuit that was ever asked for.
-    pub(super) fn all(&self) -> Vec<Circuit> {
+    /// Every breaker that was ever asked for.
+    pub(super) fn all(&self) -> Vec<BreakerStatus> {
         let view = |(name, breaker): (&String, &Breaker)| {
             let (state, opening) = match breaker.phase() {
                 Phase::Closed { .. } => ("closed", None),
                 Phase::Open(opening) => ("open", Some(opening)),
                 Phase::HalfOpen(opening) => ("half-open", Some(opening)),
             };
-            Circuit {
+            BreakerStatus {
                 engine: name.clone(),
                 state,
                 until: opening.map(|opening| opening.until),
@@ -125,7 +125,7 @@ impl Circuits {
         self.breakers().iter().map(view).collect()
     }
 
-    fn report(&self, name: &str, ticket: Ticket, answer: Answer) {
+    fn report(&self, name: &str, ticket: Ticket, answer: CallOutcome) {
         let now = self.clock.now();
         let reported = self.with(name, |breaker| {
             let change = breaker.report(ticket, answer, now, &self.policy);
@@ -136,7 +136,7 @@ impl Circuits {
         }
     }
 
-    /// `None` when there are too many circuits to remember another one.
+    /// `None` when there are too many breakers to remember another one.
     fn with<T>(&self, name: &str, act: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
         let mut breakers = self.breakers();
         if let Some(breaker) = breakers.get_mut(name) {
@@ -171,7 +171,7 @@ fn log(engine: &str, change: Change, phase: &Phase) {
 /// The right to one call of an engine. Dropped without a report, it says that nothing was learnt, so that a probe that is
 /// cancelled, lost or panics lets the next one try.
 pub(super) struct Permit {
-    circuits: Arc<Circuits>,
+    breakers: Arc<Breakers>,
     name: String,
     ticket: Option<Ticket>,
 }
@@ -183,20 +183,20 @@ impl Permit {
     }
 
     /// How the engine answered.
-    fn report(mut self, answer: Answer) {
+    fn report(mut self, answer: CallOutcome) {
         self.settle(answer);
     }
 
-    fn settle(&mut self, answer: Answer) {
+    fn settle(&mut self, answer: CallOutcome) {
         if let Some(ticket) = self.ticket.take() {
-            self.circuits.report(&self.name, ticket, answer);
+            self.breakers.report(&self.name, ticket, answer);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.settle(Answer::Unknown);
+        self.settle(CallOutcome::Unknown);
     }
 }
 
@@ -208,17 +208,17 @@ impl fmt::Debug for Permit {
 
 impl Jobs {
     /// How the engines of this process are doing.
-    pub fn circuits(&self) -> Vec<Circuit> {
-        self.circuits.all()
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.breakers.all()
     }
 
     /// May this job's engine be called, or one that stands in for it?
     pub(super) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
         let routes = match &job.work {
             Work::Illustration(spec) => self.ports.engine.routes(spec),
-            Work::Brand(_) => vec![self.ports.trainer.circuit()],
+            Work::Brand(_) => vec![self.ports.trainer.breaker_name()],
         };
-        self.circuits.ask_any(&routes)
+        self.breakers.ask_any(&routes)
     }
 
     /// The permit that the claim brought, for its first call of any of these routes; otherwise, as for the samples of a
@@ -233,16 +233,16 @@ impl Jobs {
         if let Some(permit) = claimed.take_if(|permit| routes.iter().any(|route| *route == permit.name)) {
             return Ok(permit);
         }
-        self.circuits.ask_any(routes).map_err(|pause| {
+        self.breakers.ask_any(routes).map_err(|pause| {
             let (at, error) = self.come_back(&pause);
             AttemptFailure { error, disposition: Disposition::Throttled { after: Some(until(self.now(), at)) } }
         })
     }
 
-    /// The permit that the claim brought, for its first call of that circuit; a plain one for every other call.
-    pub(super) fn permit_of(&self, claimed: &Mutex<Option<Permit>>, circuit: &str) -> Permit {
+    /// The permit that the claim brought, for its first call of that breaker; a plain one for every other call.
+    pub(super) fn permit_of(&self, claimed: &Mutex<Option<Permit>>, breaker: &str) -> Permit {
         let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.take_if(|permit| permit.name == circuit).unwrap_or_else(|| self.circuits.unasked(circuit))
+        claimed.take_if(|permit| permit.name == breaker).unwrap_or_else(|| self.breakers.unasked(breaker))
     }
 
     /// When a job that may not call its engine comes back: spread out, so that they do not all come at once.
@@ -271,6 +271,6 @@ pub(super) async fn call<T: Send + 'static>(
         Ok(Err(_)) => Err(AttemptFailure::retry(ErrorCode::Internal, format!("{what} panicked; see the log"))),
         Err(_) => Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("{what} took longer than {limit:?}"))),
     };
-    permit.report(answered.as_ref().map_or_else(Answer::of, |_| Answer::Well));
+    permit.report(answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Well));
     answered
 }
