@@ -12,7 +12,8 @@ use crate::{
     domain::{
         credits::Account,
         ids::{AccountId, JobId, TeamId, UserId},
-        job::{Job, JobKind, Output, State, Status, Work},
+        job::{Job, Output, State, Status, Work},
+        kind::JobKind,
         style::Style,
     },
     error::BackendError,

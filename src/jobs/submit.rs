@@ -10,9 +10,11 @@ use super::{
 use crate::{
     domain::{
         credits::{Credits, CreditsError},
+        field_error::FieldError,
         ids::{JobId, RequestHash, TeamId, UserId},
-        job::{Job, JobKind, Submission, Transition, Work},
-        request::{FieldError, GenerateRequest, IllustrationSpec},
+        job::{Job, Submission, Transition, Work},
+        kind::JobKind,
+        request::{GenerateRequest, IllustrationSpec},
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},

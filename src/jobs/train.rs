@@ -9,9 +9,10 @@ use crate::{
     domain::{
         brand::{BrandSpec, ImageCheck, Judged, TrainOrder, TrainRequest, TrainingImage, Upload, judge},
         credits::Credits,
+        field_error::FieldError,
         ids::{JobId, UserId},
-        job::{JobKind, Submission, Work},
-        request::FieldError,
+        job::{Submission, Work},
+        kind::JobKind,
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},

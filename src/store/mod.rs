@@ -15,7 +15,8 @@ use crate::domain::{
     clock::{SystemClock, SystemRandom},
     credits::{Account, CreditsError, LedgerEntry},
     ids::{AccountId, JobId, TeamId, UserId},
-    job::{Job, JobKind, Status, Transition},
+    job::{Job, Status, Transition},
+    kind::JobKind,
 };
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{config::FirestoreConfig, embedded::Embedded};

@@ -16,7 +16,8 @@ use mediaforge::{
         clock::SystemRandom,
         credits::{Account, LedgerEntry},
         ids::JobId,
-        job::{Job, JobKind},
+        job::Job,
+        kind::JobKind,
     },
     store::{self, ErrorKind, Inserted, Stores, Version, Versioned, Watch},
 };

@@ -13,10 +13,12 @@ use crate::{
         Timestamp,
         clock::{Clock as _, SystemClock, SystemRandom, after},
         ids::{JobId, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, StoredImage, Submission, Transition, Work},
+        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Transition, Work},
+        kind::JobKind,
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
+        stored_image::StoredImage,
     },
     store::{Inserted, JobStore},
 };

@@ -6,8 +6,10 @@ use mediaforge::{
     domain::{
         clock::{SystemRandom, after},
         credits::{Account, CreditsError, LedgerEntry, Verb},
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, JobKind, JobPolicy, State, Status, Transition},
+        job::{JobPolicy, State, Status, Transition},
+        kind::JobKind,
         retry::RetryPolicy,
     },
     store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version, Versioned},

@@ -7,7 +7,8 @@ use mediaforge::{
         clock::SystemRandom,
         credits::Account,
         ids::{AccountId, JobId},
-        job::{JobKind, Status},
+        job::Status,
+        kind::JobKind,
     },
     store::{Inserted, JobFilter, Owner, PageRequest},
 };

@@ -6,11 +6,7 @@ use axum::{body::Body, http::Method};
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mediaforge::{
-    domain::{
-        brand::TrainedBrand,
-        clock::Clock as _,
-        job::{Output, StoredImage},
-    },
+    domain::{brand::TrainedBrand, clock::Clock as _, job::Output, stored_image::StoredImage},
     media::{MediaFormat, MediaStore as _},
 };
 use serde_json::{Value, json};
