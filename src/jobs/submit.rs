@@ -210,7 +210,7 @@ impl Jobs {
         let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
             return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);
         };
-        let team = self.ports.store.team_of(user).await?;
+        let team = self.ports.accounts.team_of(user).await?;
         let id = brand.parse::<JobId>().map_err(|_| SubmitError::NoSuchBrand)?;
         let job = self.ports.store.get(&id).await?.map(|job| job.value);
         let job = job.filter(|job| is_visible(job, user, team.as_ref())).ok_or(SubmitError::NoSuchBrand)?;

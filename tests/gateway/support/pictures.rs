@@ -86,14 +86,14 @@ impl World {
 
     /// Gives an account credits, `users/…` or `teams/…`.
     pub async fn grant(&self, account: &str, amount: u64) {
-        use mediaforge::{domain::credits::LedgerEntry, store::JobStore as _};
+        use mediaforge::{domain::credits::LedgerEntry, store::AccountStore as _};
         let entry = LedgerEntry::grant(account.parse().unwrap(), "test", amount, self.clock.now());
-        self.store.adjust(&entry).await.unwrap();
+        self.accounts.adjust(&entry).await.unwrap();
     }
 
     pub async fn join(&self, user: &str, team: &str) {
-        use mediaforge::store::JobStore as _;
-        self.store.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
+        use mediaforge::store::AccountStore as _;
+        self.accounts.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
     }
 
     /// An accepted training of that user, who can pay it.
