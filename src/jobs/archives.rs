@@ -12,12 +12,13 @@ use tokio::{io::AsyncWriteExt as _, sync::SemaphorePermit};
 
 use super::{
     Jobs,
-    uploads::{Facts, UploadError, Uploaded, defect, existing_is_fine, hex},
+    uploads::{Facts, UploadError, Uploaded, defect, existing_is_fine},
 };
 use crate::{
     domain::{
         archive::{ArchiveError, ArchiveLimits},
         brand::Upload,
+        hex,
         ids::UserId,
         upload::UploadId,
     },
@@ -113,7 +114,7 @@ impl Jobs {
         let permit = self.uploads.unpacking.acquire().await.map_err(defect)?;
         let digested = blocking(move || digest(&mut file).map(|content| (content, file))).await?;
         let (content, file) = digested.map_err(spool_failed)?;
-        let source = hex(&content);
+        let source = hex::encode(&content);
         if let Some(earlier) = self.facts(user, id).await? {
             return same(earlier, &source);
         }

@@ -19,6 +19,7 @@ use crate::{
         archive::ArchiveError,
         brand::ImageFacts,
         clock::after,
+        hex,
         ids::UserId,
         upload::{Announced, UploadId, UploadLimits},
     },
@@ -160,7 +161,7 @@ impl Jobs {
         let sent = bytes.clone();
         // Tens of milliseconds for a large file: not on the threads that answer everybody.
         let digest = tokio::task::spawn_blocking(move || Sha256::digest(&sent)).await.map_err(defect)?;
-        let source = hex(&digest);
+        let source = hex::encode(&digest);
         if let Some(earlier) = self.facts(user, id).await? {
             return same(earlier, &source);
         }
@@ -242,10 +243,6 @@ impl Jobs {
         });
         Ok(work.await.map_err(defect)??)
     }
-}
-
-pub(super) fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 pub(super) fn defect(why: impl std::error::Error + Send + Sync + 'static) -> BackendError {
