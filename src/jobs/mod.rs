@@ -40,6 +40,7 @@ use self::{
     cleanup::Cleanup,
     execution::{EngineChecks, breakers::Breakers},
     submission::TeamCache,
+    visibility::VisibleJobs,
     writer::JobWriter,
 };
 use crate::{
@@ -48,13 +49,14 @@ use crate::{
         breaker::BreakerPolicy,
         clock::{Clock, Random},
         credits::Credits,
-        job::{Job, JobKind, JobPolicy},
+        job::{Job, JobPolicy},
+        kind::JobKind,
         trace::TraceContext,
     },
     engine::{BrandTrainer, ImageEngine},
     media::MediaStore,
     queue::JobQueue,
-    store::JobStore,
+    store::{AccountStore, JobStore},
 };
 
 /// The settings of all use cases.
@@ -106,8 +108,10 @@ pub struct Timeouts {
 
 /// The ports that the use cases work with.
 pub struct Ports {
-    /// Jobs, accounts, ledger.
+    /// Jobs.
     pub store: Arc<dyn JobStore>,
+    /// Accounts, the ledger and teams.
+    pub accounts: Arc<dyn AccountStore>,
     /// Messages to workers.
     pub queue: Arc<dyn JobQueue>,
     /// Pictures.
@@ -148,7 +152,7 @@ impl UseCases {
     pub fn new(ports: Ports, config: JobsConfig) -> Self {
         let JobsConfig { policy, deadlines, starting_grant, submission, retention, breaker, timeouts } = config;
         let breakers = Arc::new(Breakers::new(breaker, Arc::clone(&ports.clock), Arc::clone(&ports.random)));
-        let Ports { store, queue, media, engine, trainer, clock, random } =
+        let Ports { store, accounts, queue, media, engine, trainer, clock, random } =
             with_timeout::with_timeouts(ports, timeouts);
         let writer = JobWriter { store: Arc::clone(&store), queue: Arc::clone(&queue) };
         let cleanup = Cleanup {
@@ -157,6 +161,7 @@ impl UseCases {
             trainer: Arc::clone(&trainer),
             breakers: Arc::clone(&breakers),
         };
+        let visible_jobs = VisibleJobs { store: Arc::clone(&store), accounts: Arc::clone(&accounts) };
         let claim_cache = Arc::<ClaimCache>::default();
         let maintenance = Maintenance {
             writer: writer.clone(),
@@ -177,6 +182,7 @@ impl UseCases {
         );
         let submission = Submission {
             writer: writer.clone(),
+            accounts: Arc::clone(&accounts),
             media: Arc::clone(&media),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
@@ -188,10 +194,22 @@ impl UseCases {
             deadlines,
             starting_grant,
         };
-        let queries =
-            Queries { store: Arc::clone(&store), media: Arc::clone(&media), clock: Arc::clone(&clock), starting_grant };
-        let control =
-            Control { writer: writer.clone(), cleanup: cleanup.clone(), clock: Arc::clone(&clock), policy, deadlines };
+        let queries = Queries {
+            store: Arc::clone(&store),
+            accounts,
+            visible_jobs: visible_jobs.clone(),
+            media: Arc::clone(&media),
+            clock: Arc::clone(&clock),
+            starting_grant,
+        };
+        let control = Control {
+            writer: writer.clone(),
+            visible_jobs,
+            cleanup: cleanup.clone(),
+            clock: Arc::clone(&clock),
+            policy,
+            deadlines,
+        };
         let execution = Execution {
             writer,
             cleanup,

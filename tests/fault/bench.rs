@@ -15,7 +15,8 @@ use mediaforge::{
         clock::{Clock as _, SystemClock, SystemRandom},
         credits::Account,
         ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Status, Submission, Work},
+        job::{Job, JobPolicy, Status, Submission, Work},
+        kind::JobKind,
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
         retry::RetryPolicy,
@@ -28,7 +29,7 @@ use mediaforge::{
         SubmitIllustration, Submitted, Timeouts, UploadSettings, UseCases,
     },
     media, queue,
-    store::{self, JobStore, Versioned},
+    store::{self, AccountStore, JobStore, Stores, Versioned},
     worker::{Worker, WorkerSettings},
 };
 use tempfile::TempDir;
@@ -47,6 +48,7 @@ pub struct Bench {
     pub plan: Arc<Plan>,
     pub media: Arc<SlowMedia>,
     pub store: Arc<dyn JobStore>,
+    pub accounts: Arc<dyn AccountStore>,
     worker: WorkerId,
     data: TempDir,
 }
@@ -86,8 +88,10 @@ impl Bench {
             begun: Notify::new(),
             gate: Arc::default(),
         });
+        let Stores { jobs, accounts } = store::open_sqlite(&embedded);
         let ports = Ports {
-            store: Arc::new(FaultyStore { inner: store::open_sqlite(&embedded), plan: Arc::clone(&plan) }),
+            store: Arc::new(FaultyStore { inner: jobs, plan: Arc::clone(&plan) }),
+            accounts: Arc::clone(&accounts),
             queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
             engine: own.unwrap_or_else(|| {
@@ -135,7 +139,8 @@ impl Bench {
         };
         change(&mut config);
         let store = Arc::clone(&ports.store);
-        Self { jobs: UseCases::new(ports, config.clone()), config, plan, media, store, worker: worker(), data }
+        let jobs = UseCases::new(ports, config.clone());
+        Self { jobs, config, plan, media, store, accounts, worker: worker(), data }
     }
 
     /// A worker with one slot.
@@ -223,7 +228,7 @@ impl Bench {
         let account = AccountId::User(user());
         let mut sum = Account::default();
         let mut settled = std::collections::BTreeMap::<String, u32>::new();
-        for entry in self.store.ledger(&account, 1_000_000).await.expect("a ledger") {
+        for entry in self.accounts.ledger(&account, 1_000_000).await.expect("a ledger") {
             sum = sum.apply(&entry).expect("an entry that fits");
             if let Some((hold, verb)) = entry.id.rsplit_once(':')
                 && verb == "capture"
@@ -233,7 +238,7 @@ impl Bench {
         }
         assert!(settled.values().all(|count| *count == 1), "{settled:?}");
         assert!(sum.is_balanced());
-        assert_eq!(self.store.account(&account).await.expect("a read"), Some(sum));
+        assert_eq!(self.accounts.account(&account).await.expect("a read"), Some(sum));
         sum
     }
 

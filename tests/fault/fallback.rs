@@ -5,8 +5,9 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use mediaforge::{
     domain::{
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Output, State, Status},
+        job::{Output, State, Status},
         request::IllustrationSpec,
     },
     engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
@@ -117,7 +118,7 @@ async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
     }
     // Nor does it matter that the engine has been found full meanwhile.
     let claim = stage.bench.claim(&stage.bench.submit().await).await;
-    let jobs = Arc::clone(&stage.bench.jobs);
+    let jobs = stage.bench.jobs.clone();
     let work =
         tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await });
     while stage.meant.calls() < 3 {
@@ -143,7 +144,7 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
         let id = stage.bench.submit().await;
         let claim = stage.bench.claim(&id).await;
         if stage.breakers()[0] == "half-open" {
-            let jobs = Arc::clone(&stage.bench.jobs);
+            let jobs = stage.bench.jobs.clone();
             let work = async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await };
             break (id, tokio::spawn(work));
         }

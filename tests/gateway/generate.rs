@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::{body::Body, http::StatusCode};
-use mediaforge::{error::ErrorKind, store::JobStore as _};
+use mediaforge::{
+    error::ErrorKind,
+    store::{AccountStore as _, JobStore as _},
+};
 use serde_json::json;
 
 use crate::support::{post_json, with, world};
@@ -42,7 +45,7 @@ async fn the_team_of_the_moment_pays() {
         world.join("ann", team).await;
         assert_eq!([payer().await, payer().await], [format!("teams/{team}"), format!("teams/{team}")]);
     }
-    world.store.set_team(&"ann".parse().unwrap(), None).await.unwrap();
+    world.accounts.set_team(&"ann".parse().unwrap(), None).await.unwrap();
     assert_eq!(payer().await, "users/ann");
 }
 

@@ -7,7 +7,7 @@ use crate::{
         job::{Job, State},
     },
     error::{BackendError, ErrorKind},
-    jobs::{trace_id, visibility::visible_job},
+    jobs::trace_id,
     store::Versioned,
 };
 
@@ -20,7 +20,7 @@ impl Control {
     /// A finished job is returned unchanged. A running job is cancelled by its worker shortly after.
     pub async fn cancel(&self, user: &UserId, id: &JobId) -> Result<Option<Versioned<Job>>, BackendError> {
         for _ in 0..MAX_TRIES {
-            let Some(found) = visible_job(&*self.writer.store, user, id).await? else { return Ok(None) };
+            let Some(found) = self.visible_jobs.get(user, id).await? else { return Ok(None) };
             let is_requested = matches!(found.value.state, State::Running { cancel_by: Some(_), .. });
             if is_requested || found.value.status().is_final() {
                 return Ok(Some(found));

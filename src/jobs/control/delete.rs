@@ -4,7 +4,7 @@ use super::Control;
 use crate::{
     domain::ids::{JobId, UserId},
     error::{BackendError, ErrorKind},
-    jobs::{trace_id, visibility::visible_job},
+    jobs::trace_id,
 };
 
 /// How often a delete is repeated when the job changes at the same time.
@@ -25,7 +25,7 @@ impl Control {
     /// Deletes a finished job that the user may see, with everything it stored. The ledger keeps what it cost.
     pub async fn delete(&self, user: &UserId, id: &JobId) -> Result<DeleteResult, BackendError> {
         for _ in 0..MAX_TRIES {
-            let found = visible_job(&*self.writer.store, user, id).await?;
+            let found = self.visible_jobs.get(user, id).await?;
             let Some(found) = found else { return Ok(DeleteResult::Missing) };
             if !found.value.status().is_final() {
                 return Ok(DeleteResult::NotFinished);

@@ -7,11 +7,12 @@ mod redrive;
 use std::sync::Arc;
 
 pub use self::{delete::DeleteResult, redrive::RedriveResult};
-use super::{Deadlines, cleanup::Cleanup, writer::JobWriter};
+use super::{Deadlines, cleanup::Cleanup, visibility::VisibleJobs, writer::JobWriter};
 use crate::domain::{Timestamp, clock::Clock, job::JobPolicy};
 
 /// Cancels, deletes and redrives jobs.
 pub struct Control {
+    pub(super) visible_jobs: VisibleJobs,
     pub(super) writer: JobWriter,
     pub(super) cleanup: Cleanup,
     pub(super) clock: Arc<dyn Clock>,

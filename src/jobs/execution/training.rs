@@ -20,9 +20,11 @@ use crate::{
     domain::{
         brand::{BrandSpec, SAMPLE_PROMPTS, TrainedBrand},
         clock::millis_between,
-        job::{AttemptFailure, Disposition, ErrorCode, Output, StoredImage},
+        failure::{AttemptFailure, Disposition, ErrorCode},
+        job::Output,
         palette::{self, Rgb},
         request::{IllustrationSpec, MAX_SEED},
+        stored_image::StoredImage,
         style::Style,
     },
     engine::{AttemptContext, Dataset, OperationId, TrainingSpec, TrainingStatus},

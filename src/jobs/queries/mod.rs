@@ -10,19 +10,20 @@ use futures::{
 };
 
 use self::watched::WatchedJob;
-use super::visibility::visible_job;
+use super::visibility::VisibleJobs;
 use crate::{
     domain::{
         Timestamp,
         clock::Clock,
         credits::{Account, Credits},
         ids::{AccountId, JobId, UserId},
-        job::{Job, JobKind, Output, State, Status, Work},
+        job::{Job, Output, State, Status, Work},
+        kind::JobKind,
         style::Style,
     },
     error::BackendError,
     media::{MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl},
-    store::{JobFilter, JobStore, Owner, Page, PageRequest, Versioned, Watch},
+    store::{AccountStore, JobFilter, JobStore, Owner, Page, PageRequest, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -33,6 +34,8 @@ const MAX_BRAND_STYLES: usize = 100;
 /// Reads jobs, styles and accounts.
 pub struct Queries {
     pub(super) store: Arc<dyn JobStore>,
+    pub(super) accounts: Arc<dyn AccountStore>,
+    pub(super) visible_jobs: VisibleJobs,
     pub(super) media: Arc<dyn MediaStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) starting_grant: Credits,
@@ -50,12 +53,12 @@ pub struct BrandStyle {
 impl Queries {
     /// The job, if it is the user's own or a brand of their team.
     pub async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Versioned<Job>>> {
-        visible_job(&*self.store, user, id).await
+        self.visible_jobs.get(user, id).await
     }
 
     /// The owner of the brands that the user sees: the user, and their team if they have one.
     pub async fn brand_owner(&self, user: &UserId) -> Result<Owner> {
-        Ok(match self.store.team_of(user).await? {
+        Ok(match self.accounts.team_of(user).await? {
             Some(team) => Owner::Member(user.clone(), team),
             None => Owner::User(user.clone()),
         })
@@ -92,12 +95,12 @@ impl Queries {
 
     /// The account that pays for the user's jobs, and its balance. A first-time user sees the grant they will get.
     pub async fn account(&self, user: &UserId) -> Result<(AccountId, Account)> {
-        let id = match self.store.team_of(user).await? {
+        let id = match self.accounts.team_of(user).await? {
             Some(team) => AccountId::Team(team),
             None => AccountId::User(user.clone()),
         };
         let granted = self.starting_grant;
-        let account = self.store.account(&id).await?;
+        let account = self.accounts.account(&id).await?;
         Ok((id, account.unwrap_or(Account { available: granted, granted, ..Account::default() })))
     }
 

@@ -6,7 +6,8 @@ use crate::{
     domain::{
         brand::{BrandSpec, ImageCheck, TrainOrder, TrainRequest, TrainingImage},
         ids::{JobId, UserId},
-        job::{JobKind, Work},
+        job::Work,
+        kind::JobKind,
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
@@ -43,7 +44,7 @@ impl Submission {
         if !check.is_fit() {
             return Err(unfit(check.verdicts));
         }
-        let team = self.writer.store.team_of(&user).await?;
+        let team = self.accounts.team_of(&user).await?;
         let DatasetCheck { order: TrainOrder { name, colors, .. }, uploads, verdicts, .. } = check;
         let images = self.copy_uploads(&user, &id, verdicts, uploads.into_iter().flatten()).await?;
         let work = Work::Brand(BrandSpec { name, colors, images: images.clone() });

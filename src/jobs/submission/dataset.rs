@@ -7,8 +7,8 @@ use super::{
 use crate::domain::{
     brand::{ImageCheck, Judged, TrainOrder, TrainRequest, Upload, judge},
     credits::Credits,
+    field_error::FieldError,
     ids::UserId,
-    request::FieldError,
 };
 
 /// A check of each image, in the order of the request and, within an archive, of the names.

@@ -3,9 +3,11 @@
 use super::{NewJob, Submission, SubmissionSettings, SubmitError, Submitted};
 use crate::{
     domain::{
+        field_error::FieldError,
         ids::{JobId, UserId},
-        job::{JobKind, Work},
-        request::{FieldError, GenerateRequest, IllustrationSpec},
+        job::Work,
+        kind::JobKind,
+        request::{GenerateRequest, IllustrationSpec},
         trace::TraceContext,
     },
     jobs::{queries::style_of_brand, visibility::is_visible},
@@ -62,7 +64,7 @@ impl Submission {
             return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);
         };
         let store = &self.writer.store;
-        let team = store.team_of(user).await?;
+        let team = self.accounts.team_of(user).await?;
         let id = brand.parse::<JobId>().map_err(|_| SubmitError::NoSuchBrand)?;
         let job = store.get(&id).await?.map(|job| job.value);
         let job = job.filter(|job| is_visible(job, user, team.as_ref())).ok_or(SubmitError::NoSuchBrand)?;

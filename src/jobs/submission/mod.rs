@@ -22,17 +22,19 @@ use crate::{
         brand::BrandLimits,
         clock::{Clock, Random},
         credits::{Credits, CreditsError},
+        field_error::FieldError,
         ids::{JobId, RequestHash, TeamId, UserId},
-        job::{self, Job, JobKind, JobPolicy, Transition, Work},
+        job::{self, Job, JobPolicy, Transition, Work},
+        kind::JobKind,
         pricing::Prices,
-        request::{FieldError, RequestLimits},
+        request::RequestLimits,
         style::Catalogue,
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
     media::MediaStore,
-    store::{Inserted, Versioned},
+    store::{AccountStore, Inserted, Versioned},
 };
 
 /// What clients may submit, and what it costs.
@@ -57,6 +59,7 @@ pub struct SubmissionSettings {
 /// Accepts jobs and uploads.
 pub struct Submission {
     pub(super) writer: JobWriter,
+    pub(super) accounts: Arc<dyn AccountStore>,
     pub(super) media: Arc<dyn MediaStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,

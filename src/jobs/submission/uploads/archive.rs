@@ -13,8 +13,9 @@ use super::{UploadError, UploadRecord, UploadedPicture, Uploads, defect};
 use crate::{
     domain::{
         archive::ArchiveLimits,
-        brand::{Upload, UploadId},
+        brand::Upload,
         ids::{UserId, hex},
+        upload::UploadId,
     },
     error::{BackendError, ErrorKind},
     media::{

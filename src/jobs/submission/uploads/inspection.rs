@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::{UploadError, UploadRecord, Uploads, archive::Spool, defect};
 use crate::{
-    domain::{archive::ArchiveError, brand::UploadId, ids::UserId},
+    domain::{archive::ArchiveError, ids::UserId, upload::UploadId},
     error::{BackendError, ErrorKind},
     media::{MediaKey, MediaRead, image::PictureError},
 };

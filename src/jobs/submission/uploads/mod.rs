@@ -19,10 +19,10 @@ use crate::{
     domain::{
         Timestamp,
         archive::ArchiveError,
-        brand::{ImageFacts, UploadId},
+        brand::ImageFacts,
         clock::{Clock, Random, after},
         ids::{UserId, hex},
-        upload::{Announced, UploadLimits},
+        upload::{Announced, UploadId, UploadLimits},
     },
     error::{BackendError, ErrorKind},
     media::{
