@@ -1,7 +1,7 @@
 //! What it means for an attempt that a call of another server came to nothing.
 
 use crate::{
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
     error::root_cause,
     google::{rest::RestError, token::TokenError},
     http::{ExchangeError, excerpt},

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{safety, vertex};
 use crate::{
-    domain::job::{AttemptFailure, Disposition, ErrorCode},
+    domain::failure::{AttemptFailure, Disposition, ErrorCode},
     google::rest::ApiError,
     http::{HttpResponse, excerpt, retry_after},
 };

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::GeminiConfig,
-    domain::{job::AttemptFailure, style::MAX_REFERENCES},
+    domain::{failure::AttemptFailure, style::MAX_REFERENCES},
     http::excerpt,
     media::image::{DecodeLimits, shown},
 };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{LoraConfig, OpenAiConfig, Secret},
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
     http::{HttpResponse, Limits, exchange},
 };
 

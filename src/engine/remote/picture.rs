@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::Generated;
 use crate::{
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
     http::excerpt,
     media::image::{DecodeLimits, decode_whole},
 };

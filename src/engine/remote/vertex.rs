@@ -11,7 +11,7 @@ use super::{
     Access, brief,
     failure::{self, VertexCall},
 };
-use crate::{domain::job::AttemptFailure, google::rest::RestClient, http::Limits};
+use crate::{domain::failure::AttemptFailure, google::rest::RestClient, http::Limits};
 
 pub(super) const SERVICE: &str = "Vertex AI";
 

@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    domain::job::{AttemptFailure, Disposition, ErrorCode},
+    domain::failure::{AttemptFailure, Disposition, ErrorCode},
     engine::failures,
     google::rest::{ApiError, RestClient},
     http::{HttpResponse, Limits, excerpt},

@@ -33,7 +33,8 @@ use crate::{
     domain::{
         Timestamp,
         clock::until,
-        job::{AttemptFailure, ErrorCode, Progress},
+        failure::{AttemptFailure, ErrorCode},
+        job::Progress,
     },
     google::{rest::RestClient, token::TokenSource},
     http::HttpResponse,

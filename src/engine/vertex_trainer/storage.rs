@@ -7,7 +7,7 @@ use super::api::Api;
 use crate::{
     domain::{
         Timestamp,
-        job::{AttemptFailure, ErrorCode},
+        failure::{AttemptFailure, ErrorCode},
     },
     engine::artifact::{self, PREFIX, Unfit},
     http::HttpResponse,
