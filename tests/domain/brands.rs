@@ -1,7 +1,7 @@
 //! Trainings: what may be asked, and which pictures are fit.
 
 use mediaforge::domain::{
-    brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, Upload, judge},
+    brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, UploadContent, check_images},
     upload::UploadId,
 };
 use proptest::prelude::*;
@@ -54,16 +54,16 @@ fn everything_wrong_with_a_training_is_named_at_once() {
 
 #[test]
 fn each_picture_gets_its_verdict() {
-    let picture = |width, height, fingerprint| Upload::Picture(ImageFacts { width, height, fingerprint });
+    let picture = |width, height, fingerprint| UploadContent::Picture(ImageFacts { width, height, fingerprint });
     let uploads = [
         picture(800, 600, 0xffff_0000),
-        Upload::Missing,
-        Upload::NotAnImage("an animation".to_owned()),
+        UploadContent::Missing,
+        UploadContent::NotAnImage("an animation".to_owned()),
         picture(2000, 511, 0),
         picture(2000, 600, 0),
         picture(1024, 1024, 0xffff_0001),
         picture(1024, 1024, 0x0000_ffff),
-        Upload::BadCaption("not UTF-8".to_owned()),
+        UploadContent::BadCaption("not UTF-8".to_owned()),
     ];
     let expected = [
         ImageCheck::Ok,
@@ -75,7 +75,7 @@ fn each_picture_gets_its_verdict() {
         ImageCheck::Ok,
         ImageCheck::BadCaption { why: "not UTF-8".to_owned() },
     ];
-    assert_eq!(judge(&uploads, &LIMITS), expected);
+    assert_eq!(check_images(&uploads, &LIMITS), expected);
 }
 
 proptest! {
@@ -84,10 +84,10 @@ proptest! {
         let uploads: Vec<_> = sides
             .iter()
             .map(|(width, height, fingerprint)| {
-                Upload::Picture(ImageFacts { width: *width, height: *height, fingerprint: *fingerprint })
+                UploadContent::Picture(ImageFacts { width: *width, height: *height, fingerprint: *fingerprint })
             })
             .collect();
-        let verdicts = judge(&uploads, &LIMITS);
+        let verdicts = check_images(&uploads, &LIMITS);
         prop_assert_eq!(verdicts.len(), uploads.len());
         let fit: Vec<_> = sides.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == ImageCheck::Ok).collect();
         for (n, ((width, height, print), _)) in fit.iter().enumerate() {

@@ -104,10 +104,10 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
             let reason = JobError::new(ErrorCode::RateLimited, "busy");
             job.postpone(now, after(now, Duration::from_secs(*seconds)), reason, &POLICY)
         }
-        Command::Recall => job.recall(now),
+        Command::Recall => job.reschedule(now),
         Command::ReleaseDeadLease => job.release_dead_lease(now, &POLICY),
         Command::Overdue => job.overdue(now, &POLICY),
-        Command::DeadLettered => job.dead_lettered(),
+        Command::DeadLettered => job.mark_dead_lettered(),
         Command::Redrive => job.redrive(now, TIME_LIMIT, &POLICY),
     }
 }
@@ -302,7 +302,7 @@ proptest! {
             now = due.max(now);
             match job.clone().overdue(now, &POLICY) {
                 Ok(next) => job = next.job,
-                Err(_) => job = job.dead_lettered().expect("owed").job,
+                Err(_) => job = job.mark_dead_lettered().expect("owed").job,
             }
         }
         now = after(begin, TIME_LIMIT).max(now);

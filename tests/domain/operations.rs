@@ -58,7 +58,7 @@ fn whoever_takes_over_finds_the_operation() {
     let interruptions: [(&str, Interruption, u32); 3] = [
         ("a worker that shuts down", |job| job.hand_back(at(10), &POLICY), 0),
         ("a worker that disappears", |job| job.overdue(at(100), &POLICY), 1),
-        ("an attempt that fails beside it", |job| job.set_back(at(10), failure(), &POLICY, 0.5), 1),
+        ("an attempt that fails beside it", |job| job.fail_keeping_operation(at(10), failure(), &POLICY, 0.5), 1),
     ];
     for (what, interrupt, attempts) in interruptions {
         let waiting = interrupt(attached()).expect("it applies").job;

@@ -24,14 +24,14 @@ fn the_words_come_first_and_then_the_style_and_its_colours() {
 #[test]
 fn pictures_of_the_style_are_explained() {
     let brand = style("in ink", &["#ff6600"]);
-    assert_eq!(brand.compose_shown("a fox", 0), brand.compose("a fox"));
+    assert_eq!(brand.compose_with_references("a fox", 0), brand.compose("a fox"));
     assert_eq!(
-        brand.compose_shown("a fox", 1),
+        brand.compose_with_references("a fox", 1),
         "a fox, in ink, in the colours #ff6600. The attached picture shows how to draw, not what: keep to its style, its \
          colours and its line, and take over none of its subjects."
     );
     assert_eq!(
-        style("", &[]).compose_shown("a fox.", 4),
+        style("", &[]).compose_with_references("a fox.", 4),
         "a fox. The 4 attached pictures show how to draw, not what: keep to their style, their colours and their line, \
          and take over none of their subjects."
     );

@@ -99,11 +99,11 @@ fn a_job_whose_message_came_early_is_due_when_its_time_has_come() {
     let failure = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
     let waiting = job.fail(at(1), failure, &POLICY, 0.5).expect("failed").job;
     assert_eq!(waiting.due_at(), Some(at(36)), "after 5 s of backoff and 30 s for the message");
-    let recalled = waiting.recall(at(2)).expect("it is early");
+    let recalled = waiting.reschedule(at(2)).expect("it is early");
     assert_eq!((recalled.job.due_at(), recalled.dispatch), (Some(at(6)), None));
     let next = recalled.job.clone().overdue(at(6), &POLICY).expect("overdue");
     assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(6)));
-    assert_eq!(recalled.job.recall(at(6)), Err(TransitionError::NotEarly));
+    assert_eq!(recalled.job.reschedule(at(6)), Err(TransitionError::NotScheduled));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_job_that_waits_for_nothing_is_not_early_by_a_clock_that_is_behind() {
     let running = started(new.clone(), 0);
     let handed_back = running.hand_back(ahead, &POLICY).expect("handed back").job;
     assert_eq!(started(handed_back, 1).attempt(), 1);
-    assert_eq!(new.recall(at(0)), Err(TransitionError::NotEarly));
+    assert_eq!(new.reschedule(at(0)), Err(TransitionError::NotScheduled));
 }
 
 #[test]
@@ -136,7 +136,10 @@ fn a_job_whose_worker_is_dead_goes_on_before_its_lease_lapses() {
 #[test]
 fn a_misconfigured_engine_costs_no_attempt() {
     let job = started(submitted(), 0);
-    let job = job.set_back(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0).expect("set back").job;
+    let job = job
+        .fail_keeping_operation(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0)
+        .expect("set back")
+        .job;
     assert_eq!((job.status(), job.attempt()), (Status::Queued, 0));
 }
 

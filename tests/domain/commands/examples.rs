@@ -37,7 +37,7 @@ fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
     }
     let dead_letter = job.dead_letter().expect("a dead letter");
     assert_eq!((dead_letter.attempts, dead_letter.error.code), (3, ErrorCode::EngineUnavailable));
-    assert_eq!(job.clone().dead_lettered().expect("published").job.dead_letter(), None);
+    assert_eq!(job.clone().mark_dead_lettered().expect("published").job.dead_letter(), None);
 
     let again = job.redrive(now, TIME_LIMIT, &POLICY).expect("run again").job;
     assert_eq!((again.attempt(), again.hold.number), (0, 2));
