@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod google;
 pub mod http;
 pub mod identity;
+pub mod intercept;
 pub mod jobs;
 pub mod lifecycle;
 pub mod media;
