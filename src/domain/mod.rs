@@ -7,6 +7,7 @@ pub mod clock;
 pub mod credits;
 pub mod ids;
 pub mod job;
+pub mod kind;
 pub mod message;
 pub mod palette;
 pub mod pricing;

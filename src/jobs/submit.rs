@@ -205,7 +205,7 @@ impl Jobs {
     async fn drawable(&self, user: &UserId, request: &GenerateRequest) -> Result<IllustrationSpec, SubmitError> {
         let JobsConfig { limits, catalogue, .. } = &self.config;
         let named = request.style_id.as_deref().filter(|id| catalogue.find(id).is_none());
-        let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
+        let Some(brand) = named.filter(|id| JobKind::of_id(id) == Some(JobKind::Brand)) else {
             return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);
         };
         let team = self.ports.store.team_of(user).await?;

@@ -15,7 +15,7 @@ use mediaforge::{
         message::DeadLetter,
     },
     error::{BackendError, ErrorKind},
-    queue::{JobQueue, MessageId, Result, StoredDeadLetter, route},
+    queue::{JobQueue, MessageId, Result, StoredDeadLetter},
 };
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -160,7 +160,7 @@ async fn push(world: &Arc<World>, message: &Message, delivery: u32) -> bool {
     world.count(if delivery > 1 { "message delivered again" } else { "message delivered" });
     let body = serde_json::json!({
         "deliveryAttempt": delivery,
-        "subscription": route(message.kind).subscription,
+        "subscription": message.kind.subscription(),
         "message": {
             "data": STANDARD.encode(&message.data),
             "messageId": message.id.to_string(),
@@ -168,7 +168,7 @@ async fn push(world: &Arc<World>, message: &Message, delivery: u32) -> bool {
             "attributes": message.attributes,
         }
     });
-    let request = Request::post(route(message.kind).endpoint).header(header::CONTENT_TYPE, "application/json");
+    let request = Request::post(message.kind.endpoint()).header(header::CONTENT_TYPE, "application/json");
     let request = request.body(Body::from(body.to_string())).expect("a request");
     let answer = async {
         worker.process.runs().await;

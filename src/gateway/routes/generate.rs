@@ -159,7 +159,7 @@ fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewaySta
     let config = gateway.jobs().config();
     let mut others = request.validate(&config.limits, &config.catalogue, None).err().unwrap_or_default();
     // Whose brand it may be cannot be known.
-    let is_brand = request.style_id.as_ref().is_some_and(|id| id.starts_with(JobKind::Brand.id_prefix()));
+    let is_brand = request.style_id.as_ref().is_some_and(|id| JobKind::of_id(id) == Some(JobKind::Brand));
     others.retain(|error| !(is_brand && error.pointer == "/styleId"));
     Problem::invalid(std::iter::once(wrong).chain(others.into_iter().map(WrongField::from)).collect())
 }
