@@ -16,8 +16,8 @@ use crate::{
     config::GcsConfig,
     domain::{
         Timestamp,
-        brand::UploadId,
         ids::{JobId, UserId},
+        upload::UploadId,
     },
 };
 

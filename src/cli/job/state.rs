@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::job::{JobKind, Status};
+use crate::domain::{job::Status, kind::JobKind};
 
 /// A job of either kind.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,6 +1,6 @@
 //! Who must be allowed what: bindings that belong to IAM, for a person to make.
 
-use crate::{domain::job::JobKind, queue::DEAD_LETTER_TOPIC};
+use crate::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
 
 /// Pub/Sub's own account in a project, with the project's number as a shell's variable.
 const SERVICE_AGENT: &str = "service-${PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com";
