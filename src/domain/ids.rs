@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{clock::Random, kind::JobKind};
+use super::{clock::Random, hex, kind::JobKind};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 20;
@@ -188,7 +188,7 @@ pub struct RequestHash(String);
 impl RequestHash {
     /// The hash of `canonical`, the request in a form that does not depend on spelling or field order.
     pub fn of(canonical: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(canonical)))
+        Self(hex::encode(&Sha256::digest(canonical)))
     }
 
     /// The hash as 64 hex digits.
@@ -205,15 +205,6 @@ pub fn request_id(given: Option<&[u8]>, random: &dyn Random) -> String {
         Some(id) if (1..=128).contains(&id.len()) && id.iter().all(legal) => String::from_utf8_lossy(id).into_owned(),
         _ => format!("req_{:016x}{:016x}", random.next_u64(), random.next_u64()),
     }
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
 }
 
 macro_rules! text_conversions {
