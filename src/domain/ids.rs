@@ -46,7 +46,7 @@ impl JobId {
 
     /// The kind of job that the prefix names.
     pub fn kind(&self) -> JobKind {
-        if self.0.starts_with(JobKind::Brand.id_prefix()) { JobKind::Brand } else { JobKind::Illustration }
+        JobKind::of_id(&self.0).unwrap_or(JobKind::Illustration)
     }
 
     /// The id as text.
@@ -73,7 +73,7 @@ pub(super) fn text_of_bits(prefix: &str, mut bits: u128) -> String {
 impl FromStr for JobId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let tail = text.strip_prefix("ill_").or_else(|| text.strip_prefix("brd_"));
+        let tail = JobKind::of_id(text).and_then(|kind| text.strip_prefix(kind.id_prefix()));
         match tail {
             Some(tail) if tail.len() == RANDOM_CHARS && tail.bytes().all(|b| b.is_ascii_alphanumeric()) => {
                 Ok(Self(text.to_owned()))
