@@ -5,7 +5,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::Check;
-use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
+use crate::config::{
+    AuthMode, Config, GOOGLE_CLOUD_NOT_INCLUDED, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend,
+};
 
 /// Minimum size of the stream token key: the size of an HMAC-SHA256 signature.
 const MIN_KEY_BYTES: usize = 32;
@@ -63,6 +65,18 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Refuses the backends that a build without Google Cloud does not have.
+fn refuse_google_cloud(config: &Config, check: &mut Check) {
+    let backends = [
+        ("store.backend", "firestore", config.store.backend == StoreBackend::Firestore),
+        ("queue.backend", "pubsub", config.queue.backend == QueueBackend::PubSub),
+        ("media.backend", "gcs", config.media.backend == MediaBackend::Gcs),
+    ];
+    for (key, name, _) in backends.into_iter().filter(|(_, _, is_used)| *is_used) {
+        check.wrong(key, format!("{name:?} is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
+    }
+}
+
 /// On Cloud Run, refuses emulators whichever key names them.
 fn refuse_emulators(config: &Config, check: &mut Check) {
     let endpoints = [
@@ -84,6 +98,9 @@ pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: 
     ];
     if let (None, Some((_, user))) = (&config.gcp.project, uses.iter().find(|(is_used, _)| *is_used)) {
         check.wrong("gcp.project", format!("must be set, because {user}"));
+    }
+    if !cfg!(feature = "google-cloud") {
+        refuse_google_cloud(config, check);
     }
     if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
         check.wrong("media.gcs.bucket", "must be set, because media.backend is \"gcs\"");
