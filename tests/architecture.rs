@@ -99,6 +99,7 @@ const CIRCULAR: &[&str] = &[
     "src/engine/remote",
     "src/gateway",
     "src/jobs",
+    "src/jobs/execution",
     "src/queue/embedded",
     "src/store/firestore/watch",
     "src/store/sqlite",

@@ -15,7 +15,6 @@ use futures::stream::BoxStream;
 use crate::domain::{
     Timestamp,
     ids::{JobId, UserId},
-    kind::JobKind,
     upload::UploadId,
 };
 pub use crate::error::{BackendError, ErrorKind};
@@ -42,17 +41,17 @@ impl MediaKey {
     /// The fence is the version of the attempt's claim. The attempt's number alone would not do: a worker that shuts
     /// down gives its attempt back, and the next one bears the same number.
     pub fn picture(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}.{}", format.extension()))
+        Self(format!("{}{attempt}-{fence}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
 
     /// `illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp`.
     pub fn thumbnail(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp"))
+        Self(format!("{}{attempt}-{fence}-{n}_thumb.webp", Self::job_prefix(user, job)))
     }
 
     /// `brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{extension}`.
     pub fn sample(user: &UserId, brand: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{}", format.extension()))
+        Self(format!("{}sample-{attempt}-{fence}-{n}.{}", Self::job_prefix(user, brand), format.extension()))
     }
 
     /// `uploads/{user}/{upload}-{content}.{extension}`.
@@ -81,7 +80,7 @@ impl MediaKey {
     ///
     /// The fence is drawn for each submission, so that one that is refused removes its own pictures and no others.
     pub fn training(user: &UserId, job: &JobId, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("brands/{user}/{job}/{fence:016x}-{n}.{}", format.extension()))
+        Self(format!("{}{fence:016x}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
 
     /// Which claim of its job stored this object: the fence of a picture, thumbnail or sample.
@@ -98,10 +97,7 @@ impl MediaKey {
 
     /// What all keys of a job begin with.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
-        match job.kind() {
-            JobKind::Illustration => format!("illustrations/{user}/{job}/"),
-            JobKind::Brand => format!("brands/{user}/{job}/"),
-        }
+        format!("{}/{user}/{job}/", job.kind().collection())
     }
 
     /// The key as text.
