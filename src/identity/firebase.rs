@@ -6,7 +6,7 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    Cause, KeySet, Unidentified,
+    IdentityError, KeySet, TokenError,
     token::{Token, seconds},
 };
 use crate::domain::{clock::Clock, ids::UserId};
@@ -76,7 +76,7 @@ impl Firebase {
     }
 
     /// The user whose token it is.
-    pub async fn verify(&self, token: &str) -> Result<UserId, Unidentified> {
+    pub async fn verify(&self, token: &str) -> Result<UserId, IdentityError> {
         let token = Token::parse(token, Algorithm::RS256)?;
         let kid = token.header.kid.as_deref().unwrap_or_default();
         if kid.is_empty() {
@@ -87,40 +87,40 @@ impl Firebase {
         self.check(&claims)?;
         token.verify(&self.keys.key(kid).await?, Algorithm::RS256)?;
         if claims.firebase.sign_in_provider == "anonymous" && !self.allow_anonymous {
-            return Err(Unidentified::Anonymous);
+            return Err(IdentityError::Anonymous);
         }
-        claims.sub.parse().map_err(Unidentified::UnusableUser)
+        claims.sub.parse().map_err(IdentityError::UnusableUser)
     }
 
-    fn check(&self, claims: &Claims) -> Result<(), Cause> {
+    fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let now = seconds(self.clock.now());
         if claims.aud != self.project {
-            return Err(Cause::Audience);
+            return Err(TokenError::Audience);
         }
         if claims.iss != self.issuer {
-            return Err(Cause::Issuer);
+            return Err(TokenError::Issuer);
         }
         if claims.sub.is_empty() || claims.sub.chars().count() > UID_CHARS {
-            return Err(Cause::Subject);
+            return Err(TokenError::Subject);
         }
         if claims.iat > now + SKEW || claims.auth_time > now + SKEW {
-            return Err(Cause::Future);
+            return Err(TokenError::Future);
         }
         if claims.exp <= now - SKEW {
-            return Err(Cause::Expired);
+            return Err(TokenError::Expired);
         }
         Ok(())
     }
 }
 
 /// Why a token names no key.
-fn without_key(token: &Token<'_>) -> Cause {
+fn without_key(token: &Token<'_>) -> TokenError {
     #[derive(Deserialize)]
     struct Audience {
         aud: String,
     }
     match token.claims() {
-        Ok(Audience { aud }) if aud == CUSTOM_TOKEN_AUDIENCE => Cause::CustomToken,
-        _ => Cause::NoKeyId,
+        Ok(Audience { aud }) if aud == CUSTOM_TOKEN_AUDIENCE => TokenError::CustomToken,
+        _ => TokenError::NoKeyId,
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::{Cause, Unidentified};
+use super::{IdentityError, TokenError};
 use crate::domain::{
     Timestamp,
     clock::{Clock, after, until},
@@ -85,13 +85,13 @@ enum Known {
     Unavailable(Duration),
 }
 
-impl From<Known> for Result<DecodingKey, Unidentified> {
+impl From<Known> for Result<DecodingKey, IdentityError> {
     fn from(known: Known) -> Self {
         match known {
             Known::Good(key) | Known::Old(key) => Ok(key),
-            Known::Unavailable(retry_after) => Err(Unidentified::KeysUnavailable { retry_after }),
+            Known::Unavailable(retry_after) => Err(IdentityError::KeysUnavailable { retry_after }),
             // Whoever still cannot tell has fetched this instant: it is not among them.
-            Known::Unknown | Known::Untold => Err(Cause::UnknownKey.into()),
+            Known::Unknown | Known::Untold => Err(TokenError::UnknownKey.into()),
         }
     }
 }
@@ -110,7 +110,7 @@ impl KeySet {
     }
 
     /// The key of this id.
-    pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, Unidentified> {
+    pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, IdentityError> {
         let fetching = Arc::clone(&self.0.fetching);
         let permit = match (self.known(kid), Arc::clone(&fetching).try_lock_owned()) {
             (Known::Old(_) | Known::Untold, Ok(permit)) => permit,
@@ -126,7 +126,7 @@ impl KeySet {
         let fetch = self.clone().fetch(permit).in_current_span();
         if tokio::spawn(fetch).await.is_err() {
             // The process is ending.
-            return Err(Unidentified::KeysUnavailable { retry_after: FIRST_PAUSE });
+            return Err(IdentityError::KeysUnavailable { retry_after: FIRST_PAUSE });
         }
         self.known(kid).into()
     }

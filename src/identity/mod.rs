@@ -17,16 +17,16 @@ pub use bearer::bearer;
 pub use firebase::Firebase;
 pub use jwks::KeySet;
 pub use oidc::Oidc;
-pub use path_token::{PathTokens, Ticket};
+pub use path_token::{PathTokens, SignedPathToken};
 
 use crate::domain::ids::InvalidId;
 
 /// Why a caller is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unidentified {
+pub enum IdentityError {
     /// There is no token, or it is not good. The cause is for the log: a caller who guesses is not helped.
     #[error("{0}")]
-    Refused(Cause),
+    InvalidToken(TokenError),
     /// A token for one path was good once.
     #[error("its time has passed")]
     PathTokenExpired,
@@ -44,15 +44,15 @@ pub enum Unidentified {
     },
 }
 
-impl From<Cause> for Unidentified {
-    fn from(cause: Cause) -> Self {
-        Self::Refused(cause)
+impl From<TokenError> for IdentityError {
+    fn from(cause: TokenError) -> Self {
+        Self::InvalidToken(cause)
     }
 }
 
 /// What is wrong with a token. Nothing of the token is in it, so that it may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Cause {
+pub enum TokenError {
     /// The request has none.
     #[error("there is no token")]
     Missing,

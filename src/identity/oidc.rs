@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    Cause, KeySet, Unidentified, bearer,
+    IdentityError, KeySet, TokenError, bearer,
     token::{Token, seconds},
 };
 use crate::domain::clock::Clock;
@@ -68,42 +68,42 @@ impl Oidc {
     }
 
     /// Lets a request in, by its headers.
-    pub async fn verify(&self, headers: &HeaderMap) -> Result<(), Unidentified> {
+    pub async fn verify(&self, headers: &HeaderMap) -> Result<(), IdentityError> {
         let token = Token::parse(bearer(headers)?, Algorithm::RS256)?;
         self.check(&token.claims()?)?;
         let is_removed = token.signature == REMOVED;
         match &self.signature {
-            Signature::Here(_) if is_removed => Err(Cause::SignatureRemoved.into()),
+            Signature::Here(_) if is_removed => Err(TokenError::SignatureRemoved.into()),
             Signature::Here(keys) => {
-                let kid = token.header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(Cause::NoKeyId)?;
+                let kid = token.header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKeyId)?;
                 Ok(token.verify(&keys.key(kid).await?, Algorithm::RS256)?)
             }
             Signature::Removed if !is_removed || headers.contains_key(OTHER_HEADER) => {
-                Err(Cause::NotVerifiedByCloudRun.into())
+                Err(TokenError::NotVerifiedByCloudRun.into())
             }
             Signature::Removed => Ok(()),
         }
     }
 
-    fn check(&self, claims: &Claims) -> Result<(), Cause> {
+    fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let now = seconds(self.clock.now());
         if !ISSUERS.contains(&claims.iss.as_str()) {
-            return Err(Cause::Issuer);
+            return Err(TokenError::Issuer);
         }
         if claims.aud != self.audience {
-            return Err(Cause::Audience);
+            return Err(TokenError::Audience);
         }
         if claims.iat > now + SKEW {
-            return Err(Cause::Future);
+            return Err(TokenError::Future);
         }
         if claims.exp <= now - SKEW {
-            return Err(Cause::Expired);
+            return Err(TokenError::Expired);
         }
         if !self.accounts.contains(&claims.email) {
-            return Err(Cause::Account);
+            return Err(TokenError::Account);
         }
         if !claims.email_verified {
-            return Err(Cause::EmailNotVerified);
+            return Err(TokenError::EmailNotVerified);
         }
         Ok(())
     }

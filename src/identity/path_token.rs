@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Unidentified,
+    IdentityError, TokenError,
     token::{Token, seconds},
 };
 use crate::domain::{
@@ -31,7 +31,7 @@ enum Opens {
 
 /// A token and when it ends.
 #[derive(Clone)]
-pub struct Ticket {
+pub struct SignedPathToken {
     /// The token; it goes into a query as it is.
     pub token: String,
     /// It opens nothing from then on.
@@ -68,50 +68,50 @@ impl PathTokens {
     }
 
     /// A token with which the user's events at this path (without a query) can be watched.
-    pub fn for_events(&self, user: &UserId, path: &str) -> Option<Ticket> {
+    pub fn for_events(&self, user: &UserId, path: &str) -> Option<SignedPathToken> {
         self.sign(Opens::Events, Some(user), path, after(self.clock.now(), self.ttl))
     }
 
     /// A token for the picture at this path, good for one to two hours. It is the same for an hour, so that browsers find
     /// in their cache what they have fetched.
-    pub fn for_picture(&self, path: &str) -> Option<Ticket> {
+    pub fn for_picture(&self, path: &str) -> Option<SignedPathToken> {
         const HOUR: i64 = 3600;
         let end = (seconds(self.clock.now()) / HOUR + 2) * HOUR;
         self.sign(Opens::Media, None, path, Timestamp::from_second(end).unwrap_or(Timestamp::MAX))
     }
 
     /// `None` only by a defect: text is signed, which cannot fail.
-    fn sign(&self, aud: Opens, user: Option<&UserId>, path: &str, expires_at: Timestamp) -> Option<Ticket> {
+    fn sign(&self, aud: Opens, user: Option<&UserId>, path: &str, expires_at: Timestamp) -> Option<SignedPathToken> {
         let header = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
         let claims = Claims { aud, path: path.to_owned(), sub: user.cloned(), exp: seconds(expires_at) };
         let token = encode(&header, &claims, &self.signs);
         let token = token.inspect_err(|error| tracing::error!(%error, "cannot sign a token for a path")).ok()?;
-        Some(Ticket { token, expires_at })
+        Some(SignedPathToken { token, expires_at })
     }
 
     /// The user in whose name the token opens the events at this path.
-    pub fn verify_events(&self, token: &str, path: &str) -> Result<UserId, Unidentified> {
-        self.verify(token, Opens::Events, path)?.ok_or(Cause::Claims.into())
+    pub fn verify_events(&self, token: &str, path: &str) -> Result<UserId, IdentityError> {
+        self.verify(token, Opens::Events, path)?.ok_or(TokenError::Claims.into())
     }
 
     /// Whether the token opens the picture at this path.
-    pub fn verify_picture(&self, token: &str, path: &str) -> Result<(), Unidentified> {
+    pub fn verify_picture(&self, token: &str, path: &str) -> Result<(), IdentityError> {
         self.verify(token, Opens::Media, path).map(drop)
     }
 
-    fn verify(&self, token: &str, opens: Opens, path: &str) -> Result<Option<UserId>, Unidentified> {
+    fn verify(&self, token: &str, opens: Opens, path: &str) -> Result<Option<UserId>, IdentityError> {
         let token = Token::parse(token, Algorithm::HS256)?;
         if token.header.typ.as_deref() != Some(TYPE) {
-            return Err(Cause::Header.into());
+            return Err(TokenError::Header.into());
         }
         // First of all: whether it expired is told to those alone who once had a good one.
         token.verify(&self.verifies, Algorithm::HS256)?;
         let claims: Claims = token.claims()?;
         if claims.aud != opens || claims.path != path {
-            return Err(Cause::OtherPath.into());
+            return Err(TokenError::OtherPath.into());
         }
         if claims.exp <= seconds(self.clock.now()) {
-            return Err(Unidentified::PathTokenExpired);
+            return Err(IdentityError::PathTokenExpired);
         }
         Ok(claims.sub)
     }

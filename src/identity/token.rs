@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use super::Cause;
+use super::TokenError;
 use crate::domain::Timestamp;
 
 /// Bytes of a token, at most. Firebase allows 1000 bytes of custom claims; real tokens have one or two thousand in all.
@@ -34,35 +34,35 @@ pub(super) struct Header {
 
 impl<'a> Token<'a> {
     /// Takes a token apart; the algorithm must be the one that its verifier uses.
-    pub fn parse(text: &'a str, algorithm: Algorithm) -> Result<Self, Cause> {
+    pub fn parse(text: &'a str, algorithm: Algorithm) -> Result<Self, TokenError> {
         if text.len() > LONGEST {
-            return Err(Cause::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Cause::NotThreeParts)?;
-        let (header, claims) = signed.split_once('.').ok_or(Cause::NotThreeParts)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::NotThreeParts)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::NotThreeParts)?;
         // The alphabet has no dot, so a fourth part fails here.
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Cause::NotThreeParts);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Cause::Header)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotThreeParts);
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Header)?;
         let claims = decode(claims)?;
         if header.alg.parse() != Ok(algorithm) {
-            return Err(Cause::Algorithm);
+            return Err(TokenError::Algorithm);
         }
         if header.crit.is_some() {
-            return Err(Cause::Critical);
+            return Err(TokenError::Critical);
         }
         Ok(Self { signed, signature, header, claims })
     }
 
     /// The claims as `T`, which fails where one that `T` needs is missing or repeated.
-    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Cause> {
-        serde_json::from_slice(&self.claims).map_err(|_| Cause::Claims)
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, TokenError> {
+        serde_json::from_slice(&self.claims).map_err(|_| TokenError::Claims)
     }
 
     /// Whether the key has signed it.
-    pub fn verify(&self, key: &DecodingKey, algorithm: Algorithm) -> Result<(), Cause> {
+    pub fn verify(&self, key: &DecodingKey, algorithm: Algorithm) -> Result<(), TokenError> {
         match crypto::verify(self.signature, self.signed.as_bytes(), key, algorithm) {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Cause::Signature),
+            Ok(false) | Err(_) => Err(TokenError::Signature),
         }
     }
 }

@@ -12,7 +12,7 @@ use gcloud_emulator::{
     identity::{Issuer, Signing},
 };
 use mediaforge::{
-    gateway::{Auth, GatewayLimits, GatewaySettings, SignIn},
+    gateway::{Auth, FirebaseAuth, GatewayLimits, GatewaySettings},
     identity::{Firebase, KeySet, PathTokens},
 };
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ impl Site {
         let google = Emulator::start().await.unwrap();
         let clock = Arc::new(TestClock::new());
         let keys = keys_at(&format!("{}{}", google.url(), Issuer::Firebase.path()), &clock);
-        let sign_in = SignIn {
+        let sign_in = FirebaseAuth {
             users: Firebase::new(PROJECT, keys.clone(), clock.clone()),
             paths: PathTokens::new(STREAM_KEY, Duration::from_mins(5), clock.clone()),
         };

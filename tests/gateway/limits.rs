@@ -146,7 +146,7 @@ async fn a_user_and_all_together_have_so_many_streams() {
     let one = world.events("/events?userId=ann", &[]).await;
     let two = world.events(&format!("/illustrations/{id}/events?userId=ann"), &[]).await;
     let refused = world.get("/events?userId=ann").await.problem(429, "too_many_streams");
-    assert!(refused["detail"].as_str().unwrap().contains("2 streams"), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("2 open streams"), "{refused}");
     let three = world.events("/events?userId=bob", &[]).await;
     let refused = world.get("/events?userId=eve").await.problem(429, "too_many_streams");
     assert!(refused["detail"].as_str().unwrap().contains("this gateway"), "{refused}");

@@ -47,6 +47,22 @@ impl JobKind {
             Self::Brand => "brd_",
         }
     }
+
+    /// The word for one such job in texts for people.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Illustration => "illustration",
+            Self::Brand => "brand",
+        }
+    }
+
+    /// The collection of its jobs: the first segment of its paths in the API.
+    pub fn collection(self) -> &'static str {
+        match self {
+            Self::Illustration => "illustrations",
+            Self::Brand => "brands",
+        }
+    }
 }
 
 impl fmt::Display for JobKind {

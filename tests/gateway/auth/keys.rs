@@ -7,7 +7,7 @@ use gcloud_emulator::{
     Fault,
     identity::{Issuer, Signing},
 };
-use mediaforge::identity::{Cause, Firebase, Unidentified};
+use mediaforge::identity::{Firebase, IdentityError, TokenError};
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
@@ -75,7 +75,7 @@ async fn keys_that_change_are_found_at_once_and_withdrawn_ones_end_with_their_ti
     site.google.identity().rotate(Issuer::Firebase, false);
     assert!(site.users.verify(&new).await.is_ok(), "kept for as long as the answer said");
     site.clock.advance_ms(3_600_000);
-    assert_eq!(site.users.verify(&new).await, Err(Cause::UnknownKey.into()));
+    assert_eq!(site.users.verify(&new).await, Err(TokenError::UnknownKey.into()));
     assert!(site.users.verify(&site.token("ann")).await.is_ok());
     assert_eq!(site.fetches(), 3);
 }
@@ -129,7 +129,7 @@ async fn keys_that_nobody_has_cause_one_fetch_a_minute() {
         });
         let tokens: Vec<_> = tokens.collect();
         for refused in join_all(tokens.iter().map(|token| site.users.verify(token))).await {
-            assert_eq!(refused, Err(Cause::UnknownKey.into()));
+            assert_eq!(refused, Err(TokenError::UnknownKey.into()));
         }
     };
     storm(0).await;
@@ -197,7 +197,7 @@ async fn what_is_no_key_set_changes_nothing() {
     };
     for response in wrong() {
         let refused = answer(response).await;
-        assert!(matches!(refused, Err(Unidentified::KeysUnavailable { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(IdentityError::KeysUnavailable { .. })), "{refused:?}");
     }
     assert!(answer(good).await.is_ok());
     for response in wrong() {
