@@ -1,11 +1,11 @@
-//! The one token of a request (RFC 6750).
+//! The bearer token of a request (RFC 6750).
 
 use http::{HeaderMap, header};
 
 use super::TokenError;
 
-/// The token in `Authorization: Bearer TOKEN`. The scheme may be spelt in any case; two headers are none, for nobody can
-/// say which of them a proxy has looked at.
+/// The token in `Authorization: Bearer TOKEN`. The scheme is case-insensitive. Repeated headers are refused, because a proxy
+/// may have checked either of them.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(TokenError::Missing)?;
