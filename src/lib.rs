@@ -19,6 +19,7 @@ pub mod identity;
 pub mod jobs;
 pub mod lifecycle;
 pub mod media;
+pub mod net;
 pub mod queue;
 pub mod server;
 pub mod store;

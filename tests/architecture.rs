@@ -13,8 +13,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("failpoint", &[]),
     ("http", &[]),
+    ("net", &[]),
     ("google", &["error"]),
-    ("config", &["domain"]),
+    ("config", &["domain", "net"]),
     ("telemetry", &["config", "domain"]),
     ("lifecycle", &[]),
     ("server", &["lifecycle"]),
@@ -23,11 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("queue", &["config", "domain", "embedded", "error", "google", "http", "lifecycle"]),
     ("media", &["config", "domain", "error", "google", "http"]),
     // Of the media only what looks at pixels, which is pure.
-    ("engine", &["config", "domain", "error", "google", "http", "media"]),
+    ("engine", &["config", "domain", "error", "google", "http", "media", "net"]),
     ("identity", &["domain", "error", "http"]),
     ("jobs", &["domain", "engine", "error", "failpoint", "media", "queue", "store"]),
-    ("gateway", &["domain", "error", "identity", "jobs", "media", "store"]),
-    ("worker", &["domain", "error", "failpoint", "identity", "jobs", "lifecycle"]),
+    ("gateway", &["domain", "error", "identity", "jobs", "media", "net", "server", "store"]),
+    ("worker", &["domain", "error", "failpoint", "identity", "jobs", "lifecycle", "server"]),
     (
         "app",
         &[
@@ -48,7 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("cli", &["app", "config", "domain", "engine", "error", "http", "lifecycle", "store", "telemetry"]),
+    ("cli", &["app", "config", "domain", "engine", "error", "http", "lifecycle", "net", "store", "telemetry"]),
 ];
 
 /// Rules inside a room: files whose path begins with the first may not name the second.

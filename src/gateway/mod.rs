@@ -38,6 +38,7 @@ use crate::{
     domain::{Timestamp, clock::Random},
     jobs::Jobs,
     media::MediaStore,
+    net,
 };
 
 /// The settings of a gateway.
@@ -136,8 +137,8 @@ impl GatewayState {
         drain: CancellationToken,
     ) -> std::result::Result<Self, InvalidSettings> {
         let GatewaySettings { public_url, body_limit, cors_origins, auth, limits, version } = settings;
-        let public_url = public_url.map(|url| base(&url).ok_or(InvalidSettings::PublicUrl(url))).transpose()?;
-        let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
+        let public_url = public_url.map(link_base).transpose()?;
+        let cors_origins = cors_origins.into_iter().map(cors_origin).collect::<Result<_, _>>()?;
         let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         Ok(Self(Arc::new(Inner {
             jobs,
@@ -178,18 +179,16 @@ impl GatewayState {
     }
 }
 
-fn base(url: &Url) -> Option<Arc<str>> {
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    let usable = matches!(url.scheme(), "http" | "https") && plain && url.fragment().is_none();
-    usable.then(|| Arc::from(url.as_str().trim_end_matches('/')))
+fn link_base(url: Url) -> Result<Arc<str>, InvalidSettings> {
+    if !net::is_http_base(&url) {
+        return Err(InvalidSettings::PublicUrl(url));
+    }
+    Ok(Arc::from(url.as_str().trim_end_matches('/')))
 }
 
-/// An origin exactly as browsers spell it, so that comparing bytes is enough.
-fn origin(text: String) -> Result<HeaderValue, InvalidSettings> {
-    let exact =
-        Url::parse(&text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text);
+fn cors_origin(text: String) -> Result<HeaderValue, InvalidSettings> {
     match HeaderValue::from_str(&text) {
-        Ok(value) if exact => Ok(value),
+        Ok(value) if net::is_http_origin(&text) => Ok(value),
         _ => Err(InvalidSettings::Origin(text)),
     }
 }

@@ -15,17 +15,12 @@ use super::{
     GatewayState,
     problem::{self, Problem},
 };
-use crate::domain::{clock::Random, ids, trace::TraceContext};
+use crate::{
+    domain::{clock::Random, ids, trace::TraceContext},
+    server::{self, REQUEST_ID},
+};
 
-/// Identifies a request, in responses and in the log.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Browsers then use only https for a year.
-const ONLY_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
-
-/// JSON and redirects load nothing and cannot be framed.
-const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 /// The outermost layer.
 pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Request, next: Next) -> Response {
@@ -52,10 +47,7 @@ pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Re
     request.extensions_mut().insert(trace);
     async {
         let response = next.run(request).await;
-        let mut response = complete(response, uri.path(), request_id);
-        if is_https {
-            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, ONLY_HTTPS);
-        }
+        let response = complete(response, uri.path(), request_id, is_https);
         let status = response.status();
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let code = response.extensions().get::<Problem>().map(Problem::code);
@@ -84,7 +76,7 @@ pub(super) fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
     response
 }
 
-fn complete(response: Response, path: &str, request_id: HeaderValue) -> Response {
+fn complete(response: Response, path: &str, request_id: HeaderValue, is_https: bool) -> Response {
     let (mut parts, mut body) = response.into_parts();
     let is_problem = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
     let problem = parts.extensions.get::<Problem>().cloned();
@@ -95,14 +87,8 @@ fn complete(response: Response, path: &str, request_id: HeaderValue) -> Response
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.extensions.insert(problem);
     }
-    let headers = &mut parts.headers;
-    headers.insert(REQUEST_ID, request_id);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    // A route may set its own.
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(API_POLICY);
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    parts.headers.insert(REQUEST_ID, request_id);
+    server::add_security_headers(&mut parts.headers, is_https);
     Response::from_parts(parts, body)
 }
 
@@ -117,8 +103,7 @@ fn request_id(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
     HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("req_unknown"))
 }
 
-/// Whether the client uses https. `X-Forwarded-Proto` can be forged, but over http browsers ignore the header that it adds.
 fn is_https(gateway: &GatewayState, headers: &HeaderMap) -> bool {
-    let public = gateway.0.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
-    public || headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+    let is_public = gateway.0.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    is_public || server::is_forwarded_https(headers)
 }

@@ -18,6 +18,7 @@ use super::{
     rate,
     routes::{credits, docs, events, generate, health, jobs, media, stream_tokens, styles, train, uploads},
 };
+use crate::server::REQUEST_ID;
 
 /// The HTTP API as a service.
 pub fn router(state: GatewayState) -> Router {
@@ -72,7 +73,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             header::RANGE,
             idempotency::IDEMPOTENCY_KEY,
             prefer::PREFER,
-            observe::REQUEST_ID,
+            REQUEST_ID,
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
         ])
@@ -87,7 +88,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             prefer::PREFERENCE_APPLIED,
             rate::RATELIMIT,
             rate::RATELIMIT_POLICY,
-            observe::REQUEST_ID,
+            REQUEST_ID,
         ])
         .max_age(std::time::Duration::from_mins(10));
     tower::util::Either::Left(layer)

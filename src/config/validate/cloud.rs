@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::Check;
-use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
+use crate::{
+    config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend},
+    net,
+};
 
 /// Bytes of the key of stream tokens, at least: as many as its signature has.
 const KEY_BYTES: usize = 32;
@@ -17,7 +20,7 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
     for (key, url) in keys_urls(config) {
         check.http_url(key, Some(url));
-        if url.scheme() == "http" && !is_this_machine(url) {
+        if url.scheme() == "http" && !net::is_loopback(url) {
             check.wrong(key, "must be https://: who can change these keys on their way can be anybody");
         }
     }
@@ -49,15 +52,6 @@ fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
         ("gateway.firebase.keys_url", &config.gateway.firebase.keys_url),
         ("worker.oidc.keys_url", &config.worker.oidc.keys_url),
     ]
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// Emulators have no place on Cloud Run, by whatever key they are named.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use reqwest::Method;
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     Access,
@@ -144,13 +144,7 @@ fn own_address(location: &str) -> Url {
 
 /// Whether nobody between here and there can read what is sent.
 pub(super) fn is_private(address: &Url) -> bool {
-    let is_loopback = match address.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    address.scheme() == "https" || is_loopback
+    address.scheme() == "https" || crate::net::is_loopback(address)
 }
 
 #[cfg(test)]
