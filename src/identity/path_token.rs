@@ -64,12 +64,7 @@ impl fmt::Debug for PathTokens {
 impl PathTokens {
     /// Signs with `key` (HMAC-SHA256: at least 32 bytes). Tokens for events expire after `ttl`.
     pub fn new(key: &[u8], ttl: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            signing_key: EncodingKey::from_secret(key),
-            verifying_key: DecodingKey::from_secret(key),
-            ttl,
-            clock,
-        }
+        Self { signing_key: EncodingKey::from_secret(key), verifying_key: DecodingKey::from_secret(key), ttl, clock }
     }
 
     /// A token that opens the user's events at this path (without a query).

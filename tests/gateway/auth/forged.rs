@@ -1,4 +1,4 @@
-//! Tokens that somebody made up, found, or kept too long.
+//! Forged, foreign and expired tokens.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use gcloud_emulator::identity::{Issuer, Signing};
@@ -10,7 +10,7 @@ use crate::support::request;
 
 const CUSTOM: &str = "https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit";
 
-/// Good tokens with one claim wrong, signed as they should be.
+/// Correctly signed tokens with one wrong claim.
 fn wrong_claims() -> Vec<(&'static str, Value, TokenError)> {
     let other_project = json!({ "aud": "other", "iss": "https://securetoken.google.com/other" });
     vec![
@@ -46,7 +46,7 @@ fn wrong_claims() -> Vec<(&'static str, Value, TokenError)> {
     ]
 }
 
-/// Good claims under a header or a signature that is wrong.
+/// Valid claims with a wrong header or signature.
 fn wrong_signatures(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     let firebase = Signing::By(Issuer::Firebase);
     let with = |name: &str, value: Value| {
@@ -103,7 +103,7 @@ fn wrong_signatures(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     ]
 }
 
-/// What is no token at all, or one that was bent.
+/// Malformed tokens.
 fn wrong_shapes(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     let good = site.token("ann");
     let parts: Vec<_> = good.split('.').map(str::to_owned).collect();
@@ -123,9 +123,9 @@ fn wrong_shapes(site: &Site) -> Vec<(&'static str, String, TokenError)> {
             format!("{header}.{}.{signature}", coded("~~~???").replace('_', "/")),
             TokenError::NotThreeParts,
         ),
-        ("a header that is no JSON", format!("{}.{body}.{signature}", coded("{")), TokenError::Header),
+        ("a header that is not JSON", format!("{}.{body}.{signature}", coded("{")), TokenError::Header),
         ("a header that is a list", format!("{}.{body}.{signature}", coded("[]")), TokenError::Header),
-        ("claims that are no JSON", format!("{header}.{}.{signature}", coded("\u{0}")), TokenError::Claims),
+        ("claims that are not JSON", format!("{header}.{}.{signature}", coded("\u{0}")), TokenError::Claims),
         ("a claim twice", format!("{header}.{twice}.{signature}"), TokenError::Claims),
         ("garbage", "garbage".to_owned(), TokenError::NotThreeParts),
         ("64 KiB", "a".repeat(64 << 10), TokenError::TooLong),
@@ -133,7 +133,7 @@ fn wrong_shapes(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     ]
 }
 
-/// A token whose header says RS256 and whose signature is of another algorithm by the right key.
+/// A token with RS256 in its header, signed with the right key and another algorithm.
 fn resigned(site: &Site, algorithm: &str) -> String {
     let mut header = site.header();
     header["alg"] = json!(algorithm);
@@ -142,14 +142,14 @@ fn resigned(site: &Site, algorithm: &str) -> String {
     format!("{}.{}", good.rsplit_once('.').unwrap().0, other.rsplit_once('.').unwrap().1)
 }
 
-/// A good signature under the claims of another user.
+/// A valid signature for the claims of another user.
 fn swapped(site: &Site) -> String {
     let (ann, bob) = (site.token("ann"), site.token("bob"));
     format!("{}.{}", ann.rsplit_once('.').unwrap().0, bob.rsplit_once('.').unwrap().1)
 }
 
 #[tokio::test]
-async fn forged_tokens_are_all_refused_and_all_alike() {
+async fn all_forged_tokens_get_the_same_refusal() {
     let site = Site::open().await;
     let claims = wrong_claims().into_iter();
     let mut forged: Vec<_> = claims.map(|(name, it, cause)| (name, site.token_of(&changed(&it)), cause)).collect();
@@ -166,12 +166,12 @@ async fn forged_tokens_are_all_refused_and_all_alike() {
         bodies.insert(problem.to_string());
     }
     assert_eq!(bodies.len(), 1, "{bodies:#?}");
-    assert_eq!(site.fetches(), 2, "the keys, and one search for keys that do not exist");
-    assert_eq!(site.get("/illustrations", &site.token("ann")).await.status, 200, "the good one is good");
+    assert_eq!(site.fetches(), 2, "the keys, and one fetch for unknown key ids");
+    assert_eq!(site.get("/illustrations", &site.token("ann")).await.status, 200, "a valid token is accepted");
 }
 
 #[tokio::test]
-async fn one_bearer_token_in_any_spelling_and_nothing_else() {
+async fn only_a_single_bearer_token_is_accepted() {
     let site = Site::open().await;
     let good = site.token("ann");
     let ask = async |values: &[String]| {
@@ -204,7 +204,7 @@ async fn one_bearer_token_in_any_spelling_and_nothing_else() {
     for values in refused {
         ask(&values).await.problem(401, "unauthorized");
     }
-    // It is good in the header alone.
+    // The token is accepted only in the header.
     site.world.get(&format!("/credits?token={good}")).await.problem(401, "unauthorized");
     site.world.get(&format!("/credits?access_token={good}")).await.problem(401, "unauthorized");
 }
