@@ -17,7 +17,7 @@ use super::{
     problem::{InvalidField, Problem},
 };
 use crate::{
-    domain::{Timestamp, ids::UserId, request::FieldError},
+    domain::{Timestamp, field_error::FieldError, ids::UserId},
     identity::{Firebase, IdentityError, PathTokens, SignedPathToken, TokenError, bearer},
     media::MediaKey,
 };

@@ -16,7 +16,7 @@ use super::{
     problem::{Code, InvalidField, Problem},
 };
 use crate::{
-    domain::{request::FieldError, upload::ARCHIVE_TYPE},
+    domain::{field_error::FieldError, upload::ARCHIVE_TYPE},
     jobs::Spool,
 };
 

@@ -13,7 +13,7 @@ use super::{
     routes::jobs::JobResource,
 };
 use crate::{
-    domain::{brand::UploadId, ids::JobId},
+    domain::{ids::JobId, upload::UploadId},
     media::{MediaFormat, MediaKey},
 };
 

@@ -30,7 +30,7 @@ async fn a_job_is_shown_in_every_state() {
 async fn a_failed_job_shows_its_error() {
     use mediaforge::domain::{
         clock::Clock as _,
-        job::{AttemptFailure, ErrorCode},
+        failure::{AttemptFailure, ErrorCode},
     };
     let world = world();
     let id = world.queued("local").await;
@@ -63,7 +63,7 @@ async fn withheld_pictures_are_reported_and_not_charged() {
 async fn a_waiting_job_shows_why_it_waits() {
     use mediaforge::domain::{
         clock::{Clock as _, after},
-        job::{ErrorCode, JobError},
+        failure::{ErrorCode, JobError},
     };
     let world = world();
     let id = world.queued("local").await;

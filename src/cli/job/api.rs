@@ -14,7 +14,7 @@ use super::{
     error::{ApiError, Refusal},
     state::{Job, Names as _},
 };
-use crate::{config::Secret, domain::job::JobKind};
+use crate::{config::Secret, domain::kind::JobKind};
 
 /// A gateway sends a comment every 15 s; one that is silent for three of them is gone.
 const SILENCE: Duration = Duration::from_secs(45);

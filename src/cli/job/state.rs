@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::job::{JobKind, Status};
+use crate::domain::{job::Status, kind::JobKind};
 
 /// What the API calls a kind of job.
 pub(in crate::cli) trait Names {

@@ -14,7 +14,8 @@ use crate::{
     domain::{
         Timestamp,
         ids::UserId,
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     error::BackendError,
     gateway::{

@@ -15,10 +15,7 @@ use utoipa::ToSchema;
 
 use super::JobResource;
 use crate::{
-    domain::{
-        ids::JobId,
-        job::{JobKind, Status},
-    },
+    domain::{ids::JobId, job::Status, kind::JobKind},
     gateway::{
         GatewayState,
         auth::Caller,

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::openapi::Wording;
 use super::{events, stream_tokens};
 use crate::{
-    domain::job::JobKind,
+    domain::kind::JobKind,
     gateway::{
         GatewayState,
         auth::Caller,
