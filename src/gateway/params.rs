@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::{
     problem::{Code, InvalidField, Problem},
-    routes::jobs::JobResource,
+    resource::JobResource,
 };
 use crate::{
     domain::{ids::JobId, upload::UploadId},

@@ -17,7 +17,7 @@ use crate::{
 /// The outermost layer.
 pub(super) async fn observe(State(worker): State<Worker>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
-    let id = ids::request_id(given, &*worker.jobs.ports().random);
+    let id = ids::request_id(given, &*worker.random);
     let is_https = server::is_forwarded_https(request.headers());
     let span = tracing::info_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span).await;

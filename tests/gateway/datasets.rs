@@ -267,7 +267,7 @@ async fn an_interrupted_archive_is_resumed_and_expires_completely() {
     assert_eq!(world.media.list("uploads/ann/", 100).await.unwrap().len(), before + 1, "the same pictures, once");
     assert_eq!(field(&dry_run(&world, &[&id]).await, "verdict"), vec!["ok"; 5]);
     world.clock.advance_ms(50 * 365 * 86_400_000);
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!(world.media.list("uploads/", 100).await.unwrap(), []);
     assert_eq!(field(&dry_run(&world, &[&id]).await, "verdict"), ["missing"]);
 }

@@ -13,7 +13,14 @@ use crate::support::{
 
 /// The key and the content of the stored picture, read through the gateway.
 async fn stored(world: &World, user: &str, id: &str) -> (String, Vec<u8>) {
-    let facts = world.jobs.uploaded(&user.parse().unwrap(), &id.parse().unwrap()).await.unwrap().expect("an upload");
+    let facts = world
+        .jobs
+        .submission
+        .uploads()
+        .picture(&user.parse().unwrap(), &id.parse().unwrap())
+        .await
+        .unwrap()
+        .expect("an upload");
     let key = serde_json::to_value(&facts).unwrap()["key"].as_str().unwrap().to_owned();
     let picture = world.get(&format!("/media/{key}")).await;
     assert_eq!(picture.status, 200, "{key}");
@@ -64,7 +71,8 @@ async fn a_picture_is_encoded_again() {
         assert_eq!(image::load_from_memory(&bytes).unwrap().dimensions(), (200, 100));
         // The facts beside it are internal.
         world.get(&format!("/media/uploads/ann/{id}.json")).await.problem(404, "not_found");
-        let of_other_user = world.jobs.uploaded(&"bob".parse().unwrap(), &id.parse().unwrap()).await.unwrap();
+        let of_other_user =
+            world.jobs.submission.uploads().picture(&"bob".parse().unwrap(), &id.parse().unwrap()).await.unwrap();
         assert_eq!(of_other_user, None);
     }
 }
@@ -149,7 +157,11 @@ async fn unusable_pictures_are_refused_with_a_reason() {
         let problem = world.put(&path, bytes).await.problem(422, "unusable_picture");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(reason), "{name}: {detail}");
-        assert_eq!(world.jobs.uploaded(&"ann".parse().unwrap(), &id.parse().unwrap()).await.unwrap(), None, "{name}");
+        assert_eq!(
+            world.jobs.submission.uploads().picture(&"ann".parse().unwrap(), &id.parse().unwrap()).await.unwrap(),
+            None,
+            "{name}"
+        );
     }
 }
 
@@ -172,11 +184,11 @@ async fn uploads_expire() {
     let world = world();
     let id = world.upload("ann", &blocks(1, 40, 30)).await;
     let there = async || world.media.head(&facts(&id)).await.unwrap().is_some();
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert!(there().await);
     // The files carry the time of the machine, which is long after the time of the tests.
     world.clock.advance_ms(50 * 365 * 86_400_000);
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert!(!there().await);
 }
 

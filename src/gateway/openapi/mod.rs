@@ -220,7 +220,7 @@ fn remove_null(schema: &mut RefOr<Schema>) {
 
 /// Adds the configured limits to the request schemas, and describes `userId` in all of them.
 fn describe_configured_limits(api: &mut OpenApi, state: &GatewayState) {
-    let config = state.jobs().config();
+    let config = state.submission().settings();
     let user_id = match state.0.auth {
         Auth::None => {
             "The calling user: 1 to 128 letters, digits and `_ . @ + -`. By default `?userId=`, else `local`."

@@ -9,7 +9,6 @@ use axum::{
 };
 use futures::{FutureExt as _, StreamExt as _, stream};
 
-use super::jobs::JobResource;
 use crate::{
     domain::{
         Timestamp,
@@ -25,6 +24,7 @@ use crate::{
         params::JobPath,
         present::{BaseUrl, Presenter},
         problem::Problem,
+        resource::JobResource,
         sse::{self, EventIds, JobEvents},
         streams::StreamPermit,
     },
@@ -47,7 +47,7 @@ pub(super) async fn job_events<R: JobResource>(
 ) -> Result<Response, Problem> {
     let not_found = || Problem::job_not_found(R::KIND);
     let permit = StreamPermit::acquire(&gateway, &user)?;
-    let mut changes = gateway.jobs().watch_job(&user, &id).await?.ok_or_else(not_found)?;
+    let mut changes = gateway.queries().watch_job(&user, &id).await?.ok_or_else(not_found)?;
     // Read the first state before the response begins, so that a failing store becomes a problem document instead of an
     // empty stream.
     let now = changes.next().await.ok_or_else(not_found)??;
@@ -93,7 +93,7 @@ pub(in crate::gateway) async fn all_events(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let permit = StreamPermit::acquire(&gateway, &user)?;
-    let mut changes = gateway.jobs().watch_user(&user);
+    let mut changes = gateway.queries().watch_user(&user);
     // Poll once before reading the list, so that a job that finishes in between is in the stream or in the list.
     let first = changes.next().now_or_never().flatten().transpose()?;
     let missed = match sse::last_event_id(&headers, &uri) {
@@ -118,7 +118,7 @@ async fn finished_since(
     let mut finished = Vec::new();
     for kind in JobKind::ALL {
         let filter = JobFilter { owner: Owner::User(user.clone()), kind, statuses: statuses.clone() };
-        finished.extend(gateway.jobs().list(&filter, &page).await?.items);
+        finished.extend(gateway.queries().list(&filter, &page).await?.items);
     }
     finished.retain(|job| job.value.finished_at().is_some_and(|at| at >= since));
     finished.sort_by_key(|job| job.value.finished_at());

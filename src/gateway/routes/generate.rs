@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::submit;
 use crate::{
-    domain::{kind::JobKind, request::GenerateRequest, trace::TraceContext},
+    domain::{request::GenerateRequest, trace::TraceContext},
     gateway::{
         GatewayState,
         auth::Credentials,
@@ -55,12 +55,12 @@ pub(in crate::gateway) struct GenerateBody {
     seed: Option<WholeNumber>,
 }
 
-impl From<GenerateBody> for GenerateRequest {
-    fn from(body: GenerateBody) -> Self {
-        let GenerateBody { user_id, prompt, style_id, style_name, width, height, count, seed } = body;
+impl GenerateBody {
+    /// The caller's id and the request.
+    fn into_parts(self) -> (Option<String>, GenerateRequest) {
+        let Self { user_id, prompt, style_id, style_name, width, height, count, seed } = self;
         let number = |number: Option<WholeNumber>| number.map(|WholeNumber(value)| value);
-        Self {
-            user_id,
+        let request = GenerateRequest {
             prompt,
             style_id,
             style_name,
@@ -68,7 +68,8 @@ impl From<GenerateBody> for GenerateRequest {
             height: number(height),
             count: number(count),
             seed: number(seed),
-        }
+        };
+        (user_id, request)
     }
 }
 
@@ -129,15 +130,15 @@ pub(in crate::gateway) async fn generate(
     let idempotency_key = idempotency::key(&parts.headers)?;
     let prefer = Prefer::of(&parts.headers);
     let body: GenerateBody = body::json(&gateway, &parts.headers, body).await?;
-    let request = GenerateRequest::from(body);
-    let user = match credentials.user(request.user_id.as_deref())? {
+    let (user_id, request) = body.into_parts();
+    let user = match credentials.user(user_id.as_deref())? {
         Ok(user) => user,
         Err(user_error) => return Err(invalid_user(user_error, &request, &gateway)),
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
     let submit = SubmitIllustration { user, request, idempotency_key, trace };
-    let submitted = gateway.jobs().submit_illustration(submit).await?;
+    let submitted = gateway.submission().submit_illustration(submit).await?;
     let accepted =
         IllustrationAccepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
     submit::respond(gateway, base, prefer, &submitted, accepted, &parts.extensions).await
@@ -145,10 +146,6 @@ pub(in crate::gateway) async fn generate(
 
 /// Reports an invalid user id together with all other invalid fields.
 fn invalid_user(user_error: InvalidField, request: &GenerateRequest, gateway: &GatewayState) -> Problem {
-    let config = gateway.jobs().config();
-    let mut errors = request.validate(&config.limits, &config.catalogue, None).err().unwrap_or_default();
-    // Without a user, nothing can tell whether a brand may be used as a style.
-    let is_brand = request.style_id.as_ref().is_some_and(|id| id.starts_with(JobKind::Brand.id_prefix()));
-    errors.retain(|error| !(is_brand && error.pointer == "/styleId"));
+    let errors = gateway.submission().illustration_errors(request);
     Problem::invalid(std::iter::once(user_error).chain(errors.into_iter().map(InvalidField::from)).collect())
 }

@@ -78,14 +78,14 @@ async fn respond(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let media = gateway.media();
-    if !media.is_behind_the_gateway() {
+    let queries = gateway.queries();
+    if !queries.serves_media() {
         // This route would still work after the signed URL in the job has expired.
         return Err(PictureKey::not_found());
     }
     let has = |name| headers.contains_key(name);
     if *method == Method::HEAD || has(header::IF_NONE_MATCH) || has(header::RANGE) {
-        let info = media.head(&key).await?.ok_or_else(PictureKey::not_found)?;
+        let info = queries.media_info(&key).await?.ok_or_else(PictureKey::not_found)?;
         if is_current(headers, &info.etag) {
             return Ok((StatusCode::NOT_MODIFIED, media_headers(&key, &info)).into_response());
         }
@@ -95,11 +95,11 @@ async fn respond(
         }
         if let Some(range) = requested_range(headers, &info)? {
             let MediaRead { info, body } =
-                media.get(&key, Some(range.clone())).await?.ok_or_else(PictureKey::not_found)?;
+                queries.open_media(&key, Some(range.clone())).await?.ok_or_else(PictureKey::not_found)?;
             return Ok(partial_response(&key, &info, range, stream_body(body)));
         }
     }
-    let MediaRead { info, body } = media.get(&key, None).await?.ok_or_else(PictureKey::not_found)?;
+    let MediaRead { info, body } = queries.open_media(&key, None).await?.ok_or_else(PictureKey::not_found)?;
     Ok(full_response(&key, &info, stream_body(body)))
 }
 

@@ -9,10 +9,12 @@ use serde::Serialize;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
-use super::jobs::JobResource;
 use crate::{
     domain::{Timestamp, ids::UserId},
-    gateway::{GatewayState, auth::Caller, openapi::UserIdParam, params::JobPath, present::BaseUrl, problem::Problem},
+    gateway::{
+        GatewayState, auth::Caller, openapi::UserIdParam, params::JobPath, present::BaseUrl, problem::Problem,
+        resource::JobResource,
+    },
 };
 
 /// An address of events that requires no headers.
@@ -39,7 +41,7 @@ pub(super) async fn for_job<R: JobResource>(
     base: BaseUrl,
     JobPath { id, .. }: JobPath<R>,
 ) -> Result<Response, Problem> {
-    gateway.jobs().get(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
+    gateway.queries().get(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
     Ok(respond(&gateway, &user, &base, &format!("/{}/{id}/events", R::KIND.collection())))
 }
 

@@ -71,7 +71,7 @@ fn add_headers(headers: &mut HeaderMap, applied: Prefer, replayed: bool) {
 /// accepted in any case, and the client can read its result later.
 async fn wait_until_finished(gateway: &GatewayState, job: &Versioned<Job>, wait: Duration) -> Option<Versioned<Job>> {
     let finished = async {
-        let mut changes = gateway.jobs().watch_job(&job.value.user, &job.value.id).await.ok()??;
+        let mut changes = gateway.queries().watch_job(&job.value.user, &job.value.id).await.ok()??;
         while let Some(change) = changes.next().await {
             match change {
                 Ok(job) if job.value.status().is_final() => return Some(job),

@@ -13,7 +13,6 @@ use serde::Serialize;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
-use super::JobResource;
 use crate::{
     domain::{ids::JobId, job::Status, kind::JobKind},
     gateway::{
@@ -22,6 +21,7 @@ use crate::{
         params::QueryParams,
         present::{BaseUrl, Presenter, statuses},
         problem::{InvalidField, Problem},
+        resource::JobResource,
     },
     store::{JobFilter, Owner, PageRequest},
 };
@@ -57,16 +57,16 @@ pub(super) async fn list<R: JobResource>(
     let ListQuery { statuses, page } = ListQuery::parse(QueryParams::of(&uri), kind).map_err(Problem::invalid)?;
     if let Some(after) = &page.after {
         // The store answers an unknown cursor with an empty page, which a client would take for the end of the list.
-        if after.kind() != kind || gateway.jobs().get(&user, after).await?.is_none() {
+        if after.kind() != kind || gateway.queries().get(&user, after).await?.is_none() {
             let detail = format!("no such {}; begin again with the first page", kind.noun());
             return Err(Problem::invalid(vec![InvalidField::query("after", detail)]));
         }
     }
     let owner = match kind {
         JobKind::Illustration => Owner::User(user),
-        JobKind::Brand => gateway.jobs().brand_owner(&user).await?,
+        JobKind::Brand => gateway.queries().brand_owner(&user).await?,
     };
-    let jobs = gateway.jobs().list(&JobFilter { owner, kind, statuses }, &page).await?;
+    let jobs = gateway.queries().list(&JobFilter { owner, kind, statuses }, &page).await?;
     let presenter = Presenter::new(gateway, base);
     let data = try_join_all(jobs.items.iter().map(|job| presenter.job(job))).await?;
     let first_id = jobs.items.first().map(|job| job.value.id.as_str());

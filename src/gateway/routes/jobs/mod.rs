@@ -10,62 +10,20 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::openapi::Wording;
 use super::{events, stream_tokens};
 use crate::{
-    domain::kind::JobKind,
     gateway::{
         GatewayState,
         auth::Caller,
         params::JobPath,
-        present::{BaseUrl, BrandView, IllustrationView, Presenter},
+        present::{BaseUrl, Presenter},
         problem::{Code, Problem},
+        resource::JobResource,
     },
-    jobs::Deletion,
+    jobs::DeleteResult,
 };
-
-/// A kind of job as the API presents it. The implementing type is the view that clients receive.
-pub(in crate::gateway) trait JobResource: ToSchema + Send + Sync + 'static {
-    const KIND: JobKind;
-    /// The words of this kind in the API description.
-    const WORDING: Wording;
-}
-
-impl JobResource for IllustrationView<'static> {
-    const KIND: JobKind = JobKind::Illustration;
-    const WORDING: Wording = Wording {
-        a_noun: "an illustration",
-        owned: "the caller's illustrations",
-        not_found: "The caller has no such illustration.",
-        finished: "completed",
-        sharing: "",
-        deletion: "",
-        example_id: "ill_4kQ0b1xYc7ZpT2mN9sVd",
-        example_event: "event: job.queued\nid: 1\ndata: {\"illustrationId\":\"ill_4kQ0b1xYc7ZpT2mN9sVd\",\
-            \"status\":\"queued\",\"version\":1}\n\n",
-        events: "",
-    };
-}
-
-impl JobResource for BrandView<'static> {
-    const KIND: JobKind = JobKind::Brand;
-    const WORDING: Wording = Wording {
-        a_noun: "a brand",
-        owned: "the brands of the caller and of the caller's team",
-        not_found: "Neither the caller nor the caller's team has such a brand.",
-        finished: "ready",
-        sharing: " Every member of the brand's team may do this.",
-        deletion: " Illustrations in the style of the brand are kept.",
-        example_id: "brd_4kQ0b1xYc7ZpT2mN9sVd",
-        example_event: "event: job.processing\nid: 2\ndata: {\"brandId\":\"brd_4kQ0b1xYc7ZpT2mN9sVd\",\
-            \"status\":\"training\",\"version\":2}\n\n",
-        events: " The event names are the same for both kinds of job: `job.processing` means that the `status` is \
-            `training`, and `job.completed` that it is `ready`.",
-    };
-}
 
 /// The routes of one kind of job, with their description.
 pub(in crate::gateway) fn router<R: JobResource>() -> OpenApiRouter<GatewayState> {
@@ -85,7 +43,7 @@ async fn show<R: JobResource>(
     base: BaseUrl,
     JobPath { id, .. }: JobPath<R>,
 ) -> Result<Response, Problem> {
-    let job = gateway.jobs().get(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
+    let job = gateway.queries().get(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
     Ok(Json(Presenter::new(gateway, base).job(&job).await?).into_response())
 }
 
@@ -95,7 +53,7 @@ async fn cancel<R: JobResource>(
     base: BaseUrl,
     JobPath { id, .. }: JobPath<R>,
 ) -> Result<Response, Problem> {
-    let job = gateway.jobs().cancel(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
+    let job = gateway.control().cancel(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
     let status = if job.value.status().is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(Presenter::new(gateway, base).job(&job).await?)).into_response())
 }
@@ -105,10 +63,10 @@ async fn delete<R: JobResource>(
     Caller(user): Caller,
     JobPath { id, .. }: JobPath<R>,
 ) -> Result<StatusCode, Problem> {
-    match gateway.jobs().delete(&user, &id).await? {
-        Deletion::Deleted => Ok(StatusCode::NO_CONTENT),
-        Deletion::Missing => Err(Problem::job_not_found(R::KIND)),
-        Deletion::NotFinished => {
+    match gateway.control().delete(&user, &id).await? {
+        DeleteResult::Deleted => Ok(StatusCode::NO_CONTENT),
+        DeleteResult::Missing => Err(Problem::job_not_found(R::KIND)),
+        DeleteResult::NotFinished => {
             Err(Problem::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"))
         }
     }

@@ -10,34 +10,12 @@ use utoipa::{
     },
 };
 
-use super::{
-    JobResource,
-    list::{DEFAULT_LIMIT, JobPage, MAX_LIMIT},
-};
+use super::list::{DEFAULT_LIMIT, JobPage, MAX_LIMIT};
 use crate::gateway::{
     openapi::{LastEventIdHeader, LastEventIdParam, UserIdParam},
     present::statuses,
+    resource::JobResource,
 };
-
-/// The words of one kind of job, as complete phrases or sentences.
-pub(in crate::gateway) struct Wording {
-    /// The noun with its article.
-    pub a_noun: &'static str,
-    /// The jobs that a caller sees.
-    pub owned: &'static str,
-    /// The description of a 404.
-    pub not_found: &'static str,
-    /// The status of a job that succeeded.
-    pub finished: &'static str,
-    /// A sentence about who else may change such a job.
-    pub sharing: &'static str,
-    /// A sentence about what a deletion leaves in place.
-    pub deletion: &'static str,
-    pub example_id: &'static str,
-    pub example_event: &'static str,
-    /// A sentence about the names of events.
-    pub events: &'static str,
-}
 
 /// The description of all routes of one kind of job: `all` is the path of the list, `one` that of a job.
 pub(super) fn describe<R: JobResource>(all: &str, one: &str) -> OpenApi {
