@@ -1,7 +1,6 @@
 //! Brands: visibility, events, cancellation, deletion, and their use as styles.
 
 use axum::http::Method;
-use mediaforge::media::MediaStore as _;
 use serde_json::json;
 
 use crate::support::world;

@@ -176,6 +176,6 @@ async fn a_resumed_stream_of_all_jobs_sends_the_ends_that_were_missed() {
 async fn a_failing_store_is_a_problem_instead_of_an_empty_stream() {
     let world = world();
     let id = world.queued("local").await;
-    world.store.fault.fail(Some(ErrorKind::Unavailable));
+    world.faults.store.fail(Some(ErrorKind::Unavailable));
     world.get(&path(&id)).await.problem(503, "unavailable");
 }
