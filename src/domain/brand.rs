@@ -214,7 +214,7 @@ pub fn check_images(uploads: &[UploadContent], limits: &BrandLimits) -> Vec<Imag
 
 /// A picture of a request, and the result of its check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
+pub struct CheckedImage {
     /// The upload that the request names: the picture, or the archive that contains it.
     pub upload: UploadId,
     /// Its position in the request.

@@ -1,4 +1,4 @@
-//! Archives: what counts in them, and which are refused by their list alone.
+//! Archives: which entries are pictures, and which archives are refused by their directory alone.
 
 use mediaforge::domain::archive::{
     ArchiveError, ArchiveLimits, EntryError, EntryKind, ListedEntry, PlannedPicture, caption_error, is_archive, plan,
@@ -20,7 +20,7 @@ fn planned(names: &[&str]) -> Result<Vec<PlannedPicture>, ArchiveError> {
 }
 
 #[test]
-fn pictures_are_sorted_and_paired_and_clutter_is_left_out() {
+fn pictures_are_sorted_and_paired_with_captions_and_clutter_is_skipped() {
     let mut entries: Vec<_> = [
         "set/b.png",
         "./set/A.JPG",
@@ -61,7 +61,7 @@ fn pictures_are_sorted_and_paired_and_clutter_is_left_out() {
 }
 
 #[test]
-fn entries_that_no_honest_archive_has_refuse_it() {
+fn a_suspicious_entry_refuses_the_archive() {
     let is = |listed: ListedEntry, wrong: EntryError| {
         let name = listed.name.clone();
         let refused = plan(&[file("a.png"), listed], BYTES, &limits()).expect_err(&name);
@@ -97,7 +97,7 @@ fn entries_that_no_honest_archive_has_refuse_it() {
 }
 
 #[test]
-fn what_it_comes_to_is_limited() {
+fn the_unpacked_size_is_limited() {
     let refused = |entries: &[ListedEntry], bytes| plan(entries, bytes, &limits()).expect_err("too much");
     let sized = |size| ListedEntry { size, ..file("a.png") };
     assert_eq!(refused(&[sized(500_000_001)], u64::MAX), ArchiveError::Expands { most: 500_000_000 });
@@ -105,7 +105,7 @@ fn what_it_comes_to_is_limited() {
     assert_eq!(refused(&[sized(100_001)], 1000), ArchiveError::Ratio { most: 100 });
     assert!(plan(&[sized(100_000)], 1000, &limits()).is_ok());
     assert!(plan(&[sized(500_000_000)], u64::MAX, &limits()).is_ok());
-    // What is left out is counted too.
+    // Skipped entries count, too.
     assert_eq!(
         refused(&[file("a.png"), ListedEntry { size: 1 << 40, ..file(".x") }], u64::MAX),
         ArchiveError::Expands { most: 500_000_000 }
@@ -121,7 +121,7 @@ fn what_it_comes_to_is_limited() {
 }
 
 #[test]
-fn a_caption_is_short_and_text() {
+fn a_caption_is_short_utf8_text() {
     assert_eq!(caption_error("ein Fuchs 🦊".as_bytes()), None);
     assert_eq!(caption_error("ü".repeat(1000).as_bytes()), None);
     assert!(caption_error("ü".repeat(1001).as_bytes()).is_some_and(|why| why.contains("1000")));
@@ -131,7 +131,7 @@ fn a_caption_is_short_and_text() {
 
 proptest! {
     #[test]
-    fn no_name_leads_out(names in proptest::collection::vec("[a./\\\\:\u{0}B]{0,8}", 1..6)) {
+    fn no_planned_name_leaves_the_archive(names in proptest::collection::vec("[a./\\\\:\u{0}B]{0,8}", 1..6)) {
         if let Ok(planned) = plan(&names.iter().map(|name| file(name)).collect::<Vec<_>>(), BYTES, &limits()) {
             prop_assert!(planned.is_sorted_by(|one, other| one.name <= other.name));
             for PlannedPicture { name, .. } in planned {

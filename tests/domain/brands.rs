@@ -1,4 +1,4 @@
-//! Trainings: what may be asked, and which pictures are fit.
+//! Trainings: valid requests, and the check of their pictures.
 
 use mediaforge::domain::{
     brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, UploadContent, check_images},
@@ -25,7 +25,7 @@ fn request(images: usize) -> TrainRequest {
 }
 
 #[test]
-fn everything_wrong_with_a_training_is_named_at_once() {
+fn all_invalid_fields_of_a_training_are_reported_at_once() {
     let wrong = TrainRequest {
         brand_name: Some("  ".into()),
         brand_colors: Some(["#ff6600", "orange", "#FF6600", "#1", "#2", "#3"].map(String::from).to_vec()),
@@ -45,7 +45,7 @@ fn everything_wrong_with_a_training_is_named_at_once() {
     ];
     assert_eq!(pointers, expected);
     assert_eq!(request(5).validate(&LIMITS).expect("valid").name, "Acme");
-    // One may be an archive of many.
+    // A single upload may be an archive of many pictures.
     assert!(request(1).validate(&LIMITS).is_ok());
     assert!(request(0).validate(&LIMITS).is_err() && request(51).validate(&LIMITS).is_err());
     let counts = [4, 5, 50, 51].map(|count| LIMITS.check_count(count).is_none());
@@ -53,7 +53,7 @@ fn everything_wrong_with_a_training_is_named_at_once() {
 }
 
 #[test]
-fn each_picture_gets_its_verdict() {
+fn each_picture_is_checked() {
     let picture = |width, height, fingerprint| UploadContent::Picture(ImageFacts { width, height, fingerprint });
     let uploads = [
         picture(800, 600, 0xffff_0000),

@@ -5,14 +5,14 @@ use super::{
     uploads::{UploadRecord, UploadedPicture},
 };
 use crate::domain::{
-    brand::{ImageCheck, Judged, TrainOrder, TrainRequest, UploadContent, check_images},
+    brand::{CheckedImage, ImageCheck, TrainOrder, TrainRequest, UploadContent, check_images},
     credits::Credits,
     field_error::FieldError,
     ids::UserId,
 };
 
 /// A check of each image, in the order of the request and, within an archive, of the names.
-pub type ImageChecks = Vec<Judged>;
+pub type ImageChecks = Vec<CheckedImage>;
 
 /// The checks of all images of a training, and its price.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl Submission {
             return Err(SubmitError::Invalid(errors));
         }
         let verdicts = check_images(&checked, limits).into_iter().zip(names).map(|(verdict, (position, entry))| {
-            Judged { upload: order.uploads[position].clone(), position, entry, verdict }
+            CheckedImage { upload: order.uploads[position].clone(), position, entry, verdict }
         });
         let verdicts = verdicts.collect();
         Ok(DatasetCheck { verdicts, price: self.settings.prices.training, order, uploads })
@@ -105,7 +105,7 @@ impl Submission {
 
 /// The error that lists every image that cannot be used.
 pub(super) fn unfit(verdicts: ImageChecks) -> SubmitError {
-    let field_error = |Judged { position, entry, verdict, .. }: &Judged| {
+    let field_error = |CheckedImage { position, entry, verdict, .. }: &CheckedImage| {
         let prefix = entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default();
         let error = || FieldError::new(&format!("trainingImages/{position}"), prefix + &verdict.detail());
         (*verdict != ImageCheck::Ok).then(error)
