@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::cannot_begin(&error),
+        Err(error) => return cli::report_start_failure(&error),
     };
     let exit = runtime.block_on(cli::run(cli, Environment::of_process()));
     // Everything that matters has ended; a thread that waits for somebody at a terminal must not hold up the exit.
