@@ -31,7 +31,7 @@ use crate::{
     lifecycle::{Drained, Shutdown},
     queue,
     server::{self, ServerLimits},
-    store::JobStore,
+    store::Stores,
     worker::{self, Worker, WorkerSettings},
 };
 
@@ -165,7 +165,7 @@ async fn broken(embedded: Option<&Embedded>) {
 }
 
 /// The store alone, for operator commands: no role, no lock, beside whatever serves on the same data.
-pub async fn open_store(config: &Config) -> Result<Arc<dyn JobStore>, AppError> {
+pub async fn open_store(config: &Config) -> Result<Stores, AppError> {
     let embedded = open_embedded(config, Roles { gateway: false, worker: false }).await?;
     Ok(open_the_store(config, embedded.as_ref())?)
 }

@@ -1,5 +1,12 @@
-//! Holds the import directions of the layout: reads every `crate::` path in `src/` and fails on one that points back. Holds
-//! the table of faults to the tests that it names.
+//! Checks the layout: imports point in one direction, no folder has an import circle, and the table of faults names tests
+//! that exist.
+
+#[path = "architecture/fault_table.rs"]
+mod fault_table;
+#[path = "architecture/imports.rs"]
+mod imports;
+#[path = "architecture/tokens.rs"]
+mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +14,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What each room may use beside itself. A room that is not listed fails the test, so a new one is placed on purpose.
+use imports::Imports;
+
+/// What each room may use beside itself. A new room fails the test until it has a line here.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("error", &[]),
     ("failpoint", &[]),
     ("http", &[]),
-    ("google", &["error"]),
+    ("google", &["error", "http"]),
     ("config", &["domain"]),
     ("telemetry", &["config", "domain"]),
     ("lifecycle", &[]),
@@ -21,11 +30,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("embedded", &["domain", "error"]),
     ("store", &["config", "domain", "embedded", "error", "google"]),
     ("queue", &["config", "domain", "embedded", "error", "google", "http", "lifecycle"]),
+    ("provision", &["config", "domain", "error", "google", "http"]),
     ("media", &["config", "domain", "error", "google", "http"]),
-    // Of the media only what looks at pixels, which is pure.
+    // From `media` the engines use only the pure part, which reads and writes pixels.
     ("engine", &["config", "domain", "error", "google", "http", "media"]),
     ("identity", &["domain", "error", "http"]),
     ("jobs", &["domain", "engine", "error", "failpoint", "media", "queue", "store"]),
+    // The gateway holds no engine and no queue.
     ("gateway", &["domain", "error", "identity", "jobs", "media", "store"]),
     ("worker", &["domain", "error", "failpoint", "identity", "jobs", "lifecycle"]),
     (
@@ -42,13 +53,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "jobs",
             "lifecycle",
             "media",
+            "provision",
             "queue",
             "server",
             "store",
             "worker",
         ],
     ),
-    ("cli", &["app", "config", "domain", "engine", "error", "http", "lifecycle", "store", "telemetry"]),
+    // The CLI acts through the use cases, so that an operator does not bypass their rules.
+    (
+        "cli",
+        &["app", "config", "domain", "engine", "error", "http", "jobs", "lifecycle", "provision", "store", "telemetry"],
+    ),
 ];
 
 /// Rules inside a room: files whose path begins with the first may not name the second.
@@ -56,11 +72,39 @@ const MAY_NOT_NAME: &[(&str, &str)] = &[
     // Only the code behind the embedded backends knows the SQLite file.
     ("src/store/document", "embedded"),
     ("src/store/firestore", "embedded"),
-    // The pure part of the ports' neighbours stays free of configuration.
+    ("src/queue/pubsub", "embedded"),
+    // The pure part of `media` needs no configuration.
     ("src/media/image", "config"),
+    // From `media` the engines use only the pure part.
+    ("src/engine", "media::disk"),
+    ("src/engine", "media::gcs"),
 ];
 
-/// Crates that do I/O or need a runtime have no place in the rulebook.
+/// The backends of each port. A backend may not name another.
+const BACKENDS: &[(&str, &[&str])] = &[
+    ("store", &["firestore", "sqlite"]),
+    ("queue", &["embedded", "pubsub"]),
+    ("media", &["disk", "gcs"]),
+    ("engine", &["command_trainer", "mock_trainer", "noop", "preview", "remote", "vertex_trainer"]),
+];
+
+/// Folders without import circles even if their own `mod.rs` is one of the files.
+const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job"];
+
+/// Folders that still have a circle.
+const CIRCULAR: &[&str] = &[
+    "src/cli/bench",
+    "src/embedded",
+    "src/engine/preview",
+    "src/engine/remote",
+    "src/gateway",
+    "src/jobs",
+    "src/queue/embedded",
+    "src/store/firestore/watch",
+    "src/store/sqlite",
+];
+
+/// Crates that do I/O or need a runtime are not allowed in the domain.
 const NOT_IN_DOMAIN: &[&str] =
     &["tokio", "axum", "reqwest", "rusqlite", "std::fs", "std::net", "async_trait", "async fn"];
 
@@ -87,41 +131,6 @@ fn without_comments(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms named by `crate::room` and by `use crate::{room::…, room::…}`.
-fn rooms_named(text: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            None => rooms.extend(first_word(rest)),
-            Some(group) => {
-                let mut depth = 0_i32;
-                let mut item = String::new();
-                for c in group.chars() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => rooms.extend(first_word(&std::mem::take(&mut item))),
-                        _ => {}
-                    }
-                    if depth == 0 && c != ',' {
-                        item.push(c);
-                    }
-                }
-                rooms.extend(first_word(&item));
-            }
-        }
-    }
-    rooms
-}
-
-fn first_word(text: &str) -> Option<String> {
-    let word: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    // `crate::Thing` re-exported at the root does not occur; a lower-case word is a module.
-    word.starts_with(|c: char| c.is_ascii_lowercase()).then_some(word)
-}
-
 fn room_of(path: &str) -> Option<&str> {
     let below = path.strip_prefix("src/")?;
     let room = below.split('/').next()?.trim_end_matches(".rs");
@@ -132,23 +141,58 @@ fn room_of(path: &str) -> Option<&str> {
 fn imports_point_one_way() {
     let may_use: BTreeMap<_, BTreeSet<_>> =
         MAY_USE.iter().map(|(room, used)| (*room, used.iter().copied().collect())).collect();
-    let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let Some(room) = room_of(&path) else { continue };
+    let mut wrong = BTreeSet::new();
+    for (file, path) in Imports::read(sources()).named() {
+        let (Some(room), Some(named)) = (room_of(file), path.first()) else { continue };
+        // `crate::thing` would be a function or a macro of the crate's root.
         let Some(allowed) = may_use.get(room) else {
-            wrong.push(format!("{path}: the room `{room}` has no place in tests/architecture.rs"));
+            wrong.insert(format!("{file}: add a line for `{room}` to MAY_USE"));
             continue;
         };
-        let text = without_comments(&text);
-        for named in rooms_named(&text) {
-            if named != room && !allowed.contains(named.as_str()) {
-                wrong.push(format!("{path}: `{room}` may not use `{named}`"));
+        if named != room && !allowed.contains(named.as_str()) {
+            wrong.insert(format!("{file}: `{room}` may not use `{named}`"));
+        }
+        let full = path.join("::");
+        let is_below = |module: &str| full == module || full.starts_with(&format!("{module}::"));
+        for (_, banned) in MAY_NOT_NAME.iter().filter(|(prefix, _)| file.starts_with(prefix)) {
+            if is_below(banned) {
+                wrong.insert(format!("{file}: may not use `{full}`"));
             }
-            if MAY_NOT_NAME.iter().any(|(prefix, banned)| path.starts_with(prefix) && named == *banned) {
-                wrong.push(format!("{path}: may not use `{named}`"));
+        }
+        for (port, backends) in BACKENDS {
+            let own = backends.iter().find(|backend| is_in(file, &format!("src/{port}/{backend}")));
+            let other = backends.iter().find(|backend| is_below(&format!("{port}::{backend}")));
+            if let (Some(own), Some(other)) = (own, other)
+                && own != other
+            {
+                wrong.insert(format!("{file}: the backend `{own}` may not use the backend `{other}`"));
             }
         }
     }
+    assert!(wrong.is_empty(), "\n{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// Whether a file is a module's own or below it: `src/engine/noop.rs` or `src/engine/noop/…` of `src/engine/noop`.
+fn is_in(file: &str, module: &str) -> bool {
+    file.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+#[test]
+fn no_folder_has_an_import_circle() {
+    let imports = Imports::read(sources());
+    let folders = imports.folders();
+    let mut wrong = Vec::new();
+    for folder in &folders {
+        let is_strict = ACYCLIC_WITH_PARENT.contains(&folder.as_str());
+        let circles = imports.circles(folder, is_strict);
+        match (circles.is_empty(), CIRCULAR.contains(&folder.as_str())) {
+            (true, true) => wrong.push(format!("{folder}: has no circle any longer; remove it from CIRCULAR")),
+            (false, false) => wrong.extend(circles.iter().map(|circle| format!("{folder}: {}", circle.join(" -> ")))),
+            _ => {}
+        }
+    }
+    let unknown = ACYCLIC_WITH_PARENT.iter().chain(CIRCULAR).filter(|folder| !folders.contains(**folder));
+    wrong.extend(unknown.map(|folder| format!("{folder}: there is no such folder")));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
@@ -188,8 +232,8 @@ fn only_the_ports_files_name_their_backends() {
         }
         if !path.starts_with("src/gateway/") && !path.starts_with("src/worker/") && !path.starts_with("src/cli/") {
             for line in text.lines().filter(|line| line.contains("StatusCode")) {
-                // Those who call others read their statuses.
-                let calls = ["src/queue/embedded", "src/engine/vertex_trainer"];
+                // A client of an HTTP API reads its statuses.
+                let calls = ["src/google", "src/provision", "src/queue/embedded", "src/engine/vertex_trainer"];
                 if !calls.iter().any(|room| path.starts_with(room)) && path != "src/app.rs" {
                     wrong.push(format!("{path}: an HTTP status outside the HTTP rooms: {}", line.trim()));
                 }
@@ -197,66 +241,4 @@ fn only_the_ports_files_name_their_backends() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn the_reader_of_imports_reads_imports() {
-    let text = "use crate::{\n    domain::{Timestamp, job::{Job, State}},\n    store::Version,\n};\nlet x = crate::error::y();";
-    let rooms: Vec<_> = rooms_named(text).into_iter().collect();
-    assert_eq!(rooms, ["domain", "error", "store"]);
-}
-
-/// Cases of the table of faults.
-const CASES: std::ops::RangeInclusive<u32> = 1..=48;
-
-/// The tests that Markdown links to, as (name, file).
-fn tests_linked(text: &str) -> Vec<(&str, &str)> {
-    let link = |rest: &'_ str| -> Option<(usize, usize, usize)> {
-        let name = rest.find("`](")?;
-        let file = name + "`](".len();
-        Some((name, file, file + rest[file..].find(')')?))
-    };
-    let links = text.split("[`").skip(1).filter_map(|rest| {
-        let (name, file, end) = link(rest)?;
-        Some((&rest[..name], &rest[file..end]))
-    });
-    links.collect()
-}
-
-/// Whether a file has a test or a case of this name: a function, or a line of a macro that makes one.
-fn has_test(text: &str, name: &str) -> bool {
-    let (function, generic, line) = (format!("fn {name}("), format!("fn {name}<"), format!("{name}: \""));
-    text.contains(&function) || text.contains(&generic) || text.lines().any(|it| it.trim_start().starts_with(&line))
-}
-
-#[test]
-fn every_case_of_the_fault_table_names_tests_that_exist() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fault");
-    let table = fs::read_to_string(folder.join("README.md")).expect("the table");
-    let (mut wrong, mut cases) = (Vec::new(), BTreeSet::new());
-    for row in table.lines() {
-        let number = row.strip_prefix("| ").and_then(|row| row.split(' ').next()?.parse::<u32>().ok());
-        let Some(number) = number else { continue };
-        let tests = tests_linked(row);
-        if tests.is_empty() || !cases.insert(number) {
-            wrong.push(format!("case {number} names no test, or stands there twice"));
-        }
-        for (name, file) in tests {
-            let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
-            if !has_test(&text, name) {
-                wrong.push(format!("case {number}: there is no {name} in {file}"));
-            }
-        }
-    }
-    wrong.extend(CASES.filter(|case| !cases.contains(case)).map(|case| format!("case {case} is missing")));
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn the_reader_of_links_reads_links() {
-    let row = "| 1 | `kill -9` | dies | [`a_b`](x.rs)<br>[`c`](../y/z.rs) |";
-    assert_eq!(tests_linked(row), [("a_b", "x.rs"), ("c", "../y/z.rs")]);
-    for text in ["async fn a_b() {", "pub async fn a_b<B: Backend>() {", "    a_b: \"point\", 1;"] {
-        assert!(has_test(text, "a_b") && !has_test(text, "a"), "{text}");
-    }
 }

@@ -11,10 +11,10 @@ use crate::{
     error::{BackendError, ErrorKind},
     jobs::Ports,
     media, queue,
-    store::{self, JobStore},
+    store::{self, Stores},
 };
 
-pub(super) fn open_the_store(config: &Config, embedded: Option<&Embedded>) -> Result<Arc<dyn JobStore>, BackendError> {
+pub(super) fn open_the_store(config: &Config, embedded: Option<&Embedded>) -> Result<Stores, BackendError> {
     match config.store.backend {
         StoreBackend::Sqlite => Ok(store::open_sqlite(need(embedded, "store.open")?)),
         StoreBackend::Firestore => store::open_firestore(project(config), &config.store.firestore),
@@ -48,8 +48,10 @@ pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Optio
 
 pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result<Ports, AppError> {
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let Stores { jobs, accounts } = open_the_store(config, embedded)?;
     Ok(Ports {
-        store: open_the_store(config, embedded)?,
+        store: jobs,
+        accounts,
         queue: match config.queue.backend {
             QueueBackend::Embedded => queue::open_embedded(need(embedded, "queue.open")?),
             QueueBackend::PubSub => queue::open_pubsub(project(config), &config.queue.pubsub),

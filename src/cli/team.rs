@@ -69,16 +69,16 @@ pub(super) async fn run(args: TeamArgs, invocation: &Invocation) -> anyhow::Resu
         Command::Remove(args) => (config_of_existing_store(invocation)?, &args.users, args.json),
         Command::Show(args) => (config_of_existing_store(invocation)?, &args.users, args.json),
     };
-    let store = app::open_store(&config).await.context("cannot open the store")?;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let mut teams = Vec::new();
     for user in users {
-        teams.push((user, store.team_of(user).await?));
+        teams.push((user, accounts.team_of(user).await?));
     }
     match &args.command {
         Command::Show(_) => {}
         Command::Add(MembersArgs { team, .. }) => {
             for (user, now) in &mut teams {
-                store.set_team(user, Some(team)).await?;
+                accounts.set_team(user, Some(team)).await?;
                 if let Some(before) = now.replace(team.clone()).filter(|before| before != team) {
                     output::note(format!("{user} was in {before} before"));
                 }
@@ -92,7 +92,7 @@ pub(super) async fn run(args: TeamArgs, invocation: &Invocation) -> anyhow::Resu
                 return Err(Failure::new(Exit::Usage, message).hint("nothing was changed").into());
             }
             for (user, now) in &mut teams {
-                store.set_team(user, None).await?;
+                accounts.set_team(user, None).await?;
                 *now = None;
             }
         }

@@ -3,15 +3,14 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::{
-    clock::Random,
+    field_error::FieldError,
     ids::{RequestHash, UserId},
-    job::StoredImage,
     palette::Rgb,
-    request::FieldError,
+    stored_image::StoredImage,
     style::{Learnt, MAX_REFERENCES, Style},
+    upload::UploadId,
 };
 
 /// What a training may be asked for.
@@ -44,70 +43,6 @@ impl BrandLimits {
         let found = found.map(|found| format!("; there are {found}")).unwrap_or_default();
         let (min, max) = (self.min_images, self.max_images);
         FieldError::new("trainingImages", format!("must be the uploadIds of {min} to {max} pictures{found}"))
-    }
-}
-
-/// An uploaded file: `upl_` plus 20 base62 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct UploadId(String);
-
-/// Text that is no upload id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an upload id is upl_ and 20 letters or digits")]
-pub struct InvalidUploadId;
-
-impl UploadId {
-    /// A fresh id that nobody can guess.
-    pub fn random(random: &dyn Random) -> Self {
-        Self(super::ids::random_text("upl_", random))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl UploadId {
-    /// The id of a picture that came in an archive: the same for the same archive (SHA-256) under the same id, always.
-    pub fn derived(archive: &Self, content: &[u8; 32], n: usize) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(archive.as_str());
-        hash.update(content);
-        hash.update((n as u64).to_be_bytes());
-        let digest = hash.finalize();
-        let mut bits = [0_u8; 16];
-        bits.copy_from_slice(&digest[..16]);
-        Self(super::ids::text_of_bits("upl_", u128::from_be_bytes(bits)))
-    }
-}
-
-impl FromStr for UploadId {
-    type Err = InvalidUploadId;
-    fn from_str(text: &str) -> Result<Self, InvalidUploadId> {
-        let tail = text.strip_prefix("upl_").ok_or(InvalidUploadId)?;
-        let legal = tail.len() == 20 && tail.bytes().all(|b| b.is_ascii_alphanumeric());
-        if legal { Ok(Self(text.to_owned())) } else { Err(InvalidUploadId) }
-    }
-}
-
-impl TryFrom<String> for UploadId {
-    type Error = InvalidUploadId;
-    fn try_from(text: String) -> Result<Self, InvalidUploadId> {
-        text.parse()
-    }
-}
-
-impl From<UploadId> for String {
-    fn from(id: UploadId) -> String {
-        id.0
-    }
-}
-
-impl fmt::Display for UploadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     Timestamp,
     clock::after,
-    job::{AttemptFailure, Disposition, ErrorCode, JobError},
+    failure::{AttemptFailure, Disposition, ErrorCode, JobError},
     retry::doubled,
 };
 

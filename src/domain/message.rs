@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ids::JobId,
-    job::{JobError, JobKind},
-    trace::TraceContext,
-};
+use super::{failure::JobError, ids::JobId, kind::JobKind, trace::TraceContext};
 
 /// The schema version this build writes and reads.
 pub const MESSAGE_VERSION: u32 = 1;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    field_error::FieldError,
     ids::{RequestHash, UserId},
     style::{Catalogue, Style},
 };
@@ -46,22 +47,6 @@ pub struct GenerateRequest {
     pub count: Option<i128>,
     /// The same seed and request give the same picture, where the engine can.
     pub seed: Option<i128>,
-}
-
-/// A wrong field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldError {
-    /// JSON Pointer into the request, for example `/width`.
-    pub pointer: String,
-    /// What is wrong and what would be right.
-    pub detail: String,
-}
-
-impl FieldError {
-    /// An error of the top-level field `name`.
-    pub fn new(name: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: format!("/{name}"), detail: detail.into() }
-    }
 }
 
 /// What to draw, complete and valid: everything an engine needs beside the seed's default.

@@ -10,7 +10,8 @@ use crate::{
     domain::{
         Timestamp,
         clock::{Clock as _, SystemClock},
-        job::{Dispatch, JobKind},
+        job::Dispatch,
+        kind::JobKind,
     },
     error::{BackendError, ErrorKind},
 };

@@ -18,8 +18,9 @@ use crate::{
     domain::{
         Timestamp,
         clock::Random,
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Progress},
+        job::Progress,
     },
 };
 

@@ -22,11 +22,7 @@ use self::{
 use crate::{
     config::{Config, EngineName, TrainerBackend},
     domain::{
-        Timestamp,
-        brand::BrandSpec,
-        clock::Random,
-        ids::JobId,
-        job::{AttemptFailure, Progress},
+        Timestamp, brand::BrandSpec, clock::Random, failure::AttemptFailure, ids::JobId, job::Progress,
         request::IllustrationSpec,
     },
     error::{BackendError, ErrorKind},

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 
 use super::{AttemptContext, Generation, ImageEngine, ImageSpec};
-use crate::domain::{job::AttemptFailure, request::IllustrationSpec};
+use crate::domain::{failure::AttemptFailure, request::IllustrationSpec};
 
 /// Withholds every picture at once: a job is accepted, delivered, claimed and settled with its credits released, and
 /// nothing is drawn or stored.

@@ -13,11 +13,7 @@ use jiff::{civil::Date, tz::TimeZone};
 use super::{AttemptContext, Checked, Generation, ImageEngine, ImageSpec, failed, remote::Provider};
 use crate::{
     config::{Config, EngineName},
-    domain::{
-        Timestamp,
-        job::{AttemptFailure, JobKind},
-        request::IllustrationSpec,
-    },
+    domain::{Timestamp, failure::AttemptFailure, kind::JobKind, request::IllustrationSpec},
     error::BackendError,
 };
 

@@ -17,7 +17,7 @@ use super::{
     problem::{Problem, WrongField},
 };
 use crate::{
-    domain::{Timestamp, ids::UserId, request::FieldError},
+    domain::{Timestamp, field_error::FieldError, ids::UserId},
     identity::{Cause, Firebase, PathTokens, Ticket, Unidentified, bearer},
     media::MediaKey,
 };

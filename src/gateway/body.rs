@@ -16,7 +16,7 @@ use super::{
     problem::{Code, Problem, WrongField},
 };
 use crate::{
-    domain::{request::FieldError, upload::ARCHIVE_TYPE},
+    domain::{field_error::FieldError, upload::ARCHIVE_TYPE},
     jobs::Spool,
 };
 

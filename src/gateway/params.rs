@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::problem::{Code, Problem, WrongField};
 use crate::{
-    domain::{brand::UploadId, ids::JobId, job::JobKind},
+    domain::{ids::JobId, kind::JobKind, upload::UploadId},
     media::{MediaFormat, MediaKey},
 };
 

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 pub(super) use self::code::Code;
 use super::present::VerdictView;
 use crate::{
-    domain::{job::JobKind, request::FieldError},
+    domain::{field_error::FieldError, kind::JobKind},
     error::{BackendError, ErrorKind},
     identity::Unidentified,
     jobs::{SubmitError, UploadError},

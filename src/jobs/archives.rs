@@ -17,8 +17,9 @@ use super::{
 use crate::{
     domain::{
         archive::{ArchiveError, ArchiveLimits},
-        brand::{Upload, UploadId},
+        brand::Upload,
         ids::UserId,
+        upload::UploadId,
     },
     error::{BackendError, ErrorKind},
     media::{

@@ -17,7 +17,8 @@ use crate::domain::{
     Timestamp,
     breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
     clock::{Clock, after, until},
-    job::{AttemptFailure, Disposition, ErrorCode, Job, JobError, Work},
+    failure::{AttemptFailure, Disposition, ErrorCode, JobError},
+    job::{Job, Work},
 };
 
 /// Breakers that are remembered, at most. There is one per engine and model.

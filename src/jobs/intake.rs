@@ -11,7 +11,7 @@ use super::{
     uploads::{Facts, UploadError, defect, existing_is_fine},
 };
 use crate::{
-    domain::{brand::UploadId, ids::UserId},
+    domain::{ids::UserId, upload::UploadId},
     error::{BackendError, ErrorKind},
     media::{MediaKey, image::PictureError},
 };

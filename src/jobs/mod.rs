@@ -56,7 +56,7 @@ use crate::{
     failpoint::failpoint,
     media::MediaStore,
     queue::JobQueue,
-    store::{Committed, JobStore, Version},
+    store::{AccountStore, Committed, JobStore, Version},
 };
 
 /// The rules of the house, from the configuration.
@@ -104,8 +104,10 @@ pub struct Timeouts {
 
 /// What the use cases work with.
 pub struct Ports {
-    /// Jobs, accounts, ledger.
+    /// Jobs.
     pub store: Arc<dyn JobStore>,
+    /// Accounts, the ledger and teams.
+    pub accounts: Arc<dyn AccountStore>,
     /// Messages to workers.
     pub queue: Arc<dyn JobQueue>,
     /// Pictures.

@@ -12,7 +12,8 @@ use crate::{
     domain::{
         credits::Account,
         ids::{AccountId, JobId, TeamId, UserId},
-        job::{Job, JobKind, Output, State, Status, Work},
+        job::{Job, Output, State, Status, Work},
+        kind::JobKind,
         style::Style,
     },
     error::BackendError,
@@ -43,13 +44,13 @@ impl Jobs {
         if job.value.kind() == JobKind::Illustration || job.value.team.is_none() {
             return Ok(None);
         }
-        let team = self.ports.store.team_of(user).await?;
+        let team = self.ports.accounts.team_of(user).await?;
         Ok(Some(job).filter(|job| is_visible(&job.value, user, team.as_ref())))
     }
 
     /// Whose brands the user sees: their own, and those of their team.
     pub async fn brand_owner(&self, user: &UserId) -> Result<Owner> {
-        Ok(match self.ports.store.team_of(user).await? {
+        Ok(match self.ports.accounts.team_of(user).await? {
             Some(team) => Owner::Member(user.clone(), team),
             None => Owner::User(user.clone()),
         })
@@ -96,12 +97,12 @@ impl Jobs {
 
     /// The account that pays for the user's jobs, and its balance. A first-time user sees the grant they will get.
     pub async fn account(&self, user: &UserId) -> Result<(AccountId, Account)> {
-        let id = match self.ports.store.team_of(user).await? {
+        let id = match self.ports.accounts.team_of(user).await? {
             Some(team) => AccountId::Team(team),
             None => AccountId::User(user.clone()),
         };
         let granted = self.config.starting_grant;
-        let account = self.ports.store.account(&id).await?;
+        let account = self.ports.accounts.account(&id).await?;
         Ok((id, account.unwrap_or(Account { available: granted, granted, ..Account::default() })))
     }
 }

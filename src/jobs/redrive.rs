@@ -7,7 +7,8 @@ use crate::{
     domain::{
         credits::{Credits, CreditsError},
         ids::JobId,
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     error::{BackendError, ErrorKind},
     store::Versioned,

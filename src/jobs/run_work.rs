@@ -20,9 +20,11 @@ use super::{
 use crate::{
     domain::{
         clock::millis_between,
+        failure::{AttemptFailure, ErrorCode},
         ids::{JobId, hex},
-        job::{AttemptFailure, ErrorCode, Job, Output, Pictures, StoredImage, Work},
+        job::{Job, Output, Pictures, Work},
         request::{IllustrationSpec, MAX_SEED},
+        stored_image::StoredImage,
     },
     engine::{AttemptContext, Generated, Generation, ImageSpec},
     error::{BackendError, ErrorKind},

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{Claim, Jobs, Outcome, attempt::Event};
 use crate::{
-    domain::job::{AttemptFailure, Job, Output, State, Status, Transition, TransitionError},
+    domain::{
+        failure::AttemptFailure,
+        job::{Job, Output, State, Status, Transition, TransitionError},
+    },
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
     store::{Version, Versioned},

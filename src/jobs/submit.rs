@@ -10,9 +10,11 @@ use super::{
 use crate::{
     domain::{
         credits::{Credits, CreditsError},
+        field_error::FieldError,
         ids::{JobId, RequestHash, TeamId, UserId},
-        job::{Job, JobKind, Submission, Transition, Work},
-        request::{FieldError, GenerateRequest, IllustrationSpec},
+        job::{Job, Submission, Transition, Work},
+        kind::JobKind,
+        request::{GenerateRequest, IllustrationSpec},
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
@@ -208,7 +210,7 @@ impl Jobs {
         let Some(brand) = named.filter(|id| id.starts_with(JobKind::Brand.id_prefix())) else {
             return request.validate(limits, catalogue, None).map_err(SubmitError::Invalid);
         };
-        let team = self.ports.store.team_of(user).await?;
+        let team = self.ports.accounts.team_of(user).await?;
         let id = brand.parse::<JobId>().map_err(|_| SubmitError::NoSuchBrand)?;
         let job = self.ports.store.get(&id).await?.map(|job| job.value);
         let job = job.filter(|job| is_visible(job, user, team.as_ref())).ok_or(SubmitError::NoSuchBrand)?;

@@ -9,9 +9,10 @@ use crate::{
     domain::{
         brand::{BrandSpec, ImageCheck, Judged, TrainOrder, TrainRequest, TrainingImage, Upload, judge},
         credits::Credits,
+        field_error::FieldError,
         ids::{JobId, UserId},
-        job::{JobKind, Submission, Work},
-        request::FieldError,
+        job::{Submission, Work},
+        kind::JobKind,
         trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
@@ -76,7 +77,7 @@ impl Jobs {
             return Err(unfit(examined.verdicts));
         }
         let id = self.job_id(JobKind::Brand, &user, idempotency_key.as_deref());
-        let team = self.ports.store.team_of(&user).await?;
+        let team = self.ports.accounts.team_of(&user).await?;
         let Examined { order: TrainOrder { name, colors, .. }, uploads, verdicts, .. } = examined;
         let images = self.copy_uploads(&user, &id, verdicts, uploads.into_iter().flatten()).await?;
         let submission = Submission {

@@ -23,10 +23,12 @@ use crate::{
     domain::{
         brand::{BrandSpec, SAMPLE_PROMPTS, TrainedBrand},
         clock::millis_between,
+        failure::{AttemptFailure, Disposition, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, Disposition, ErrorCode, Output, StoredImage},
+        job::Output,
         palette::{self, Rgb},
         request::{IllustrationSpec, MAX_SEED},
+        stored_image::StoredImage,
         style::Style,
     },
     engine::{AttemptContext, Dataset, OperationId, TrainingSpec, TrainingStatus},

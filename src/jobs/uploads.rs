@@ -17,10 +17,10 @@ use crate::{
     domain::{
         Timestamp,
         archive::ArchiveError,
-        brand::{ImageFacts, UploadId},
+        brand::ImageFacts,
         clock::after,
         ids::UserId,
-        upload::{Announced, UploadLimits},
+        upload::{Announced, UploadId, UploadLimits},
     },
     error::{BackendError, ErrorKind},
     media::{

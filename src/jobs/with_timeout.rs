@@ -18,7 +18,7 @@ use crate::{
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
     queue::{JobQueue, MessageId, StoredDeadLetter},
-    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
+    store::{AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -26,9 +26,10 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// The same ports, none of which takes longer than `timeouts`.
 pub(super) fn with_timeouts(ports: Ports, timeouts: Timeouts) -> Ports {
     let Timeouts { backend, media: pictures } = timeouts;
-    let Ports { store, queue, media, .. } = ports;
+    let Ports { store, accounts, queue, media, .. } = ports;
     Ports {
         store: Arc::new(WithTimeout { port: store, limit: backend }),
+        accounts: Arc::new(WithTimeout { port: accounts, limit: backend }),
         queue: Arc::new(WithTimeout { port: queue, limit: backend }),
         media: Arc::new(WithTimeout { port: media, limit: pictures }),
         ..ports
@@ -82,6 +83,18 @@ impl JobStore for WithTimeout<dyn JobStore> {
         self.within("store.removable", self.port.removable(before, limit)).await
     }
 
+    /// Waiting is what a watch is for.
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        self.port.watch(what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.within("store.ping", self.port.ping()).await
+    }
+}
+
+#[async_trait]
+impl AccountStore for WithTimeout<dyn AccountStore> {
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         self.within("store.account", self.port.account(id)).await
     }
@@ -104,15 +117,6 @@ impl JobStore for WithTimeout<dyn JobStore> {
 
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
         self.within("store.set_team", self.port.set_team(user, team)).await
-    }
-
-    /// Waiting is what a watch is for.
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        self.port.watch(what)
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.within("store.ping", self.port.ping()).await
     }
 }
 

@@ -16,9 +16,9 @@ use crate::{
     config::GcsConfig,
     domain::{
         Timestamp,
-        brand::UploadId,
         ids::{JobId, UserId},
-        job::JobKind,
+        kind::JobKind,
+        upload::UploadId,
     },
 };
 

@@ -16,10 +16,7 @@ pub use self::{
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
     config::PubSubConfig,
-    domain::{
-        job::{Dispatch, JobKind},
-        message::DeadLetter,
-    },
+    domain::{job::Dispatch, kind::JobKind, message::DeadLetter},
     embedded::Embedded,
 };
 

@@ -1,4 +1,5 @@
-//! Port [`JobStore`]: jobs, accounts and the ledger, changed together or not at all.
+//! Ports [`JobStore`] and [`AccountStore`]: jobs, and the accounts that pay for them. One backend implements both, so
+//! that a job, its ledger entries and the balance change in one atomic step.
 
 pub mod document;
 mod firestore;
@@ -14,20 +15,37 @@ use crate::domain::{
     clock::{SystemClock, SystemRandom},
     credits::{Account, CreditsError, LedgerEntry},
     ids::{AccountId, JobId, TeamId, UserId},
-    job::{Job, JobKind, Status, Transition},
+    job::{Job, Status, Transition},
+    kind::JobKind,
 };
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{config::FirestoreConfig, embedded::Embedded};
 
-/// The store in the data directory.
-pub fn open_sqlite(embedded: &Embedded) -> Arc<dyn JobStore> {
-    Arc::new(sqlite::SqliteStore::new(embedded))
+/// The two ports of one backend.
+#[derive(Clone)]
+pub struct Stores {
+    /// Jobs.
+    pub jobs: Arc<dyn JobStore>,
+    /// Accounts, the ledger and teams.
+    pub accounts: Arc<dyn AccountStore>,
 }
 
-/// The store in a project of Google Cloud. Nothing is connected before it is first used.
-pub fn open_firestore(project: &str, config: &FirestoreConfig) -> Result<Arc<dyn JobStore>> {
+impl Stores {
+    fn of(backend: impl JobStore + AccountStore + 'static) -> Self {
+        let backend = Arc::new(backend);
+        Self { jobs: Arc::clone(&backend) as Arc<dyn JobStore>, accounts: backend }
+    }
+}
+
+/// Opens the store in the data directory.
+pub fn open_sqlite(embedded: &Embedded) -> Stores {
+    Stores::of(sqlite::SqliteStore::new(embedded))
+}
+
+/// Opens the store in a Google Cloud project. It connects on first use.
+pub fn open_firestore(project: &str, config: &FirestoreConfig) -> Result<Stores> {
     let store = firestore::FirestoreStore::new(project, config, Arc::new(SystemClock), Arc::new(SystemRandom));
-    Ok(Arc::new(store))
+    Ok(Stores::of(store))
 }
 
 /// What a store method answers.
@@ -128,7 +146,7 @@ pub enum Watch {
     User(UserId),
 }
 
-/// Jobs, accounts and the ledger.
+/// Jobs.
 ///
 /// Contract, held by `tests/contract` for every backend:
 /// - A method that returns `Ok` has made its effect durable; one that returns `Err` has changed nothing, except
@@ -166,6 +184,22 @@ pub trait JobStore: Send + Sync {
     /// Jobs whose [`Job::removable_since`] is before that moment, the oldest first, at most `limit`.
     async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
 
+    /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
+    /// process, until dropped. Interest is taken by the call, before the stream is polled. Intermediate states may be skipped when the reader is slow; a job's latest state
+    /// never is, and versions of one job only grow. A job that does not exist yet is waited for; of a deleted one
+    /// nothing more is heard. After an error the stream ends: watch again.
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;
+
+    /// Whether the store answers; the error names what is wrong.
+    async fn ping(&self) -> Result<()>;
+}
+
+/// Accounts, the ledger and teams.
+///
+/// The contract of [`JobStore`] about errors and cancelled calls holds here, too. A job's own ledger entries are written
+/// by [`JobStore::insert`] and [`JobStore::commit`].
+#[async_trait]
+pub trait AccountStore: Send + Sync {
     /// The account; `None` when nothing was ever granted to it.
     async fn account(&self, id: &AccountId) -> Result<Option<Account>>;
 
@@ -183,13 +217,4 @@ pub trait JobStore: Send + Sync {
 
     /// Puts a user into a team, or out of any. Jobs submitted before stay with the account that paid.
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()>;
-
-    /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
-    /// process, until dropped. Interest is taken by the call, before the stream is polled. Intermediate states may be skipped when the reader is slow; a job's latest state
-    /// never is, and versions of one job only grow. A job that does not exist yet is waited for; of a deleted one
-    /// nothing more is heard. After an error the stream ends: watch again.
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;
-
-    /// Whether the store answers; the error names what is wrong.
-    async fn ping(&self) -> Result<()>;
 }

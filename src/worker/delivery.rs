@@ -5,7 +5,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{Worker, envelope::Delivery};
 use crate::{
-    domain::{job::JobKind, message::DeadLetter},
+    domain::{kind::JobKind, message::DeadLetter},
     failpoint::failpoint,
     jobs::{Claim, Claimed, Outcome},
 };

@@ -6,7 +6,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use crate::domain::{
-    job::{ErrorCode, JobError, JobKind},
+    failure::{ErrorCode, JobError},
+    kind::JobKind,
     message::{DeadLetter, JobMessage, MESSAGE_VERSION},
     trace::TraceContext,
 };

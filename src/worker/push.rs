@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{Worker, delivery::PushOutcome, observe};
-use crate::{domain::job::JobKind, identity::Unidentified, jobs::BreakerStatus};
+use crate::{domain::kind::JobKind, identity::Unidentified, jobs::BreakerStatus};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;

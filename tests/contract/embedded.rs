@@ -232,17 +232,17 @@ async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
     bound("1").await?;
     let mut accepted = 0;
     let refused = loop {
-        match store.insert(&New::default().submit()).await {
+        match store.jobs.insert(&New::default().submit()).await {
             Ok(_) => accepted += 1,
             Err(error) => break error,
         }
     };
     assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
-    assert_eq!(store.get(&there.value.id).await?, Some(there), "reads go on");
-    store.ping().await?;
+    assert_eq!(store.jobs.get(&there.value.id).await?, Some(there), "reads go on");
+    store.jobs.ping().await?;
     bound("1000000").await?;
     inserted(&store, New::default()).await;
-    let balance = store.account(&account("ada")).await?.expect("the account");
+    let balance = store.accounts.account(&account("ada")).await?.expect("the account");
     assert_eq!(balance.held, accepted + 2, "the refused insert has left nothing behind");
     Ok(())
 }
@@ -254,12 +254,12 @@ async fn harmed(says: &str, harm: impl Fn(&Path) -> std::io::Result<()>) -> Anyt
     let embedded = Embedded::open(&directory.path().join("data"), &[])?;
     let store = store::open_sqlite(&embedded);
     inserted(&store, New::default()).await;
-    store.ping().await?;
+    store.jobs.ping().await?;
     harm(&database)?;
-    let refused = store.insert(&New::default().submit()).await.expect_err("it would be lost");
+    let refused = store.jobs.insert(&New::default().submit()).await.expect_err("it would be lost");
     let named = format!("{} {says}", database.display());
     assert!(refused.kind == ErrorKind::Broken && refused.to_string().contains(&named), "{refused} is not {named}");
-    assert_eq!(store.ping().await.map_err(|error| error.kind), Err(ErrorKind::Broken));
+    assert_eq!(store.jobs.ping().await.map_err(|error| error.kind), Err(ErrorKind::Broken));
     assert!(embedded.why_broken().is_some_and(|why| why.starts_with(&named)));
     Ok(())
 }

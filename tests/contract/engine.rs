@@ -15,7 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mediaforge::{
     domain::{
-        job::{AttemptFailure, Disposition, ErrorCode, Progress},
+        failure::{AttemptFailure, Disposition, ErrorCode},
+        job::Progress,
         request::IllustrationSpec,
         style::{Learnt, Style},
     },

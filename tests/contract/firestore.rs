@@ -1,6 +1,6 @@
 //! What only the store in Firestore has to do.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream::BoxStream};
 use gcloud_emulator::{Emulator, Fault};
@@ -16,9 +16,10 @@ use mediaforge::{
         clock::SystemRandom,
         credits::{Account, LedgerEntry},
         ids::JobId,
-        job::{Job, JobKind},
+        job::Job,
+        kind::JobKind,
     },
-    store::{self, ErrorKind, Inserted, JobStore, Version, Versioned, Watch},
+    store::{self, ErrorKind, Inserted, Stores, Version, Versioned, Watch},
 };
 
 use crate::support::{New, account, at, commit, finish, inserted, lease, output, policy, soon, start, team, user};
@@ -33,11 +34,11 @@ pub async fn emulator() -> Emulator {
 }
 
 /// The store, as one more process has it.
-pub fn open(emulator: &Emulator) -> Arc<dyn JobStore> {
+pub fn open(emulator: &Emulator) -> Stores {
     open_at(&emulator.url())
 }
 
-fn open_at(url: &str) -> Arc<dyn JobStore> {
+fn open_at(url: &str) -> Stores {
     let endpoint = Some(url.parse().expect("a URL"));
     let config = FirestoreConfig { database: "(default)".to_owned(), endpoint };
     store::open_firestore("demo", &config).expect("a store")
@@ -67,15 +68,19 @@ async fn whatever_goes_wrong_with_an_answer_everything_happens_once() {
 
         goes_wrong();
         let grant = LedgerEntry::grant(account("ada"), "a/b%2F", 5, start());
-        let balance = store.adjust(&grant).await.expect("a grant");
+        let balance = store.accounts.adjust(&grant).await.expect("a grant");
         assert_eq!(balance, Account { available: 5, held: 0, spent: 0, granted: 5 }, "{mishap:?}");
-        assert_eq!(store.adjustment(&account("ada"), &grant.id).await.expect("a read"), Some(grant), "{mishap:?}");
+        assert_eq!(
+            store.accounts.adjustment(&account("ada"), &grant.id).await.expect("a read"),
+            Some(grant),
+            "{mishap:?}"
+        );
 
         goes_wrong();
         let first = New { price: 2, grant: 10, ..New::default() }.submit();
-        let inserted = store.insert(&first).await.expect("an insert");
+        let inserted = store.jobs.insert(&first).await.expect("an insert");
         assert!(matches!(inserted, Inserted::New { version: Version(1), .. }), "{mishap:?}: {inserted:?}");
-        assert!(matches!(store.insert(&first).await.expect("an answer"), Inserted::Existing(_)), "{mishap:?}");
+        assert!(matches!(store.jobs.insert(&first).await.expect("an answer"), Inserted::Existing(_)), "{mishap:?}");
 
         goes_wrong();
         let job = Versioned { version: Version(1), value: first.job };
@@ -84,21 +89,21 @@ async fn whatever_goes_wrong_with_an_answer_everything_happens_once() {
         goes_wrong();
         let done = running.value.clone().complete(at(1), output()).expect("an end");
         let done = commit(&store, &running, done).await;
-        assert_eq!(store.get(&done.value.id).await.expect("a read"), Some(done.clone()), "{mishap:?}");
+        assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), Some(done.clone()), "{mishap:?}");
         assert_eq!(done.version, Version(3));
 
-        let ledger = store.ledger(&account("ada"), 100).await.expect("a ledger");
+        let ledger = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
         assert_eq!(ledger.len(), 4, "{mishap:?}: two grants, a hold and a capture");
         let balance = Account { available: 13, held: 0, spent: 2, granted: 15 };
-        assert_eq!(store.account(&account("ada")).await.expect("a read"), Some(balance), "{mishap:?}");
+        assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), Some(balance), "{mishap:?}");
         assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "{mishap:?}");
 
         goes_wrong();
-        store.delete(&done.value.id, done.version).await.expect("a delete");
-        assert_eq!(store.get(&done.value.id).await.expect("a read"), None);
+        store.jobs.delete(&done.value.id, done.version).await.expect("a delete");
+        assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), None);
         goes_wrong();
-        store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
-        assert_eq!(store.team_of(&user("ada")).await.expect("a read"), Some(team("acme")));
+        store.accounts.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+        assert_eq!(store.accounts.team_of(&user("ada")).await.expect("a read"), Some(team("acme")));
         assert_eq!(emulator.faults().pending(), 0, "everything went wrong");
     }
 }
@@ -116,7 +121,7 @@ async fn a_race_is_run_again_until_it_is_won_or_lost() {
     let (late, first) = (store.clone(), job.clone());
     let late = tokio::spawn(async move {
         let renewed = first.value.clone().start(start(), lease(at(1)), &policy()).expect("a start");
-        late.commit(first.version, &renewed).await
+        late.jobs.commit(first.version, &renewed).await
     });
     while emulator.faults().pending() > 0 {
         tokio::task::yield_now().await;
@@ -134,11 +139,11 @@ async fn a_move_to_another_team_does_not_come_in_between() {
     let store = open(&emulator);
     emulator.faults().inject(COMMIT, Fault::Delay(Duration::from_secs(1)), 1);
     let here = store.clone();
-    let insert = tokio::spawn(async move { here.insert(&New { price: 0, ..New::default() }.submit()).await });
+    let insert = tokio::spawn(async move { here.jobs.insert(&New { price: 0, ..New::default() }.submit()).await });
     while emulator.faults().pending() > 0 {
         tokio::task::yield_now().await;
     }
-    store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+    store.accounts.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
     let inserted = insert.await.expect("no panic").expect("an answer");
     assert_eq!(inserted, Inserted::OtherTeam(Some(team("acme"))));
 }
@@ -149,34 +154,34 @@ async fn a_database_that_does_not_answer_is_unavailable_until_it_does() {
     let store = open(&emulator);
     let job = inserted(&store, New::default()).await;
     emulator.faults().inject(READ, Fault::Refuse(Code::Unavailable), usize::MAX);
-    assert_eq!(store.get(&job.value.id).await.expect_err("no answer").kind, ErrorKind::Unavailable);
-    assert_eq!(store.ping().await.expect_err("no answer").kind, ErrorKind::Unavailable);
-    let mut watch = store.watch(Watch::Job(job.value.id.clone()));
+    assert_eq!(store.jobs.get(&job.value.id).await.expect_err("no answer").kind, ErrorKind::Unavailable);
+    assert_eq!(store.jobs.ping().await.expect_err("no answer").kind, ErrorKind::Unavailable);
+    let mut watch = store.jobs.watch(Watch::Job(job.value.id.clone()));
     let error = soon("an error", watch.next()).await.expect("an item").expect_err("no answer");
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(watch.next().await.is_none(), "after an error the stream ends");
     emulator.faults().clear();
-    store.ping().await.expect("an answer");
+    store.jobs.ping().await.expect("an answer");
     emulator.faults().inject(COMMIT, Fault::Refuse(Code::Unavailable), usize::MAX);
     let cancelled = job.value.clone().cancel(at(1)).expect("a cancellation");
-    let error = store.commit(job.version, &cancelled).await.expect_err("no answer");
+    let error = store.jobs.commit(job.version, &cancelled).await.expect_err("no answer");
     assert_eq!(error.kind, ErrorKind::Timeout, "it may have happened");
     emulator.faults().clear();
     // What is wrong with the next try says nothing of the one before.
     emulator.faults().inject(COMMIT, Fault::LoseReply(Code::Unavailable), 1);
     emulator.faults().inject_after(READ, 1, Fault::Refuse(Code::PermissionDenied), 1);
-    let error = store.commit(job.version, &cancelled).await.expect_err("no answer");
+    let error = store.jobs.commit(job.version, &cancelled).await.expect_err("no answer");
     assert_eq!(error.kind, ErrorKind::Timeout, "it has happened");
-    assert_eq!(store.get(&job.value.id).await.expect("a read").map(|now| now.value), Some(cancelled.job));
+    assert_eq!(store.jobs.get(&job.value.id).await.expect("a read").map(|now| now.value), Some(cancelled.job));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_opened_first_works_once_the_database_is_there() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
     let store = open_at(&format!("http://{address}/"));
-    assert_eq!(store.ping().await.expect_err("nobody there").kind, ErrorKind::Unavailable);
+    assert_eq!(store.jobs.ping().await.expect_err("nobody there").kind, ErrorKind::Unavailable);
     let emulator = Emulator::start_at(address).await.expect("an emulator");
-    store.ping().await.expect("an answer");
+    store.jobs.ping().await.expect("an answer");
     inserted(&store, New::default()).await;
     drop(emulator);
 }
@@ -186,8 +191,8 @@ async fn no_end_is_lost_with_the_connection() {
     let emulator = emulator().await;
     let (here, there) = (open(&emulator), open(&emulator));
     let job = inserted(&here, New::default()).await;
-    let mut one = here.watch(Watch::Job(job.value.id.clone()));
-    let mut all = here.watch(Watch::User(user("ada")));
+    let mut one = here.jobs.watch(Watch::Job(job.value.id.clone()));
+    let mut all = here.jobs.watch(Watch::User(user("ada")));
     for changes in [&mut one, &mut all] {
         assert_eq!(next(changes).await, job);
     }
@@ -219,11 +224,11 @@ async fn all_watchers_share_one_stream() {
     let mut watchers = Vec::new();
     for n in 0..50 {
         let what = if n % 2 == 0 { Watch::Job(job.value.id.clone()) } else { Watch::User(user("ada")) };
-        let mut changes = store.watch(what);
+        let mut changes = store.jobs.watch(what);
         assert_eq!(next(&mut changes).await, job);
         watchers.push(changes);
         let other = JobId::random(JobKind::Brand, &SystemRandom);
-        watchers.push(store.watch(Watch::Changes(other)));
+        watchers.push(store.jobs.watch(Watch::Changes(other)));
     }
     let done = finish(&store, &job).await;
     for n in 0..50 {
@@ -237,12 +242,12 @@ async fn a_query_without_its_index_is_an_error_and_not_a_silence() {
     let emulator = emulator().await;
     emulator.firestore().set_indexes(r#"{"indexes": []}"#).expect("no indexes");
     let store = open(&emulator);
-    let mut changes = store.watch(Watch::User(user("ada")));
+    let mut changes = store.jobs.watch(Watch::User(user("ada")));
     let error = soon("an error", changes.next()).await.expect("an item").expect_err("no index");
     assert_eq!(error.kind, ErrorKind::Broken);
     assert!(error.to_string().contains("requires an index"), "{error}");
     assert!(changes.next().await.is_none());
-    let error = store.ledger(&account("ada"), 1).await.expect_err("no index");
+    let error = store.accounts.ledger(&account("ada"), 1).await.expect_err("no index");
     assert_eq!(error.kind, ErrorKind::Broken);
 }
 
@@ -250,7 +255,7 @@ async fn a_query_without_its_index_is_an_error_and_not_a_silence() {
 async fn other_clients_find_the_types_they_expect() {
     let emulator = emulator().await;
     let store = open(&emulator);
-    store.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
+    store.accounts.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
     // Somebody else keeps something in the same document.
     let mut ada = emulator.firestore().get("users/ada").expect("a document");
     ada.fields.insert("plan".to_owned(), text("pro"));
@@ -302,12 +307,12 @@ async fn a_free_job_leaves_its_key_spent_and_is_not_counted_any_more() {
     let emulator = emulator().await;
     let store = open(&emulator);
     let first = New { price: 0, grant: 0, ..New::default() }.submit();
-    assert!(matches!(store.insert(&first).await.expect("an answer"), Inserted::New { .. }));
-    assert_eq!(store.account(&account("ada")).await.expect("a read"), None, "nothing was granted");
+    assert!(matches!(store.jobs.insert(&first).await.expect("an answer"), Inserted::New { .. }));
+    assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), None, "nothing was granted");
     assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(1));
-    store.delete(&first.job.id, Version(1)).await.expect("a delete");
+    store.jobs.delete(&first.job.id, Version(1)).await.expect("a delete");
     assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "deleted while it waited");
-    assert_eq!(store.insert(&first).await.expect("an answer"), Inserted::Deleted);
+    assert_eq!(store.jobs.insert(&first).await.expect("an answer"), Inserted::Deleted);
     assert!(emulator.firestore().get(&format!("deleted/{}", first.job.id)).is_some());
 }
 
@@ -321,9 +326,9 @@ async fn a_damaged_job_does_not_keep_a_sweep_from_others() {
     document.fields.insert("status".to_owned(), text("lost"));
     emulator.firestore().put(document).expect("a document");
     for limit in [1, 2, 10] {
-        assert_eq!(store.due(at(100), limit).await.expect("a query"), std::slice::from_ref(&sound), "of {limit}");
+        assert_eq!(store.jobs.due(at(100), limit).await.expect("a query"), std::slice::from_ref(&sound), "of {limit}");
     }
-    let error = store.get(&damaged.value.id).await.expect_err("a damaged job");
+    let error = store.jobs.get(&damaged.value.id).await.expect_err("a damaged job");
     assert_eq!(error.kind, ErrorKind::Broken);
 }
 
@@ -334,7 +339,9 @@ async fn a_job_costs_seven_writes_and_each_heartbeat_one() {
     inserted(&store, New::default()).await;
     let before = emulator.firestore().counts();
     let first = New::default().submit();
-    let Inserted::New { version, .. } = store.insert(&first).await.expect("an insert") else { panic!("not accepted") };
+    let Inserted::New { version, .. } = store.jobs.insert(&first).await.expect("an insert") else {
+        panic!("not accepted")
+    };
     let waiting = Versioned { version, value: first.job };
     let started = waiting.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let running = commit(&store, &waiting, started).await;

@@ -4,13 +4,11 @@ mod jobs;
 mod teams;
 mod watching;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use gcloud_emulator::Emulator;
 use mediaforge::{
     embedded::Embedded,
-    store::{self, JobStore},
+    store::{self, Stores},
 };
 use tempfile::TempDir;
 
@@ -20,20 +18,20 @@ trait Backend: Sized + Send + Sync {
     /// A fresh, empty store.
     async fn open() -> Self;
     /// The store.
-    fn store(&self) -> Arc<dyn JobStore>;
+    fn store(&self) -> Stores;
     /// The same data through another handle, as a second process has it.
-    fn second(&self) -> Arc<dyn JobStore>;
+    fn second(&self) -> Stores;
     /// The same data after everything has been closed.
     async fn reopen(self) -> Self;
 }
 
 struct Sqlite {
     directory: TempDir,
-    store: Arc<dyn JobStore>,
+    store: Stores,
 }
 
 impl Sqlite {
-    fn at(directory: &TempDir) -> Arc<dyn JobStore> {
+    fn at(directory: &TempDir) -> Stores {
         let embedded = Embedded::open(directory.path(), &[]).expect("a database");
         store::open_sqlite(&embedded)
     }
@@ -47,11 +45,11 @@ impl Backend for Sqlite {
         Self { directory, store }
     }
 
-    fn store(&self) -> Arc<dyn JobStore> {
-        Arc::clone(&self.store)
+    fn store(&self) -> Stores {
+        self.store.clone()
     }
 
-    fn second(&self) -> Arc<dyn JobStore> {
+    fn second(&self) -> Stores {
         Self::at(&self.directory)
     }
 
@@ -65,7 +63,7 @@ impl Backend for Sqlite {
 
 struct Firestore {
     emulator: Emulator,
-    store: Arc<dyn JobStore>,
+    store: Stores,
 }
 
 #[async_trait]
@@ -76,11 +74,11 @@ impl Backend for Firestore {
         Self { emulator, store }
     }
 
-    fn store(&self) -> Arc<dyn JobStore> {
-        Arc::clone(&self.store)
+    fn store(&self) -> Stores {
+        self.store.clone()
     }
 
-    fn second(&self) -> Arc<dyn JobStore> {
+    fn second(&self) -> Stores {
         crate::firestore::open(&self.emulator)
     }
 

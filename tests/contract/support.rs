@@ -1,6 +1,6 @@
 //! Jobs and waits for the cases.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use mediaforge::{
     config::{self, Config, Environment, Sources},
@@ -9,14 +9,16 @@ use mediaforge::{
         clock::{SystemRandom, after},
         credits::{Account, LedgerEntry},
         ids::{AccountId, JobId, RequestHash, TeamId, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, StoredImage, Submission, Transition, Work},
+        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Transition, Work},
+        kind::JobKind,
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
+        stored_image::StoredImage,
         style::{Learnt, Style},
         trace::TraceContext,
     },
-    store::{Inserted, JobStore, Versioned},
+    store::{Inserted, Stores, Versioned},
 };
 
 pub type Anything = Result<(), Box<dyn std::error::Error>>;
@@ -121,10 +123,10 @@ impl New<'_> {
 }
 
 /// Inserts a new job that must be accepted; its user is in its team by then.
-pub async fn inserted(store: &Arc<dyn JobStore>, new: New<'_>) -> Versioned<Job> {
+pub async fn inserted(store: &Stores, new: New<'_>) -> Versioned<Job> {
     let first = new.submit();
-    store.set_team(&first.job.user, first.job.team.as_ref()).await.expect("a member");
-    match store.insert(&first).await {
+    store.accounts.set_team(&first.job.user, first.job.team.as_ref()).await.expect("a member");
+    match store.jobs.insert(&first).await {
         Ok(Inserted::New { version, .. }) => Versioned { version, value: first.job },
         other => panic!("not accepted: {other:?}"),
     }
@@ -156,13 +158,13 @@ pub fn output() -> Output {
 }
 
 /// Commits a transition that must be accepted.
-pub async fn commit(store: &Arc<dyn JobStore>, job: &Versioned<Job>, next: Transition) -> Versioned<Job> {
-    let committed = store.commit(job.version, &next).await.expect("a commit");
+pub async fn commit(store: &Stores, job: &Versioned<Job>, next: Transition) -> Versioned<Job> {
+    let committed = store.jobs.commit(job.version, &next).await.expect("a commit");
     Versioned { version: committed.version, value: next.job }
 }
 
 /// Runs a job to its end.
-pub async fn finish(store: &Arc<dyn JobStore>, job: &Versioned<Job>) -> Versioned<Job> {
+pub async fn finish(store: &Stores, job: &Versioned<Job>) -> Versioned<Job> {
     let now = job.value.created_at;
     let started = job.value.clone().start(now, lease(after(now, Duration::from_mins(1))), &policy());
     let running = commit(store, job, started.expect("a start")).await;

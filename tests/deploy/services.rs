@@ -187,7 +187,7 @@ fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
 #[test]
 fn the_dead_letters_of_pub_sub_are_those_of_the_queue() {
     use mediaforge::{
-        domain::job::JobKind,
+        domain::kind::JobKind,
         queue::{DEAD_LETTER_TOPIC, route},
     };
     let pipeline = Pipeline::running();

@@ -1,6 +1,9 @@
 //! Trainings: what may be asked, and which pictures are fit.
 
-use mediaforge::domain::brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, Upload, UploadId, judge};
+use mediaforge::domain::{
+    brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, Upload, judge},
+    upload::UploadId,
+};
 use proptest::prelude::*;
 
 const LIMITS: BrandLimits = BrandLimits {

@@ -6,7 +6,7 @@ use mediaforge::domain::{
     Timestamp,
     breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
     clock::after,
-    job::{AttemptFailure, ErrorCode, JobError},
+    failure::{AttemptFailure, ErrorCode, JobError},
 };
 use proptest::prelude::*;
 

@@ -10,14 +10,14 @@ use mediaforge::domain::{
     brand::{BrandSpec, TrainedBrand},
     clock::after,
     credits::{Account, LedgerEntry, Verb},
+    failure::{AttemptFailure, Disposition, ErrorCode, JobError},
     ids::{JobId, RequestHash},
-    job::{
-        AttemptFailure, Disposition, ErrorCode, Job, JobError, JobKind, JobPolicy, Lease, Output, Pictures, Progress,
-        State, StoredImage, Submission, Transition, TransitionError, Work,
-    },
+    job::{Job, JobPolicy, Lease, Output, Pictures, Progress, State, Submission, Transition, TransitionError, Work},
+    kind::JobKind,
     pricing::Prices,
     request::IllustrationSpec,
     retry::RetryPolicy,
+    stored_image::StoredImage,
     style::{Learnt, Style},
 };
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use mediaforge::domain::{
     clock::SystemRandom,
     ids::{AccountId, JobId, UserId},
-    job::JobKind,
+    kind::JobKind,
     trace::TraceContext,
 };
 use proptest::prelude::*;

@@ -6,11 +6,10 @@ use mediaforge::domain::{
     Timestamp,
     brand::{BrandSpec, TrainedBrand},
     clock::{SystemRandom, after},
+    failure::{AttemptFailure, ErrorCode},
     ids::{JobId, RequestHash, WorkerId},
-    job::{
-        AttemptFailure, ErrorCode, Job, JobKind, JobPolicy, Lease, Output, Status, Submission, Transition,
-        TransitionError, Work,
-    },
+    job::{Job, JobPolicy, Lease, Output, Status, Submission, Transition, TransitionError, Work},
+    kind::JobKind,
     pricing::Prices,
     retry::RetryPolicy,
 };

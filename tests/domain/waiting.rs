@@ -6,11 +6,10 @@ use mediaforge::domain::{
     Timestamp,
     brand::BrandSpec,
     clock::{SystemRandom, after},
+    failure::{AttemptFailure, ErrorCode, JobError},
     ids::{JobId, RequestHash, WorkerId},
-    job::{
-        AttemptFailure, ErrorCode, Job, JobError, JobKind, JobPolicy, Lease, State, Status, Submission,
-        TransitionError, Work,
-    },
+    job::{Job, JobPolicy, Lease, State, Status, Submission, TransitionError, Work},
+    kind::JobKind,
     pricing::Prices,
     retry::RetryPolicy,
 };

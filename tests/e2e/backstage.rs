@@ -10,7 +10,8 @@ use mediaforge::{
         brand::{BrandSpec, TrainedBrand, TrainingImage},
         clock::{Clock as _, SystemClock, SystemRandom},
         ids::{JobId, RequestHash, UserId},
-        job::{Job, JobKind, JobPolicy, Output, State, Submission, Work},
+        job::{Job, JobPolicy, Output, State, Submission, Work},
+        kind::JobKind,
         palette::Rgb,
         pricing::Prices,
         retry::RetryPolicy,
@@ -36,7 +37,7 @@ pub struct Backstage {
 impl Backstage {
     pub fn of(system: &System) -> Self {
         let embedded = Embedded::open(&system.data_dir(), &[]).expect("the data directory");
-        let store = store::open_sqlite(&embedded);
+        let store = store::open_sqlite(&embedded).jobs;
         let media = media::open_disk(&system.data_dir()).expect("media");
         Self { store, media, embedded: Some(embedded) }
     }
@@ -47,7 +48,7 @@ impl Backstage {
         let environment = environment.with_user_data_dir(system.data_dir());
         let config = load(&Sources { environment, roles: Some(Roles::WORKER), ..Sources::default() });
         let config = config.unwrap_or_else(|error| panic!("{error}")).config;
-        let store = store::open_firestore(PROJECT, &config.store.firestore).expect("a client");
+        let store = store::open_firestore(PROJECT, &config.store.firestore).expect("a client").jobs;
         let media = media::open_gcs(&config.media.gcs).expect("a client");
         Self { store, media, embedded: None }
     }

@@ -7,7 +7,8 @@ use mediaforge::{
     domain::{
         Timestamp,
         clock::{Clock as _, SystemClock, millis_between},
-        job::{ErrorCode, State, Status},
+        failure::ErrorCode,
+        job::{State, Status},
     },
     store::Watch,
 };

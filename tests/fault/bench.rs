@@ -15,7 +15,8 @@ use mediaforge::{
         clock::{Clock as _, SystemClock, SystemRandom},
         credits::Account,
         ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Status, Submission, Work},
+        job::{Job, JobPolicy, Status, Submission, Work},
+        kind::JobKind,
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
         retry::RetryPolicy,
@@ -28,7 +29,7 @@ use mediaforge::{
         Timeouts, UploadRules,
     },
     media, queue,
-    store::{self, JobStore, Versioned},
+    store::{self, AccountStore, JobStore, Stores, Versioned},
     worker::{Worker, WorkerSettings},
 };
 use tempfile::TempDir;
@@ -46,6 +47,7 @@ pub struct Bench {
     pub plan: Arc<Plan>,
     pub media: Arc<SlowMedia>,
     pub store: Arc<dyn JobStore>,
+    pub accounts: Arc<dyn AccountStore>,
     worker: WorkerId,
     data: TempDir,
 }
@@ -85,8 +87,10 @@ impl Bench {
             begun: Notify::new(),
             gate: Arc::default(),
         });
+        let Stores { jobs, accounts } = store::open_sqlite(&embedded);
         let ports = Ports {
-            store: Arc::new(FaultyStore { inner: store::open_sqlite(&embedded), plan: Arc::clone(&plan) }),
+            store: Arc::new(FaultyStore { inner: jobs, plan: Arc::clone(&plan) }),
+            accounts: Arc::clone(&accounts),
             queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
             media: media.clone(),
             engine: own.unwrap_or_else(|| {
@@ -133,7 +137,7 @@ impl Bench {
         };
         change(&mut config);
         let store = Arc::clone(&ports.store);
-        Self { jobs: Arc::new(Jobs::new(ports, config)), plan, media, store, worker: worker(), data }
+        Self { jobs: Arc::new(Jobs::new(ports, config)), plan, media, store, accounts, worker: worker(), data }
     }
 
     /// A worker with one slot.
@@ -221,7 +225,7 @@ impl Bench {
         let account = AccountId::User(user());
         let mut sum = Account::default();
         let mut settled = std::collections::BTreeMap::<String, u32>::new();
-        for entry in self.store.ledger(&account, 1_000_000).await.expect("a ledger") {
+        for entry in self.accounts.ledger(&account, 1_000_000).await.expect("a ledger") {
             sum = sum.apply(&entry).expect("an entry that fits");
             if let Some((hold, verb)) = entry.id.rsplit_once(':')
                 && verb == "capture"
@@ -231,7 +235,7 @@ impl Bench {
         }
         assert!(settled.values().all(|count| *count == 1), "{settled:?}");
         assert!(sum.is_balanced());
-        assert_eq!(self.store.account(&account).await.expect("a read"), Some(sum));
+        assert_eq!(self.accounts.account(&account).await.expect("a read"), Some(sum));
         sum
     }
 

@@ -11,7 +11,7 @@ use std::{
 use mediaforge::{
     domain::ids::AccountId,
     embedded::{DATABASE, Embedded, MARKER},
-    store,
+    store::{self, Stores},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -261,12 +261,12 @@ async fn a_commit_that_was_cut_off_is_undone_and_those_before_it_stay() {
         }
         OpenOptions::new().write(true).open(copy.path().join(LOG)).and_then(|log| log.set_len(end)).expect("cut");
         let embedded = Embedded::open(copy.path(), &[]).expect("it opens");
-        let store = store::open_sqlite(&embedded);
+        let Stores { jobs: store, accounts } = store::open_sqlite(&embedded);
         for id in &jobs {
             assert!(store.get(id).await.expect("a read").is_some(), "cut at {end} of {whole}");
         }
         assert_eq!(store.get(&last).await.expect("a read").is_some(), is_whole, "cut at {end} of {whole}");
-        let account = store.account(&AccountId::User(user())).await.expect("a read").expect("an account");
+        let account = accounts.account(&AccountId::User(user())).await.expect("a read").expect("an account");
         assert_eq!(account.held, if is_whole { 5 } else { 4 });
         assert!(account.is_balanced());
     }

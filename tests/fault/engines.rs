@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use mediaforge::{
-    domain::job::{AttemptFailure, ErrorCode, Job, State, Status},
+    domain::{
+        failure::{AttemptFailure, ErrorCode},
+        job::{Job, State, Status},
+    },
     jobs::{Claimed, JobsConfig, Outcome},
 };
 

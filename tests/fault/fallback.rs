@@ -5,8 +5,9 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use mediaforge::{
     domain::{
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Output, State, Status},
+        job::{Output, State, Status},
         request::IllustrationSpec,
     },
     engine::{AttemptContext, Generation, ImageEngine, ImageSpec},

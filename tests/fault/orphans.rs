@@ -3,8 +3,9 @@
 use mediaforge::{
     domain::{
         clock::SystemRandom,
+        failure::{AttemptFailure, ErrorCode},
         ids::WorkerId,
-        job::{AttemptFailure, ErrorCode, Status},
+        job::Status,
     },
     jobs::{Claimed, Outcome},
     media::{MediaFormat, MediaKey, MediaStore as _},

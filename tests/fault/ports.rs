@@ -14,8 +14,7 @@ use futures::{StreamExt as _, stream::BoxStream};
 use mediaforge::{
     domain::{
         Timestamp,
-        credits::{Account, LedgerEntry},
-        ids::{AccountId, JobId, TeamId, UserId},
+        ids::JobId,
         job::{Dispatch, Job, Transition},
         message::DeadLetter,
     },
@@ -137,30 +136,6 @@ impl JobStore for FaultyStore {
 
     async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
         self.inner.removable(before, limit).await
-    }
-
-    async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>> {
-        self.inner.team_of(user).await
-    }
-
-    async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
-        self.inner.set_team(user, team).await
-    }
-
-    async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
-        self.inner.account(id).await
-    }
-
-    async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
-        self.inner.adjust(entry).await
-    }
-
-    async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
-        self.inner.ledger(account, limit).await
-    }
-
-    async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>> {
-        self.inner.adjustment(account, id).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {

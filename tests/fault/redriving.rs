@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use mediaforge::{
     domain::{
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Status},
+        job::Status,
         request::GenerateRequest,
     },
     jobs::{Outcome, Redriven, SubmitIllustration},

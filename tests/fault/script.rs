@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use mediaforge::{
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
     engine::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec},
 };
 use tokio::sync::Notify;

@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use mediaforge::{
-    domain::job::{AttemptFailure, ErrorCode, Status},
+    domain::{
+        failure::{AttemptFailure, ErrorCode},
+        job::Status,
+    },
     error::ErrorKind,
     jobs::{Deletion, Outcome, SubmitError},
 };

@@ -5,8 +5,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use mediaforge::{
     domain::{
         clock::SystemRandom,
+        failure::{AttemptFailure, Disposition, ErrorCode},
         ids::WorkerId,
-        job::{AttemptFailure, Disposition, ErrorCode, Status, TransitionError},
+        job::{Status, TransitionError},
     },
     jobs::{Claimed, Outcome},
 };

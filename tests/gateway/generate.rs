@@ -42,7 +42,7 @@ async fn the_team_of_the_moment_pays() {
         world.join("ann", team).await;
         assert_eq!([payer().await, payer().await], [format!("teams/{team}"), format!("teams/{team}")]);
     }
-    world.jobs.ports().store.set_team(&"ann".parse().unwrap(), None).await.unwrap();
+    world.jobs.ports().accounts.set_team(&"ann".parse().unwrap(), None).await.unwrap();
     assert_eq!(payer().await, "users/ann");
 }
 

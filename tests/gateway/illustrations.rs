@@ -30,7 +30,7 @@ async fn a_job_is_shown_in_every_state() {
 async fn a_failed_job_says_why() {
     use mediaforge::domain::{
         clock::Clock as _,
-        job::{AttemptFailure, ErrorCode},
+        failure::{AttemptFailure, ErrorCode},
     };
     let world = world();
     let id = world.queued("local").await;
@@ -63,7 +63,7 @@ async fn what_was_withheld_is_told_and_not_charged() {
 async fn a_waiting_job_says_what_it_waits_for() {
     use mediaforge::domain::{
         clock::{Clock as _, after},
-        job::{ErrorCode, JobError},
+        failure::{ErrorCode, JobError},
     };
     let world = world();
     let id = world.queued("local").await;

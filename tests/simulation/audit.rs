@@ -120,7 +120,7 @@ pub fn change(
 }
 
 /// The pictures of an output.
-pub fn pictures(output: &Output) -> &[mediaforge::domain::job::StoredImage] {
+pub fn pictures(output: &Output) -> &[mediaforge::domain::stored_image::StoredImage] {
     match output {
         Output::Pictures(pictures) => &pictures.images,
         Output::Brand(brand) => &brand.samples,

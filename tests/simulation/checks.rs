@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use mediaforge::{
     domain::{
         credits::Verb,
+        failure::ErrorCode,
         ids::{JobId, hex},
-        job::{DeadLettering, ErrorCode, Job, State, Work},
+        job::{DeadLettering, Job, State, Work},
     },
     media::MediaKey,
 };

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use mediaforge::{
     domain::{
-        brand::{TrainRequest, UploadId},
+        brand::TrainRequest,
         ids::{JobId, UserId},
-        job::JobKind,
+        kind::JobKind,
         request::GenerateRequest,
+        upload::UploadId,
     },
     jobs::{Deletion, SubmitBrand, SubmitError, SubmitIllustration, Submitted},
     store::{JobFilter, Owner, PageRequest},

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use image::{ImageFormat, Rgb, RgbImage};
 use mediaforge::{
     domain::{
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Progress},
+        job::Progress,
     },
     engine::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec},
 };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mediaforge::{
     domain::{credits::LedgerEntry, job::Status},
-    store::JobStore as _,
+    store::{AccountStore as _, JobStore as _},
 };
 use tokio::{
     task::JoinSet,

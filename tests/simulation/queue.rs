@@ -9,11 +9,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mediaforge::{
-    domain::{
-        clock::until,
-        job::{Dispatch, JobKind},
-        message::DeadLetter,
-    },
+    domain::{clock::until, job::Dispatch, kind::JobKind, message::DeadLetter},
     error::{BackendError, ErrorKind},
     queue::{JobQueue, MessageId, Result, StoredDeadLetter, route},
 };

@@ -27,6 +27,7 @@ fn jobs(process: &Arc<Process>) -> Arc<Jobs> {
     let of = || Arc::clone(process);
     let ports = Ports {
         store: Arc::new(SimStore(of())),
+        accounts: Arc::new(SimStore(of())),
         queue: Arc::new(SimQueue(of())),
         media: Arc::new(SimMedia(of())),
         engine: Arc::new(SimEngine(of())),

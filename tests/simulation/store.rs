@@ -15,7 +15,9 @@ use mediaforge::{
         job::{Job, Transition},
     },
     error::{BackendError, ErrorKind},
-    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
+    store::{
+        AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch,
+    },
 };
 use tokio::{sync::mpsc, time::sleep};
 
@@ -80,6 +82,26 @@ impl JobStore for SimStore {
         self.read("store.due", "", move |records| records.due(now, limit)).await
     }
 
+    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+        self.read("store.removable", "", move |records| records.removable(before, limit)).await
+    }
+
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        let news = self.0.world.records.lock().expect("a lock").watch(what.clone());
+        let phase = if let Watch::Changes(_) = what { Phase::Live } else { Phase::Begin };
+        let watching =
+            Watching { by: Arc::clone(&self.0), what, news, ready: Vec::new(), told: BTreeMap::new(), phase };
+        stream::unfold(watching, |mut watching| async move { watching.next().await.map(|item| (item, watching)) })
+            .boxed()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.read("store.ping", "", |_| ()).await
+    }
+}
+
+#[async_trait]
+impl AccountStore for SimStore {
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         let wanted = id.clone();
         self.read("store.account", "", move |records| records.accounts.get(&wanted).copied()).await
@@ -90,10 +112,6 @@ impl JobStore for SimStore {
         let fate = self.0.store_fate(true);
         let adjust = move |by: &Process| by.world.with_records(by, |records| records.adjust(&entry));
         self.0.call("store.adjust", "", fate, adjust).await
-    }
-
-    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
-        self.read("store.removable", "", move |records| records.removable(before, limit)).await
     }
 
     async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>> {
@@ -122,19 +140,6 @@ impl JobStore for SimStore {
             };
         })
         .await
-    }
-
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        let news = self.0.world.records.lock().expect("a lock").watch(what.clone());
-        let phase = if let Watch::Changes(_) = what { Phase::Live } else { Phase::Begin };
-        let watching =
-            Watching { by: Arc::clone(&self.0), what, news, ready: Vec::new(), told: BTreeMap::new(), phase };
-        stream::unfold(watching, |mut watching| async move { watching.next().await.map(|item| (item, watching)) })
-            .boxed()
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.read("store.ping", "", |_| ()).await
     }
 }
 

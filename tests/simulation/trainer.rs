@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use mediaforge::{
     domain::{
         Timestamp,
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, Progress, State},
+        job::{Progress, State},
     },
     engine::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus},
 };

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::stats::Latencies;
 use crate::{
     cli::{Exit, output},
-    domain::{clock::SystemRandom, ids::JobId, job::JobKind, request::GenerateRequest},
+    domain::{clock::SystemRandom, ids::JobId, kind::JobKind, request::GenerateRequest},
 };
 
 /// A page of the database.

@@ -13,10 +13,12 @@ use crate::{
         Timestamp,
         clock::{Clock as _, SystemClock, SystemRandom, after},
         ids::{JobId, UserId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, StoredImage, Submission, Transition, Work},
+        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Transition, Work},
+        kind::JobKind,
         pricing::Prices,
         request::IllustrationSpec,
         retry::RetryPolicy,
+        stored_image::StoredImage,
     },
     store::{Inserted, JobStore},
 };
@@ -41,7 +43,7 @@ struct SeedConfig {
 /// it after delivery.
 pub(super) async fn fill(data: &Path, jobs: u64, progress: &Progress) -> anyhow::Result<()> {
     let seed = Arc::new(SeedConfig::new(data)?);
-    let store = app::open_store(&seed.config).await?;
+    let store = app::open_store(&seed.config).await?.jobs;
     progress.show("filling the store");
     progress.count_to(jobs);
     let begin = SystemClock.now().checked_sub(APART * u32::try_from(jobs).unwrap_or(u32::MAX))?;
@@ -150,22 +152,23 @@ impl SeedConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Stores;
 
     #[tokio::test]
     async fn a_filled_store_has_finished_jobs_of_all_users_and_balanced_accounts() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         fill(&data, 130, &Progress::new()).await.unwrap();
-        let store = app::open_store(&system::config(&data).unwrap()).await.unwrap();
+        let Stores { jobs, accounts } = app::open_store(&system::config(&data).unwrap()).await.unwrap();
         let mut spent = Vec::new();
         for user in users() {
             let account = crate::domain::ids::AccountId::User(user.parse().unwrap());
-            let balance = store.account(&account).await.unwrap().unwrap();
+            let balance = accounts.account(&account).await.unwrap().unwrap();
             assert!(balance.is_balanced() && balance.held == 0);
             spent.push(balance.spent);
         }
         assert_eq!(spent.iter().sum::<u64>(), 130);
         assert_eq!((spent[0], spent[63]), (3, 2));
-        assert!(store.due(Timestamp::MAX, 10).await.unwrap().is_empty(), "every job has finished");
+        assert!(jobs.due(Timestamp::MAX, 10).await.unwrap().is_empty(), "every job has finished");
     }
 }

@@ -109,15 +109,16 @@ pub(super) fn config_of_existing_store(invocation: &Invocation) -> anyhow::Resul
 async fn grant(args: GrantArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     let GrantArgs { account: AccountArg(account), amount, reason, once, json } = args;
     let config = invocation.load(None, Vec::new())?.config;
-    let store = app::open_store(&config).await.context("cannot open the store")?;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let random = || format!("{:016x}", SystemRandom.next_u64());
     let source = once.unwrap_or_else(|| match reason {
         Some(reason) => format!("{reason} ({})", random()),
         None => format!("operator-{}", random()),
     });
     let entry = LedgerEntry::grant(account.clone(), &source, amount, SystemClock.now());
-    let before = store.adjustment(&account, &entry.id).await?;
-    let balance = store.adjust(&entry).await.with_context(|| format!("cannot grant {amount} credits to {account}"))?;
+    let before = accounts.adjustment(&account, &entry.id).await?;
+    let balance =
+        accounts.adjust(&entry).await.with_context(|| format!("cannot grant {amount} credits to {account}"))?;
     if let Some(before) = &before {
         let when = before.at.strftime("%F %T");
         output::note(format!(

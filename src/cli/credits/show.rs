@@ -37,21 +37,21 @@ pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Resu
         None => invocation.environment.get("MEDIAFORGE_USER").unwrap_or("local").parse().context("MEDIAFORGE_USER")?,
     };
     let config = config_of_existing_store(invocation)?;
-    let store = app::open_store(&config).await.context("cannot open the store")?;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let team = match &account {
-        AccountId::User(user) => store.team_of(user).await?.map(AccountId::Team),
+        AccountId::User(user) => accounts.team_of(user).await?.map(AccountId::Team),
         AccountId::Team(_) => None,
     };
     let mut balances = Vec::new();
     let mut untouched = Vec::new();
     for id in std::iter::once(&account).chain(&team) {
-        let balance = store.account(id).await?;
+        let balance = accounts.account(id).await?;
         if balance.is_none() {
             untouched.push(id);
         }
         balances.push((id.clone(), balance.unwrap_or_default()));
     }
-    let entries = store.ledger(&account, args.entries).await?;
+    let entries = accounts.ledger(&account, args.entries).await?;
     let grant = config.credits.starting_grant;
 
     if args.json {

@@ -15,8 +15,9 @@ use crate::{
     config::{Config, EngineName, Flag},
     domain::{
         clock::{Clock as _, SystemClock, SystemRandom},
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, JobKind},
+        kind::JobKind,
         request::IllustrationSpec,
     },
     engine::{AttemptContext, ImageEngine, ImageSpec},

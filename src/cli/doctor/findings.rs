@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     config::{Config, EngineName, Route, SecretRef},
-    domain::job::{AttemptFailure, Disposition, ErrorCode},
+    domain::failure::{AttemptFailure, Disposition, ErrorCode},
     engine::{Checked, Generated, Generation},
 };
 

@@ -12,7 +12,7 @@ use super::{
     job::{self, Job, ServiceArgs, Session},
     output,
 };
-use crate::domain::job::JobKind;
+use crate::domain::kind::JobKind;
 
 /// Turn a prompt into pictures
 ///

@@ -14,7 +14,7 @@ use super::{
     error::{ApiError, Refusal},
     state::{Job, Names as _},
 };
-use crate::{config::Secret, domain::job::JobKind};
+use crate::{config::Secret, domain::kind::JobKind};
 
 /// A gateway sends a comment every 15 s. After three missing ones it counts as gone.
 const READ_TIMEOUT: Duration = Duration::from_secs(45);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     clock::{Random as _, SystemRandom},
-    job::JobKind,
+    kind::JobKind,
 };
 
 /// How long a service may be unavailable before this command gives up.

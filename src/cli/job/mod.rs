@@ -25,7 +25,7 @@ use crate::{
     domain::{
         clock::{Random as _, SystemRandom},
         ids::JobId,
-        job::JobKind,
+        kind::JobKind,
     },
 };
 

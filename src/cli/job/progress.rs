@@ -123,7 +123,7 @@ fn position(fraction: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::job::JobKind;
+    use crate::domain::kind::JobKind;
 
     #[test]
     fn a_later_attempt_is_shown_and_fractions_are_clamped() {

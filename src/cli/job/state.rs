@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::job::{JobKind, Status};
+use crate::domain::{job::Status, kind::JobKind};
 
 /// The names of each kind of job in the API.
 pub(in crate::cli) trait Names {

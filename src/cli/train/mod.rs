@@ -16,7 +16,7 @@ use super::{
     job::{self, Job, ServiceArgs, Session},
     output,
 };
-use crate::domain::{job::JobKind, palette::Rgb};
+use crate::domain::{kind::JobKind, palette::Rgb};
 
 /// Train a brand from your pictures, to draw in its style
 ///

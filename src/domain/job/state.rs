@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobError, JobKind, Output};
-use crate::domain::{Timestamp, ids::WorkerId};
+use super::work::Output;
+use crate::domain::{Timestamp, failure::JobError, ids::WorkerId, kind::JobKind};
 
 /// The exclusive right to work on a job for a while. The version read with it fences off everyone else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,16 @@
 //! The verbs that time asks for: a job that waits, waits too long, or whose worker is gone.
 
-use super::{DeadLettering, ErrorCode, Job, JobError, JobPolicy, State, TransitionError, transition::TransitionResult};
-use crate::domain::{Timestamp, clock::after, retry::doubled};
+use super::{
+    record::Job,
+    state::{DeadLettering, State},
+    transition::{JobPolicy, TransitionError, TransitionResult, Wait},
+};
+use crate::domain::{
+    Timestamp,
+    clock::after,
+    failure::{ErrorCode, JobError},
+    retry::doubled,
+};
 
 impl Job {
     /// Nobody can work on it before a moment: it waits until then, and says why. No attempt has begun.
@@ -105,29 +114,4 @@ impl Job {
             _ => None,
         }
     }
-}
-
-/// What a job carries along while it waits.
-pub(super) struct Wait {
-    pub(super) attempt: u32,
-    pub(super) not_before: Timestamp,
-    pub(super) error: Option<JobError>,
-    pub(super) operation: Option<String>,
-}
-
-impl Wait {
-    pub(super) fn first(now: Timestamp) -> Self {
-        Self { attempt: 0, not_before: now, error: None, operation: None }
-    }
-}
-
-/// The state of a job that waits: published with the commit, or by the sweeper when its time has come.
-pub(super) fn queued(wait: Wait, now: Timestamp, policy: &JobPolicy) -> State {
-    let Wait { attempt, not_before, error: last_error, operation } = wait;
-    let (publish_at, published) = if policy.queue_delays || not_before <= now {
-        (after(not_before.max(now), policy.republish_after), 1)
-    } else {
-        (not_before, 0)
-    };
-    State::Queued { attempt, not_before, publish_at, published, last_error, operation }
 }

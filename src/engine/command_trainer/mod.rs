@@ -30,7 +30,8 @@ use crate::{
     domain::{
         Timestamp,
         clock::after,
-        job::{AttemptFailure, ErrorCode, Progress},
+        failure::{AttemptFailure, ErrorCode},
+        job::Progress,
     },
 };
 

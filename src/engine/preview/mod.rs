@@ -53,7 +53,8 @@ use crate::{
     config::PreviewConfig,
     domain::{
         clock::Random,
-        job::{AttemptFailure, ErrorCode, Progress},
+        failure::{AttemptFailure, ErrorCode},
+        job::Progress,
         request::{IllustrationSpec, MAX_SEED},
     },
 };

@@ -109,7 +109,7 @@ fn nothing_is_drawn_on_the_threads_of_the_runtime() {
 
     use futures::poll;
 
-    use crate::domain::{clock::SystemRandom, ids::JobId, job::JobKind};
+    use crate::domain::{clock::SystemRandom, ids::JobId, kind::JobKind};
 
     // One thread for blocking work, which is taken: whatever gets done is done by the runtime itself.
     let mut runtime = tokio::runtime::Builder::new_current_thread();

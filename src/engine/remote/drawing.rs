@@ -6,10 +6,7 @@ use super::{
     super::{AttemptContext, Generated, ImageSpec},
     paid::{Paid, Question},
 };
-use crate::domain::{
-    job::{AttemptFailure, Progress},
-    request::MAX_SEED,
-};
+use crate::domain::{failure::AttemptFailure, job::Progress, request::MAX_SEED};
 
 /// The pictures of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use reqwest::{Client, Request, Response};
 
 use super::Limits;
-use crate::domain::job::{AttemptFailure, ErrorCode};
+use crate::domain::failure::{AttemptFailure, ErrorCode};
 
 /// An answer, read to its end.
 pub(super) struct Reply {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{exchange::Reply, safety};
-use crate::domain::job::{AttemptFailure, Disposition, ErrorCode};
+use crate::domain::failure::{AttemptFailure, Disposition, ErrorCode};
 
 /// Characters of a provider's own words, at most.
 const WORDS: usize = 300;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::GeminiConfig,
-    domain::{job::AttemptFailure, style::MAX_REFERENCES},
+    domain::{failure::AttemptFailure, style::MAX_REFERENCES},
     media::image::{DecodeLimits, shown},
 };
 

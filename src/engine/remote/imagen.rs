@@ -14,7 +14,7 @@ use super::{
     picture, safety,
     vertex::Vertex,
 };
-use crate::{config::ImagenConfig, domain::job::AttemptFailure};
+use crate::{config::ImagenConfig, domain::failure::AttemptFailure};
 
 /// The shapes it draws in.
 const RATIOS: [Ratio; 5] = [Ratio(1, 1), Ratio(3, 4), Ratio(4, 3), Ratio(9, 16), Ratio(16, 9)];

@@ -26,7 +26,7 @@ use self::{gemini::Gemini, imagen::Imagen, openai::OpenAi, paid::Paid, prices::P
 use super::{AttemptContext, Checked, Generation, ImageEngine, ImageSpec};
 use crate::{
     config::{EngineConfig, EngineName, Route},
-    domain::{Timestamp, job::AttemptFailure, request::IllustrationSpec},
+    domain::{Timestamp, failure::AttemptFailure, request::IllustrationSpec},
     google::token::TokenSource,
 };
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{LoraConfig, OpenAiConfig, Secret},
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
 };
 
 /// Calls at once for the pictures of one job.

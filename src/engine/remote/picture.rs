@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{super::Generated, failure::bounded};
 use crate::{
-    domain::job::{AttemptFailure, ErrorCode},
+    domain::failure::{AttemptFailure, ErrorCode},
     media::image::{DecodeLimits, decode_whole},
 };
 

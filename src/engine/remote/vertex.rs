@@ -11,7 +11,7 @@ use super::{
     exchange::{Reply, exchange},
     failure::{self, Asked},
 };
-use crate::domain::job::{AttemptFailure, ErrorCode};
+use crate::domain::failure::{AttemptFailure, ErrorCode};
 
 const WHO: &str = "Vertex AI";
 

@@ -1,7 +1,7 @@
 //! Why a custom job failed.
 
 use super::job::CustomJob;
-use crate::domain::job::{AttemptFailure, ErrorCode};
+use crate::domain::failure::{AttemptFailure, ErrorCode};
 
 /// Why a job failed. Codes are those of `google.rpc.Code`.
 pub(super) fn failed(job: &CustomJob) -> AttemptFailure {

@@ -34,7 +34,8 @@ use crate::{
     domain::{
         Timestamp,
         clock::until,
-        job::{AttemptFailure, ErrorCode, Progress},
+        failure::{AttemptFailure, ErrorCode},
+        job::Progress,
     },
     google::token::TokenSource,
 };

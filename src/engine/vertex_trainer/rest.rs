@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 
 use crate::{
-    domain::job::{AttemptFailure, Disposition, ErrorCode},
+    domain::failure::{AttemptFailure, Disposition, ErrorCode},
     google::token::TokenSource,
 };
 

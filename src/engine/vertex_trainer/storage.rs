@@ -8,7 +8,7 @@ use super::rest::{Rest, RestResponse};
 use crate::{
     domain::{
         Timestamp,
-        job::{AttemptFailure, ErrorCode},
+        failure::{AttemptFailure, ErrorCode},
     },
     engine::artifact::{self, PREFIX, Unfit},
 };

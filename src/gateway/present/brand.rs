@@ -11,7 +11,8 @@ use crate::{
     domain::{
         Timestamp,
         brand::{BrandSpec, ImageCheck, Judged},
-        job::{Job, JobKind, Output, State},
+        job::{Job, Output, State},
+        kind::JobKind,
     },
     error::BackendError,
     store::Versioned,

@@ -8,8 +8,9 @@ use crate::{
         Timestamp,
         clock::millis_between,
         credits::Credits,
+        failure::JobError,
         ids::TeamId,
-        job::{Job, JobError, Output, State, Status},
+        job::{Job, Output, State, Status},
     },
     store::Versioned,
 };

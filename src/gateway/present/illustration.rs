@@ -10,7 +10,8 @@ use super::{Links, Presenter, common::Common};
 use crate::{
     domain::{
         Timestamp,
-        job::{Job, JobKind, Output, State},
+        job::{Job, Output, State},
+        kind::JobKind,
         request::IllustrationSpec,
     },
     error::BackendError,

@@ -18,7 +18,8 @@ use super::{GatewayState, problem::Problem};
 use crate::{
     domain::{
         Timestamp,
-        job::{Job, JobKind, Status, Work},
+        job::{Job, Status, Work},
+        kind::JobKind,
     },
     error::{BackendError, ErrorKind},
     media::{MediaKey, MediaUrl},

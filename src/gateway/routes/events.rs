@@ -13,7 +13,8 @@ use crate::{
     domain::{
         Timestamp,
         ids::{JobId, UserId},
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     error::BackendError,
     gateway::{

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::shared;
 use crate::{
-    domain::{job::JobKind, request::GenerateRequest, trace::TraceContext},
+    domain::{kind::JobKind, request::GenerateRequest, trace::TraceContext},
     gateway::{
         GatewayState,
         auth::Credentials,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::shared;
 use crate::{
-    domain::job::JobKind,
+    domain::kind::JobKind,
     gateway::{
         GatewayState,
         auth::Caller,

@@ -14,7 +14,8 @@ use url::form_urlencoded;
 use crate::{
     domain::{
         ids::{JobId, UserId},
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     gateway::{
         GatewayState,

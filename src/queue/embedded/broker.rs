@@ -15,7 +15,7 @@ use crate::{
     domain::{
         Timestamp,
         clock::{Clock, Random},
-        job::JobKind,
+        kind::JobKind,
     },
     embedded::Embedded,
     http,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::envelope;
 use crate::{
-    domain::{Timestamp, job::JobKind},
+    domain::{Timestamp, kind::JobKind},
     embedded::{
         Outcome, Tx,
         messages::{self, NewDeadLetter},

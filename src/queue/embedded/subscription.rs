@@ -28,7 +28,7 @@ use crate::{
     domain::{
         Timestamp,
         clock::{Clock, Random, after, until},
-        job::JobKind,
+        kind::JobKind,
         message::JobMessage,
         retry::doubled,
         trace::TraceContext,

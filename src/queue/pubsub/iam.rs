@@ -1,7 +1,7 @@
 //! Who must be allowed what: bindings that belong to IAM, for a person to make.
 
 use crate::{
-    domain::job::JobKind,
+    domain::kind::JobKind,
     queue::{DEAD_LETTER_TOPIC, route},
 };
 

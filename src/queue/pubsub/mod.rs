@@ -30,10 +30,7 @@ use self::{dead_letters::DeadLetters, error::explained, publish::Publishers};
 use super::{DEAD_LETTER_TOPIC, JobQueue, MessageId, Result, StoredDeadLetter, dead_letter, route};
 use crate::{
     config::PubSubConfig,
-    domain::{
-        job::{Dispatch, JobKind},
-        message::DeadLetter,
-    },
+    domain::{job::Dispatch, kind::JobKind, message::DeadLetter},
     google,
 };
 

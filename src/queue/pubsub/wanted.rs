@@ -9,7 +9,7 @@ use url::Url;
 
 use super::PubSubProject;
 use crate::{
-    domain::job::JobKind,
+    domain::kind::JobKind,
     queue::{DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC, Route, route},
 };
 

@@ -4,7 +4,8 @@ use super::{InvalidDocument, JobDocument};
 use crate::domain::{
     brand::{BrandSpec, TrainedBrand},
     ids::JobId,
-    job::{Hold, JobKind, Output, Pictures, Work},
+    job::{Hold, Output, Pictures, Work},
+    kind::JobKind,
     request::IllustrationSpec,
     style::{Learnt, Style},
 };

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     domain::{
         Timestamp,
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     store::{JobFilter, Owner, Page, PageRequest, Result, Versioned},
 };

@@ -21,7 +21,9 @@ use self::{
     ledger::AccountLocks,
     watch::Hub,
 };
-use super::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch};
+use super::{
+    AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch,
+};
 use crate::{
     config::FirestoreConfig,
     domain::{
@@ -84,6 +86,17 @@ impl JobStore for FirestoreStore {
         self.old("store.removable", before, limit).await
     }
 
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        watch::stream(&self.hub, what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.client.ping("store.ping").await
+    }
+}
+
+#[async_trait]
+impl AccountStore for FirestoreStore {
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         Ok(self.holder("store.account", self.client.account(id)).await?.account)
     }
@@ -106,13 +119,5 @@ impl JobStore for FirestoreStore {
 
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
         self.put("store.set_team", write_team(self.client.user(user), team)).await
-    }
-
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watch::stream(&self.hub, what)
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.client.ping("store.ping").await
     }
 }

@@ -295,7 +295,7 @@ mod tests {
         let mut look = Box::pin(hub.catch_up());
         assert!(poll!(&mut look).is_pending());
 
-        let id = JobId::random(crate::domain::job::JobKind::Illustration, &crate::domain::clock::SystemRandom);
+        let id = JobId::random(crate::domain::kind::JobKind::Illustration, &crate::domain::clock::SystemRandom);
         let slot = Slot::new(Watch::Job(id.clone()));
         hub.register(&slot);
         let row = rows::JobRow::new(OP, &job(&id), Version(1))?;

@@ -18,8 +18,8 @@ use self::{
     rows::{JobRow, Journal},
 };
 use super::{
-    BackendError, Committed, ErrorKind, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned,
-    Watch,
+    AccountStore, BackendError, Committed, ErrorKind, Inserted, JobFilter, JobStore, Page, PageRequest, Result,
+    Version, Versioned, Watch,
 };
 use crate::{
     domain::{
@@ -149,6 +149,17 @@ impl JobStore for SqliteStore {
         self.embedded.read(OP, move |db| list::removable(db, OP, before, limit)).await
     }
 
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        watcher::stream(&self.hub, what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.embedded.ping("store.ping").await
+    }
+}
+
+#[async_trait]
+impl AccountStore for SqliteStore {
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         let id = id.clone();
         self.embedded.look_up("store.account", move |db| accounts::find(db, &id)).await
@@ -185,13 +196,5 @@ impl JobStore for SqliteStore {
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
         let (user, team) = (user.clone(), team.cloned());
         self.embedded.write("store.set_team", move |tx| accounts::set_team(tx, &user, team.as_ref())).await
-    }
-
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watcher::stream(&self.hub, what)
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.embedded.ping("store.ping").await
     }
 }

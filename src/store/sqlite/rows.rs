@@ -8,9 +8,13 @@ use crate::{
     domain::{
         Timestamp,
         credits::LedgerEntry,
-        job::{Job, JobKind, Status, Transition},
+        job::{Job, Status, Transition},
+        kind::JobKind,
     },
-    embedded::{Changed, Failure, Outcome, Tx, messages, messages::NewMessage},
+    embedded::{
+        Changed, Failure, Outcome, Tx,
+        messages::{self, NewMessage},
+    },
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
 };
 

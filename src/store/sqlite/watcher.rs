@@ -17,7 +17,8 @@ use super::{
 use crate::{
     domain::{
         ids::{JobId, UserId},
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     embedded::Outcome,
     store::{Result, Versioned, Watch},

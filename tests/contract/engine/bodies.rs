@@ -2,7 +2,7 @@
 
 use image::{ImageFormat, RgbImage};
 use mediaforge::{
-    domain::job::{Disposition, ErrorCode},
+    domain::failure::{Disposition, ErrorCode},
     engine::remote::Limits,
 };
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
 use mediaforge::{
     config::EngineName,
-    domain::job::{Disposition, ErrorCode},
+    domain::failure::{Disposition, ErrorCode},
     engine::{
         ImageSpec,
         remote::{Access, Limits, alone},

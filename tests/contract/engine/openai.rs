@@ -6,7 +6,7 @@ use image::ImageFormat;
 use mediaforge::{
     config::{self, EngineName, Environment, Roles, Sources},
     domain::{
-        job::{Disposition, ErrorCode},
+        failure::{Disposition, ErrorCode},
         style::Learnt,
     },
     engine::remote::Limits,

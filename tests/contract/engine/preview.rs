@@ -12,7 +12,7 @@ use mediaforge::{
     config::{Config, EngineConfig, PreviewConfig},
     domain::{
         clock::Random,
-        job::{Disposition, ErrorCode},
+        failure::{Disposition, ErrorCode},
     },
     engine,
     media::image::{DecodeLimits, decode},

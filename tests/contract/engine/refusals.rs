@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mediaforge::{
     config::EngineName,
-    domain::job::{Disposition, ErrorCode},
+    domain::failure::{Disposition, ErrorCode},
 };
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mediaforge::{
     config::{EngineConfig, EngineName, Route},
-    domain::job::{Disposition, ErrorCode},
+    domain::failure::{Disposition, ErrorCode},
     engine::remote::{Access, Limits, alone},
     google::token::TokenSource,
     http,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use google_cloud_auth::credentials::user_account;
 use mediaforge::{
-    domain::job::{Disposition, ErrorCode},
+    domain::failure::{Disposition, ErrorCode},
     engine::remote::Limits,
     google::token::{GoogleTokens, TokenError, TokenSource as _},
     http,

@@ -9,7 +9,8 @@ use mediaforge::{
     domain::{
         clock::{Clock as _, SystemClock, SystemRandom, after},
         ids::JobId,
-        job::{Dispatch, JobKind},
+        job::Dispatch,
+        kind::JobKind,
         message::JobMessage,
     },
     embedded::{DATABASE, Embedded},

@@ -8,8 +8,9 @@ use std::{
 use mediaforge::{
     domain::{
         clock::{Clock as _, SystemClock, SystemRandom},
+        failure::{ErrorCode, JobError},
         ids::JobId,
-        job::{ErrorCode, JobError, JobKind},
+        kind::JobKind,
         message::{DeadLetter, JobMessage},
     },
     queue::StoredDeadLetter,

@@ -8,7 +8,7 @@ use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::{client::SubscriptionAdmin, model::PushConfig};
 use mediaforge::{
     config::PubSubConfig,
-    domain::{clock::SystemRandom, ids::JobId, job::JobKind},
+    domain::{clock::SystemRandom, ids::JobId, kind::JobKind},
     queue::{self, ErrorKind, JobQueue, Push, route},
 };
 use tonic::Code;

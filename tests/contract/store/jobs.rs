@@ -6,8 +6,10 @@ use mediaforge::{
     domain::{
         clock::{SystemRandom, after},
         credits::{Account, CreditsError, LedgerEntry, Verb},
+        failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{AttemptFailure, ErrorCode, JobKind, JobPolicy, State, Status, Transition},
+        job::{JobPolicy, State, Status, Transition},
+        kind::JobKind,
         retry::RetryPolicy,
     },
     store::{ErrorKind, Inserted, JobFilter, Owner, PageRequest, Version, Versioned},
@@ -20,11 +22,11 @@ pub async fn a_new_job_is_there_and_its_credits_are_held<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New { price: 3, grant: 10, ..New::default() }.submit();
-    let accepted = store.insert(&first).await.expect("an insert");
+    let accepted = store.jobs.insert(&first).await.expect("an insert");
     assert!(matches!(accepted, Inserted::New { version: Version(1), .. }), "{accepted:?}");
-    let found = store.get(&first.job.id).await.expect("a read").expect("the job");
+    let found = store.jobs.get(&first.job.id).await.expect("a read").expect("the job");
     assert_eq!((found.version, found.value), (Version(1), first.job));
-    let balance = store.account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = store.accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 7, held: 3, spent: 0, granted: 10 });
 }
 
@@ -32,11 +34,13 @@ pub async fn inserting_twice_finds_the_first<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New { grant: 10, ..New::default() }.submit();
-    store.insert(&first).await.expect("an insert");
+    store.jobs.insert(&first).await.expect("an insert");
     let again = New { grant: 10, price: 5, now: at(9), ..New::default() }.submit_as(first.job.id.clone());
-    let Inserted::Existing(there) = store.insert(&again).await.expect("an answer") else { panic!("inserted twice") };
+    let Inserted::Existing(there) = store.jobs.insert(&again).await.expect("an answer") else {
+        panic!("inserted twice")
+    };
     assert_eq!((there.version, there.value), (Version(1), first.job));
-    let balance = store.account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = store.accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 9, held: 1, spent: 0, granted: 10 });
 }
 
@@ -44,16 +48,16 @@ pub async fn an_account_that_cannot_pay_is_refused_and_nothing_is_written<B: Bac
     let backend = B::open().await;
     let store = backend.store();
     inserted(&store, New { price: 4, grant: 5, ..New::default() }).await;
-    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let before = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     let second = New { price: 4, grant: 5, ..New::default() }.submit();
-    let refused = store.insert(&second).await.expect("an answer");
+    let refused = store.jobs.insert(&second).await.expect("an answer");
     assert_eq!(refused, Inserted::Refused(CreditsError::Insufficient { needed: 4, available: 1 }));
-    assert_eq!(store.get(&second.job.id).await.expect("a read"), None);
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
+    assert_eq!(store.jobs.get(&second.job.id).await.expect("a read"), None);
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), before);
     // A first-time account that cannot pay is not even created.
     let poor = New { user: "bob", price: 4, grant: 1, ..New::default() }.submit();
-    assert!(matches!(store.insert(&poor).await.expect("an answer"), Inserted::Refused(_)));
-    assert_eq!(store.account(&account("bob")).await.expect("a read"), None);
+    assert!(matches!(store.jobs.insert(&poor).await.expect("an answer"), Inserted::Refused(_)));
+    assert_eq!(store.accounts.account(&account("bob")).await.expect("a read"), None);
 }
 
 pub async fn fifty_submits_with_credit_for_one_make_one_job<B: Backend>() {
@@ -62,7 +66,7 @@ pub async fn fifty_submits_with_credit_for_one_make_one_job<B: Backend>() {
         .map(|_| {
             let store = backend.store();
             let first = New { price: 2, grant: 3, ..New::default() }.submit();
-            tokio::spawn(async move { store.insert(&first).await.expect("an answer") })
+            tokio::spawn(async move { store.jobs.insert(&first).await.expect("an answer") })
         })
         .collect();
     let mut accepted = 0;
@@ -74,7 +78,7 @@ pub async fn fifty_submits_with_credit_for_one_make_one_job<B: Backend>() {
         }
     }
     assert_eq!(accepted, 1);
-    let balance = backend.store().account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = backend.store().accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 1, held: 2, spent: 0, granted: 3 });
 }
 
@@ -85,7 +89,7 @@ pub async fn fifty_submits_of_a_user_who_may_have_three_jobs_make_three<B: Backe
             // As of two processes.
             let store = if n % 2 == 0 { backend.store() } else { backend.second() };
             let first = New { grant: 100, ..New::default() }.submit().with_max_in_flight(NonZeroU32::new(3));
-            tokio::spawn(async move { store.insert(&first).await.expect("an answer") })
+            tokio::spawn(async move { store.jobs.insert(&first).await.expect("an answer") })
         })
         .collect();
     let mut accepted = 0;
@@ -97,7 +101,7 @@ pub async fn fifty_submits_of_a_user_who_may_have_three_jobs_make_three<B: Backe
         }
     }
     assert_eq!(accepted, 3);
-    let balance = backend.store().account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = backend.store().accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 97, held: 3, spent: 0, granted: 100 });
 }
 
@@ -111,19 +115,19 @@ pub async fn a_user_may_have_more_jobs_when_one_ends<B: Backend>() {
     let one = commit(&store, &one, running).await;
     inserted(&store, New { user: "bob", ..New::default() }).await;
     let second = submit("ada");
-    assert!(matches!(store.insert(&second).await.expect("an answer"), Inserted::New { .. }));
+    assert!(matches!(store.jobs.insert(&second).await.expect("an answer"), Inserted::New { .. }));
     let third = submit("ada");
-    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
-    assert_eq!(store.insert(&third).await.expect("an answer"), Inserted::TooManyJobs);
-    assert_eq!(store.get(&third.job.id).await.expect("a read"), None);
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
+    let before = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
+    assert_eq!(store.jobs.insert(&third).await.expect("an answer"), Inserted::TooManyJobs);
+    assert_eq!(store.jobs.get(&third.job.id).await.expect("a read"), None);
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), before);
     // A repeat is no further job.
-    assert!(matches!(store.insert(&second).await.expect("an answer"), Inserted::Existing(_)));
-    assert!(matches!(store.insert(&submit("bob")).await.expect("an answer"), Inserted::New { .. }));
+    assert!(matches!(store.jobs.insert(&second).await.expect("an answer"), Inserted::Existing(_)));
+    assert!(matches!(store.jobs.insert(&submit("bob")).await.expect("an answer"), Inserted::New { .. }));
 
     let done = one.value.clone().complete(at(1), output()).expect("an end");
     commit(&store, &one, done).await;
-    assert!(matches!(store.insert(&third).await.expect("an answer"), Inserted::New { .. }));
+    assert!(matches!(store.jobs.insert(&third).await.expect("an answer"), Inserted::New { .. }));
 }
 
 pub async fn a_stale_commit_is_a_conflict<B: Backend>() {
@@ -133,11 +137,11 @@ pub async fn a_stale_commit_is_a_conflict<B: Backend>() {
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     commit(&store, &job, running).await;
     let cancelled = job.value.clone().cancel(start()).expect("a cancellation");
-    let refused = store.commit(job.version, &cancelled).await.expect_err("a stale commit");
+    let refused = store.jobs.commit(job.version, &cancelled).await.expect_err("a stale commit");
     assert_eq!(refused.kind, ErrorKind::Conflict);
-    let found = store.get(&job.value.id).await.expect("a read").expect("the job");
+    let found = store.jobs.get(&job.value.id).await.expect("a read").expect("the job");
     assert_eq!((found.version, found.value.status()), (Version(2), Status::Running));
-    let balance = store.account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = store.accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance.held, 1, "the refused commit's release must not count");
 }
 
@@ -145,9 +149,9 @@ pub async fn a_job_that_is_not_there_is_none_and_cannot_be_committed<B: Backend>
     let backend = B::open().await;
     let store = backend.store();
     let nobody = New::default().submit();
-    assert_eq!(store.get(&nobody.job.id).await.expect("a read"), None);
-    assert_eq!(store.account(&account("ada")).await.expect("a read"), None);
-    let refused = store.commit(Version(1), &nobody).await.expect_err("a commit of nothing");
+    assert_eq!(store.jobs.get(&nobody.job.id).await.expect("a read"), None);
+    assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), None);
+    let refused = store.jobs.commit(Version(1), &nobody).await.expect_err("a commit of nothing");
     assert_eq!(refused.kind, ErrorKind::Conflict);
 }
 
@@ -164,10 +168,10 @@ pub async fn concurrent_compare_and_set_loses_no_increment<B: Backend>() {
             tokio::spawn(async move {
                 let mut done = 0;
                 while done < EACH {
-                    let now = store.get(&id).await.expect("a read").expect("the job");
+                    let now = store.jobs.get(&id).await.expect("a read").expect("the job");
                     let State::Running { lease, .. } = &now.value.state else { panic!("not running") };
                     let later = after(lease.expires_at, Duration::from_secs(1));
-                    match store.commit(now.version, &now.value.renew(later, None).expect("a renewal")).await {
+                    match store.jobs.commit(now.version, &now.value.renew(later, None).expect("a renewal")).await {
                         Ok(_) => done += 1,
                         Err(error) => assert_eq!(error.kind, ErrorKind::Conflict, "{error}"),
                     }
@@ -178,7 +182,7 @@ pub async fn concurrent_compare_and_set_loses_no_increment<B: Backend>() {
     for task in tasks {
         task.await.expect("no panic");
     }
-    let end = backend.store().get(&job.value.id).await.expect("a read").expect("the job");
+    let end = backend.store().jobs.get(&job.value.id).await.expect("a read").expect("the job");
     assert_eq!(end.version, Version(2 + TASKS * EACH));
     let State::Running { lease, .. } = &end.value.state else { panic!("not running") };
     assert_eq!(lease.expires_at, at(TASKS * EACH));
@@ -189,38 +193,38 @@ pub async fn everything_survives_a_reopen<B: Backend>() {
     let store = backend.store();
     let waiting = inserted(&store, New::default()).await;
     let done = finish(&store, &inserted(&store, New { now: at(1), ..New::default() }).await).await;
-    let entries = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let entries = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     drop(store);
     let backend = backend.reopen().await;
     let store = backend.store();
-    assert_eq!(store.get(&waiting.value.id).await.expect("a read"), Some(waiting));
-    assert_eq!(store.get(&done.value.id).await.expect("a read"), Some(done));
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), entries);
-    assert_eq!(store.account(&account("ada")).await.expect("a read"), Some(sum(&entries)));
+    assert_eq!(store.jobs.get(&waiting.value.id).await.expect("a read"), Some(waiting));
+    assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), Some(done));
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), entries);
+    assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), Some(sum(&entries)));
 }
 
 pub async fn a_ledger_entry_counts_once<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let grant = LedgerEntry::grant(account("ada"), "payment-1", 50, start());
-    let first = store.adjust(&grant).await.expect("a grant");
-    let again = store.adjust(&grant).await.expect("a repeat");
+    let first = store.accounts.adjust(&grant).await.expect("a grant");
+    let again = store.accounts.adjust(&grant).await.expect("a repeat");
     assert_eq!((first, again), (again, Account { available: 50, held: 0, spent: 0, granted: 50 }));
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), vec![grant]);
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), vec![grant]);
 }
 
 pub async fn a_jobs_ledger_entry_counts_once<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New { price: 3, grant: 10, ..New::default() }.submit();
-    let Ok(Inserted::New { version, .. }) = store.insert(&first).await else { panic!("not accepted") };
+    let Ok(Inserted::New { version, .. }) = store.jobs.insert(&first).await else { panic!("not accepted") };
     let job = Versioned { version, value: first.job };
-    let held = store.account(&account("ada")).await.expect("a read");
-    let ledger = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let held = store.accounts.account(&account("ada")).await.expect("a read");
+    let ledger = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     commit(&store, &job, Transition { ledger: first.ledger, ..running }).await;
-    assert_eq!(store.account(&account("ada")).await.expect("a read"), held, "the same hold once more");
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), ledger);
+    assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), held, "the same hold once more");
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), ledger);
 }
 
 pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
@@ -234,9 +238,9 @@ pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
             commit(&store, &job, job.value.clone().cancel(at(n)).expect("a cancellation")).await;
         }
     }
-    let balance = store.account(&account("ada")).await.expect("a read").expect("the account");
+    let balance = store.accounts.account(&account("ada")).await.expect("a read").expect("the account");
     assert_eq!(balance, Account { available: 90, held: 0, spent: 10, granted: 100 });
-    assert_eq!(sum(&store.ledger(&account("ada"), 100).await.expect("a ledger")), balance);
+    assert_eq!(sum(&store.accounts.ledger(&account("ada"), 100).await.expect("a ledger")), balance);
 }
 
 pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
@@ -248,14 +252,14 @@ pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
     let failure = AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd");
     let job = commit(&store, &job, job.value.clone().fail(start(), failure, &policy(), 0.0).expect("a failure")).await;
     inserted(&store, New { price: 3, grant: 5, ..New::default() }).await;
-    let before = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let before = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     let redriven = job.value.clone().redrive(at(1), Duration::from_mins(1), &policy()).expect("a redrive");
-    let refused = store.commit(job.version, &redriven).await.expect_err("a hold of 3 from 2");
+    let refused = store.jobs.commit(job.version, &redriven).await.expect_err("a hold of 3 from 2");
     assert_eq!(refused.kind, ErrorKind::Refused);
     let cause = refused.source().and_then(|cause| cause.downcast_ref::<CreditsError>());
     assert_eq!(cause, Some(&CreditsError::Insufficient { needed: 3, available: 2 }));
-    assert_eq!(store.get(&job.value.id).await.expect("a read"), Some(job));
-    assert_eq!(store.ledger(&account("ada"), 100).await.expect("a ledger"), before);
+    assert_eq!(store.jobs.get(&job.value.id).await.expect("a read"), Some(job));
+    assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), before);
 }
 
 pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
@@ -267,11 +271,11 @@ pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
     }
     finish(&store, &inserted(&store, New { now: at(0), ..New::default() }).await).await;
     // Each is due 30 s after it was made.
-    let due = store.due(at(70), 10).await.expect("a query");
+    let due = store.jobs.due(at(70), 10).await.expect("a query");
     let ids: Vec<_> = due.iter().map(|job| &job.value.id).collect();
     assert_eq!(ids, [&jobs[1].value.id, &jobs[2].value.id, &jobs[0].value.id]);
-    assert_eq!(store.due(at(70), 2).await.expect("a query"), due[..2]);
-    assert_eq!(store.due(at(39), 10).await.expect("a query"), []);
+    assert_eq!(store.jobs.due(at(70), 2).await.expect("a query"), due[..2]);
+    assert_eq!(store.jobs.due(at(39), 10).await.expect("a query"), []);
 }
 
 pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
@@ -291,16 +295,16 @@ pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
     let owing = running.value.clone().fail(at(1), failure, &last, 0.0).expect("a failure");
     let owing = commit(&store, &running, owing).await;
 
-    let found = store.removable(at(50), 10).await.expect("a query");
+    let found = store.jobs.removable(at(50), 10).await.expect("a query");
     assert_eq!(found, [cancelled.clone(), done.clone()], "neither unfinished, nor young, nor with a letter to send");
-    assert_eq!(store.removable(at(50), 1).await.expect("a query"), found[..1]);
-    assert_eq!(store.removable(at(51), 10).await.expect("a query"), [cancelled, done, young]);
+    assert_eq!(store.jobs.removable(at(50), 1).await.expect("a query"), found[..1]);
+    assert_eq!(store.jobs.removable(at(51), 10).await.expect("a query"), [cancelled, done, young]);
 
     let failed = commit(&store, &owing, owing.value.clone().dead_lettered().expect("sent")).await;
-    assert_eq!(store.removable(at(2), 10).await.expect("a query"), std::slice::from_ref(&failed));
+    assert_eq!(store.jobs.removable(at(2), 10).await.expect("a query"), std::slice::from_ref(&failed));
     let redriven = failed.value.clone().redrive(at(90), Duration::from_mins(1), &policy()).expect("a redrive");
     commit(&store, &failed, redriven).await;
-    assert_eq!(store.removable(at(2), 10).await.expect("a query"), [], "it runs again");
+    assert_eq!(store.jobs.removable(at(2), 10).await.expect("a query"), [], "it runs again");
 }
 
 pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
@@ -310,14 +314,14 @@ pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
         // All at one moment: the order is that of the writes.
         finish(&store, &inserted(&store, New::default()).await).await;
     }
-    let all = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    let all = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     assert_eq!(all.len(), 9, "a grant, and a hold and a capture of each job");
     assert_eq!(all[0].verb, Verb::Grant);
-    assert_eq!(store.ledger(&account("ada"), 3).await.expect("a ledger"), all[6..]);
-    assert_eq!(store.ledger(&account("ada"), 0).await.expect("a ledger"), []);
+    assert_eq!(store.accounts.ledger(&account("ada"), 3).await.expect("a ledger"), all[6..]);
+    assert_eq!(store.accounts.ledger(&account("ada"), 0).await.expect("a ledger"), []);
     let entry = |of: &'static str, id: String| {
         let store = backend.store();
-        async move { store.adjustment(&account(of), &id).await.expect("a read") }
+        async move { store.accounts.adjustment(&account(of), &id).await.expect("a read") }
     };
     assert_eq!(entry("ada", all[0].id.clone()).await.as_ref(), Some(&all[0]));
     assert_eq!(entry("ada", all[4].id.clone()).await, None, "a job's");
@@ -339,7 +343,7 @@ pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
     let filter = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Illustration, statuses: BTreeSet::new() };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = store.list(&filter, &PageRequest { limit: 3, after }).await.expect("a page");
+        let page = store.jobs.list(&filter, &PageRequest { limit: 3, after }).await.expect("a page");
         assert!(page.items.len() <= 3);
         seen.extend(page.items.iter().map(|job| (job.value.created_at, job.value.id.clone())));
         after = seen.last().map(|(_, id)| id.clone());
@@ -348,10 +352,10 @@ pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
         }
     }
     assert_eq!(seen, expected);
-    let end = store.list(&filter, &PageRequest { limit: 3, after }).await.expect("a page");
+    let end = store.jobs.list(&filter, &PageRequest { limit: 3, after }).await.expect("a page");
     assert!(end.items.is_empty() && !end.has_more);
     let unknown = Some(JobId::random(JobKind::Illustration, &SystemRandom));
-    let nothing = store.list(&filter, &PageRequest { limit: 3, after: unknown }).await.expect("a page");
+    let nothing = store.jobs.list(&filter, &PageRequest { limit: 3, after: unknown }).await.expect("a page");
     assert!(nothing.items.is_empty() && !nothing.has_more);
 }
 
@@ -373,28 +377,28 @@ pub async fn a_list_shows_only_the_statuses_asked_for<B: Backend>() {
             kind: JobKind::Illustration,
             statuses: statuses.into_iter().collect(),
         };
-        let page = store.list(&filter, &PageRequest { limit: 10, after: None }).await.expect("a page");
+        let page = store.jobs.list(&filter, &PageRequest { limit: 10, after: None }).await.expect("a page");
         assert_eq!(page.items.iter().collect::<Vec<_>>(), expected, "{:?}", filter.statuses);
     }
     let other = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Brand, statuses: BTreeSet::new() };
-    assert!(store.list(&other, &PageRequest { limit: 10, after: None }).await.expect("a page").items.is_empty());
+    assert!(store.jobs.list(&other, &PageRequest { limit: 10, after: None }).await.expect("a page").items.is_empty());
 }
 
 pub async fn a_deleted_job_is_gone_and_its_key_is_spent<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let done = finish(&store, &inserted(&store, New::default()).await).await;
-    let stale = store.delete(&done.value.id, Version(1)).await.expect_err("a stale delete");
+    let stale = store.jobs.delete(&done.value.id, Version(1)).await.expect_err("a stale delete");
     assert_eq!(stale.kind, ErrorKind::Conflict);
-    store.delete(&done.value.id, done.version).await.expect("a delete");
-    store.delete(&done.value.id, done.version).await.expect("deleting twice is no error");
-    assert_eq!(store.get(&done.value.id).await.expect("a read"), None);
+    store.jobs.delete(&done.value.id, done.version).await.expect("a delete");
+    store.jobs.delete(&done.value.id, done.version).await.expect("deleting twice is no error");
+    assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), None);
     let again = New::default().submit_as(done.value.id.clone());
-    assert_eq!(store.insert(&again).await.expect("an answer"), Inserted::Deleted);
-    let entries = store.ledger(&account("ada"), 100).await.expect("a ledger");
+    assert_eq!(store.jobs.insert(&again).await.expect("an answer"), Inserted::Deleted);
+    let entries = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
     assert_eq!(sum(&entries).spent, 1, "what was paid stays paid");
 }
 
 pub async fn a_healthy_store_answers<B: Backend>() {
-    B::open().await.store().ping().await.expect("an answer");
+    B::open().await.store().jobs.ping().await.expect("an answer");
 }

@@ -1,11 +1,11 @@
 //! Streams of changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream::BoxStream};
 use mediaforge::{
     domain::job::{Job, Status},
-    store::{JobStore, Result, Version, Versioned, Watch},
+    store::{Result, Stores, Version, Versioned, Watch},
 };
 
 use super::Backend;
@@ -34,7 +34,7 @@ pub async fn a_watcher_sees_the_snapshot_first_and_then_every_state<B: Backend>(
     let backend = B::open().await;
     let store = backend.store();
     let job = inserted(&store, New::default()).await;
-    let mut changes = store.watch(Watch::Job(job.value.id.clone()));
+    let mut changes = store.jobs.watch(Watch::Job(job.value.id.clone()));
     assert_eq!(next(&mut changes).await, job);
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let running = commit(&store, &job, running).await;
@@ -42,7 +42,7 @@ pub async fn a_watcher_sees_the_snapshot_first_and_then_every_state<B: Backend>(
     let cancelled = commit(&store, &running, running.value.clone().cancel(at(1)).expect("cancelled")).await;
     assert_eq!(next(&mut changes).await, cancelled);
     // Who comes late sees where it ended.
-    let mut late = store.watch(Watch::Job(job.value.id.clone()));
+    let mut late = store.jobs.watch(Watch::Job(job.value.id.clone()));
     assert_eq!(next(&mut late).await, cancelled);
 }
 
@@ -50,7 +50,7 @@ pub async fn a_watcher_of_news_hears_every_state_after_the_call<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let job = inserted(&store, New::default()).await;
-    let mut news = store.watch(Watch::Changes(job.value.id.clone()));
+    let mut news = store.jobs.watch(Watch::Changes(job.value.id.clone()));
     // Before anybody polls: interest is taken by the call.
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let running = commit(&store, &job, running).await;
@@ -62,11 +62,11 @@ pub async fn a_watcher_waits_for_a_job_that_is_not_there_yet<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New::default().submit();
-    let mut changes = store.watch(Watch::Job(first.job.id.clone()));
+    let mut changes = store.jobs.watch(Watch::Job(first.job.id.clone()));
     let waiting = tokio::spawn(async move { next(&mut changes).await });
     // Somebody else's change must not wake it with the wrong job.
     inserted(&store, New::default()).await;
-    store.insert(&first).await.expect("an insert");
+    store.jobs.insert(&first).await.expect("an insert");
     let seen = soon("the watcher", waiting).await.expect("no panic");
     assert_eq!(seen, Versioned { version: Version(1), value: first.job });
 }
@@ -79,7 +79,7 @@ pub async fn a_user_watcher_begins_with_unfinished_jobs_in_the_order_of_their_ch
     finish(&store, &inserted(&store, New::default()).await).await;
     let started = first.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let first = commit(&store, &first, started).await;
-    let mut changes = store.watch(Watch::User(user("ada")));
+    let mut changes = store.jobs.watch(Watch::User(user("ada")));
     assert_eq!(next(&mut changes).await, second);
     assert_eq!(next(&mut changes).await, first);
     let third = inserted(&store, New::default()).await;
@@ -90,7 +90,7 @@ pub async fn a_user_watcher_sees_every_final_state_however_slow_it_is<B: Backend
     const JOBS: usize = 400;
     let backend = B::open().await;
     let store = backend.store();
-    let mut changes = store.watch(Watch::User(user("ada")));
+    let mut changes = store.jobs.watch(Watch::User(user("ada")));
     let begun = inserted(&store, New::default()).await;
     assert_eq!(next(&mut changes).await, begun);
     // Nobody reads the stream while all this happens: more than any buffer holds.
@@ -111,7 +111,7 @@ pub async fn a_user_watcher_sees_every_final_state_however_slow_it_is<B: Backend
     }
 }
 
-async fn run_one(store: Arc<dyn JobStore>) -> Versioned<Job> {
+async fn run_one(store: Stores) -> Versioned<Job> {
     let job = inserted(&store, New::default()).await;
     finish(&store, &job).await
 }
@@ -120,7 +120,7 @@ pub async fn a_watcher_sees_what_another_process_commits<B: Backend>() {
     let backend = B::open().await;
     let (here, there) = (backend.store(), backend.second());
     let job = inserted(&here, New::default()).await;
-    let mut changes = here.watch(Watch::Job(job.value.id.clone()));
+    let mut changes = here.jobs.watch(Watch::Job(job.value.id.clone()));
     assert_eq!(next(&mut changes).await, job);
     let done = finish(&there, &job).await;
     assert_eq!(final_state(&mut changes).await, done);
@@ -131,7 +131,7 @@ pub async fn two_processes_that_both_write_are_both_seen<B: Backend>() {
     let backend = B::open().await;
     let (here, there) = (backend.store(), backend.second());
     let watchers = [&here, &there].map(|store| {
-        let mut changes = store.watch(Watch::User(user("ada")));
+        let mut changes = store.jobs.watch(Watch::User(user("ada")));
         tokio::spawn(async move {
             let (mut done, mut versions) = (0, BTreeMap::new());
             while done < 2 * EACH {
@@ -142,8 +142,10 @@ pub async fn two_processes_that_both_write_are_both_seen<B: Backend>() {
             }
         })
     });
-    let runs: Vec<_> =
-        (0..2 * EACH).map(|n| run_one(Arc::clone(if n % 2 == 0 { &here } else { &there }))).map(tokio::spawn).collect();
+    let runs: Vec<_> = (0..2 * EACH)
+        .map(|n| run_one(if n % 2 == 0 { here.clone() } else { there.clone() }))
+        .map(tokio::spawn)
+        .collect();
     for run in runs {
         run.await.expect("no panic");
     }
@@ -155,7 +157,7 @@ pub async fn two_processes_that_both_write_are_both_seen<B: Backend>() {
 pub async fn a_watcher_of_one_user_hears_nothing_of_another<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
-    let mut changes = store.watch(Watch::User(user("ada")));
+    let mut changes = store.jobs.watch(Watch::User(user("ada")));
     inserted(&store, New { user: "bob", ..New::default() }).await;
     let own = inserted(&store, New::default()).await;
     assert_eq!(next(&mut changes).await, own);

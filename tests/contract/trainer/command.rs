@@ -12,8 +12,8 @@ use mediaforge::{
     config::{Config, TrainerBackend},
     domain::{
         Timestamp,
+        failure::{Disposition, ErrorCode},
         ids::JobId,
-        job::{Disposition, ErrorCode},
     },
     engine::{OperationId, TrainingStatus},
 };

@@ -14,7 +14,8 @@ use mediaforge::{
     domain::{
         Timestamp,
         clock::Random,
-        job::{Disposition, ErrorCode, Progress},
+        failure::{Disposition, ErrorCode},
+        job::Progress,
     },
     engine::{self, OperationId, TrainerAccess, TrainingStatus},
 };

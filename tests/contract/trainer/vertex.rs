@@ -16,7 +16,7 @@ use mediaforge::{
     config::{Config, TrainerBackend},
     domain::{
         Timestamp,
-        job::{Disposition, ErrorCode},
+        failure::{Disposition, ErrorCode},
     },
     engine::{OperationId, TrainingStatus},
     google::token::{Authorization, TokenError, TokenSource},

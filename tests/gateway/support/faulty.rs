@@ -22,7 +22,7 @@ use mediaforge::{
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
     queue::{JobQueue, MessageId, StoredDeadLetter},
-    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
+    store::{AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Version, Versioned, Watch},
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -61,12 +61,17 @@ impl Fault {
 /// A backend that works until it is told not to.
 pub struct Faulty<P: ?Sized> {
     inner: Arc<P>,
-    pub fault: Fault,
+    pub fault: Arc<Fault>,
 }
 
 impl<P: ?Sized> Faulty<P> {
     pub fn new(inner: Arc<P>) -> Arc<Self> {
-        Arc::new(Self { inner, fault: Fault::default() })
+        Arc::new(Self { inner, fault: Arc::default() })
+    }
+
+    /// Another port of the same backend: it fails when this one fails.
+    pub fn beside<Q: ?Sized>(&self, inner: Arc<Q>) -> Arc<Faulty<Q>> {
+        Arc::new(Faulty { inner, fault: Arc::clone(&self.fault) })
     }
 }
 
@@ -105,6 +110,18 @@ impl JobStore for Faulty<dyn JobStore> {
         self.inner.removable(before, limit).await
     }
 
+    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+        self.inner.watch(what)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.fault.strike("store.ping").await?;
+        self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl AccountStore for Faulty<dyn AccountStore> {
     async fn account(&self, id: &AccountId) -> Result<Option<Account>> {
         self.fault.strike("store.account").await?;
         self.inner.account(id).await
@@ -129,15 +146,6 @@ impl JobStore for Faulty<dyn JobStore> {
 
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()> {
         self.inner.set_team(user, team).await
-    }
-
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        self.inner.watch(what)
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.fault.strike("store.ping").await?;
-        self.inner.ping().await
     }
 }
 

@@ -10,7 +10,7 @@ use mediaforge::{
     domain::{
         Timestamp,
         clock::{Clock, Random},
-        job::{AttemptFailure, ErrorCode},
+        failure::{AttemptFailure, ErrorCode},
     },
     engine::{
         AttemptContext, BrandTrainer, Generation, ImageEngine, ImageSpec, OperationId, TrainingSpec, TrainingStatus,

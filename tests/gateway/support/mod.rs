@@ -21,10 +21,12 @@ use mediaforge::{
         breaker::BreakerPolicy,
         clock::{Clock as _, after},
         ids::{JobId, WorkerId},
-        job::{Job, JobKind, JobPolicy, Lease, Output, Pictures, Progress, StoredImage, Transition, TransitionError},
+        job::{Job, JobPolicy, Lease, Output, Pictures, Progress, Transition, TransitionError},
+        kind::JobKind,
         pricing::Prices,
         request::RequestLimits,
         retry::RetryPolicy,
+        stored_image::StoredImage,
         style::{Catalogue, Learnt, Style},
         upload::UploadLimits,
     },
@@ -33,7 +35,7 @@ use mediaforge::{
     jobs::{Jobs, JobsConfig, Ports, Timeouts, UploadRules},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
-    store::{self, JobFilter, JobStore, Owner, PageRequest, Version},
+    store::{self, AccountStore, JobFilter, JobStore, Owner, PageRequest, Stores, Version},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -52,6 +54,7 @@ pub struct World {
     pub router: Router,
     pub jobs: Arc<Jobs>,
     pub store: Arc<Faulty<dyn JobStore>>,
+    pub accounts: Arc<Faulty<dyn AccountStore>>,
     pub queue: Arc<Faulty<dyn JobQueue>>,
     pub media: Arc<Faulty<dyn MediaStore>>,
     pub clock: Arc<TestClock>,
@@ -140,12 +143,14 @@ fn world_of(settings: GatewaySettings, config: JobsConfig) -> World {
 fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<dyn MediaStore>>) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
-    let (store, queue, disk) = backends(data.path());
+    let (stores, queue, disk) = backends(data.path());
     let media = media.unwrap_or(disk);
-    let (store, queue, media) = (Faulty::new(store), Faulty::new(queue), Faulty::new(media));
+    let (store, queue, media) = (Faulty::new(stores.jobs), Faulty::new(queue), Faulty::new(media));
+    let accounts = store.beside(stores.accounts);
     let clock = Arc::new(TestClock::new());
     let ports = Ports {
         store: store.clone(),
+        accounts: accounts.clone(),
         queue: queue.clone(),
         media: media.clone(),
         engine: Arc::new(NoEngine),
@@ -156,11 +161,11 @@ fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<d
     let jobs = Arc::new(Jobs::new(ports, config));
     let drain = CancellationToken::new();
     let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
-    World { router: router(state), jobs, store, queue, media, clock, drain, _data: data }
+    World { router: router(state), jobs, store, accounts, queue, media, clock, drain, _data: data }
 }
 
 /// The backends under all of these tests: the one place to change for others.
-fn backends(data: &Path) -> (Arc<dyn JobStore>, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
+fn backends(data: &Path) -> (Stores, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
     let embedded = Embedded::open(data, &[]).unwrap();
     let media = media::open_disk(data).unwrap();
     (store::open_sqlite(&embedded), queue::open_embedded(&embedded), media)

@@ -6,11 +6,7 @@ use axum::{body::Body, http::Method};
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mediaforge::{
-    domain::{
-        brand::TrainedBrand,
-        clock::Clock as _,
-        job::{Output, StoredImage},
-    },
+    domain::{brand::TrainedBrand, clock::Clock as _, job::Output, stored_image::StoredImage},
     media::{MediaFormat, MediaStore as _},
 };
 use serde_json::{Value, json};
@@ -90,14 +86,14 @@ impl World {
 
     /// Gives an account credits, `users/…` or `teams/…`.
     pub async fn grant(&self, account: &str, amount: u64) {
-        use mediaforge::{domain::credits::LedgerEntry, store::JobStore as _};
+        use mediaforge::{domain::credits::LedgerEntry, store::AccountStore as _};
         let entry = LedgerEntry::grant(account.parse().unwrap(), "test", amount, self.clock.now());
-        self.store.adjust(&entry).await.unwrap();
+        self.accounts.adjust(&entry).await.unwrap();
     }
 
     pub async fn join(&self, user: &str, team: &str) {
-        use mediaforge::store::JobStore as _;
-        self.store.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
+        use mediaforge::store::AccountStore as _;
+        self.accounts.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
     }
 
     /// An accepted training of that user, who can pay it.

@@ -25,7 +25,7 @@ use super::{
     slot::Change,
 };
 use crate::{
-    domain::{Timestamp, job::JobKind},
+    domain::{Timestamp, kind::JobKind},
     error::{BackendError, ErrorKind},
     store::firestore::{
         client::REQUEST,

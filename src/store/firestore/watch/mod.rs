@@ -34,7 +34,8 @@ use crate::{
     domain::{
         Timestamp,
         ids::{JobId, UserId},
-        job::{Job, JobKind, Status},
+        job::{Job, Status},
+        kind::JobKind,
     },
     store::{Result, Version, Versioned, Watch},
 };

@@ -141,7 +141,7 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::{
-        domain::{clock::SystemRandom, job::JobKind},
+        domain::{clock::SystemRandom, kind::JobKind},
         store::document::JobDocument,
     };
 
