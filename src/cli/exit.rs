@@ -33,6 +33,7 @@ impl Exit {
     /// Ctrl-C.
     pub const INTERRUPTED: Self = Self::Signal(130);
 
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -70,13 +71,16 @@ impl From<Exit> for ExitCode {
 /// An error with an exit code and hints.
 #[derive(Debug)]
 pub struct Failure {
+    /// The exit code.
     pub exit: Exit,
+    /// What went wrong.
     pub message: String,
     /// One hint per line.
     pub hints: Vec<String>,
 }
 
 impl Failure {
+    /// A failure without hints.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new() }
     }
