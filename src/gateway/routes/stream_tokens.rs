@@ -127,7 +127,7 @@ async fn of_job(
     collection: &str,
     id: &JobId,
 ) -> Result<Response, Problem> {
-    gateway.jobs().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
+    gateway.queries().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
     Ok(ticket(gateway, user, base, &format!("/{collection}/{id}/events")))
 }
 
