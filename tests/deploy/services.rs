@@ -189,13 +189,10 @@ fn the_worker_accepts_the_accounts_that_push_and_sweep() {
 
 #[test]
 fn pub_sub_uses_the_dead_letter_topic_of_the_queue() {
-    use mediaforge::{
-        domain::kind::JobKind,
-        queue::{DEAD_LETTER_TOPIC, route},
-    };
+    use mediaforge::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();
     assert!(script.contains(&format!("topics add-iam-policy-binding {DEAD_LETTER_TOPIC} ")));
-    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(|kind| route(kind).subscription);
+    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(|kind| kind.subscription());
     assert!(script.contains(&format!("for subscription in {generation} {training}; do")));
 }

@@ -19,7 +19,7 @@ use super::{
     report::{Floor, Report},
     stats::{Errors, Latencies},
 };
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, kind::JobKind};
 
 /// The load is spread over this many users, so that no single account or limit becomes the bottleneck.
 const USERS: usize = 64;
@@ -54,7 +54,7 @@ pub(super) fn connections_title(connections: usize) -> String {
 pub(super) fn submits(target: &Target) -> anyhow::Result<Arc<[Call]>> {
     let prompt = "a lighthouse at dawn, waves against the rocks, gulls in a pale sky";
     let body = |user| json!({ "userId": user, "prompt": prompt, "styleId": "flat-2d", "width": 1024, "height": 768 });
-    users().map(|user| target.post("/generate", body(user).to_string())).collect()
+    users().map(|user| target.post(JobKind::Illustration.submit_path(), body(user).to_string())).collect()
 }
 
 impl Bench<'_> {

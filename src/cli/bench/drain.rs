@@ -14,7 +14,7 @@ use super::{
     report::{Figure, Floor, Values},
     stats::{Latencies, float},
 };
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, kind::JobKind};
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let (jobs, connections) = (bench.args.jobs, bench.max_connections());
@@ -68,12 +68,13 @@ impl JobSpan {
 
 /// Reads how the jobs ended. The newest pages of each user contain all of them.
 async fn read_ends(bench: &Bench<'_>, mut pending: HashSet<String>) -> anyhow::Result<JobSpan> {
+    let list = JobKind::Illustration.collection();
     let mut client = Client::new(&bench.gateway);
     let mut span = JobSpan::default();
     for user in users() {
         let mut after = String::new();
         loop {
-            let call = bench.gateway.get(&format!("/illustrations?limit=100&userId={user}{after}"))?;
+            let call = bench.gateway.get(&format!("/{list}?limit=100&userId={user}{after}"))?;
             let page: Page = client.json(&call).await?;
             let mut page_has_ours = false;
             for document in page.data {

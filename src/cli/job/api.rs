@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     super::{Exit, Failure},
     error::{ApiError, Refusal},
-    state::{Job, Names as _},
+    state::Job,
 };
 use crate::{config::Secret, domain::kind::JobKind};
 
@@ -175,8 +175,8 @@ impl Api {
 
     fn endpoint(&self, path: &str) -> url::Url {
         let mut url = self.base.clone();
-        // Keeps the path of the gateway: /forge and generate become /forge/generate.
-        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        // Keeps the path of the gateway: /forge and /generate become /forge/generate.
+        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.trim_start_matches('/')));
         url
     }
 

@@ -108,8 +108,9 @@ async fn prepare(args: &TrainArgs, pictures: &[Picture], session: &mut Session<'
     let work = async {
         let uploads = upload::upload_all(api, pictures, args.quiet).await?;
         let request = request(args, &uploads, api.user());
-        let dataset: Dataset =
-            api.with_retries(async || api.post("train-brand", &[("dryRun", "true")], &request).await).await?;
+        let dataset: Dataset = api
+            .with_retries(async || api.post(JobKind::Brand.submit_path(), &[("dryRun", "true")], &request).await)
+            .await?;
         anyhow::Ok((request, uploads, dataset))
     };
     let (request, uploads, dataset) =

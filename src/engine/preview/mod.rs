@@ -17,16 +17,20 @@ mod blocks;
 mod brand;
 mod brush;
 mod buildings;
+mod curves;
 mod figures;
 mod finish;
+mod hue;
 mod isometric;
 mod land;
+mod models;
 mod noise;
 mod palette;
 mod pen;
 mod plants;
 mod scene;
 mod sky;
+mod stage;
 mod things;
 mod words;
 
@@ -55,6 +59,7 @@ use crate::{
         clock::Random,
         failure::{AttemptFailure, ErrorCode},
         job::Progress,
+        kind::JobKind,
         request::{IllustrationSpec, MAX_SEED},
     },
 };
@@ -150,7 +155,11 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
     let dice = Dice::new(hash(&wanted.prompt) ^ noise::mix(u64::from(seed) + 1));
     let brief = Brief::read(&wanted.prompt, &dice);
     let style = &wanted.style;
-    let look = if style.id.starts_with("brd_") { brand::look(&style.id) } else { Look::of_style(&style.id) };
+    let look = if JobKind::of_id(&style.id) == Some(JobKind::Brand) {
+        brand::look(&style.id)
+    } else {
+        Look::of_style(&style.id)
+    };
     let palette = Palette::new(&brief, &mut dice.fork(hash("palette")));
     let mut painter = Painter::new(look, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
         AttemptFailure::fail(

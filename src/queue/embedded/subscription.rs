@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    error::Error as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,7 +33,7 @@ use crate::{
         trace::TraceContext,
     },
     embedded::Embedded,
-    queue::{Route, route},
+    error,
 };
 
 /// Messages that are read ahead.
@@ -72,7 +71,6 @@ pub(super) struct PushContext {
 pub(super) struct Subscription {
     context: Arc<PushContext>,
     kind: JobKind,
-    route: Route,
     endpoint: Url,
     slots: Arc<Semaphore>,
     /// Messages that were read and are not settled: waiting for a slot, under way, or being acknowledged.
@@ -91,12 +89,11 @@ struct Pause {
 
 impl Subscription {
     pub(super) fn new(context: Arc<PushContext>, kind: JobKind, push_url: &Url, max_in_flight: usize) -> Self {
-        let route = route(kind);
         let mut endpoint = push_url.clone();
-        endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), route.endpoint));
+        endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), kind.endpoint()));
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
         let (held, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
-        Self { context, kind, route, endpoint, slots, held, returned, pause }
+        Self { context, kind, endpoint, slots, held, returned, pause }
     }
 
     /// Delivers until `stop` is cancelled.
@@ -217,7 +214,7 @@ impl Subscription {
     }
 
     async fn push(&self, message: &Message) -> PushResult {
-        let body = match envelope::body(message, self.route.subscription) {
+        let body = match envelope::body(message, self.kind.subscription()) {
             Ok(body) => body,
             Err(error) => return PushResult::Nack(error.to_string()),
         };
@@ -238,8 +235,8 @@ impl Subscription {
                 let _ = response.bytes().await;
                 if is_ack(status) { PushResult::Ack } else { PushResult::Nack(format!("answered {status}")) }
             }
-            Err(error) if error.is_connect() => PushResult::Unreachable(causes(&error)),
-            Err(error) => PushResult::Nack(causes(&error)),
+            Err(error) if error.is_connect() => PushResult::Unreachable(error::chain(&error)),
+            Err(error) => PushResult::Nack(error::chain(&error)),
         }
     }
 
@@ -308,18 +305,6 @@ impl Subscription {
 /// What counts as an acknowledgement, by Pub/Sub's list. Other 2xx do not.
 fn is_ack(status: StatusCode) -> bool {
     matches!(status.as_u16(), 102 | 200 | 201 | 202 | 204)
-}
-
-/// reqwest's own message hides the cause ("error sending request"); this prints the chain.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
