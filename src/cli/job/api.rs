@@ -1,6 +1,6 @@
 //! The client of the gateway.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use eventsource_stream::Eventsource as _;
@@ -47,7 +47,7 @@ impl Api {
 
     /// Adds the token of the caller.
     pub(in crate::cli) fn with_token(self, token: &Secret) -> Result<Self, Failure> {
-        if self.base.scheme() != "https" && !is_loopback(&self.base) {
+        if self.base.scheme() != "https" && !crate::net::is_loopback(&self.base) {
             let text = format!("the token would be sent to {} unencrypted", self.base);
             return Err(Failure::new(Exit::Usage, text).hint("use an https:// address for --url"));
         }
@@ -197,20 +197,12 @@ impl Api {
 /// A client for `base`. A response fails if no data arrives for `read_timeout`. Proxies from the environment are not used
 /// for this machine.
 pub(in crate::cli) fn client(base: &url::Url, read_timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
-    let is_local = is_loopback(base);
+    let is_local = crate::net::is_loopback(base);
     crate::http::client_with(|mut builder| {
         if let Some(timeout) = read_timeout {
             builder = builder.read_timeout(timeout);
         }
         if is_local { builder.no_proxy() } else { builder }
-    })
-}
-
-/// Whether an address is a loopback address of this machine.
-fn is_loopback(base: &url::Url) -> bool {
-    base.host_str().is_some_and(|host| {
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     })
 }
 
