@@ -31,8 +31,6 @@ pub const MAX_SEED: u32 = i32::MAX as u32;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GenerateRequest {
-    /// Who asks, where the gateway does not know it from a token.
-    pub user_id: Option<String>,
     /// What to draw.
     pub prompt: Option<String>,
     /// A style of the catalogue; its first when absent.

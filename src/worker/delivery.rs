@@ -7,7 +7,7 @@ use super::{Worker, envelope::Delivery};
 use crate::{
     domain::{kind::JobKind, message::DeadLetter},
     failpoint::failpoint,
-    jobs::{Claim, Claimed, Outcome},
+    jobs::{AttemptOutcome, Claim, ClaimResult},
 };
 
 /// What the queue hears about a delivery.
@@ -67,7 +67,7 @@ impl Worker {
     ) {
         let (answer, claim) = self.claim(delivery).await;
         if let Some(claim) = &claim {
-            span.record("attempt", claim.job.attempt());
+            span.record("attempt", claim.job().attempt());
             tracing::info!("job claimed");
         }
         failpoint("before_ack");
@@ -81,13 +81,13 @@ impl Worker {
     async fn claim(&self, delivery: Delivery) -> (PushOutcome, Option<Claim>) {
         let claimed = self.execution.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
         let answer = match claimed {
-            Ok(Claimed::Ours(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
-            Ok(Claimed::Nothing(reason)) => {
+            Ok(ClaimResult::Claimed(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
+            Ok(ClaimResult::NotStartable(reason)) => {
                 tracing::debug!(%reason, "nothing to do for this message");
                 PushOutcome::Acknowledged("nothing to do")
             }
-            Ok(Claimed::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
-            Ok(Claimed::Missing) => self.record_dead_letter(delivery.unknown_job()).await,
+            Ok(ClaimResult::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
+            Ok(ClaimResult::Missing) => self.record_dead_letter(delivery.unknown_job()).await,
             Err(error) => {
                 tracing::warn!(%error, "claim failed; the message will come again");
                 PushOutcome::Refused("the store does not answer")
@@ -110,8 +110,8 @@ impl Worker {
         let outcome = self.execution.run_attempt(claim, &self.settings.attempt, &self.stop).await;
         drop(slot);
         match outcome {
-            Ok(Outcome::Settled(_)) => {} // the settlement has its own line
-            Ok(Outcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
+            Ok(AttemptOutcome::Settled(_)) => {} // the settlement has its own line
+            Ok(AttemptOutcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
             Err(error) => tracing::error!(%error, "the attempt's end could not be written; its lease will lapse"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use mediaforge::{domain::job::Status, jobs::Outcome};
+use mediaforge::{domain::job::Status, jobs::AttemptOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,7 +17,7 @@ async fn a_watch_that_breaks_does_not_end_the_attempt() {
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +30,7 @@ async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attemp
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("the lease has not lapsed"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.plan.get_unavailable.load(Ordering::SeqCst), 0);
 }
 
@@ -41,7 +41,7 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,8 +63,8 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
         bench.claim(&id).await
     };
     let (outcome, second) = tokio::join!(bench.jobs.execution.run_attempt(first, &calm, &stop), again);
-    assert_eq!(second.job.attempt(), 1, "the attempt was not counted");
-    assert_eq!(outcome.expect("a store"), Outcome::Lost);
+    assert_eq!(second.job().attempt(), 1, "the attempt was not counted");
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Lost);
     assert_eq!(bench.status(&id).await, Status::Running);
 }
 
@@ -81,7 +81,7 @@ async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
     bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
     drop(closed);
-    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
     // Whatever was let through last has had the time to appear.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());

@@ -25,8 +25,8 @@ use mediaforge::{
     embedded::Embedded,
     engine::{self, ImageEngine, TrainerAccess},
     jobs::{
-        AttemptSettings, Claim, Claimed, Deadlines, JobsConfig, Outcome, Ports, SubmissionSettings, SubmitError,
-        SubmitIllustration, Submitted, Timeouts, UploadSettings, UseCases,
+        AttemptOutcome, AttemptSettings, Claim, ClaimResult, Deadlines, JobsConfig, Ports, SubmissionSettings,
+        SubmitError, Submitted, Submitter, Timeouts, UploadSettings, UseCases,
     },
     media, queue,
     store::{self, AccountStore, JobStore, Stores, Versioned},
@@ -169,8 +169,8 @@ impl Bench {
             height: Some(64),
             ..GenerateRequest::default()
         };
-        let submit = SubmitIllustration { user: user(), request, idempotency_key: None, trace: None };
-        self.jobs.submission.submit_illustration(submit).await
+        let submitter = Submitter { user: user(), idempotency_key: None, trace: None };
+        self.jobs.submission.submit_illustration(&request, submitter).await
     }
 
     pub async fn submit(&self) -> JobId {
@@ -197,19 +197,19 @@ impl Bench {
 
     pub async fn claim(&self, id: &JobId) -> Claim {
         match self.jobs.execution.claim(id, &self.worker, LONG).await {
-            Ok(Claimed::Ours(claim)) => *claim,
+            Ok(ClaimResult::Claimed(claim)) => *claim,
             other => panic!("not claimed: {other:?}"),
         }
     }
 
     /// Claims and works until it is settled.
-    pub async fn attempt(&self, id: &JobId) -> Outcome {
+    pub async fn attempt(&self, id: &JobId) -> AttemptOutcome {
         let claim = self.claim(id).await;
         self.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
     }
 
     /// Tries to claim.
-    pub async fn try_claim(&self, id: &JobId) -> Claimed {
+    pub async fn try_claim(&self, id: &JobId) -> ClaimResult {
         self.jobs.execution.claim(id, &self.worker, LONG).await.expect("a store")
     }
 

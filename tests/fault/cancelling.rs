@@ -8,7 +8,7 @@ use std::{
 use futures::StreamExt as _;
 use mediaforge::{
     domain::job::{State, Status},
-    jobs::{AttemptSettings, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ async fn cancelled_in_time(script: Arc<Script>, prepare: impl AsyncFnOnce(&Bench
     assert!(matches!(asked.value.state, State::Running { cancel_by: Some(_), .. }));
     let end = tokio::time::timeout(PROMISED, bench.finished(&id)).await.expect("in time");
     assert_eq!(end.value.status(), Status::Cancelled);
-    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
     let books = bench.books().await;
     assert_eq!((books.held, books.spent), (0, 0));
 }
@@ -74,7 +74,7 @@ async fn a_heartbeat_that_hangs_holds_up_neither_the_result_nor_the_shutdown() {
             stop.cancel();
         }
         let outcome = tokio::time::timeout(PROMISED, attempt).await.expect("in time");
-        assert_eq!(outcome.expect("no panic").expect("a store"), Outcome::Settled(expected));
+        assert_eq!(outcome.expect("no panic").expect("a store"), AttemptOutcome::Settled(expected));
     }
 }
 
@@ -88,7 +88,7 @@ async fn a_store_that_never_answers_is_given_up() {
     assert_eq!(refused.kind, mediaforge::error::ErrorKind::Timeout);
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     assert!(bench.jobs.maintenance.sweep().await.is_err());
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
             let answer = bench.jobs.control.cancel(&user(), &id).await.expect("a store").expect("a job");
             let outcome = attempt.await.expect("no panic").expect("a store");
             let end = bench.job(&id).await.value;
-            assert_eq!(outcome, Outcome::Settled(end.status()), "what the worker says is what is there");
+            assert_eq!(outcome, AttemptOutcome::Settled(end.status()), "what the worker says is what is there");
             if answer.value.status().is_final() {
                 assert_eq!(answer.value.status(), end.status(), "an end that was answered stays");
             } else {

@@ -7,7 +7,7 @@ use mediaforge::{
         failure::{AttemptFailure, ErrorCode},
         job::{Job, State, Status},
     },
-    jobs::{Claimed, JobsConfig, Outcome},
+    jobs::{AttemptOutcome, ClaimResult, JobsConfig},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -34,10 +34,12 @@ fn why(job: &Job) -> Option<ErrorCode> {
 }
 
 /// Claims as often as a queue would deliver, until something other than a postponement comes of it.
-async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> Claimed {
+async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> ClaimResult {
     loop {
         match bench.try_claim(id).await {
-            Claimed::Postponed { .. } | Claimed::Nothing(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            ClaimResult::Postponed { .. } | ClaimResult::NotStartable(_) => {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
             other => return other,
         }
     }
@@ -48,16 +50,16 @@ async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
     let script = Script::of([Line::throttled(Duration::from_mins(10))]);
     let bench = Bench::over(script.clone(), |_| {});
     let first = bench.submit().await;
-    assert_eq!(bench.attempt(&first).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&first).await, AttemptOutcome::Settled(Status::Queued));
     for _ in 0..5 {
         let id = bench.submit().await;
         let claimed = bench.try_claim(&id).await;
-        assert!(matches!(claimed, Claimed::Postponed { .. }), "{claimed:?}");
+        assert!(matches!(claimed, ClaimResult::Postponed { .. }), "{claimed:?}");
         let job = bench.job(&id).await.value;
         assert_eq!((job.status(), job.attempt(), why(&job)), (Status::Queued, 0, Some(ErrorCode::RateLimited)));
         // Delivered again at once, as a queue that cannot wait does: still nobody calls.
         let again = bench.try_claim(&id).await;
-        assert!(matches!(again, Claimed::Nothing(_)), "{again:?}");
+        assert!(matches!(again, ClaimResult::NotStartable(_)), "{again:?}");
     }
     assert_eq!(script.calls(), 1);
     let breaker = &bench.jobs.execution.breakers()[0];
@@ -71,8 +73,8 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     let bench = Bench::over(script.clone(), quick);
     let (first, probe, third) = (bench.submit().await, bench.submit().await, bench.submit().await);
     bench.attempt(&first).await;
-    let Claimed::Ours(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
-    assert!(matches!(bench.try_claim(&third).await, Claimed::Postponed { .. }), "one probe is enough");
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
+    assert!(matches!(bench.try_claim(&third).await, ClaimResult::Postponed { .. }), "one probe is enough");
     assert_eq!(bench.jobs.execution.breakers()[0].state, "half-open");
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
@@ -84,10 +86,10 @@ async fn one_probe_finds_out_that_it_is_well_again() {
         tokio::task::yield_now().await;
     }
     bench.jobs.control.cancel(&crate::bench::user(), &probe).await.expect("a store");
-    assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
-    let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
+    assert_eq!(work.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
     let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.jobs.execution.breakers()[0].state, "closed");
 }
 
@@ -97,10 +99,10 @@ async fn a_claim_that_comes_to_nothing_does_not_use_up_the_probe() {
     let bench = Bench::over(script, quick);
     let (first, second, third) = (bench.submit().await, bench.submit().await, bench.submit().await);
     bench.attempt(&first).await;
-    let Claimed::Ours(claim) = after_the_pause(&bench, &second).await else { panic!("not claimed") };
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &second).await else { panic!("not claimed") };
     drop(claim);
     let next = after_the_pause(&bench, &third).await;
-    assert!(matches!(next, Claimed::Ours(_)), "{next:?}");
+    assert!(matches!(next, ClaimResult::Claimed(_)), "{next:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,16 +123,16 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
     let script = Script::of([broken.clone(), broken]);
     let bench = Bench::over(script.clone(), quick);
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     let breaker = &bench.jobs.execution.breakers()[0];
     assert!(breaker.misconfigured && breaker.reason.as_ref().is_some_and(|why| why.message.contains("engine.model")));
     let job = bench.job(&id).await.value;
     assert_eq!((job.attempt(), why(&job)), (0, Some(ErrorCode::EngineMisconfigured)));
     // The probe finds it as it was; the one after finds it fixed.
     for expected in [Status::Queued, Status::Succeeded] {
-        let Claimed::Ours(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
+        let ClaimResult::Claimed(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
         let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
-        assert_eq!(outcome.expect("a store"), Outcome::Settled(expected));
+        assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(expected));
     }
     assert_eq!((script.calls(), bench.job(&id).await.value.attempt()), (3, 1));
     assert_eq!(bench.books().await.spent, 1);
@@ -140,9 +142,9 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
 async fn a_panic_in_the_engine_is_a_failed_attempt() {
     let bench = Bench::over(Script::of([Line::Panic]), |_| {});
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     assert_eq!(why(&bench.job(&id).await.value), Some(ErrorCode::Internal));
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +154,7 @@ async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
     let id = bench.submit().await;
     // It may be bad luck twice; a third time it is how the engine is, and nobody has to look at the letter.
     for expected in [Status::Queued, Status::Queued, Status::Failed] {
-        assert_eq!(bench.attempt(&id).await, Outcome::Settled(expected));
+        assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(expected));
     }
     let end = bench.job(&id).await.value;
     assert!(matches!(&end.state, State::Failed { error, .. } if error.code == ErrorCode::EngineError), "{end:?}");
@@ -166,11 +168,11 @@ async fn what_was_withheld_is_not_paid_for() {
     let script = Script::of([Line::Draw { withheld: 1 }, Line::Draw { withheld: 4 }]);
     let bench = Bench::over(script, |_| {});
     let some = bench.submit_many(4).await;
-    assert_eq!(bench.attempt(&some).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&some).await, AttemptOutcome::Settled(Status::Succeeded));
     let books = bench.books().await;
     assert_eq!((books.spent, books.held), (3, 0));
     let all = bench.submit_many(4).await;
-    assert_eq!(bench.attempt(&all).await, Outcome::Settled(Status::Failed));
+    assert_eq!(bench.attempt(&all).await, AttemptOutcome::Settled(Status::Failed));
     let books = bench.books().await;
     assert_eq!((books.spent, books.held), (3, 0));
     assert_eq!(bench.dead_letters(), 0);

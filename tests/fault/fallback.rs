@@ -11,7 +11,7 @@ use mediaforge::{
         request::IllustrationSpec,
     },
     engine::{AttemptContext, Generation, ImageEngine, ImageSpec},
-    jobs::{AttemptSettings, Claimed, JobsConfig, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings, ClaimResult, JobsConfig},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,7 @@ async fn the_attempt_that_finds_an_engine_full_is_drawn_by_the_other_and_so_are_
     let stage = stage([Line::throttled(LONG)], [], |_| {});
     for calls in [(1, 1), (1, 2), (1, 3)] {
         let id = stage.bench.submit().await;
-        assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+        assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
         assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("other".to_owned(), 1), calls));
     }
     assert_eq!(stage.breakers(), ["open", "closed"]);
@@ -97,9 +97,9 @@ async fn the_attempt_that_finds_an_engine_full_is_drawn_by_the_other_and_so_are_
 async fn a_single_failure_is_tried_again_and_a_burst_is_drawn_by_the_other() {
     let stage = stage([Line::unavailable(), Line::unavailable()], [], |config| config.breaker.failures = 2);
     let id = stage.bench.submit().await;
-    assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     assert_eq!(stage.calls(), (1, 0), "it may be called again");
-    assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("other".to_owned(), 2), (2, 1)));
 }
 
@@ -114,7 +114,7 @@ async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
     let stage = stage([Line::Refuse(filtered()), Line::Draw { withheld: 1 }, late, Line::throttled(LONG)], [], |_| {});
     for _ in 0..2 {
         let id = stage.bench.submit().await;
-        assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Failed));
+        assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     }
     // Nor does it matter that the engine has been found full meanwhile.
     let claim = stage.bench.claim(&stage.bench.submit().await).await;
@@ -125,9 +125,9 @@ async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
         tokio::task::yield_now().await;
     }
     let id = stage.bench.submit().await;
-    assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
     said.notify_one();
-    assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Failed));
+    assert_eq!(work.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Failed));
     assert_eq!(stage.calls(), (4, 1));
 }
 
@@ -149,21 +149,21 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
             break (id, tokio::spawn(work));
         }
         let ended = stage.bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-        assert_eq!(ended.expect("a store"), Outcome::Settled(Status::Succeeded));
+        assert_eq!(ended.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
         drawn += 1;
     };
     // It goes on, and others do not wait for what it finds.
     let id = stage.bench.submit().await;
-    assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(stage.drawn_by(&id).await.0, "other");
     said.notify_one();
     let (id, work) = probe;
-    assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(work.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("other".to_owned(), 1), (2, drawn + 2)));
     // The next probe finds it well.
     loop {
         let id = stage.bench.submit().await;
-        assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+        assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
         if stage.drawn_by(&id).await.0 == "meant" {
             break;
         }
@@ -175,10 +175,10 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
 async fn when_nobody_may_draw_jobs_wait_for_whoever_may_soonest() {
     let stage = stage([Line::throttled(LONG)], [Line::throttled(Duration::from_secs(20))], |_| {});
     let id = stage.bench.submit().await;
-    assert_eq!(stage.bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     assert_eq!((stage.bench.job(&id).await.value.attempt(), stage.calls()), (0, (1, 1)));
     let next = stage.bench.submit().await;
-    let Claimed::Postponed { until } = stage.bench.try_claim(&next).await else { panic!("not postponed") };
+    let ClaimResult::Postponed { until } = stage.bench.try_claim(&next).await else { panic!("not postponed") };
     let soonest = stage.bench.jobs.execution.breakers()[1].until.expect("open");
     let latest = stage.bench.jobs.execution.breakers()[0].until.expect("open");
     assert!(until >= soonest && until < latest, "{soonest} {until} {latest}");
@@ -189,9 +189,9 @@ fn trains() -> AttemptSettings {
 }
 
 /// Claims as often as it takes, as a queue delivers.
-async fn attempt_training(bench: &Bench, id: &JobId) -> Outcome {
+async fn attempt_training(bench: &Bench, id: &JobId) -> AttemptOutcome {
     loop {
-        if let Claimed::Ours(claim) = bench.try_claim(id).await {
+        if let ClaimResult::Claimed(claim) = bench.try_claim(id).await {
             return bench
                 .jobs
                 .execution
@@ -219,12 +219,12 @@ async fn the_samples_of_a_training_leave_an_engine_alone_and_are_its_probe_like_
     let brand = bench.submit_brand().await;
     // While the training went on the pause has passed or not; each time it has not, no call is made.
     let (mut waits, mut ended) = (0, attempt_training(&bench, &brand).await);
-    while ended == Outcome::Settled(Status::Queued) {
+    while ended == AttemptOutcome::Settled(Status::Queued) {
         waits += 1;
         assert_eq!((script.calls(), bench.job(&brand).await.value.attempt()), (1, 0));
         ended = attempt_training(&bench, &brand).await;
     }
-    assert_eq!(ended, Outcome::Settled(Status::Succeeded), "after {waits} waits");
+    assert_eq!(ended, AttemptOutcome::Settled(Status::Succeeded), "after {waits} waits");
     assert_eq!((script.calls(), state(&bench, "engine")), (1 + 3, "closed"));
     assert_eq!(bench.job(&brand).await.value.attempt(), 1);
 }
@@ -236,7 +236,7 @@ async fn an_engine_that_is_left_alone_is_not_called_for_samples() {
     let picture = bench.submit().await;
     bench.attempt(&picture).await;
     let brand = bench.submit_brand().await;
-    assert_eq!(attempt_training(&bench, &brand).await, Outcome::Settled(Status::Queued));
+    assert_eq!(attempt_training(&bench, &brand).await, AttemptOutcome::Settled(Status::Queued));
     let waiting = bench.job(&brand).await.value;
     let State::Queued { last_error: Some(why), .. } = &waiting.state else { panic!("{:?}", waiting.state) };
     assert_eq!((why.code, waiting.attempt(), script.calls()), (ErrorCode::RateLimited, 0, 1));
@@ -252,9 +252,9 @@ async fn a_training_is_delivered_without_samples_when_its_attempts_are_used_up()
         config.breaker.cap = LONG;
     });
     let brand = bench.submit_brand().await;
-    assert_eq!(attempt_training(&bench, &brand).await, Outcome::Settled(Status::Queued));
+    assert_eq!(attempt_training(&bench, &brand).await, AttemptOutcome::Settled(Status::Queued));
     // The second failure opens the breaker, which leaves nothing to wait for.
-    assert_eq!(attempt_training(&bench, &brand).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(attempt_training(&bench, &brand).await, AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!((script.calls(), state(&bench, "engine")), (2, "open"));
     let brand = bench.job(&brand).await.value;
     let State::Succeeded { output: Output::Brand(trained), .. } = &brand.state else { panic!("{:?}", brand.state) };

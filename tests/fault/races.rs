@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mediaforge::{
     domain::{ids::JobId, job::Status},
-    jobs::{AttemptSettings, Claimed, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings, ClaimResult},
     worker::{self, Worker, WorkerSettings},
 };
 use serde_json::json;
@@ -57,7 +57,7 @@ async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
     let bench = Bench::over(script.clone(), |_| {});
     let id = bench.submit().await;
     let claimed = bench.jobs.execution.claim(&id, &worker(), Duration::from_millis(1)).await.expect("a store");
-    let Claimed::Ours(claim) = claimed else { panic!("not claimed") };
+    let ClaimResult::Claimed(claim) = claimed else { panic!("not claimed") };
     // Asleep, it neither renews its lease nor hears what becomes of the job.
     bench.plan.watch_broken.store(1, std::sync::atomic::Ordering::SeqCst);
     let asleep = AttemptSettings { heartbeat: settings().lease, ..settings() };
@@ -67,17 +67,17 @@ async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
     script.called.notified().await;
 
     let next = loop {
-        if let Claimed::Ours(claim) = bench.try_claim(&id).await {
+        if let ClaimResult::Claimed(claim) = bench.try_claim(&id).await {
             break *claim;
         }
     };
     let outcome = bench.jobs.execution.run_attempt(next, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
     let (job, pictures, books) = (bench.job(&id).await, bench.pictures(), bench.books().await);
     assert_eq!((job.value.attempt(), pictures.len(), books.spent), (2, 2, 1));
 
     wake.notify_one();
-    assert_eq!(sleeper.await.expect("no panic").expect("a store"), Outcome::Lost);
+    assert_eq!(sleeper.await.expect("no panic").expect("a store"), AttemptOutcome::Lost);
     assert_eq!(script.calls(), 2, "it has drawn");
     assert_eq!((bench.job(&id).await, bench.pictures(), bench.books().await), (job, pictures, books));
 }

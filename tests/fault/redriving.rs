@@ -9,7 +9,7 @@ use mediaforge::{
         job::Status,
         request::GenerateRequest,
     },
-    jobs::{Outcome, RedriveResult, SubmitIllustration},
+    jobs::{AttemptOutcome, RedriveResult, Submitter},
 };
 
 use crate::{
@@ -28,29 +28,23 @@ async fn redriven(bench: &Bench, id: &JobId) -> RedriveResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_job_runs_again_with_credits_held_anew() {
     let bench = Bench::over(Script::of([refused()]), |_| {});
-    let submit = SubmitIllustration {
-        user: user(),
-        request: GenerateRequest {
-            prompt: Some("a cat".to_owned()),
-            width: Some(64),
-            height: Some(64),
-            ..GenerateRequest::default()
-        },
-        idempotency_key: Some("k".to_owned()),
-        trace: None,
-    };
-    let first = bench.jobs.submission.submit_illustration(submit.clone()).await.expect("accepted").job.value;
+    let side = Some(64);
+    let prompt = Some("a cat".to_owned());
+    let request = GenerateRequest { prompt, width: side, height: side, ..GenerateRequest::default() };
+    let submitter = Submitter { user: user(), idempotency_key: Some("k".to_owned()), trace: None };
+    let first =
+        bench.jobs.submission.submit_illustration(&request, submitter.clone()).await.expect("accepted").job.value;
     let id = first.id.clone();
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     assert_eq!(bench.books().await.held, 0);
     let RedriveResult::Queued(again) = redriven(&bench, &id).await else { panic!("not redriven") };
     assert_eq!((again.value.attempt(), again.value.hold.number), (0, 2));
     assert!(again.value.deadline > first.deadline);
     assert_eq!(bench.books().await.held, 1);
     // Whoever repeats the request that made it finds it.
-    let repeat = bench.jobs.submission.submit_illustration(submit).await.expect("found");
+    let repeat = bench.jobs.submission.submit_illustration(&request, submitter).await.expect("found");
     assert!(repeat.replayed && repeat.job.value.id == id);
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
     let books = bench.books().await;
     assert_eq!((books.spent, books.held), (1, 0));
     assert_eq!(redriven(&bench, &id).await, RedriveResult::NotFailed(Status::Succeeded));
@@ -73,7 +67,7 @@ async fn what_has_not_failed_is_left_alone() {
 async fn an_account_that_cannot_pay_is_told_so_once() {
     let bench = Bench::over(Script::of([refused()]), |config| config.starting_grant = 1);
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     bench.submit().await;
     let before = bench.job(&id).await;
     assert_eq!(redriven(&bench, &id).await, RedriveResult::NoCredits { needed: 1, available: 0 });
@@ -86,10 +80,10 @@ async fn the_dead_letter_of_the_run_before_is_neither_lost_nor_doubled() {
     let script = Script::of([Line::unavailable(), Line::unavailable(), Line::unavailable(), Line::unavailable()]);
     let bench = Bench::over(script, |config| config.breaker.failures = 100);
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     // It fails for good, and the worker dies before it has published the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     assert_eq!(bench.dead_letters(), 0);
     // While the queue is away the job stays what it was, and owes the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
@@ -100,7 +94,7 @@ async fn the_dead_letter_of_the_run_before_is_neither_lost_nor_doubled() {
     assert!(matches!(redriven(&bench, &id).await, RedriveResult::Queued(_)));
     assert_eq!((bench.dead_letters(), bench.books().await.held), (1, 1));
     for expected in [Status::Queued, Status::Failed] {
-        assert_eq!(bench.attempt(&id).await, Outcome::Settled(expected));
+        assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(expected));
     }
     assert_eq!(bench.dead_letters(), 2, "one for each run");
     bench.jobs.maintenance.sweep().await.expect("a store");

@@ -8,7 +8,7 @@ use mediaforge::{
         job::Status,
     },
     error::ErrorKind,
-    jobs::{DeleteResult, Outcome, SubmitError},
+    jobs::{AttemptOutcome, DeleteResult, SubmitError},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let outcome = bench.jobs.execution.run_attempt(claim, &calm, &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("the lease has not lapsed"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
 }
 
@@ -56,7 +56,7 @@ async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
             stop.cancel();
         }
         let outcome = attempt.await.expect("no panic").expect("the lease has not lapsed");
-        assert_eq!(outcome, Outcome::Settled(expected), "{line:?}");
+        assert_eq!(outcome, AttemptOutcome::Settled(expected), "{line:?}");
         assert_eq!(bench.plan.commit_unanswered.load(Ordering::SeqCst), 0);
         assert_eq!(bench.status(&id).await, expected);
     }
@@ -74,7 +74,7 @@ async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
     let stop = CancellationToken::new();
     stop.cancel();
     let outcome = bench.jobs.execution.run_attempt(claim, &calm, &stop).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Queued));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Queued));
 }
 
 #[tokio::test(flavor = "multi_thread")]

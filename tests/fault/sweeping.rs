@@ -9,7 +9,7 @@ use mediaforge::{
         ids::WorkerId,
         job::{Status, TransitionError},
     },
-    jobs::{Claimed, Outcome},
+    jobs::{AttemptOutcome, ClaimResult},
 };
 
 use crate::{
@@ -76,10 +76,10 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
         config.policy.republish_after = Duration::from_mins(10);
     });
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     let before = bench.job(&id).await;
     let claimed = bench.try_claim(&id).await;
-    let Claimed::Nothing(TransitionError::TooEarly { at }) = claimed else { panic!("{claimed:?}") };
+    let ClaimResult::NotStartable(TransitionError::TooEarly { at }) = claimed else { panic!("{claimed:?}") };
     let recalled = bench.job(&id).await;
     assert_eq!(recalled.value.due_at(), Some(at), "instead of {:?}", before.value.due_at());
     // A duplicate changes nothing.
@@ -88,7 +88,7 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
     while bench.jobs.maintenance.sweep().await.expect("a store").published == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,13 +100,13 @@ async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay(
         (bench.submit().await, bench.submit().await, bench.submit().await, bench.submit().await);
     for (id, owner) in [(&orphan, &dead), (&stopping, &dead), (&own, &alive)] {
         let claimed = bench.jobs.execution.claim(id, owner, lease).await.expect("a store");
-        assert!(matches!(claimed, Claimed::Ours(_)));
+        assert!(matches!(claimed, ClaimResult::Claimed(_)));
     }
     bench.jobs.control.cancel(&user(), &stopping).await.expect("a store");
     assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 2);
     assert_eq!(bench.status(&stopping).await, Status::Cancelled);
     assert_eq!((bench.status(&own).await, bench.status(&waiting).await), (Status::Running, Status::Queued));
-    assert_eq!(bench.attempt(&orphan).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&orphan).await, AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.job(&orphan).await.value.attempt(), 2);
     assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 0);
 }

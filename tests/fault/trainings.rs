@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use mediaforge::{
     domain::job::Status,
-    jobs::{AttemptSettings, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ async fn a_training_that_began_as_its_worker_was_told_to_stop_is_handed_on() {
     let attempt = tokio::spawn(async move { jobs.execution.run_attempt(claim, &calm, &told).await });
     bench.plan.hanging.notified().await;
     stop.cancel();
-    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Queued));
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Queued));
     let waiting = bench.job(&id).await.value;
     assert!(waiting.operation().is_some_and(|operation| operation.starts_with("mock:")), "{:?}", waiting.state);
 }

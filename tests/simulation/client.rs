@@ -10,7 +10,7 @@ use mediaforge::{
         request::GenerateRequest,
         upload::UploadId,
     },
-    jobs::{DeleteResult, SubmitBrand, SubmitError, SubmitIllustration, Submitted},
+    jobs::{DeleteResult, SubmitError, Submitted, Submitter},
     store::{JobFilter, Owner, PageRequest},
 };
 use tokio::time::{sleep, timeout};
@@ -108,20 +108,25 @@ impl Client {
             count: Some(i128::from(dice.between(1, 3))),
             ..GenerateRequest::default()
         };
-        let submit = SubmitIllustration { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
+        let submitter = self.submitter(key.clone());
         for _ in 0..TRIES {
-            let again = submit.clone();
-            let answer = self
-                .ask("submits", |gateway| async move { gateway.jobs.submission.submit_illustration(again).await })
-                .await;
+            let (request, submitter) = (request.clone(), submitter.clone());
+            let submit = |gateway: Arc<Serving>| async move {
+                gateway.jobs.submission.submit_illustration(&request, submitter).await
+            };
+            let answer = self.ask("submits", submit).await;
             if !self.is_open(answer, key.as_deref(), JobKind::Illustration) {
                 break;
             }
             sleep(self.world.dice.millis(10, 4_000)).await;
         }
         if let Some(key) = key.filter(|_| self.world.dice.chance(100)) {
-            self.reuse(submit, &key).await;
+            self.reuse(request, submitter, &key).await;
         }
+    }
+
+    fn submitter(&self, idempotency_key: Option<String>) -> Submitter {
+        Submitter { user: self.user.clone(), idempotency_key, trace: None }
     }
 
     /// A brand to draw in, now and then.
@@ -164,13 +169,14 @@ impl Client {
     }
 
     /// Another request under a key that was used.
-    async fn reuse(&self, mut submit: SubmitIllustration, key: &str) {
+    async fn reuse(&self, mut request: GenerateRequest, submitter: Submitter, key: &str) {
         let id = JobId::derived(JobKind::Illustration, &self.user, key);
         let is_known = self.world.clients.lock().expect("a lock").accepted.contains_key(&id);
-        submit.request.prompt = Some("something else".to_owned());
-        let answer = self
-            .ask("reuses a key", |gateway| async move { gateway.jobs.submission.submit_illustration(submit).await })
-            .await;
+        request.prompt = Some("something else".to_owned());
+        let submit = |gateway: Arc<Serving>| async move {
+            gateway.jobs.submission.submit_illustration(&request, submitter).await
+        };
+        let answer = self.ask("reuses a key", submit).await;
         match answer {
             Some(Ok(_)) if is_known => self.world.violation("one key is one request", id.to_string()),
             Some(Ok(submitted)) => self.accept(submitted.job.value.id.clone()),
@@ -199,11 +205,12 @@ impl Client {
             brand_colors: None,
             training_images: Some(vec![upload.to_string()]),
         };
-        let submit = SubmitBrand { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
+        let submitter = self.submitter(key.clone());
         for _ in 0..TRIES {
-            let again = submit.clone();
-            let answer =
-                self.ask("trains", |gateway| async move { gateway.jobs.submission.submit_brand(again).await }).await;
+            let (request, submitter) = (request.clone(), submitter.clone());
+            let submit =
+                |gateway: Arc<Serving>| async move { gateway.jobs.submission.submit_brand(&request, submitter).await };
+            let answer = self.ask("trains", submit).await;
             if !self.is_open(answer, key.as_deref(), JobKind::Brand) {
                 break;
             }

@@ -9,7 +9,7 @@ use mediaforge::{
         job::Status,
         request::GenerateRequest,
     },
-    jobs::SubmitIllustration,
+    jobs::Submitter,
 };
 use tokio::{
     runtime::Builder,
@@ -115,8 +115,8 @@ async fn probed(gateway: Arc<Serving>, n: usize) -> Option<Status> {
     let side = Some(8);
     let prompt = Some("a probe".to_owned());
     let request = GenerateRequest { prompt, width: side, height: side, ..GenerateRequest::default() };
-    let submit = SubmitIllustration { user: user.clone(), request, idempotency_key: None, trace: None };
-    let submitted = gateway.jobs.submission.submit_illustration(submit).await.ok()?;
+    let submitter = Submitter { user: user.clone(), idempotency_key: None, trace: None };
+    let submitted = gateway.jobs.submission.submit_illustration(&request, submitter).await.ok()?;
     let mut changes = gateway.jobs.queries.watch_job(&user, &submitted.job.value.id).await.ok()??;
     let mut last = None;
     while let Some(Ok(job)) = changes.next().await {

@@ -19,7 +19,7 @@ use crate::{
         present::{BaseUrl, Illustration},
         problem::{Problem, WrongField},
     },
-    jobs::SubmitIllustration,
+    jobs::Submitter,
 };
 
 /// What to draw. Unknown fields are refused, so that a misspelt one is not silently ignored; `null` is as good as absent.
@@ -57,10 +57,9 @@ pub(in crate::gateway) struct GenerateBody {
 
 impl From<GenerateBody> for GenerateRequest {
     fn from(body: GenerateBody) -> Self {
-        let GenerateBody { user_id, prompt, style_id, style_name, width, height, count, seed } = body;
+        let GenerateBody { user_id: _, prompt, style_id, style_name, width, height, count, seed } = body;
         let number = |number: Option<WholeNumber>| number.map(|WholeNumber(value)| value);
         Self {
-            user_id,
             prompt,
             style_id,
             style_name,
@@ -140,16 +139,17 @@ pub(in crate::gateway) async fn generate(
     let (parts, body) = request.into_parts();
     let idempotency_key = idempotency::key(&parts.headers)?;
     let prefer = Prefer::of(&parts.headers);
-    let body: GenerateBody = body::json(&gateway, &parts.headers, body).await?;
+    let mut body: GenerateBody = body::json(&gateway, &parts.headers, body).await?;
+    let user_id = body.user_id.take();
     let request = GenerateRequest::from(body);
-    let user = match credentials.user(request.user_id.as_deref())? {
+    let user = match credentials.user(user_id.as_deref())? {
         Ok(user) => user,
         Err(wrong) => return Err(wrong_user(wrong, &request, &gateway)),
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submit = SubmitIllustration { user, request, idempotency_key, trace };
-    let submitted = gateway.submission().submit_illustration(submit).await?;
+    let submitter = Submitter { user, idempotency_key, trace };
+    let submitted = gateway.submission().submit_illustration(&request, submitter).await?;
     let answer = Accepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
     shared::accepted(gateway, base, prefer, &submitted, answer, &parts.extensions).await
 }

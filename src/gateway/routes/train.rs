@@ -20,7 +20,7 @@ use crate::{
         present::{BaseUrl, Brand, VerdictView},
         problem::{Problem, WrongField},
     },
-    jobs::SubmitBrand,
+    jobs::Submitter,
 };
 
 /// What to train. Unknown fields are refused, so that a misspelt one is not silently ignored.
@@ -158,7 +158,7 @@ pub(in crate::gateway) async fn train(
         return Ok(Json(Examined { success: true, verdicts, price, accepted }).into_response());
     }
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submitted = gateway.submission().submit_brand(SubmitBrand { user, request, idempotency_key, trace }).await?;
+    let submitted = gateway.submission().submit_brand(&request, Submitter { user, idempotency_key, trace }).await?;
     let answer = Accepted {
         success: true,
         brand_id: submitted.job.value.id.as_str(),
