@@ -1,4 +1,4 @@
-//! An attempt whose surroundings break.
+//! Attempts while a backend fails.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bench::{Bench, settings, user},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,10 +21,10 @@ async fn a_watch_that_breaks_does_not_end_the_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attempt() {
+async fn a_heartbeat_whose_reply_and_next_read_are_lost_does_not_end_the_attempt() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    // Without news from a watch the next beat conflicts with the one that was written, and has to read.
+    // Without the watch, the next heartbeat conflicts with the one that was written, and has to read.
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -35,7 +35,7 @@ async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attemp
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_answer_is_lost_is_worked_on() {
+async fn a_claim_whose_reply_is_lost_is_carried_out() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -45,9 +45,9 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same_worker() {
-    // Nothing keeps the next one from claiming.
-    let bench = Bench::over(Script::of([Line::throttled(Duration::ZERO)]), |config| {
+async fn an_attempt_that_was_handed_back_does_not_settle_the_next_one_of_the_same_worker() {
+    // The breaker must not stop the next claim.
+    let bench = Bench::over(Script::of([Reply::throttled(Duration::ZERO)]), |config| {
         (config.breaker.cooldown, config.breaker.cap) = (Duration::ZERO, Duration::ZERO);
     });
     let id = bench.submit().await;
@@ -55,7 +55,7 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let stop = CancellationToken::new();
-    // The throttled attempt is given back, but does not hear that it was; before it looks, the next one has begun.
+    // The throttled attempt is handed back, but the reply is lost; before it reads the job, the next attempt starts.
     let again = async {
         while bench.status(&id).await != Status::Queued {
             tokio::task::yield_now().await;
@@ -82,7 +82,7 @@ async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
     drop(closed);
     assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
-    // Whatever was let through last has had the time to appear.
+    // Gives a late write the time to appear.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
 }

@@ -1,4 +1,4 @@
-//! Use cases over the embedded parts behind wrappers.
+//! Use cases over the embedded backends behind wrappers.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,10 +38,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{FaultyQueue, FaultyStore, Plan, SlowMedia};
 
-/// Far more than anything takes.
+/// Longer than every step of a test.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Use cases over parts that misbehave.
+/// Use cases over backends that fail on demand.
 pub struct Bench {
     pub jobs: UseCases,
     config: JobsConfig,
@@ -54,17 +54,17 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Everything works until it is told not to; the engine takes `latency`.
+    /// Everything works until the plan says otherwise; the engine takes `latency`.
     pub fn new(latency: &str) -> Self {
         Self::with("LATENCY", latency)
     }
 
-    /// The same with this knob of the engine turned.
+    /// The same with another setting of the preview engine.
     pub fn with(knob: &str, value: &str) -> Self {
         Self::made(knob, value, None, |_| {})
     }
 
-    /// With an engine of the test's own, and rules changed as it likes.
+    /// With the test's own engine and settings.
     pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut JobsConfig)) -> Self {
         Self::made("LATENCY", "0s", Some(engine), change)
     }
@@ -177,7 +177,7 @@ impl Bench {
         self.try_submit().await.expect("accepted").job.value.id.clone()
     }
 
-    /// A training of no pictures, which learns the colour it is given.
+    /// A training without images, which learns the given colour.
     pub async fn submit_brand(&self) -> JobId {
         let colors = vec!["#ff6600".parse().expect("a colour")];
         let submission = Submission {
@@ -202,13 +202,13 @@ impl Bench {
         }
     }
 
-    /// Claims and works until it is settled.
+    /// Claims the job and works until it is settled.
     pub async fn attempt(&self, id: &JobId) -> AttemptOutcome {
         let claim = self.claim(id).await;
         self.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
     }
 
-    /// Tries to claim.
+    /// Tries to claim the job.
     pub async fn try_claim(&self, id: &JobId) -> ClaimResult {
         self.jobs.execution.claim(id, &self.worker, LONG).await.expect("a store")
     }
@@ -217,13 +217,13 @@ impl Bench {
         self.store.get(id).await.expect("a store").expect("a job")
     }
 
-    /// Dead letters there are.
+    /// The number of dead letters.
     pub fn dead_letters(&self) -> i64 {
         let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
         db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
     }
 
-    /// The balance, which must be what its ledger sums to, with each hold settled at most once.
+    /// The balance. Asserts that it equals the sum of the ledger and that each hold is captured at most once.
     pub async fn books(&self) -> Account {
         let account = AccountId::User(user());
         let mut sum = Account::default();
@@ -247,7 +247,7 @@ impl Bench {
         found.value.status()
     }
 
-    /// The job's end.
+    /// Waits for the final state of the job.
     pub async fn finished(&self, id: &JobId) -> Versioned<Job> {
         let mut changes = self.jobs.queries.watch_job(&user(), id).await.expect("a store").expect("a job");
         let end = async {
@@ -293,7 +293,7 @@ pub fn worker() -> WorkerId {
     WorkerId::new(1, &SystemRandom)
 }
 
-/// One slot, and as much timeouts as it takes.
+/// One slot and generous timeouts.
 pub fn worker_settings() -> WorkerSettings {
     WorkerSettings {
         slots: 1,
@@ -306,7 +306,7 @@ pub fn worker_settings() -> WorkerSettings {
     }
 }
 
-/// A lease that does not lapse in a test, and a heartbeat that beats often.
+/// A lease that does not lapse in a test, and frequent heartbeats.
 pub fn settings() -> AttemptSettings {
     AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG, poll_every: LONG }
 }

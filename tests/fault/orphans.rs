@@ -13,10 +13,10 @@ use mediaforge::{
 
 use crate::{
     bench::{Bench, user, worker},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
-/// A worker that stores a picture and is killed; the next one finds its lease taken away.
+/// A worker stores a picture and is killed; then its lease is released.
 async fn killed_after_a_picture(bench: &Bench) -> mediaforge::domain::ids::JobId {
     let id = bench.submit().await;
     let Ok(ClaimResult::Claimed(claim)) =
@@ -49,7 +49,7 @@ async fn nothing_is_left_of_an_attempt_that_died_once_another_has_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_a_job_that_failed_or_was_cancelled() {
-    let refused = Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
+    let refused = Reply::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
     let bench = Bench::over(Script::of([refused]), |_| {});
     let failed = killed_after_a_picture(&bench).await;
     assert_eq!(bench.attempt(&failed).await, AttemptOutcome::Settled(Status::Failed));

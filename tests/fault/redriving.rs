@@ -14,11 +14,11 @@ use mediaforge::{
 
 use crate::{
     bench::{Bench, user},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
-fn refused() -> Line {
-    Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"))
+fn refused() -> Reply {
+    Reply::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"))
 }
 
 async fn redriven(bench: &Bench, id: &JobId) -> RedriveResult {
@@ -41,7 +41,7 @@ async fn a_failed_job_runs_again_with_credits_held_anew() {
     assert_eq!((again.value.attempt(), again.value.hold.number), (0, 2));
     assert!(again.value.deadline > first.deadline);
     assert_eq!(bench.books().await.held, 1);
-    // Whoever repeats the request that made it finds it.
+    // A repeat of the original request finds the job.
     let repeat = bench.jobs.submission.submit_illustration(&request, submitter).await.expect("found");
     assert!(repeat.replayed && repeat.job.value.id == id);
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
@@ -51,7 +51,7 @@ async fn a_failed_job_runs_again_with_credits_held_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_not_failed_is_left_alone() {
+async fn a_job_that_has_not_failed_is_not_redriven() {
     let bench = Bench::over(Script::of([]), |_| {});
     let id = bench.submit().await;
     let before = bench.job(&id).await;
@@ -64,7 +64,7 @@ async fn what_has_not_failed_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_cannot_pay_is_told_so_once() {
+async fn a_redrive_that_the_account_cannot_pay_changes_nothing() {
     let bench = Bench::over(Script::of([refused()]), |config| config.starting_grant = 1);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
@@ -76,20 +76,20 @@ async fn an_account_that_cannot_pay_is_told_so_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dead_letter_of_the_run_before_is_neither_lost_nor_doubled() {
-    let script = Script::of([Line::unavailable(), Line::unavailable(), Line::unavailable(), Line::unavailable()]);
+async fn the_dead_letter_of_the_previous_run_is_neither_lost_nor_duplicated() {
+    let script = Script::of([Reply::unavailable(), Reply::unavailable(), Reply::unavailable(), Reply::unavailable()]);
     let bench = Bench::over(script, |config| config.breaker.failures = 100);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
-    // It fails for good, and the worker dies before it has published the dead letter.
+    // The job fails for good, and the worker dies before it has published the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     assert_eq!(bench.dead_letters(), 0);
-    // While the queue is away the job stays what it was, and owes the dead letter.
+    // While the queue is unavailable, the job stays failed and still owes the dead letter.
     bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
     bench.jobs.control.redrive(&id).await.expect_err("the queue does not answer");
     assert!(bench.job(&id).await.value.dead_letter().is_some());
-    // The dead letter goes out, and the answer of the commit is lost.
+    // The dead letter is published, and the reply of the commit is lost.
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     assert!(matches!(redriven(&bench, &id).await, RedriveResult::Queued(_)));
     assert_eq!((bench.dead_letters(), bench.books().await.held), (1, 1));

@@ -1,4 +1,4 @@
-//! Sweeps that meet what they cannot deal with, messages that come early, and workers that are gone.
+//! Sweeps over stuck jobs, messages that are delivered early, and workers that are dead.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -14,11 +14,11 @@ use mediaforge::{
 
 use crate::{
     bench::{Bench, user, worker},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
+async fn stuck_jobs_do_not_hide_the_jobs_behind_them() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
@@ -31,7 +31,7 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
+async fn jobs_of_a_damaged_account_do_not_block_other_jobs() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..20 {
         bench.submit().await;
@@ -44,7 +44,7 @@ async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_that_can_write_nothing_at_all_says_so() {
+async fn a_sweep_that_can_write_nothing_fails() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
@@ -55,7 +55,7 @@ async fn a_sweep_that_can_write_nothing_at_all_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
+async fn a_sweep_whose_reply_is_lost_finishes_its_work() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (one, other) = (bench.submit().await, bench.submit().await);
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -67,11 +67,11 @@ async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_early_is_followed_by_another_in_time() {
+async fn an_early_message_is_followed_by_one_in_time() {
     let wait = Duration::from_secs(1);
     let mut down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
     down.disposition = Disposition::Retry { after: Some(wait) };
-    let bench = Bench::over(Script::of([Line::Refuse(down)]), |config| {
+    let bench = Bench::over(Script::of([Reply::Refuse(down)]), |config| {
         config.policy.retry.cap = wait;
         config.policy.republish_after = Duration::from_mins(10);
     });
@@ -92,7 +92,7 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay() {
+async fn jobs_of_a_dead_worker_are_released_and_jobs_of_a_living_one_stay() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (dead, alive) = (worker(), WorkerId::new(2, &SystemRandom));
     let lease = Duration::from_mins(1);

@@ -1,4 +1,4 @@
-//! People: they submit, retry under the same key, hang up, cancel, delete, list, look and watch.
+//! Clients: they submit, retry under the same key, hang up, cancel, delete, list, read and watch.
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{engine, plan::Fault, serving::Serving, watcher, world::World};
 
-/// What people know: what they were told, and whether they wanted it gone.
+/// What the clients know of their jobs.
 #[derive(Default)]
 pub struct Clients {
     pub accepted: BTreeMap<JobId, Accepted>,
@@ -26,7 +26,7 @@ pub struct Clients {
 
 pub struct Accepted {
     pub user: UserId,
-    /// Its owner has asked to delete it.
+    /// Whether its owner has asked to delete it.
     pub may_be_gone: bool,
 }
 
@@ -36,13 +36,13 @@ pub struct Client {
     pub others: Vec<UserId>,
 }
 
-/// How long somebody waits for an answer.
+/// How long a client waits for a response.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How often they ask again.
+/// How often a client tries.
 const TRIES: u32 = 6;
 
 impl Client {
-    /// A person's day.
+    /// Runs all steps of the client.
     pub async fn act(self) {
         if self.world.dice.chance(500) {
             self.watch_all();
@@ -59,7 +59,7 @@ impl Client {
         }
     }
 
-    /// Some gateway's answer; `None` when it does not come, or nobody waits for it.
+    /// Calls a random gateway; `None` without a response, or when the client hangs up.
     async fn ask<T, F: Future<Output = T>>(
         &self,
         what: &'static str,
@@ -129,7 +129,7 @@ impl Client {
         Submitter { user: self.user.clone(), idempotency_key, trace: None }
     }
 
-    /// A brand to draw in, now and then.
+    /// Sometimes a brand to draw in.
     fn brand(&self) -> Option<String> {
         if !self.world.dice.chance(150) {
             return None;
@@ -138,7 +138,7 @@ impl Client {
         brands.first().map(ToString::to_string)
     }
 
-    /// Notes what was answered; whether to ask again.
+    /// Records the response and returns whether to try again.
     fn is_open(&self, answer: Option<Result<Submitted, SubmitError>>, key: Option<&str>, kind: JobKind) -> bool {
         match answer {
             Some(Ok(submitted)) => {
@@ -154,7 +154,7 @@ impl Client {
             }
             Some(Err(SubmitError::Backend(error))) => key.is_some() && error.is_transient(),
             Some(Err(_)) => false,
-            // Who named no key dares not ask again.
+            // Without a key, a repeat could make a second job.
             None => key.is_some(),
         }
     }
@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Another request under a key that was used.
+    /// Sends another request under a used key.
     async fn reuse(&self, mut request: GenerateRequest, submitter: Submitter, key: &str) {
         let id = JobId::derived(JobKind::Illustration, &self.user, key);
         let is_known = self.world.clients.lock().expect("a lock").accepted.contains_key(&id);
@@ -218,7 +218,7 @@ impl Client {
         }
     }
 
-    /// One of the person's accepted jobs.
+    /// One of the client's accepted jobs.
     fn own(&self) -> Option<JobId> {
         let clients = self.world.clients.lock().expect("a lock");
         let own: Vec<_> = clients.accepted.iter().filter(|(_, job)| job.user == self.user).map(|(id, _)| id).collect();
@@ -270,7 +270,7 @@ impl Client {
         }
     }
 
-    /// Looks for somebody else's job.
+    /// Tries to read another user's job.
     async fn pry(&self) {
         let other = self.world.dice.pick(&self.others).clone();
         let id = {
