@@ -25,10 +25,12 @@ pub mod gateway;
 pub mod google;
 pub mod http;
 pub mod identity;
+pub mod intercept;
 pub mod jobs;
 pub mod lifecycle;
 #[warn(missing_docs)]
 pub mod media;
+pub mod net;
 #[warn(missing_docs)]
 pub mod queue;
 pub mod server;

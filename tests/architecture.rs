@@ -21,24 +21,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("error", &[]),
     ("failpoint", &[]),
+    ("intercept", &["error"]),
     ("http", &["error"]),
-    ("google", &["error", "http"]),
-    ("config", &["domain"]),
+    ("net", &[]),
+    ("google", &["error", "http", "net"]),
+    ("config", &["domain", "net"]),
     ("telemetry", &["config", "domain", "error"]),
     ("lifecycle", &[]),
     ("server", &["lifecycle"]),
     ("embedded", &["domain", "error"]),
-    ("store", &["config", "domain", "embedded", "error", "google"]),
-    ("queue", &["config", "domain", "embedded", "error", "google", "http", "lifecycle"]),
+    ("store", &["config", "domain", "embedded", "error", "google", "intercept"]),
+    ("queue", &["config", "domain", "embedded", "error", "google", "http", "intercept", "lifecycle"]),
     ("provision", &["config", "domain", "error", "google", "http"]),
-    ("media", &["config", "domain", "error", "google", "http"]),
+    ("media", &["config", "domain", "error", "google", "http", "intercept"]),
     // From `media` the engines use only the pure part, which reads and writes pixels.
     ("engine", &["config", "domain", "error", "google", "http", "media"]),
     ("identity", &["domain", "error", "http"]),
-    ("jobs", &["domain", "engine", "error", "failpoint", "media", "queue", "store"]),
+    ("jobs", &["domain", "engine", "error", "failpoint", "intercept", "media", "queue", "store"]),
     // The gateway holds no engine and no queue.
-    ("gateway", &["domain", "error", "identity", "jobs", "media", "store"]),
-    ("worker", &["domain", "error", "failpoint", "identity", "jobs", "lifecycle"]),
+    ("gateway", &["domain", "error", "identity", "jobs", "media", "net", "server", "store"]),
+    ("worker", &["domain", "error", "failpoint", "identity", "jobs", "lifecycle", "server"]),
     (
         "app",
         &[
@@ -63,7 +65,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The CLI acts through the use cases, so that an operator does not bypass their rules.
     (
         "cli",
-        &["app", "config", "domain", "engine", "error", "http", "jobs", "lifecycle", "provision", "store", "telemetry"],
+        &[
+            "app",
+            "config",
+            "domain",
+            "engine",
+            "error",
+            "http",
+            "jobs",
+            "lifecycle",
+            "net",
+            "provision",
+            "store",
+            "telemetry",
+        ],
     ),
 ];
 

@@ -82,11 +82,11 @@ async fn the_dead_letter_of_the_previous_run_is_neither_lost_nor_duplicated() {
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     // The job fails for good, and the worker dies before it has published the dead letter.
-    bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
+    bench.plan.dead_letter_unavailable.store(1, Ordering::SeqCst);
     assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Failed));
     assert_eq!(bench.dead_letters(), 0);
     // While the queue is unavailable, the job stays failed and still owes the dead letter.
-    bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
+    bench.plan.dead_letter_unavailable.store(1, Ordering::SeqCst);
     bench.jobs.control.redrive(&id).await.expect_err("the queue does not answer");
     assert!(bench.job(&id).await.value.dead_letter().is_some());
     // The dead letter is published, and the reply of the commit is lost.

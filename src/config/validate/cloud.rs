@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::Check;
-use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
+use crate::{
+    config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend},
+    net,
+};
 
 /// Minimum size of the stream token key: the size of an HMAC-SHA256 signature.
 const MIN_KEY_BYTES: usize = 32;
@@ -17,7 +20,7 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
     for (key, url) in keys_urls(config) {
         check.http_url(key, Some(url));
-        if url.scheme() == "http" && !is_loopback(url) {
+        if url.scheme() == "http" && !net::is_loopback(url) {
             check.wrong(key, "must be https://, because an attacker who replaces these keys can forge any token");
         }
     }
@@ -52,15 +55,6 @@ fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
         ("gateway.firebase.keys_url", &config.gateway.firebase.keys_url),
         ("worker.oidc.keys_url", &config.worker.oidc.keys_url),
     ]
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// On Cloud Run, refuses emulators whichever key names them.
