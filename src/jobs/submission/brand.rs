@@ -106,7 +106,9 @@ fn copy_keys(
     n: usize,
     upload: &str,
 ) -> Result<(MediaKey, MediaKey), BackendError> {
-    let broken = || BackendError::new(ErrorKind::Broken, "uploads.copy").because(format!("{upload:?} is no picture's"));
+    let broken = || {
+        BackendError::new(ErrorKind::Broken, "uploads.copy").because(format!("{upload:?} is not the key of an image"))
+    };
     let from: MediaKey = upload.parse().map_err(|_| broken())?;
     let format = MediaFormat::of_key(&from).ok_or_else(broken)?;
     Ok((from, MediaKey::training(user, id, fence, n, format)))

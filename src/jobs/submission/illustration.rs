@@ -26,7 +26,7 @@ impl Submission {
         self.accept(submitter, id, team, Work::Illustration(spec), request_hash).await
     }
 
-    /// Everything that is wrong with a request, without a look at its brand, for callers who are not identified.
+    /// All field errors of a request, for a caller that is not identified. The brand is not checked.
     pub fn illustration_errors(&self, request: &GenerateRequest) -> Vec<FieldError> {
         let SubmissionSettings { limits, catalogue, .. } = &self.settings;
         let mut errors = request.validate(limits, catalogue, None).err().unwrap_or_default();

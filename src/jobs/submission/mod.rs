@@ -223,7 +223,7 @@ impl Submission {
             Inserted::New { version, dispatched } => {
                 self.after_insert(&first, dispatched).await;
                 let job = Versioned { version, value: first.job };
-                self.claim_cache.remember(&job);
+                self.claim_cache.insert(&job);
                 Ok(accepted(job, false))
             }
             Inserted::Existing(job) => Submitted::replay(*job, &first.job.request_hash)
