@@ -25,11 +25,6 @@ pub(super) fn need<'a>(embedded: Option<&'a Embedded>, op: &'static str) -> Resu
     embedded.ok_or_else(|| BackendError::new(ErrorKind::Internal, op).because("the data directory is not open"))
 }
 
-/// The project id. If it is missing, the first call to Google Cloud reports that.
-pub(super) fn project(config: &Config) -> &str {
-    config.gcp.project.as_deref().unwrap_or_default()
-}
-
 /// The data directory, where any part keeps its data in it.
 pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Option<Embedded>, AppError> {
     if !config.is_embedded() {

@@ -33,12 +33,12 @@ struct Pair {
 #[async_trait]
 impl ImageEngine for Pair {
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
-        let engine = if spec.route == "preferred" { &self.preferred } else { &self.fallback };
+        let engine = if spec.route == "primary" { &self.preferred } else { &self.fallback };
         Ok(Generation { model: spec.route.clone(), ..engine.generate(spec, cx).await? })
     }
 
     fn routes(&self, _: &IllustrationSpec) -> Vec<Cow<'_, str>> {
-        vec!["preferred".into(), "fallback".into()]
+        vec!["primary".into(), "secondary".into()]
     }
 }
 
@@ -87,7 +87,7 @@ async fn the_fallback_draws_the_attempt_that_found_the_engine_full_and_the_next_
     for calls in [(1, 1), (1, 2), (1, 3)] {
         let id = stage.bench.submit().await;
         assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
-        assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("fallback".to_owned(), 1), calls));
+        assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("secondary".to_owned(), 1), calls));
     }
     assert_eq!(stage.breakers(), ["open", "closed"]);
     assert_eq!(stage.bench.books().await.spent, 3);
@@ -100,7 +100,7 @@ async fn a_single_failure_is_retried_and_after_a_burst_the_fallback_draws() {
     assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     assert_eq!(stage.calls(), (1, 0), "the engine may be called again");
     assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
-    assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("fallback".to_owned(), 2), (2, 1)));
+    assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("secondary".to_owned(), 2), (2, 1)));
 }
 
 fn filtered() -> AttemptFailure {
@@ -156,16 +156,16 @@ async fn a_probe_costs_its_job_nothing_and_no_other_job_waits_for_it() {
     // While the probe runs, other jobs do not wait for its result.
     let id = stage.bench.submit().await;
     assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
-    assert_eq!(stage.drawn_by(&id).await.0, "fallback");
+    assert_eq!(stage.drawn_by(&id).await.0, "secondary");
     said.notify_one();
     let (id, work) = probe;
     assert_eq!(work.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
-    assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("fallback".to_owned(), 1), (2, drawn + 2)));
+    assert_eq!((stage.drawn_by(&id).await, stage.calls()), (("secondary".to_owned(), 1), (2, drawn + 2)));
     // The next probe finds it well.
     loop {
         let id = stage.bench.submit().await;
         assert_eq!(stage.bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
-        if stage.drawn_by(&id).await.0 == "preferred" {
+        if stage.drawn_by(&id).await.0 == "primary" {
             break;
         }
     }

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use crate::domain::{
     Timestamp,
-    breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
+    breaker::{Breaker, BreakerChange, BreakerPolicy, CallOutcome, CallPermit, CallRefusal, Phase},
     clock::{Clock, Random, after, until},
     failure::{AttemptFailure, Disposition, ErrorCode, JobError},
 };
@@ -60,25 +60,22 @@ impl Breakers {
     }
 
     /// The permit for one call of `name`, or how long to wait.
-    fn try_permit(self: &Arc<Self>, name: &str) -> Result<Permit, Pause> {
+    fn try_permit(self: &Arc<Self>, name: &str) -> Result<Permit, CallRefusal> {
         let now = self.clock.now();
-        match self.with_breaker(name, |breaker| breaker.ask(now, &self.policy)) {
-            Some(CallDecision::Wait(pause)) => Err(pause),
-            Some(CallDecision::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
-            None => Ok(self.permit(name, None)),
-        }
+        let ticket = self.with_breaker(name, |breaker| breaker.acquire(now, &self.policy)).transpose()?;
+        Ok(self.permit(name, ticket))
     }
 
     /// The permit for the first of these routes that may be called. Otherwise a pause with the reason of the first route,
     /// until the earliest time at which any of them may be called.
-    pub(super) fn permit_for_any(self: &Arc<Self>, routes: Vec<String>) -> Result<RoutedPermit, Pause> {
-        let mut first: Option<Pause> = None;
+    pub(super) fn permit_for_any(self: &Arc<Self>, routes: Vec<String>) -> Result<RoutedPermit, CallRefusal> {
+        let mut first: Option<CallRefusal> = None;
         for route in &routes {
             match self.try_permit(route) {
                 Ok(permit) => return Ok(RoutedPermit { permit, routes }),
                 Err(pause) => {
                     let until = first.as_ref().map_or(pause.until, |first| first.until.min(pause.until));
-                    first = Some(Pause { until, ..first.unwrap_or(pause) });
+                    first = Some(CallRefusal { until, ..first.unwrap_or(pause) });
                 }
             }
         }
@@ -96,7 +93,7 @@ impl Breakers {
         name: &str,
         failure: &AttemptFailure,
     ) -> Option<Permit> {
-        if matches!(CallOutcome::of(failure), CallOutcome::Well | CallOutcome::Unknown) {
+        if matches!(CallOutcome::of(failure), CallOutcome::Healthy | CallOutcome::Inconclusive) {
             return None;
         }
         let is_paused = self.with_breaker(name, |breaker| !matches!(breaker.phase(), Phase::Closed { .. }));
@@ -107,11 +104,11 @@ impl Breakers {
     /// A permit for a call that is made even while the breaker is open, because it belongs to an attempt that has begun or
     /// to a job that has ended.
     pub(in crate::jobs) fn permit_without_check(self: &Arc<Self>, name: &str) -> Permit {
-        let ticket = self.with_breaker(name, |breaker| breaker.ticket());
+        let ticket = self.with_breaker(name, |breaker| breaker.permit_without_check());
         self.permit(name, ticket)
     }
 
-    fn permit(self: &Arc<Self>, name: &str, ticket: Option<Ticket>) -> Permit {
+    fn permit(self: &Arc<Self>, name: &str, ticket: Option<CallPermit>) -> Permit {
         Permit { breakers: Arc::clone(self), name: name.to_owned(), ticket }
     }
 
@@ -136,7 +133,7 @@ impl Breakers {
 
     /// When a job comes back whose engine is paused, and why it waits. The times are spread out, so that the jobs do not
     /// all come back at once.
-    pub(super) fn next_try(&self, pause: &Pause) -> (Timestamp, JobError) {
+    pub(super) fn next_try(&self, pause: &CallRefusal) -> (Timestamp, JobError) {
         let until = after(pause.until, pause.spread.mul_f64(self.random.unit()));
         let lead = match pause.reason.code {
             ErrorCode::RateLimited => "the engine is busy",
@@ -147,12 +144,12 @@ impl Breakers {
     }
 
     /// The failure of an attempt whose engine is paused. It names when to come back, and costs no attempt.
-    pub(super) fn throttled(&self, pause: &Pause) -> AttemptFailure {
+    pub(super) fn throttled(&self, pause: &CallRefusal) -> AttemptFailure {
         let (at, error) = self.next_try(pause);
         AttemptFailure { error, disposition: Disposition::Throttled { after: Some(until(self.clock.now(), at)) } }
     }
 
-    fn report(&self, name: &str, ticket: Ticket, outcome: CallOutcome) {
+    fn report(&self, name: &str, ticket: CallPermit, outcome: CallOutcome) {
         let now = self.clock.now();
         let reported = self.with_breaker(name, |breaker| {
             let change = breaker.report(ticket, outcome, now, &self.policy);
@@ -180,9 +177,9 @@ impl Breakers {
     }
 }
 
-fn log_change(engine: &str, change: Change, phase: &Phase) {
+fn log_change(engine: &str, change: BreakerChange, phase: &Phase) {
     match (change, phase) {
-        (Change::Opened | Change::StaysOpen, Phase::Open(opening)) => {
+        (BreakerChange::Opened | BreakerChange::StaysOpen, Phase::Open(opening)) => {
             let (code, reason, until) = (opening.reason.code.as_str(), &opening.reason.message, opening.until);
             if opening.is_misconfigured {
                 tracing::error!(engine, code, reason, %until, "engine misconfigured; its jobs wait for an operator");
@@ -190,7 +187,7 @@ fn log_change(engine: &str, change: Change, phase: &Phase) {
                 tracing::warn!(engine, code, reason, %until, "calls to the engine are paused; its jobs stay queued");
             }
         }
-        (Change::Closed, _) => tracing::info!(engine, "engine is well again"),
+        (BreakerChange::Closed, _) => tracing::info!(engine, "engine is well again"),
         _ => {}
     }
 }
@@ -200,7 +197,7 @@ fn log_change(engine: &str, change: Change, phase: &Phase) {
 pub(in crate::jobs) struct Permit {
     breakers: Arc<Breakers>,
     name: String,
-    ticket: Option<Ticket>,
+    ticket: Option<CallPermit>,
 }
 
 impl Permit {
@@ -222,7 +219,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.use_ticket(CallOutcome::Unknown);
+        self.use_ticket(CallOutcome::Inconclusive);
     }
 }
 
@@ -246,6 +243,6 @@ pub(in crate::jobs) async fn call<T: Send + 'static>(
         Ok(Err(_)) => Err(AttemptFailure::retry(ErrorCode::Internal, format!("{callee} panicked; see the log"))),
         Err(_) => Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("{callee} took longer than {limit:?}"))),
     };
-    permit.report(result.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Well));
+    permit.report(result.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Healthy));
     result
 }

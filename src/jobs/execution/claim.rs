@@ -118,7 +118,7 @@ impl Execution {
             // published again only when it counts as lost. So the sweeper is asked to publish at the right time.
             let early = TransitionError::TooEarly { at };
             let is_due_then = job.due_at().is_some_and(|due| due <= at);
-            return match job.recall(now) {
+            return match job.reschedule(now) {
                 Ok(next) if !is_due_then => Ok(ClaimPlan::Requeue(next, ClaimResult::NotStartable(early))),
                 _ => Err(early),
             };

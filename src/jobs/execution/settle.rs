@@ -76,7 +76,7 @@ impl Execution {
                 Err(TransitionError::CancelRequested) => job.cancel(now),
                 completed => completed,
             },
-            AttemptEnd::Failed(failure) => job.set_back(now, failure.clone(), policy, jitter),
+            AttemptEnd::Failed(failure) => job.fail_keeping_operation(now, failure.clone(), policy, jitter),
             AttemptEnd::TrainingFailed(failure) => job.fail(now, failure.clone(), policy, jitter),
             AttemptEnd::Stopped => job.hand_back(now, policy),
             AttemptEnd::Cancelled => job.cancel(now),
