@@ -1,14 +1,14 @@
 # syntax=docker/dockerfile:1
-# One image, two services: the arguments say which part runs ("serve gateway", "serve worker").
+# One image for both services: the arguments select the role ("serve gateway", "serve worker").
 
 FROM rust:1.95.0-bookworm AS base
 WORKDIR /build
 
-# The dependencies alone, below sources that say nothing: built again only when a manifest or the lock file changes.
+# The dependencies alone, with empty sources. This layer is rebuilt only when a manifest or the lock file changes.
 FROM base AS dependencies
 COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
-# A member of the workspace that only tests use; Cargo reads its manifest nevertheless.
+# Only tests use this member of the workspace, but Cargo reads its manifest.
 COPY tests/support/gcloud/Cargo.toml tests/support/gcloud/
 RUN mkdir -p src tests/support/gcloud/src \
     && echo 'fn main() {}' > src/main.rs \
@@ -18,22 +18,22 @@ RUN mkdir -p src tests/support/gcloud/src \
 FROM dependencies AS build
 COPY config config
 COPY src src
-# The sources may be older than what was made of the empty ones, and Cargo goes by their times.
+# Cargo compares modification times, and the sources may be older than the build of the empty ones.
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked --bin mediaforge \
     && mkdir /data
 
-# glibc, libgcc and the certificates of the authorities, and nothing else: no shell, no package manager.
+# Only glibc, libgcc and the CA certificates: no shell, no package manager.
 FROM gcr.io/distroless/cc-debian12:nonroot AS runtime
 LABEL org.opencontainers.image.title="MediaForge" \
       org.opencontainers.image.description="Accepts slow AI image work in milliseconds, never loses it, never charges twice, and shows it live" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /build/target/release/mediaforge /usr/local/bin/mediaforge
-# For the embedded parts; on Google Cloud nothing is written here.
+# For the embedded backends. On Google Cloud nothing is written here.
 COPY --from=build --chown=nonroot:nonroot /data /data
 ENV MEDIAFORGE_DATA_DIR=/data
 USER nonroot:nonroot
 EXPOSE 8080
-# No shell in between: the process itself hears SIGTERM, and has ten seconds then.
+# No shell in between: the process itself receives SIGTERM and then has ten seconds to stop.
 ENTRYPOINT ["/usr/local/bin/mediaforge"]
 CMD ["serve"]

@@ -27,7 +27,7 @@ use crate::{
     engine::{self, ImageEngine},
     error::BackendError,
     gateway::{self, GatewayState, InvalidSettings},
-    jobs::{AttemptSettings, Jobs},
+    jobs::{AttemptSettings, UseCases},
     lifecycle::{Drained, Shutdown},
     queue,
     server::{self, ServerLimits},
@@ -103,7 +103,7 @@ pub enum AppError {
 pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<Running, AppError> {
     let data_dir = config.data_dir.clone();
     let embedded = open_embedded(config, roles).await?;
-    let jobs = Arc::new(Jobs::new(open_ports(config, embedded.as_ref())?, jobs_config(config)?));
+    let jobs = UseCases::new(open_ports(config, embedded.as_ref())?, jobs_config(config)?);
 
     let mut addresses = Addresses { gateway: None, worker: None, data_dir };
     let limits = server_limits(config);
@@ -111,13 +111,13 @@ pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<
         let listener = bind(config.gateway.listen, "gateway.listen")?;
         addresses.gateway = Some(base_url(&listener, config.gateway.listen));
         let settings = gateway_settings(config, limits.connections, auth(config)?);
-        let state = GatewayState::new(Arc::clone(&jobs), settings, shutdown.soft())?;
+        let state = GatewayState::new(&jobs, settings, shutdown.soft())?;
         shutdown.spawn(server::serve(listener, gateway::router(state), limits, shutdown.clone()));
     }
     if roles.worker {
         let listener = bind(config.worker.listen, "worker.listen")?;
         let url = base_url(&listener, config.worker.listen);
-        start_worker(config, jobs, embedded.as_ref(), (listener, limits), &url, &shutdown)?;
+        start_worker(config, &jobs, embedded.as_ref(), (listener, limits), &url, &shutdown)?;
         addresses.worker = Some(url);
     }
     Ok(Running { addresses, shutdown, drain: config.worker.drain, embedded })
@@ -186,7 +186,7 @@ pub fn has_store(config: &Config) -> bool {
 /// The worker's server, its sweeper, and the broker that pushes to it.
 fn start_worker(
     config: &Config,
-    jobs: Arc<Jobs>,
+    jobs: &UseCases,
     embedded: Option<&Embedded>,
     (listener, limits): (TcpListener, ServerLimits),
     url: &str,

@@ -1,48 +1,48 @@
-//! What a port says when its backend fails.
+//! The error of every port.
 
 use std::{error::Error, fmt, time::Duration};
 
-/// A backend failed. The backend decides the kind; only the gateway turns kinds into HTTP statuses.
+/// A failure of a backend. The backend decides the kind; only the gateway maps kinds to HTTP statuses.
 #[derive(Debug, thiserror::Error)]
 #[error("{op}: {kind}{}", .source.as_ref().map(|source| format!(": {source}")).unwrap_or_default())]
 pub struct BackendError {
-    /// What follows for the caller.
+    /// The kind, which decides how the caller reacts.
     pub kind: ErrorKind,
-    /// What was tried, for example `store.insert`.
+    /// The operation, for example `store.insert`.
     pub op: &'static str,
-    /// When trying again may help, where the backend knows.
+    /// When a retry may succeed, if the backend knows.
     pub retry_after: Option<Duration>,
-    /// The backend's own error, already printed by `Display`.
+    /// The backend's own error. `Display` prints it.
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// The kinds of failure that callers tell apart.
+/// The kinds of failure that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// Somebody else changed it first: read again.
+    /// Another writer was first: read again.
     Conflict,
-    /// The account cannot bear it: the [`source`](std::error::Error::source) says why. Reading again does not help.
+    /// The account does not allow it, for the reason in [`source`](std::error::Error::source). Reading again does not help.
     Refused,
-    /// What was to be created exists.
+    /// The object to create already exists.
     AlreadyExists,
-    /// Cannot be reached or is overloaded: later may work.
+    /// The backend is unreachable or overloaded: retry later.
     Unavailable,
-    /// No answer in time: it may or may not have happened.
+    /// No response in time: the operation may or may not have happened.
     Timeout,
-    /// The backend or its data is broken (disk full, damaged file): an operator must look.
+    /// The backend or its data is broken (disk full, damaged file): an operator must act.
     Broken,
-    /// This program asked for something impossible: a defect.
+    /// This program sent an invalid request: a defect.
     Internal,
 }
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Conflict => "changed by somebody else",
+            Self::Conflict => "changed by another writer",
             Self::Refused => "refused by the account",
-            Self::AlreadyExists => "exists already",
+            Self::AlreadyExists => "already exists",
             Self::Unavailable => "unavailable",
-            Self::Timeout => "no answer in time",
+            Self::Timeout => "no response in time",
             Self::Broken => "broken",
             Self::Internal => "internal error",
         })
@@ -50,18 +50,18 @@ impl fmt::Display for ErrorKind {
 }
 
 impl BackendError {
-    /// A failure without an underlying error.
+    /// A failure without a cause.
     pub fn new(kind: ErrorKind, op: &'static str) -> Self {
         Self { kind, op, retry_after: None, source: None }
     }
 
-    /// The same with the underlying error or a description.
+    /// Adds the cause: an error or a description.
     #[must_use]
     pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// Whether trying again later can help.
+    /// Whether a later retry can succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
     }

@@ -10,7 +10,7 @@ use crate::{
         retry::RetryPolicy, upload::UploadLimits,
     },
     gateway::{Auth, GatewayLimits, GatewaySettings},
-    jobs::{JobsConfig, Timeouts, UploadRules},
+    jobs::{Deadlines, JobsConfig, SubmissionSettings, Timeouts, UploadSettings},
     server::ServerLimits,
 };
 
@@ -24,40 +24,41 @@ pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
             cancel_grace: jobs.cancel_grace,
             queue_delays: config.queue.backend == QueueBackend::Embedded,
         },
-        prices: Prices {
-            image: credits.image,
-            image_large: credits.image_large,
-            large_above_px: credits.large_above_px,
-            training: credits.training,
-        },
-        limits: RequestLimits {
-            prompt_chars: limits.prompt_chars,
-            min_side: limits.min_side,
-            max_side: limits.max_side,
-            max_count: limits.max_count,
-        },
-        catalogue: config.catalogue()?,
+        deadlines: Deadlines { illustration: jobs.illustration_deadline, training: jobs.training_deadline },
         starting_grant: credits.starting_grant,
-        jobs_in_flight: NonZeroU32::new(limits.jobs_in_flight),
-        illustration_deadline: jobs.illustration_deadline,
-        brand_limits: BrandLimits {
-            min_images: limits.min_training_images,
-            max_images: limits.max_training_images,
-            max_colors: 5,
-            name_chars: 80,
-            min_side: limits.min_training_side,
-            max_aspect: 3,
-            min_difference: 6,
-        },
-        training_deadline: jobs.training_deadline,
-        training_estimate: jobs.training_estimate.clone(),
-        uploads: UploadRules {
-            limits: UploadLimits {
-                max_bytes: limits.upload_bytes,
-                max_pixels: limits.upload_pixels,
-                max_archive_bytes: limits.upload_zip_bytes,
+        submission: SubmissionSettings {
+            prices: Prices {
+                image: credits.image,
+                image_large: credits.image_large,
+                large_above_px: credits.large_above_px,
+                training: credits.training,
             },
-            keep: limits.upload_keep,
+            limits: RequestLimits {
+                prompt_chars: limits.prompt_chars,
+                min_side: limits.min_side,
+                max_side: limits.max_side,
+                max_count: limits.max_count,
+            },
+            catalogue: config.catalogue()?,
+            jobs_in_flight: NonZeroU32::new(limits.jobs_in_flight),
+            brand_limits: BrandLimits {
+                min_images: limits.min_training_images,
+                max_images: limits.max_training_images,
+                max_colors: 5,
+                name_chars: 80,
+                min_side: limits.min_training_side,
+                max_aspect: 3,
+                min_difference: 6,
+            },
+            training_estimate: jobs.training_estimate.clone(),
+            uploads: UploadSettings {
+                limits: UploadLimits {
+                    max_bytes: limits.upload_bytes,
+                    max_pixels: limits.upload_pixels,
+                    max_archive_bytes: limits.upload_zip_bytes,
+                },
+                keep: limits.upload_keep,
+            },
         },
         retention: jobs.retention,
         breaker: BreakerPolicy {

@@ -1,27 +1,26 @@
-//! The command line of a program, as a template: arguments in which `{word}` stands for a value.
+//! A command line as a template: `{word}` in an argument is a placeholder for a value.
 
 use std::fmt;
 
-/// What a `{word}` in an argument stands for.
+/// The values that an argument can refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placeholder {
-    /// The folder of the pictures.
+    /// The folder with the training pictures.
     Dataset,
-    /// The folder that the model is put into.
+    /// The folder to write the model to.
     Output,
-    /// Steps of the training.
+    /// The number of training steps.
     Steps,
-    /// The brand's name, as its owner wrote it.
+    /// The brand's name as its owner wrote it.
     Name,
     /// The job's id.
     Job,
 }
 
 impl Placeholder {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::Dataset, Self::Output, Self::Steps, Self::Name, Self::Job];
 
-    /// As it is written, without the braces.
+    /// The word between the braces.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dataset => "dataset",
@@ -39,11 +38,11 @@ impl fmt::Display for Placeholder {
     }
 }
 
-/// An argument with its placeholders filled. It stays one argument, whatever the values are, and what a value contains is
-/// not looked at again.
+/// Replaces the placeholders of one argument. The result is one argument whatever the values contain, and placeholders
+/// inside a value are not replaced.
 ///
-/// Braces around anything but a lower-case word, as JSON has them, stand for themselves. The error names a word that
-/// stands for nothing.
+/// Braces around anything but a lower-case word are kept, so that an argument may be JSON. The error names an unknown
+/// placeholder.
 pub fn fill(argument: &str, value: impl Fn(Placeholder) -> String) -> Result<String, String> {
     let mut filled = String::with_capacity(argument.len());
     let mut rest = argument;
@@ -58,7 +57,9 @@ pub fn fill(argument: &str, value: impl Fn(Placeholder) -> String) -> Result<Str
         }
         let Some(placeholder) = Placeholder::ALL.into_iter().find(|known| known.as_str() == word) else {
             let known = Placeholder::ALL.map(|known| known.to_string()).join(", ");
-            return Err(format!("{{{word}}} in {argument:?} stands for nothing; there are {known}"));
+            return Err(format!(
+                "{argument:?} contains the unknown placeholder {{{word}}}; the placeholders are {known}"
+            ));
         };
         filled.push_str(&value(placeholder));
         rest = &brace[word.len() + 2..];
@@ -67,16 +68,18 @@ pub fn fill(argument: &str, value: impl Fn(Placeholder) -> String) -> Result<Str
     Ok(filled)
 }
 
-/// What is wrong with a command line.
+/// The mistakes in a command line.
 pub(super) fn problems(argv: &[String]) -> Vec<String> {
     let mut problems: Vec<String> =
         argv.iter().filter_map(|argument| fill(argument, |_| String::new()).err()).collect();
     if argv.first().is_some_and(|program| program.is_empty() || program.contains('{')) {
-        problems.push("the first is the program itself: a path or a name, without placeholders".to_owned());
+        problems.push("the first element is the program: a path or a name, without placeholders".to_owned());
     }
     if argv.iter().any(|argument| argument.starts_with("{name}")) {
-        // The owner of a brand chooses its name, and "--delete" is one.
-        problems.push("an argument that begins with {name} may be taken for an option; write --name={name}".to_owned());
+        // The owner of a brand chooses its name, which may be "--delete".
+        problems.push(
+            "the program may take an argument that begins with {name} for an option; write --name={name}".to_owned(),
+        );
     }
     if argv.iter().any(|argument| argument.contains('\0')) {
         problems.push("an argument cannot contain NUL".to_owned());

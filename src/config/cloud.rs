@@ -1,4 +1,4 @@
-//! The sections of Google Cloud's parts and of who may call what.
+//! The sections about Google Cloud and about authentication.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use url::Url;
 
 use super::SecretRef;
 
-/// `[gcp]`: what all of Google Cloud's parts need to know.
+/// `[gcp]`: what every Google Cloud backend needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GcpConfig {
-    /// The project's id.
+    /// The project id.
     pub project: Option<String>,
 }
 
@@ -19,9 +19,9 @@ pub struct GcpConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirestoreConfig {
-    /// The database's id.
+    /// The database id.
     pub database: String,
-    /// Where it is, instead of Google's own address.
+    /// The address to use instead of Google's, for an emulator or a private endpoint.
     pub endpoint: Option<Url>,
 }
 
@@ -29,11 +29,11 @@ pub struct FirestoreConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PubSubConfig {
-    /// Where it is, instead of Google's own address.
+    /// The address to use instead of Google's, for an emulator or a private endpoint.
     pub endpoint: Option<Url>,
-    /// The worker's address, to which `provision` lets Pub/Sub push.
+    /// The worker's address. `provision` configures Pub/Sub to push there.
     pub push_url: Option<Url>,
-    /// The service account in whose name `provision` lets Pub/Sub push.
+    /// The service account that signs Pub/Sub's pushes. `provision` sets it.
     pub push_service_account: Option<String>,
 }
 
@@ -41,17 +41,17 @@ pub struct PubSubConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GcsConfig {
-    /// The bucket's name.
+    /// The bucket name.
     pub bucket: Option<String>,
     /// How clients fetch pictures.
     pub urls: GcsUrls,
-    /// How long a signed URL works.
+    /// How long a signed URL is valid.
     #[serde(with = "super::duration")]
     pub url_expires: Duration,
-    /// The JSON key of a service account that signs URLs; absent: the credentials this process runs with.
+    /// The JSON key of the service account that signs URLs. Absent: the credentials of this process.
     #[serde(default)]
     pub signing_key: SecretRef,
-    /// Where it is, instead of Google's own address.
+    /// The address to use instead of Google's, for an emulator or a private endpoint.
     pub endpoint: Option<Url>,
 }
 
@@ -59,9 +59,9 @@ pub struct GcsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GcsUrls {
-    /// By URLs that carry a signature and expire.
+    /// Signed URLs, which expire.
     Signed,
-    /// By the plain address of a bucket that everybody may read.
+    /// The plain addresses of a bucket that is publicly readable.
     Public,
 }
 
@@ -69,11 +69,11 @@ pub enum GcsUrls {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirebaseConfig {
-    /// The Firebase project's id; absent: `gcp.project`.
+    /// The Firebase project id. Absent: `gcp.project`.
     pub project: Option<String>,
-    /// Whether users who have not signed in may call.
+    /// Whether anonymous Firebase users are accepted.
     pub allow_anonymous: bool,
-    /// Where the keys are that tokens are signed with.
+    /// Where to fetch the public keys that verify tokens.
     pub keys_url: Url,
 }
 
@@ -81,34 +81,34 @@ pub struct FirebaseConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamTokensConfig {
-    /// What they are signed with: 32 bytes or more, the same for every instance.
+    /// The signing key: 32 bytes or more, the same for every instance.
     #[serde(default)]
     pub key: SecretRef,
-    /// How long one opens streams.
+    /// How long a token is valid.
     #[serde(with = "super::duration")]
     pub ttl: Duration,
 }
 
-/// How callers of the worker are known.
+/// How the worker authenticates its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PushAuth {
-    /// Not at all: for the embedded broker on one machine.
+    /// It does not: for the embedded broker on one machine.
     None,
-    /// By a token that Google has signed, verified here.
+    /// By a token that Google signed and the worker verifies.
     Oidc,
-    /// By the same token, which Cloud Run's IAM has verified and stripped of its signature.
+    /// By the same token, after Cloud Run's IAM has verified it and removed its signature.
     CloudRunIam,
 }
 
-/// `[worker.oidc]`: what the tokens of the worker's callers must say.
+/// `[worker.oidc]`: the claims that callers' tokens must have.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OidcConfig {
-    /// For whom the token is made; what Pub/Sub and the scheduler are told to ask for.
+    /// The audience of the token; Pub/Sub and the scheduler request tokens for it.
     pub audience: Option<String>,
     /// Emails of the service accounts that may call.
     pub service_accounts: Vec<String>,
-    /// Where the keys are that tokens are signed with.
+    /// Where to fetch the public keys that verify tokens.
     pub keys_url: Url,
 }

@@ -1,4 +1,4 @@
-//! From the sources to one configuration: built-in defaults < file < `PORT` < environment < flags.
+//! Merges the sources into one configuration. Later sources win: built-in defaults, file, `PORT`, environment, flags.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -17,11 +17,11 @@ use super::{
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "MEDIAFORGE_";
-/// Variables that stand for a flag of the command line, not for a key.
+/// Variables that set a command-line flag, not a key.
 const FLAG_VARIABLES: [&str; 6] = ["PROFILE", "CONFIG", "URL", "USER", "TOKEN", "TOKEN_FILE"];
 
-/// The variables by which Google's tools find emulators, each with the key it is the default of. The last has none: it
-/// would make tokens without a signature good.
+/// The variables by which Google's tools find emulators, each with the key that it is the default of. The last has no key,
+/// because it would make the gateway accept unsigned tokens.
 const EMULATORS: [(&str, Option<&str>); 4] = [
     ("FIRESTORE_EMULATOR_HOST", Some("store.firestore.endpoint")),
     ("PUBSUB_EMULATOR_HOST", Some("queue.pubsub.endpoint")),
@@ -29,65 +29,62 @@ const EMULATORS: [(&str, Option<&str>); 4] = [
     ("FIREBASE_AUTH_EMULATOR_HOST", None),
 ];
 
-/// `config/default.toml`: every key with its explanation.
+/// `config/default.toml`, which explains every key.
 pub fn default_file() -> &'static str {
     DEFAULTS
 }
 
-/// What a configuration is made from.
+/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Variables, and where this user's data lives.
+    /// Environment variables and the user's data directory.
     pub environment: Environment,
-    /// `--profile`; stronger than `MEDIAFORGE_PROFILE`.
+    /// `--profile`; overrides `MEDIAFORGE_PROFILE`.
     pub profile: Option<String>,
-    /// `--config`; stronger than `MEDIAFORGE_CONFIG`.
+    /// `--config`; overrides `MEDIAFORGE_CONFIG`.
     pub file: Option<PathBuf>,
     /// Flags that set keys.
     pub flags: Vec<Flag>,
-    /// What this process is about to serve; absent: nothing, so nothing is checked that only serving needs.
+    /// The roles that this process serves. Absent: none, so that settings which only serving needs are not checked.
     pub roles: Option<Roles>,
 }
 
 /// A flag that sets a key.
 #[derive(Debug, Clone)]
 pub struct Flag {
-    /// As typed, for example `--data-dir`.
+    /// The flag, for example `--data-dir`.
     pub name: &'static str,
-    /// For example `data_dir`.
+    /// The key, for example `data_dir`.
     pub key: &'static str,
-    /// Its value.
     pub value: String,
 }
 
-/// A configuration that can be used.
+/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The values.
     pub config: Config,
-    /// The profile below them.
+    /// The profile that supplied the defaults.
     pub profile: Profile,
     origins: BTreeMap<String, Origin>,
 }
 
-/// One effective value.
+/// One key with its effective value.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// For example `worker.lease`.
+    /// The key, for example `worker.lease`.
     pub key: String,
-    /// `null` when it is not set.
+    /// `null` if the key is not set.
     pub value: serde_json::Value,
-    /// Where it came from.
     pub origin: Origin,
 }
 
 impl Loaded {
-    /// Every key with its value and origin, in the order of the documentation (top level first).
+    /// Every key with its value and origin. Top-level keys come first.
     pub fn entries(&self) -> Vec<Entry> {
         fn walk(prefix: &str, value: serde_json::Value, found: &mut Vec<(String, serde_json::Value)>) {
             match value {
                 serde_json::Value::Object(map) => {
-                    // A section's own keys before those of the sections in it, as TOML wants them.
+                    // TOML requires the keys of a section before its subsections.
                     let (sections, keys): (Vec<_>, Vec<_>) = map.into_iter().partition(|(_, value)| value.is_object());
                     for (name, value) in keys.into_iter().chain(sections) {
                         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
@@ -123,7 +120,7 @@ impl Provider for Setting {
         Metadata::named(self.origin.to_string())
     }
 
-    /// In the global profile: a selected profile silently beats everything that is not.
+    /// Uses the global profile, because a selected profile silently overrides all other profiles.
     fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {
         let nested = |value: Value, name: &String| Value::from(Dict::from([(name.clone(), value)]));
         let value = self.path.iter().rev().fold(self.value.clone(), nested);
@@ -131,7 +128,7 @@ impl Provider for Setting {
     }
 }
 
-/// The effective configuration, or everything that is wrong with it.
+/// Loads the configuration, or reports all of its mistakes.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let environment = &sources.environment;
     let named = sources.profile.as_deref().or_else(|| environment.get("MEDIAFORGE_PROFILE"));
@@ -171,25 +168,25 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     })?;
     let context = validate::Context { profile, roles: sources.roles, on_cloud_run: environment.on_cloud_run() };
     if config.data_dir.as_os_str().is_empty() {
-        let detail = "no data directory: this user has no home directory; say where with --data-dir DIR";
+        let detail = "this user has no home directory; set the data directory with --data-dir DIR";
         problems.push(Problem { key: Some("data_dir".into()), detail: detail.into(), origin: None });
     }
-    // Who serves nothing may lack what only serving needs.
-    let unread = config.read_secrets(environment).into_iter().filter(|_| sources.roles.is_some());
-    let unread = unread.map(|(key, detail)| (Some(key.to_owned()), detail));
-    for (key, detail) in unread.chain(validate::check(&config, &context)) {
+    // A process that serves nothing may run without secrets.
+    let unreadable = config.read_secrets(environment).into_iter().filter(|_| sources.roles.is_some());
+    let unreadable = unreadable.map(|(key, detail)| (Some(key.to_owned()), detail));
+    for (key, detail) in unreadable.chain(validate::check(&config, &context)) {
         let origin = key.as_ref().map(|key| origins.get(key).cloned().unwrap_or(Origin::Default));
         problems.push(Problem { key, detail, origin });
     }
     if problems.is_empty() { Ok(Loaded { config, profile, origins }) } else { Err(ConfigError { problems }) }
 }
 
-/// Whether `MEDIAFORGE_{name}` is meant as a key.
+/// Whether `MEDIAFORGE_{name}` sets a key.
 ///
-/// Kubernetes gives every container of a namespace with a service called "mediaforge" or "mediaforge-gateway" variables
-/// such as `MEDIAFORGE_SERVICE_HOST` and `MEDIAFORGE_GATEWAY_PORT_80_TCP`; nobody meant those for us.
+/// Kubernetes sets variables such as `MEDIAFORGE_SERVICE_HOST` and `MEDIAFORGE_GATEWAY_PORT_80_TCP` in every container of
+/// a namespace with a service called "mediaforge" or "mediaforge-gateway". They are not settings.
 fn is_key(name: &str) -> bool {
-    let kubernetes = ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|mark| name.contains(mark))
+    let kubernetes = ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|part| name.contains(part))
         || name == "PORT"
         || name.ends_with("_PORT");
     !FLAG_VARIABLES.contains(&name) && (name.contains("__") || !kubernetes)
@@ -205,7 +202,7 @@ fn read_file(path: &std::path::Path) -> Result<Vec<Setting>, Problem> {
     Ok(leaves(&dict).into_iter().map(|(path, value)| Setting { path, value, origin: origin.clone() }).collect())
 }
 
-/// Collects the settings that are right and reports those that are not.
+/// Collects the valid settings and reports the invalid ones.
 struct Loader {
     base: Figment,
     schema: Schema,
@@ -215,7 +212,7 @@ struct Loader {
 
 impl Loader {
     fn new(profile: Profile, environment: &Environment) -> Result<Self, Box<figment::Error>> {
-        // Empty where nobody has a directory: whoever loads reports it unless another source names one.
+        // Empty if the user has no home directory. `load` reports that unless another source sets `data_dir`.
         let data_dir = environment.user_data_dir().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default();
         let base = Figment::from(Toml::string(DEFAULTS).nested())
             .select(profile.name())
@@ -224,7 +221,7 @@ impl Loader {
         Ok(Self { base, schema, settings: Vec::new(), profile })
     }
 
-    /// Takes a setting on its own merits, so that one wrong value does not hide the next.
+    /// Checks a setting on its own, so that one invalid value does not hide another.
     fn add(&mut self, setting: Setting, problems: &mut Vec<Problem>) {
         let (key, origin) = (setting.key(), &setting.origin);
         if setting.value.as_str().is_some_and(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
@@ -241,7 +238,7 @@ impl Loader {
             return;
         }
         match self.base.clone().merge(&setting).extract::<Config>() {
-            // A style of one's own is complete only together with its other keys.
+            // A new style is complete only together with its other keys.
             Err(error) if !matches!(error.kind, Kind::MissingField(_)) => {
                 problems.push(Problem::of(key, error.kind.to_string(), setting.origin));
             }
@@ -249,27 +246,27 @@ impl Loader {
         }
     }
 
-    /// `PORT`, as Cloud Run sets it, for the role that the platform sends requests to.
+    /// Applies `PORT`, which Cloud Run sets, to the role that receives the platform's requests.
     fn add_port(&mut self, roles: Roles, environment: &Environment, problems: &mut Vec<Problem>) {
         let Some(text) = environment.get("PORT") else { return };
         let origin = Origin::Variable("PORT".into());
         let key = if roles.gateway { "gateway.listen" } else { "worker.listen" };
         let Ok(port) = text.parse::<u16>() else {
-            problems.push(Problem::of(key, format!("{text:?} is no port; a number from 0 to 65535"), origin));
+            problems.push(Problem::of(key, format!("{text:?} is not a port; use a number from 0 to 65535"), origin));
             return;
         };
         let host = if environment.on_cloud_run() {
             Some(std::net::Ipv4Addr::UNSPECIFIED.into())
         } else {
-            let below = self.merged().extract_inner::<std::net::SocketAddr>(key);
-            below.ok().map(|listen| listen.ip())
+            let configured = self.merged().extract_inner::<std::net::SocketAddr>(key);
+            configured.ok().map(|listen| listen.ip())
         };
         let Some(host) = host else { return };
         let value = Value::from(std::net::SocketAddr::new(host, port).to_string());
         self.add(Setting { path: key.split('.').map(str::to_owned).collect(), value, origin }, problems);
     }
 
-    /// What the tools of Google Cloud go by, as defaults of our own keys.
+    /// Applies the variables of Google's tools as defaults of our own keys.
     fn add_google_cloud(&mut self, environment: &Environment, problems: &mut Vec<Problem>) {
         if let Some(project) = environment.get("GOOGLE_CLOUD_PROJECT") {
             self.add_variable("GOOGLE_CLOUD_PROJECT", "gcp.project", Value::from(project), problems);
@@ -278,7 +275,7 @@ impl Loader {
             let Some(host) = environment.get(name) else { continue };
             if environment.on_cloud_run() {
                 let detail =
-                    format!("{name} is set, and no emulator is used on Cloud Run (K_SERVICE is set); unset it");
+                    format!("{name} is set, but emulators are refused on Cloud Run (K_SERVICE is set); unset it");
                 problems.push(Problem::general(detail));
                 continue;
             }
@@ -293,7 +290,7 @@ impl Loader {
         self.add(Setting { path, value, origin: Origin::Variable(name.to_owned()) }, problems);
     }
 
-    /// A new style without all of its keys is reported and left out, so that the rest can be checked.
+    /// Reports and removes new styles that lack keys, so that the remaining settings can be checked.
     fn drop_incomplete_styles(&mut self, problems: &mut Vec<Problem>) {
         let Ok(Value::Dict(_, styles)) = self.merged().find_value("styles") else { return };
         for (id, style) in &styles {
@@ -307,7 +304,7 @@ impl Loader {
             let of_style =
                 |setting: &Setting| setting.path.len() > 1 && setting.path[0] == "styles" && setting.path[1] == *id;
             let origin = self.settings.iter().find(|setting| of_style(setting)).map(|setting| setting.origin.clone());
-            let detail = format!("a new style needs all of its keys; missing: {}", missing.join(", "));
+            let detail = format!("a new style needs all of its keys; these are missing: {}", missing.join(", "));
             problems.push(Problem { key: Some(format!("styles.{id}")), detail, origin });
             self.settings.retain(|setting| !of_style(setting));
         }
@@ -323,7 +320,7 @@ impl Loader {
         if let Value::Dict(_, all) = Value::serialize(&config)? {
             for (path, _) in leaves(&all) {
                 let key = path.join(".");
-                // figment's tag tells `[default]` from a profile only by naming the former.
+                // figment's tag names `[default]`, but not the selected profile.
                 let of_profile = self.base.find_value(&key).is_ok_and(|value| value.tag().profile().is_none());
                 let origin = if of_profile { Origin::Profile(self.profile.name()) } else { Origin::Default };
                 origins.insert(key, origin);

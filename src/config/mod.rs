@@ -1,5 +1,4 @@
-//! Configuration: what can be set ([`Config`]), where it comes from ([`load()`]) and what is wrong with it
-//! ([`ConfigError`]).
+//! Configuration: the keys ([`Config`]), how they are loaded ([`load()`]) and how mistakes are reported ([`ConfigError`]).
 
 pub mod argv;
 mod cloud;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: all of it at once, each with its key, its variable and where it came from.
+//! Configuration mistakes. All are reported at once, each with its key, its variable and its origin.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum Origin {
     Profile(&'static str),
     /// `--config FILE`.
     File(String),
-    /// An environment variable, `PORT` among them.
+    /// An environment variable, including `PORT`.
     Variable(String),
     /// A command-line flag.
     Flag(&'static str),
@@ -29,12 +29,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, for example `worker.lease`; absent when it is about no single key.
+    /// The key, for example `worker.lease`. Absent if the mistake is not about one key.
     pub key: Option<String>,
-    /// What is wrong and what would be right.
+    /// What is wrong and how to correct it.
     pub detail: String,
     /// Where the value came from.
     pub origin: Option<Origin>,
@@ -50,7 +50,7 @@ impl Problem {
     }
 }
 
-/// The variable that sets `key`.
+/// The environment variable that sets `key`.
 pub fn variable(key: &str) -> String {
     format!("MEDIAFORGE_{}", key.to_ascii_uppercase().replace('.', "__"))
 }
@@ -60,7 +60,7 @@ impl fmt::Display for Problem {
         let Some(key) = &self.key else { return f.write_str(&self.detail) };
         let variable = variable(key);
         match &self.origin {
-            // The variable is what the person typed: no need to name it twice.
+            // The origin already names the variable.
             Some(Origin::Variable(name)) if *name == variable => write!(f, "{key} (from {name}): {}", self.detail),
             Some(Origin::Default) => write!(f, "{key} (the default; variable {variable}): {}", self.detail),
             Some(origin) => write!(f, "{key} (from {origin}; variable {variable}): {}", self.detail),
@@ -69,7 +69,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it.
+/// An invalid configuration, with all of its mistakes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one.

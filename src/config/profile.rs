@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-/// A named set of defaults. Parsed before figment sees it, because figment takes an unknown profile for an empty one.
+/// A named set of defaults. It is parsed before figment sees it, because figment treats an unknown profile as empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// A laptop; what is used when none is named.
+    /// A laptop. This is the default profile.
     #[default]
     Local,
     /// Google Cloud: Cloud Run, Firestore, Pub/Sub, Cloud Storage.
@@ -15,10 +15,8 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Local, Self::Gcp, Self::Test];
 
-    /// Its name in `default.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",

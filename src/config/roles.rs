@@ -1,16 +1,15 @@
-//! What one process does.
+//! The roles that one process takes.
 
-/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     /// Accepts jobs over HTTP.
     pub gateway: bool,
-    /// Works on them.
+    /// Runs jobs.
     pub worker: bool,
 }
 
 impl Roles {
-    /// Everything in one process.
+    /// Both roles in one process.
     pub const ALL: Self = Self { gateway: true, worker: true };
     /// The HTTP API alone.
     pub const GATEWAY: Self = Self { gateway: true, worker: false };

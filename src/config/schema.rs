@@ -1,4 +1,4 @@
-//! Which keys exist: read off the default configuration, so that no list can go stale.
+//! The keys that exist. They are derived from the default configuration, so that no list can become outdated.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     problem::{did_you_mean, variable},
 };
 
-/// Keys whose environment values are taken verbatim: `007` stays text.
+/// Keys whose environment values are always text: `007` is not a number.
 const TEXT: [&str; 36] = [
     "data_dir",
     "engine.default",
@@ -48,21 +48,21 @@ const TEXT: [&str; 36] = [
     "trainer.vertex.image",
     "trainer.vertex.output",
 ];
-/// Keys whose environment value may be a plain list with commas.
+/// Keys whose environment value may be a comma-separated list.
 const LISTS: [&str; 4] =
     ["gateway.cors_origins", "trainer.command.argv", "trainer.vertex.args", "worker.oidc.service_accounts"];
 
-/// Every key as a path, with `*` for the id of a style.
+/// Every key as a path, with `*` for a name that the user chooses.
 pub(super) struct Schema(BTreeSet<String>);
 
 impl Schema {
-    /// The keys of `defaults`; those that may be absent count too.
+    /// The keys of `defaults`, including those without a value.
     pub(super) fn of(defaults: &Config) -> Result<Self, Box<figment::Error>> {
         let Value::Dict(_, dict) = Value::serialize(defaults)? else { return Ok(Self(BTreeSet::new())) };
         Ok(Self(leaves(&dict).into_iter().map(|(path, _)| pattern(&path)).collect()))
     }
 
-    /// Why there is no such key, and the valid ones; `None` when there is.
+    /// Explains why a key is unknown and lists the valid ones; `None` if the key exists.
     pub(super) fn unknown(&self, path: &[String], value: &Value) -> Option<(&'static str, String)> {
         let key = pattern(path);
         if self.0.contains(&key) {
@@ -85,12 +85,12 @@ impl Schema {
         Some(("unknown key", String::new()))
     }
 
-    /// The key that `path` is probably a misspelling of.
+    /// The key with the most similar spelling.
     pub(super) fn nearest(&self, path: &[String]) -> Option<&str> {
         did_you_mean(&path.join("."), self.0.iter().map(String::as_str))
     }
 
-    /// An environment value as the key's type wants it.
+    /// Parses an environment value as the type of its key requires.
     pub(super) fn parse(path: &[String], text: &str) -> Value {
         let key = pattern(path);
         if TEXT.contains(&key.as_str()) {
@@ -99,12 +99,12 @@ impl Schema {
             let items: Vec<Value> = text.split(',').map(|item| Value::from(item.trim())).collect();
             Value::from(items)
         } else {
-            // The error type is uninhabited: what is no number, boolean, list or table is text.
+            // The error type is uninhabited: anything that is not a number, boolean, list or table is text.
             text.parse().unwrap_or_else(|_| Value::from(text))
         }
     }
 
-    /// Names directly below a section (below everything when `section` is empty).
+    /// The names directly below a section; the top-level names if `section` is empty.
     fn children(&self, section: &str) -> Vec<String> {
         let below = |key: &String| {
             let rest = if section.is_empty() { key } else { key.strip_prefix(section)?.strip_prefix('.')? };
@@ -115,12 +115,13 @@ impl Schema {
     }
 }
 
-/// Tables whose keys people choose.
-const OPEN: [&[&str]; 2] = [&["styles"], &["engine", "aliases"]];
+/// Tables whose keys the user chooses.
+const USER_TABLES: [&[&str]; 2] = [&["styles"], &["engine", "aliases"]];
 
 /// `["styles", "clay-3d", "name"]` as `styles.*.name`, everything else joined by dots.
 fn pattern(path: &[String]) -> String {
-    let chosen = OPEN.iter().find(|table| path.len() > table.len() && path.iter().zip(**table).all(|(a, b)| a == b));
+    let chosen =
+        USER_TABLES.iter().find(|table| path.len() > table.len() && path.iter().zip(**table).all(|(a, b)| a == b));
     let shown = |(at, name): (usize, &String)| match chosen {
         Some(table) if at == table.len() => "*".to_owned(),
         _ => name.clone(),
@@ -128,7 +129,7 @@ fn pattern(path: &[String]) -> String {
     path.iter().enumerate().map(shown).collect::<Vec<_>>().join(".")
 }
 
-/// Every value of a table that is no table itself (or an empty one), with its path.
+/// Every value of a table with its path. Nested tables are flattened, unless they are empty.
 pub(super) fn leaves(dict: &Dict) -> Vec<(Vec<String>, Value)> {
     let mut found = Vec::new();
     for (name, value) in dict {
@@ -145,10 +146,10 @@ pub(super) fn leaves(dict: &Dict) -> Vec<(Vec<String>, Value)> {
     found
 }
 
-/// The path a variable's name stands for, without its `MEDIAFORGE_`.
+/// The key path for the name of a variable without `MEDIAFORGE_`.
 pub(super) fn path_of_variable(name: &str) -> Vec<String> {
     let mut path: Vec<String> = name.to_ascii_lowercase().split("__").map(str::to_owned).collect();
-    // Shells allow no dash in a name, style ids no underscore.
+    // A variable name cannot contain a dash, and a style id cannot contain an underscore.
     if let [styles, id, ..] = path.as_mut_slice()
         && styles == "styles"
     {
@@ -157,7 +158,7 @@ pub(super) fn path_of_variable(name: &str) -> Vec<String> {
     path
 }
 
-/// How a suggestion is written for somebody who typed a variable.
+/// A suggested key as a variable.
 pub(super) fn as_variable(key: &str) -> String {
     variable(&key.replace('*', "<id>"))
 }

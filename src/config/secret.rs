@@ -1,4 +1,4 @@
-//! Secrets are named in the configuration, not written into it.
+//! References to secrets. The configuration names a secret; it does not contain one.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use super::Environment;
 
-/// Where a secret is found: `{ env = "NAME" }` or `{ file = "/path" }`. [`super::load()`] reads it for a process that serves.
+/// A reference to a secret: `{ env = "NAME" }` or `{ file = "/path" }`. [`super::load()`] reads the secret for a process
+/// that serves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRef {
-    /// The variable that holds it.
+    /// The variable that holds the secret.
     pub env: Option<String>,
-    /// The file that holds it; one line end behind it does not count.
+    /// The file that holds the secret. One trailing line break is removed.
     pub file: Option<PathBuf>,
     #[serde(skip)]
     value: Option<Secret>,
 }
 
-/// A secret; it prints as `[redacted]`.
+/// A secret. Its `Debug` output is `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// A secret of this text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for whoever must use it.
+    /// The secret in plain text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -41,31 +41,33 @@ impl fmt::Debug for Secret {
 }
 
 impl From<Secret> for SecretRef {
-    /// One that is known already.
     fn from(secret: Secret) -> Self {
         Self { value: Some(secret), ..Self::default() }
     }
 }
 
 impl SecretRef {
-    /// Whether one is named.
+    /// Whether a variable or a file is named.
     pub fn is_set(&self) -> bool {
         self.env.is_some() || self.file.is_some()
     }
 
-    /// The secret, where one is named and has been read.
+    /// The secret, if it has been read.
     pub fn value(&self) -> Option<&Secret> {
         self.value.as_ref()
     }
 
-    /// Reads it; the error says what is wrong, never what was read.
+    /// Reads the secret. The error never contains what was read.
     pub(super) fn read(&mut self, environment: &Environment) -> Result<(), String> {
         let text = match (&self.env, &self.file) {
             (None, None) => return Ok(()),
-            (Some(_), Some(_)) => return Err("env and file are both given; one is enough".to_owned()),
-            // It would be printed with the configuration, and with the error that there is no such variable.
+            (Some(_), Some(_)) => return Err("both env and file are set; set only one".to_owned()),
+            // This is probably the secret itself. It must not appear in an error or in the output of `mediaforge config`.
             (Some(name), None) if !is_name(name) => {
-                return Err("env is no name of a variable; it names the one that holds the secret".to_owned());
+                return Err(
+                    "env is not a valid variable name; set it to the name of the variable that holds the secret"
+                        .to_owned(),
+                );
             }
             (Some(name), None) => {
                 environment.get(name).map(str::to_owned).ok_or(format!("the variable {name} is not set"))?
@@ -84,7 +86,7 @@ impl SecretRef {
     }
 }
 
-/// Whether a variable may be called so (POSIX, and no longer than any real one).
+/// Whether `text` is a POSIX variable name of a plausible length.
 fn is_name(text: &str) -> bool {
     let first_ok = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     first_ok && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

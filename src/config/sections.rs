@@ -1,4 +1,4 @@
-//! The sections of the configuration, as `config/default.toml` documents them. Every key has its default there.
+//! The sections of the configuration. `config/default.toml` documents every key and holds its default.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::domain::style::{Catalogue, InvalidCatalogue};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the embedded parts keep their files. [`super::load()`] fills in the user's data directory.
+    /// The directory of the embedded backends. [`super::load()`] fills in the user's data directory.
     pub data_dir: PathBuf,
     /// Google Cloud.
     pub gcp: GcpConfig,
@@ -24,39 +24,39 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// The worker.
     pub worker: WorkerConfig,
-    /// Rules of every job.
+    /// Retries, deadlines and timeouts of jobs.
     pub jobs: JobsConfig,
-    /// When an engine that refuses or fails is left alone.
+    /// The circuit breaker of the engines.
     pub breaker: BreakerConfig,
     /// Prices and grants.
     pub credits: CreditsConfig,
-    /// What a request may ask for.
+    /// Limits of requests.
     pub limits: LimitsConfig,
-    /// Where jobs are kept.
+    /// The job store.
     pub store: StoreConfig,
-    /// How jobs reach workers.
+    /// The job queue.
     pub queue: QueueConfig,
-    /// Where pictures are kept.
+    /// The media store.
     pub media: MediaConfig,
-    /// What draws.
+    /// The image engines.
     pub engine: EngineConfig,
-    /// What trains brands.
+    /// The brand trainers.
     pub trainer: TrainerConfig,
-    /// The catalogue, by style id.
+    /// The catalogue of styles, by style id.
     pub styles: BTreeMap<String, StyleConfig>,
     /// Logs.
     pub telemetry: TelemetryConfig,
 }
 
 impl Config {
-    /// Whether any part keeps its data in `data_dir`.
+    /// Whether any backend keeps its data in `data_dir`.
     pub fn is_embedded(&self) -> bool {
         self.store.backend == StoreBackend::Sqlite
             || self.queue.backend == QueueBackend::Embedded
             || self.media.backend == MediaBackend::Disk
     }
 
-    /// Reads the secrets that are named; what is wrong, each with its key.
+    /// Reads the secrets. Returns the errors, each with its key.
     pub(super) fn read_secrets(&mut self, environment: &Environment) -> Vec<(&'static str, String)> {
         let secrets = [
             ("gateway.stream_tokens.key", &mut self.gateway.stream_tokens.key),
@@ -70,11 +70,11 @@ impl Config {
             .collect()
     }
 
-    /// The styles on offer, in the order they are shown.
+    /// The styles in display order.
     pub fn catalogue(&self) -> Result<Catalogue, InvalidCatalogue> {
         let mut styles: Vec<(&String, &StyleConfig)> = self.styles.iter().collect();
         styles.sort_by_key(|(_, style)| style.order);
-        Catalogue::new(styles.into_iter().map(|(id, style)| style.of_id(id)).collect())
+        Catalogue::new(styles.into_iter().map(|(id, style)| style.to_style(id)).collect())
     }
 }
 
@@ -82,40 +82,40 @@ impl Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// How callers are known.
+    /// How callers are authenticated.
     pub auth: AuthMode,
-    /// The address clients use, for links in answers; absent: the request's `Host`.
+    /// The address that clients use, for links in responses. Absent: the request's `Host`.
     pub public_url: Option<url::Url>,
-    /// Bytes of a JSON body, at most.
+    /// Maximum size of a JSON body, in bytes.
     pub body_limit: usize,
-    /// Origins whose pages may call the API.
+    /// Origins whose web pages may call the API.
     pub cors_origins: Vec<String>,
-    /// How long an uploaded file may take to arrive.
+    /// Maximum time for an uploaded file to arrive.
     #[serde(with = "super::duration")]
     pub upload_timeout: Duration,
-    /// Requests a minute of one user; 0: any number.
+    /// Requests per minute and user; 0 means no limit.
     pub user_requests: u32,
-    /// Requests a minute of one address; 0: any number.
+    /// Requests per minute and client address; 0 means no limit.
     pub address_requests: u32,
-    /// Our own proxies before the gateway.
+    /// Number of our own proxies in front of the gateway.
     pub trusted_proxies: usize,
-    /// Event streams and waiting submits open at once; 0: any number.
+    /// Maximum number of open event streams and waiting submits; 0 means no limit.
     pub streams: usize,
-    /// The same of one user; 0: any number.
+    /// The same per user; 0 means no limit.
     pub streams_per_user: usize,
-    /// Tokens of Firebase.
+    /// Firebase ID tokens.
     pub firebase: FirebaseConfig,
-    /// Tokens of our own, for event streams.
+    /// Our own tokens for event streams.
     pub stream_tokens: StreamTokensConfig,
 }
 
-/// How callers are known.
+/// How the gateway authenticates its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthMode {
-    /// The `userId` of the request is believed: for a laptop only.
+    /// The `userId` of the request is trusted: for a laptop only.
     None,
     /// By the ID token of a Firebase user.
     Firebase,
@@ -125,47 +125,46 @@ pub enum AuthMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerConfig {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Attempts that run at once.
+    /// Maximum number of concurrent attempts.
     pub slots: usize,
-    /// How long a silent worker keeps a job.
+    /// How long a job stays with a worker that sends no heartbeat.
     #[serde(with = "super::duration")]
     pub lease: Duration,
-    /// How often a lease is renewed; absent: a third of the lease.
+    /// How often a lease is renewed. Absent: a third of the lease.
     #[serde(default, with = "super::duration::option")]
     pub heartbeat: Option<Duration>,
-    /// When a push is answered.
+    /// When a push is acknowledged.
     pub ack: AckMode,
-    /// How long a push may wait for a free slot before it is refused (and delivered again later).
+    /// How long a push may wait for a free slot before it is refused and delivered again later.
     #[serde(with = "super::duration")]
     pub slot_wait: Duration,
-    /// How often overdue jobs are looked for.
+    /// How often the worker sweeps for overdue jobs.
     #[serde(with = "super::duration")]
     pub sweep_every: Duration,
-    /// How long running work may go on after a shutdown signal.
+    /// How long running work may continue after a shutdown signal.
     #[serde(with = "super::duration")]
     pub drain: Duration,
-    /// How callers are known.
+    /// How callers are authenticated.
     pub push_auth: PushAuth,
-    /// What their tokens must say.
+    /// The claims that callers' tokens must have.
     pub oidc: OidcConfig,
 }
 
 impl WorkerConfig {
-    /// How often a lease is renewed.
     pub fn heartbeat(&self) -> Duration {
         self.heartbeat.unwrap_or(self.lease / 3)
     }
 }
 
-/// When a push is answered.
+/// When a push is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AckMode {
-    /// As soon as the job is claimed; the lease guards the rest.
+    /// As soon as the job is claimed. From then on the lease protects the job.
     OnClaim,
-    /// When the job is done, for request-billed Cloud Run.
+    /// When the job has ended, for request-billed Cloud Run.
     OnCompletion,
 }
 
@@ -173,38 +172,38 @@ pub enum AckMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobsConfig {
-    /// Attempts a job may start.
+    /// Maximum number of attempts of a job.
     pub max_attempts: u32,
-    /// Upper bound of the first backoff; doubles with each attempt.
+    /// Upper bound of the first backoff. It doubles with each attempt.
     #[serde(with = "super::duration")]
     pub backoff: Duration,
     /// Upper bound of every backoff.
     #[serde(with = "super::duration")]
     pub backoff_cap: Duration,
-    /// How long an illustration may take in all.
+    /// Maximum time from submission to the end of an illustration.
     #[serde(with = "super::duration")]
     pub illustration_deadline: Duration,
-    /// How long a training may take in all.
+    /// Maximum time from submission to the end of a training.
     #[serde(with = "super::duration")]
     pub training_deadline: Duration,
-    /// How long people are told that a training takes.
+    /// The estimated duration of a training that the API returns.
     pub training_estimate: String,
-    /// How long one engine call may take.
+    /// Maximum duration of one engine call.
     #[serde(with = "super::duration")]
     pub attempt_timeout: Duration,
-    /// When a queued job without a taker is published again; doubles each time.
+    /// When to publish a queued job again that no worker has claimed. It doubles each time.
     #[serde(with = "super::duration")]
     pub republish_after: Duration,
-    /// How long a worker has to act on a cancellation.
+    /// How long a worker may take to act on a cancellation.
     #[serde(with = "super::duration")]
     pub cancel_grace: Duration,
-    /// How long a finished job is kept with its pictures; absent: for ever.
+    /// How long a finished job and its pictures are kept. Absent: forever.
     #[serde(default, with = "super::duration::option")]
     pub retention: Option<Duration>,
-    /// How long the store or the queue may take to answer one call.
+    /// Maximum duration of one call to the store or the queue.
     #[serde(with = "super::duration")]
     pub backend_timeout: Duration,
-    /// How long the media store may take to write one picture.
+    /// Maximum duration of one write to the media store.
     #[serde(with = "super::duration")]
     pub media_timeout: Duration,
 }
@@ -213,12 +212,12 @@ pub struct JobsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
-    /// Failures in a row after which no job is claimed for an engine.
+    /// Consecutive failures after which workers claim no jobs for an engine.
     pub failures: u32,
-    /// How long at first.
+    /// The first pause.
     #[serde(with = "super::duration")]
     pub cooldown: Duration,
-    /// How long at most.
+    /// The longest pause.
     #[serde(with = "super::duration")]
     pub cap: Duration,
 }
@@ -227,13 +226,13 @@ pub struct BreakerConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsConfig {
-    /// What a new account begins with.
+    /// The credits of a new account.
     pub starting_grant: u64,
     /// Price of an image.
     pub image: u64,
     /// Price of a large image.
     pub image_large: u64,
-    /// The longest side, in pixels, that is not large.
+    /// An image is large if a side is longer than this, in pixels.
     pub large_above_px: u32,
     /// Price of a training.
     pub training: u64,
@@ -243,29 +242,29 @@ pub struct CreditsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Unfinished jobs of one user; 0: any number.
+    /// Unfinished jobs per user; 0 means no limit.
     pub jobs_in_flight: u32,
-    /// Characters of a prompt.
+    /// Maximum length of a prompt, in characters.
     pub prompt_chars: usize,
     /// Shortest side of a picture, in pixels.
     pub min_side: u32,
     /// Longest side of a picture, in pixels.
     pub max_side: u32,
-    /// Pictures of one job.
+    /// Maximum number of pictures per job.
     pub max_count: u32,
-    /// Training images of a brand, at least.
+    /// Minimum number of training images per brand.
     pub min_training_images: usize,
-    /// Training images of a brand, at most.
+    /// Maximum number of training images per brand.
     pub max_training_images: usize,
     /// Shortest side of a training image, in pixels.
     pub min_training_side: u32,
-    /// Bytes of an uploaded file.
+    /// Maximum size of an uploaded file, in bytes.
     pub upload_bytes: usize,
-    /// Bytes of an uploaded zip archive of pictures.
+    /// Maximum size of an uploaded zip archive of pictures, in bytes.
     pub upload_zip_bytes: usize,
-    /// Pixels of an uploaded picture.
+    /// Maximum size of an uploaded picture, in pixels.
     pub upload_pixels: u64,
-    /// How long an upload that no brand uses is kept.
+    /// How long an upload is kept that no brand uses.
     #[serde(with = "super::duration")]
     pub upload_keep: Duration,
 }
@@ -274,19 +273,17 @@ pub struct LimitsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Which one.
     pub backend: StoreBackend,
-    /// Google Cloud's.
     pub firestore: FirestoreConfig,
 }
 
-/// Where jobs are kept.
+/// The job store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StoreBackend {
-    /// One file in the data directory.
+    /// One SQLite file in the data directory.
     Sqlite,
-    /// Google Cloud's.
+    /// Google Cloud Firestore.
     Firestore,
 }
 
@@ -294,37 +291,34 @@ pub enum StoreBackend {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Which one.
     pub backend: QueueBackend,
-    /// The embedded broker.
     pub embedded: EmbeddedQueueConfig,
-    /// Google Cloud's.
     pub pubsub: PubSubConfig,
 }
 
-/// How jobs reach workers.
+/// The job queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueBackend {
-    /// The broker in the data directory.
+    /// The embedded broker, in the same file as the jobs.
     Embedded,
-    /// Google Cloud's.
+    /// Google Cloud Pub/Sub.
     #[serde(rename = "pubsub")]
     PubSub,
 }
 
-/// `[queue.embedded]`: the knobs of a Pub/Sub subscription.
+/// `[queue.embedded]`: the settings of a Pub/Sub subscription.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedQueueConfig {
-    /// Where messages are pushed; absent: the worker of the process that runs the broker.
+    /// The address to push messages to. Absent: the worker in the same process as the broker.
     pub push_url: Option<url::Url>,
-    /// Pushes under way at once, per subscription; absent: twice the worker's slots.
+    /// Maximum number of concurrent pushes per subscription. Absent: twice the worker's slots.
     pub max_in_flight: Option<usize>,
-    /// How long a push may take.
+    /// Maximum duration of a push.
     #[serde(with = "super::duration")]
     pub ack_deadline: Duration,
-    /// Wait after the first refused delivery; doubles each time.
+    /// The wait after the first refused delivery. It doubles each time.
     #[serde(with = "super::duration")]
     pub min_backoff: Duration,
     /// The longest wait between deliveries.
@@ -332,7 +326,7 @@ pub struct EmbeddedQueueConfig {
     pub max_backoff: Duration,
     /// Deliveries before a message becomes a dead letter.
     pub max_delivery_attempts: u32,
-    /// How long an undelivered message is kept. (The job outlives it: the sweeper publishes again.)
+    /// How long an undelivered message is kept. The job outlives it, and the sweeper publishes again.
     #[serde(with = "super::duration")]
     pub retention: Duration,
 }
@@ -341,19 +335,17 @@ pub struct EmbeddedQueueConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MediaConfig {
-    /// Which one.
     pub backend: MediaBackend,
-    /// Google Cloud's.
     pub gcs: GcsConfig,
 }
 
-/// Where pictures are kept.
+/// The media store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MediaBackend {
     /// The data directory.
     Disk,
-    /// Google Cloud's.
+    /// Google Cloud Storage.
     Gcs,
 }
 
@@ -361,20 +353,20 @@ pub enum MediaBackend {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// Which lines: a tracing filter such as `info` or `mediaforge=debug`.
+    /// A tracing filter such as `info` or `mediaforge=debug`.
     pub filter: String,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// For people.
+    /// Text.
     Text,
-    /// For Cloud Logging: one JSON object a line.
+    /// One JSON object per line, as Cloud Logging reads it.
     Json,
 }

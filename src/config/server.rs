@@ -1,24 +1,24 @@
-//! The section of both HTTP servers.
+//! The section about both HTTP servers.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[server]`: what a client may cost either server.
+/// `[server]`: the limits of both HTTP servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Connections open at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Requests in hand at once; 0: any number.
+    /// Maximum number of concurrent requests; 0 means no limit.
     pub requests: usize,
-    /// From a connection's begin to the end of its first request's head.
+    /// Maximum time from the start of a connection to the end of the first request's head.
     #[serde(with = "super::duration")]
     pub header_timeout: Duration,
-    /// From an answer to the end of the next request's head.
+    /// Maximum time from a response to the end of the next request's head.
     #[serde(with = "super::duration")]
     pub idle_timeout: Duration,
-    /// How long a body may take to arrive, except an uploaded file.
+    /// Maximum time for a request body to arrive, except for an uploaded file.
     #[serde(with = "super::duration")]
     pub body_timeout: Duration,
 }

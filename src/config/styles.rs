@@ -1,4 +1,4 @@
-//! The sections of the catalogue of styles.
+//! The sections about the catalogue of styles.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,19 +10,19 @@ use crate::domain::style::{Learnt, Style};
 pub struct StyleConfig {
     /// Position in the list; the lowest is the default style.
     pub order: u32,
-    /// What people read.
+    /// The name that people see.
     pub name: String,
-    /// One sentence about how it looks.
+    /// One sentence about the look.
     pub description: String,
-    /// What is added to the prompt.
+    /// The text that is added to the prompt.
     pub modifier: String,
-    /// What draws it, as `engine.default` does; absent: that.
+    /// The engine for this style. Absent: `engine.default`.
     #[serde(default)]
     pub engine: Option<String>,
 }
 
 impl StyleConfig {
-    pub(super) fn of_id(&self, id: &str) -> Style {
+    pub(super) fn to_style(&self, id: &str) -> Style {
         let Self { name, description, modifier, .. } = self.clone();
         Style { id: id.to_owned(), name, description, modifier, palette: Vec::new(), learnt: Learnt::default() }
     }

@@ -1,4 +1,4 @@
-//! Precedence, error reports and the rules between keys.
+//! Precedence, error reports, and rules between keys.
 
 mod cloud;
 mod engines;
@@ -43,16 +43,16 @@ const GCP: [(&str, &str); 7] = [
 fn every_profile_is_valid_in_every_role() {
     for profile in Profile::ALL {
         for roles in [None, Some(Roles::ALL), Some(Roles::GATEWAY), Some(Roles::WORKER)] {
-            // What only the person who deploys can say.
-            let said: &[_] = if profile == Profile::Gcp { &GCP } else { &[] };
-            let sources = Sources { profile: Some(profile.to_string()), roles, ..sources(said.iter().copied()) };
+            // The values that only a deployment can provide.
+            let required: &[_] = if profile == Profile::Gcp { &GCP } else { &[] };
+            let sources = Sources { profile: Some(profile.to_string()), roles, ..sources(required.iter().copied()) };
             load(&sources).unwrap_or_else(|error| panic!("{profile}: {error}"));
         }
     }
 }
 
 #[test]
-fn local_is_the_profile_when_none_is_named() {
+fn local_is_the_default_profile() {
     let loaded = load(&sources([])).unwrap();
     assert_eq!(loaded.profile, Profile::Local);
     assert_eq!(loaded.config.credits.starting_grant, 1000);
@@ -64,7 +64,7 @@ fn local_is_the_profile_when_none_is_named() {
 }
 
 #[test]
-fn each_source_beats_the_one_before() {
+fn each_source_overrides_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     let file = file(dir.path(), "[credits]\nstarting_grant = 7\nimage = 3\n[worker]\nslots = 3\n");
     let flags = vec![Flag { name: "--gateway-listen", key: "gateway.listen", value: "127.0.0.1:9000".into() }];
@@ -74,7 +74,7 @@ fn each_source_beats_the_one_before() {
         ..sources([("MEDIAFORGE_WORKER__SLOTS", "4"), ("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:7000")])
     };
     let loaded = load(&all).unwrap();
-    // The file beats the selected profile, which figment alone would not let it.
+    // The file overrides the selected profile, which figment alone would not allow.
     assert_eq!(loaded.config.credits.starting_grant, 7);
     assert_eq!(origin(&loaded, "credits.starting_grant"), format!("file {}", file.display()));
     assert_eq!(loaded.config.worker.slots, 4);
@@ -84,14 +84,14 @@ fn each_source_beats_the_one_before() {
 }
 
 #[test]
-fn the_environment_beats_the_selected_profile() {
+fn the_environment_overrides_the_selected_profile() {
     let loaded = load(&sources([("MEDIAFORGE_PROFILE", "test"), ("MEDIAFORGE_JOBS__BACKOFF", "20ms")])).unwrap();
     assert_eq!(loaded.profile, Profile::Test);
     assert_eq!(loaded.config.jobs.backoff, Duration::from_millis(20));
 }
 
 #[test]
-fn flags_with_a_variable_are_no_keys_and_empty_variables_are_not_set() {
+fn variables_of_flags_and_of_kubernetes_are_not_keys_and_empty_variables_count_as_not_set() {
     let variables = [
         ("MEDIAFORGE_URL", "http://127.0.0.1:1"),
         ("MEDIAFORGE_USER", "ada"),
@@ -113,7 +113,7 @@ fn an_unknown_profile_lists_the_valid_ones() {
 }
 
 #[test]
-fn a_misspelt_variable_is_an_error_that_names_it_and_the_valid_keys() {
+fn an_unknown_variable_is_reported_with_the_valid_keys() {
     let error = error(&sources([("MEDIAFORGE_WORKER__LEESE", "30s")]));
     assert!(error.contains("from MEDIAFORGE_WORKER__LEESE"), "{error}");
     assert!(error.contains("did you mean MEDIAFORGE_WORKER__LEASE?"), "{error}");
@@ -124,7 +124,7 @@ fn a_misspelt_variable_is_an_error_that_names_it_and_the_valid_keys() {
 }
 
 #[test]
-fn a_single_underscore_is_pointed_out() {
+fn a_single_underscore_gets_a_suggestion() {
     let error = error(&sources([("MEDIAFORGE_WORKER_SLOTS", "3")]));
     assert!(error.contains("did you mean MEDIAFORGE_WORKER__SLOTS?"), "{error}");
 }
@@ -165,7 +165,7 @@ fn every_problem_is_reported_at_once_with_key_variable_and_origin() {
     assert!(about("worker.lease").contains("variable MEDIAFORGE_WORKER__LEASE"));
     assert!(about("limits.min_side").contains("from file"));
     assert_eq!(about("worker.slots"), "worker.slots (from MEDIAFORGE_WORKER__SLOTS): 0 is out of range; 1 to 1024");
-    assert!(about("jobs.backoff").contains("\"soon\" is no duration"));
+    assert!(about("jobs.backoff").contains("\"soon\" is not a duration"));
     assert!(about("queue.backend").contains("embedded"));
     assert!(about("engine.preview.hang").contains("0 to 1"));
     assert!(about("gateway.cors_origins").contains("https://b.example/path"));
@@ -174,19 +174,19 @@ fn every_problem_is_reported_at_once_with_key_variable_and_origin() {
 }
 
 #[test]
-fn a_laptop_is_not_held_to_rates() {
+fn the_local_profile_has_no_rate_limits() {
     let config = load(&sources([])).unwrap().config;
     let rates = (config.gateway.user_requests, config.gateway.address_requests);
     assert_eq!((rates, config.limits.jobs_in_flight), ((0, 0), 1000));
 }
 
 #[test]
-fn one_address_cannot_fill_a_gateway() {
+fn one_address_cannot_use_all_requests_of_a_gateway() {
     let file: toml::Table = super::default_file().parse().unwrap();
     let number = |section: &str, key: &str| file["default"][section][key].as_integer().unwrap();
     let text = file["default"]["server"]["body_timeout"].as_str().unwrap();
     let seconds = i64::try_from(super::duration::from_text(text).unwrap().as_secs()).unwrap();
-    // A full bucket at once, and what refills while the first of its requests are pending.
+    // A full bucket at once, plus the refill while the first requests are pending.
     let pending = number("gateway", "address_requests") * (60 + seconds) / 60;
     assert!(pending < number("server", "requests"), "{pending}");
 }
@@ -214,7 +214,7 @@ fn limits_of_servers_are_checked() {
 }
 
 #[test]
-fn a_style_of_ones_own_needs_all_of_its_keys() {
+fn a_new_style_needs_all_of_its_keys() {
     let dir = tempfile::tempdir().unwrap();
     let whole = "[styles.ink]\norder = 1\nname = \"Ink\"\ndescription = \"Black.\"\nmodifier = \"black ink\"\n";
     let loaded = load(&Sources { file: Some(file(dir.path(), whole)), ..sources([]) }).unwrap();
@@ -225,13 +225,13 @@ fn a_style_of_ones_own_needs_all_of_its_keys() {
 }
 
 #[test]
-fn a_variable_reaches_a_style_with_a_dash_and_text_stays_text() {
+fn a_variable_can_set_a_style_with_a_dash_and_text_stays_text() {
     let loaded = load(&sources([("MEDIAFORGE_STYLES__FLAT_2D__NAME", "007")])).unwrap();
     assert_eq!(loaded.config.styles["flat-2d"].name, "007");
 }
 
 #[test]
-fn port_sets_the_port_of_what_is_served_and_is_weaker_than_the_variable() {
+fn port_applies_to_the_served_role_and_its_own_variable_overrides_it() {
     let listen = |roles, variables: &[(&str, &str)]| {
         let loaded = load(&Sources { roles, ..sources(variables.iter().copied()) }).unwrap();
         (loaded.config.gateway.listen.to_string(), loaded.config.worker.listen.to_string())
@@ -245,22 +245,22 @@ fn port_sets_the_port_of_what_is_served_and_is_weaker_than_the_variable() {
     let loaded = load(&Sources { roles: Some(Roles::ALL), ..sources([port]) }).unwrap();
     assert_eq!(origin(&loaded, "gateway.listen"), "PORT");
     let error = error(&Sources { roles: Some(Roles::ALL), ..sources([("PORT", "http")]) });
-    assert!(error.contains("gateway.listen (from PORT") && error.contains("\"http\" is no port"), "{error}");
+    assert!(error.contains("gateway.listen (from PORT") && error.contains("\"http\" is not a port"), "{error}");
 }
 
 #[test]
-fn on_cloud_run_port_listens_on_every_address_and_unsafe_combinations_are_refused() {
+fn cloud_run_refuses_unsafe_combinations_for_a_process_that_serves() {
     let cloud = [("K_SERVICE", "mediaforge"), ("PORT", "8080")];
     let refused = |roles| load(&Sources { roles: Some(roles), ..sources(cloud) }).unwrap_err();
     let keys = |error: &ConfigError| error.problems.iter().filter_map(|it| it.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys(&refused(Roles::ALL)), ["gateway.auth"]);
     assert_eq!(keys(&refused(Roles::GATEWAY)), ["gateway.auth", "store.backend", "queue.backend"]);
     assert_eq!(keys(&refused(Roles::WORKER)), ["worker.push_auth", "store.backend", "queue.backend"]);
-    // Nothing is served by a command such as `generate`.
+    // A command such as `generate` serves nothing.
     assert!(load(&sources(cloud)).is_ok());
-    let mut loader_only = sources(cloud);
-    loader_only.roles = Some(Roles::WORKER);
-    let text = error(&loader_only);
+    let mut worker = sources(cloud);
+    worker.roles = Some(Roles::WORKER);
+    let text = error(&worker);
     assert!(!text.contains("worker.listen"), "{text}");
 }
 
@@ -268,13 +268,13 @@ fn on_cloud_run_port_listens_on_every_address_and_unsafe_combinations_are_refuse
 fn one_process_cannot_listen_twice_on_one_address() {
     let variables = [("MEDIAFORGE_WORKER__LISTEN", "127.0.0.1:8080")];
     let text = error(&Sources { roles: Some(Roles::ALL), ..sources(variables) });
-    assert!(text.contains("gateway.listen too"), "{text}");
+    assert!(text.contains("is also gateway.listen"), "{text}");
 }
 
 #[test]
 fn the_data_directory_must_be_known() {
-    let nobody = Sources { environment: Environment::of([]), ..Sources::default() };
-    assert!(error(&nobody).contains("--data-dir"));
+    let no_home = Sources { environment: Environment::of([]), ..Sources::default() };
+    assert!(error(&no_home).contains("--data-dir"));
     let named = Sources { environment: Environment::of([("MEDIAFORGE_DATA_DIR", "/data")]), ..Sources::default() };
     assert_eq!(load(&named).unwrap().config.data_dir, Path::new("/data"));
     assert_eq!(load(&sources([])).unwrap().config.data_dir, Path::new("/home/ada/.local/share/mediaforge"));
@@ -283,7 +283,7 @@ fn the_data_directory_must_be_known() {
 }
 
 #[test]
-fn limits_of_pubsub_hold_except_in_tests() {
+fn the_limits_of_pubsub_apply_except_in_the_test_profile() {
     let deadline = ("MEDIAFORGE_QUEUE__EMBEDDED__ACK_DEADLINE", "5s");
     let wait = ("MEDIAFORGE_WORKER__SLOT_WAIT", "1s");
     assert!(error(&sources([deadline, wait])).contains("5s is out of range; 10s to 10m"));
@@ -305,7 +305,7 @@ fn files_that_cannot_be_read_are_named() {
 fn the_documented_defaults_name_every_key() {
     let text = include_str!("../../config/default.toml");
     for entry in load(&sources([])).unwrap().entries() {
-        // A secret's key is documented, not its two halves.
+        // The file documents a secret's key, not its two subkeys.
         let key = entry.key.trim_end_matches(".env").trim_end_matches(".file");
         let name = key.rsplit('.').next().unwrap();
         assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{name}");
@@ -313,7 +313,7 @@ fn the_documented_defaults_name_every_key() {
 }
 
 #[test]
-fn a_trainer_is_checked_as_an_engine_is() {
+fn settings_of_trainers_are_checked() {
     let error = error(&sources([
         ("MEDIAFORGE_TRAINER__POLL_EVERY", "1ms"),
         ("MEDIAFORGE_TRAINER__MOCK__DURATION", "25h"),
@@ -328,23 +328,23 @@ fn a_trainer_is_checked_as_an_engine_is() {
 }
 
 #[test]
-fn jobs_are_kept_for_ever_unless_a_retention_is_named() {
+fn jobs_are_kept_forever_unless_a_retention_is_set() {
     let jobs = |value: Option<&str>| {
         let sources = sources(value.map(|value| ("MEDIAFORGE_JOBS__RETENTION", value)));
         load(&sources).map(|loaded| loaded.config.jobs.retention)
     };
     assert_eq!(jobs(None).unwrap(), None);
     assert_eq!(jobs(Some("90d")).unwrap(), Some(Duration::from_hours(90 * 24)));
-    for (wrong, why) in
-        [("90s", "1m 30s is out of range; 1h to"), ("0s", "out of range"), ("1 month", "is no duration")]
+    for (value, part) in
+        [("90s", "1m 30s is out of range; 1h to"), ("0s", "out of range"), ("1 month", "is not a duration")]
     {
-        let error = jobs(Some(wrong)).unwrap_err().to_string();
-        assert!(error.contains(why), "{wrong}: {error}");
+        let error = jobs(Some(value)).unwrap_err().to_string();
+        assert!(error.contains(part), "{value}: {error}");
     }
 }
 
 #[test]
-fn a_breaker_that_could_not_work_is_refused() {
+fn invalid_breaker_settings_are_refused() {
     let error = error(&sources([
         ("MEDIAFORGE_BREAKER__FAILURES", "0"),
         ("MEDIAFORGE_BREAKER__COOLDOWN", "2h"),

@@ -1,4 +1,4 @@
-//! What the types cannot say: ranges, and keys that must fit together. Reports everything at once.
+//! Checks that types cannot express: ranges, and keys that must fit together. All mistakes are reported at once.
 
 mod cloud;
 mod engines;
@@ -7,17 +7,17 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
 
-/// What a configuration is checked for.
+/// The circumstances that decide which checks apply.
 pub(super) struct Context {
     pub(super) profile: Profile,
     pub(super) roles: Option<Roles>,
     pub(super) on_cloud_run: bool,
 }
 
-type Found = Vec<(Option<String>, String)>;
+type Mistakes = Vec<(Option<String>, String)>;
 
-/// Everything wrong with the values, each with the key it is about.
-pub(super) fn check(config: &Config, context: &Context) -> Found {
+/// Returns all mistakes, each with its key.
+pub(super) fn check(config: &Config, context: &Context) -> Mistakes {
     let mut check = Check::default();
     paths_and_addresses(config, &mut check);
     servers(config, &mut check);
@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Found {
 }
 
 #[derive(Default)]
-struct Check(Found);
+struct Check(Mistakes);
 
 impl Check {
     fn wrong(&mut self, key: &str, detail: impl Into<String>) {
@@ -73,13 +73,16 @@ impl Check {
         let Some(url) = url else { return };
         let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
         if !plain || !url.username().is_empty() || url.password().is_some() {
-            self.wrong(key, format!("{} must be http:// or https:// without user, query or fragment", shown(url)));
+            self.wrong(
+                key,
+                format!("{} must be http:// or https:// without user, query or fragment", without_secrets(url)),
+            );
         }
     }
 }
 
-/// An address without what may be a secret in it: a log keeps the error.
-fn shown(url: &url::Url) -> String {
+/// An address without user, password and query: the error may end in a log.
+fn without_secrets(url: &url::Url) -> String {
     if url.cannot_be_a_base() {
         return format!("{}:...", url.scheme());
     }
@@ -90,7 +93,7 @@ fn shown(url: &url::Url) -> String {
 
 fn paths_and_addresses(config: &Config, check: &mut Check) {
     if config.data_dir.starts_with("~") {
-        check.wrong("data_dir", "\"~\" is a shell's; write the home directory out");
+        check.wrong("data_dir", "only a shell expands \"~\"; write the whole path");
     }
     check.http_url("gateway.public_url", config.gateway.public_url.as_ref());
     check.http_url("queue.embedded.push_url", config.queue.embedded.push_url.as_ref());
@@ -102,13 +105,13 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
             check.wrong(
                 "gateway.cors_origins",
                 format!(
-                    "{origin:?} is no origin; write scheme://host[:port] exactly as browsers send it, without a path"
+                    "{origin:?} is not an origin; write scheme://host[:port] exactly as browsers send it, without a path"
                 ),
             );
         }
     }
     if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.filter) {
-        check.wrong("telemetry.filter", format!("{:?} is no filter: {error}", config.telemetry.filter));
+        check.wrong("telemetry.filter", format!("{:?} is not a log filter: {error}", config.telemetry.filter));
     }
 }
 
@@ -141,7 +144,7 @@ fn worker(config: &Config, check: &mut Check) {
             let (lease, beats) = (text(worker.lease), text(heartbeat * 3));
             check.wrong(
                 "worker.lease",
-                format!("{lease} is shorter than three heartbeats ({beats}): jobs would be lost to hiccups"),
+                format!("{lease} is shorter than three heartbeats ({beats}); a short delay would lose the job"),
             );
         }
     }
@@ -163,9 +166,9 @@ fn jobs(config: &Config, profile: Profile, check: &mut Check) {
     }
     check.some_time("jobs.attempt_timeout", jobs.attempt_timeout);
     check.some_time("jobs.republish_after", jobs.republish_after);
-    let answers = Duration::from_millis(100)..=Duration::from_mins(5);
-    check.time("jobs.backend_timeout", jobs.backend_timeout, &answers);
-    check.time("jobs.media_timeout", jobs.media_timeout, &answers);
+    let timeouts = Duration::from_millis(100)..=Duration::from_mins(5);
+    check.time("jobs.backend_timeout", jobs.backend_timeout, &timeouts);
+    check.time("jobs.media_timeout", jobs.media_timeout, &timeouts);
     check.at_most("jobs.backoff", jobs.backoff, "jobs.backoff_cap", jobs.backoff_cap);
     check.at_most(
         "jobs.attempt_timeout",
@@ -174,13 +177,13 @@ fn jobs(config: &Config, profile: Profile, check: &mut Check) {
         jobs.illustration_deadline,
     );
     if let Some(retention) = jobs.retention {
-        // What is removed cannot be had back: a value in seconds is a slip of the keyboard.
+        // Removed jobs cannot be restored, and a retention of seconds is probably a typing error.
         let least = if profile == Profile::Test { Duration::from_millis(1) } else { Duration::from_hours(1) };
         check.time("jobs.retention", retention, &(least..=Duration::from_hours(100 * 365 * 24)));
     }
 }
 
-/// Bounds that keep a job from waiting for an engine for longer than people do.
+/// Keeps a breaker from pausing an engine for hours.
 fn breaker(config: &Config, check: &mut Check) {
     let breaker = &config.breaker;
     check.range("breaker.failures", &breaker.failures, &(1..=1000));
@@ -190,7 +193,7 @@ fn breaker(config: &Config, check: &mut Check) {
 }
 
 fn amounts(config: &Config, check: &mut Check) {
-    // A billion: sums of any number of jobs stay far inside what every store's integers hold.
+    // With at most a billion per job, sums stay far below the limits of every store's integers.
     let credits = 0..=1_000_000_000;
     check.range("credits.starting_grant", &config.credits.starting_grant, &credits);
     check.range("credits.image", &config.credits.image, &credits);
@@ -219,7 +222,7 @@ fn uploads(config: &Config, check: &mut Check) {
     check.some_time("limits.upload_keep", limits.upload_keep);
 }
 
-/// Pub/Sub's ranges, so that what works here works there; automatic tests may be faster.
+/// Applies the ranges of Pub/Sub, so that settings work with both queues. Tests may use shorter times.
 fn queue(config: &Config, profile: Profile, check: &mut Check) {
     let queue = &config.queue.embedded;
     let faster = profile == Profile::Test;
@@ -250,11 +253,14 @@ fn catalogue(config: &Config, check: &mut Check) {
     }
 }
 
-/// What only matters to a process that serves.
+/// Checks that apply only to a process that serves.
 fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
     let (gateway, worker) = (config.gateway.listen, config.worker.listen);
     if roles.gateway && roles.worker && gateway == worker && gateway.port() != 0 {
-        check.wrong("worker.listen", format!("{worker} is gateway.listen too; one process cannot listen twice on it"));
+        check.wrong(
+            "worker.listen",
+            format!("{worker} is also gateway.listen; one process cannot listen on an address twice"),
+        );
     }
     cloud::serving(config, roles, on_cloud_run, check);
     engines::serving(config, roles, check);
@@ -264,16 +270,16 @@ fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check)
     if roles.gateway && config.gateway.auth == AuthMode::None {
         check.wrong(
             "gateway.auth",
-            "\"none\" believes whatever userId a request names; it is refused on Cloud Run (K_SERVICE is set)",
+            "\"none\" trusts the userId of every request; it is refused on Cloud Run (K_SERVICE is set)",
         );
     }
     if roles != Roles::ALL {
-        let alone = "each instance of a Cloud Run service has its own disk, so the other role would never see";
+        let separate_disks = "each instance of a Cloud Run service has its own disk, so the other role would never see";
         if config.store.backend == StoreBackend::Sqlite {
-            check.wrong("store.backend", format!("{alone} a job kept in \"sqlite\""));
+            check.wrong("store.backend", format!("{separate_disks} a job kept in \"sqlite\""));
         }
         if config.queue.backend == QueueBackend::Embedded {
-            check.wrong("queue.backend", format!("{alone} a message of the \"embedded\" broker"));
+            check.wrong("queue.backend", format!("{separate_disks} a message of the \"embedded\" broker"));
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn spooled(
     limit: usize,
 ) -> Result<File, Problem> {
     check_length(headers, limit)?;
-    let pictures = limit.div_ceil(gateway.jobs().config().uploads.limits.max_bytes.max(1));
+    let pictures = limit.div_ceil(gateway.submission().settings().uploads.limits.max_bytes.max(1));
     let time = gateway.0.upload_timeout.saturating_mul(u32::try_from(pictures).unwrap_or(u32::MAX));
     let received = async {
         let mut spool = Spool::new().await?;

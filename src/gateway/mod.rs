@@ -34,7 +34,13 @@ pub use auth::{Auth, SignIn};
 pub use router::router;
 
 use self::{rate::Rate, streams::Streams};
-use crate::{domain::Timestamp, jobs::Jobs};
+use crate::{
+    domain::{
+        Timestamp,
+        clock::{Clock, Random},
+    },
+    jobs::{Control, Queries, Readiness, Submission, UseCases},
+};
 
 /// What the gateway needs to be told.
 #[derive(Debug, Clone)]
@@ -106,7 +112,12 @@ pub enum InvalidSettings {
 pub struct GatewayState(Arc<Inner>);
 
 struct Inner {
-    jobs: Arc<Jobs>,
+    submission: Arc<Submission>,
+    queries: Arc<Queries>,
+    control: Arc<Control>,
+    readiness: Arc<Readiness>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     /// `public_url` without its trailing slash.
     public_url: Option<Arc<str>>,
     body_limit: usize,
@@ -126,7 +137,7 @@ struct Inner {
 impl GatewayState {
     /// The state of a gateway over these use cases. Once `drain` is cancelled, `/ready` says no and streams end.
     pub fn new(
-        jobs: Arc<Jobs>,
+        jobs: &UseCases,
         settings: GatewaySettings,
         drain: CancellationToken,
     ) -> std::result::Result<Self, InvalidSettings> {
@@ -135,7 +146,12 @@ impl GatewayState {
         let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
         let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         Ok(Self(Arc::new(Inner {
-            jobs,
+            submission: Arc::clone(&jobs.submission),
+            queries: Arc::clone(&jobs.queries),
+            control: Arc::clone(&jobs.control),
+            readiness: Arc::clone(&jobs.readiness),
+            clock: Arc::clone(&jobs.clock),
+            random: Arc::clone(&jobs.random),
             public_url,
             body_limit,
             cors_origins,
@@ -152,12 +168,28 @@ impl GatewayState {
         })))
     }
 
-    fn jobs(&self) -> &Jobs {
-        &self.0.jobs
+    fn submission(&self) -> &Submission {
+        &self.0.submission
+    }
+
+    fn queries(&self) -> &Queries {
+        &self.0.queries
+    }
+
+    fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    fn readiness(&self) -> &Readiness {
+        &self.0.readiness
+    }
+
+    fn random(&self) -> &dyn Random {
+        &*self.0.random
     }
 
     fn now(&self) -> Timestamp {
-        self.0.jobs.ports().clock.now()
+        self.0.clock.now()
     }
 
     fn drain(&self) -> &CancellationToken {

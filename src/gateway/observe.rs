@@ -30,7 +30,7 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 /// The outermost layer.
 pub(super) async fn observe(State(gateway): State<GatewayState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let random = &*gateway.jobs().ports().random;
+    let random = gateway.random();
     let trace = trace(request.headers(), random);
     let request_id = request_id(request.headers(), random);
     let is_https = is_https(&gateway, request.headers());

@@ -189,7 +189,7 @@ fn never_null(schema: &mut RefOr<Schema>) {
 
 /// The limits of requests as they are configured here.
 fn limit(api: &mut OpenApi, state: &GatewayState) {
-    let config = state.jobs().config();
+    let config = state.submission().settings();
     let signs_in = matches!(state.0.auth, Auth::Firebase(_));
     let (limits, brands) = (&config.limits, &config.brand_limits);
     let Some(components) = api.components.as_mut() else { return };

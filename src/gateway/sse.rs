@@ -170,7 +170,7 @@ impl JobEvents {
                     () = drain.cancelled() => {
                         self.ended = true;
                         // Spread out, so that not everybody comes back in the same instant.
-                        let spread = self.gateway.jobs().ports().random.next_u64() % RETRY_MS;
+                        let spread = self.gateway.random().next_u64() % RETRY_MS;
                         return Some(retry(RETRY_MS / 2 + spread));
                     }
                     change = self.changes.next() => change,

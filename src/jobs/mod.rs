@@ -1,99 +1,103 @@
-//! The use cases: what the gateway and the worker do with jobs, over the ports and by the rules of the domain.
+//! The use cases: everything that clients, workers and operators do with jobs, on top of the ports and the domain.
+//!
+//! | type | does | used by |
+//! |---|---|---|
+//! | [`Submission`] | accepts jobs and uploads | gateway |
+//! | [`Queries`] | reads jobs, styles and accounts | gateway |
+//! | [`Control`] | cancels, deletes and redrives | gateway, operators |
+//! | [`Execution`] | claims and runs jobs | worker |
+//! | [`Maintenance`] | sweeps overdue and expired things | worker |
 
-mod archives;
-pub mod attempt;
-mod backends;
-mod breakers;
-mod cancel;
-mod checks;
-mod claim;
 mod claim_cache;
-mod delete;
-mod intake;
-mod orphans;
-mod query;
-mod redrive;
-mod retention;
-mod run_work;
-mod settle;
-mod submit;
-mod sweep;
-mod teams;
-mod train;
-mod training;
-mod uploads;
+mod cleanup;
+mod control;
+mod execution;
+mod maintenance;
+mod queries;
+mod readiness;
+mod submission;
+mod visibility;
 mod with_timeout;
+mod writer;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-pub use archives::{Spool, Unpacked};
-pub use attempt::{AttemptSettings, Outcome};
-pub use breakers::BreakerStatus;
-pub use claim::{Claim, Claimed};
-pub use delete::Deletion;
-pub use query::BrandStyle;
-pub use redrive::Redriven;
-pub use submit::{SubmitError, SubmitIllustration, Submitted};
-pub use sweep::Swept;
-pub use train::{Examined, ImageChecks, SubmitBrand};
-pub use uploads::{UploadError, UploadRules, UploadTarget, Uploaded};
+pub use control::{Control, DeleteResult, RedriveResult};
+pub use execution::{AttemptSettings, BreakerStatus, Claim, Claimed, Execution, Outcome};
+pub use maintenance::{Maintenance, SweepReport};
+pub use queries::{BrandStyle, Queries};
+pub use readiness::Readiness;
+pub use submission::{
+    DatasetCheck, ImageChecks, Spool, Submission, SubmissionSettings, SubmitBrand, SubmitError, SubmitIllustration,
+    Submitted, UploadError, UploadSettings, UploadTarget, UploadedArchive, UploadedPicture, Uploads,
+};
 
+use self::{
+    claim_cache::ClaimCache,
+    cleanup::Cleanup,
+    execution::{EngineChecks, breakers::Breakers},
+    submission::TeamCache,
+    visibility::VisibleJobs,
+    writer::JobWriter,
+};
 use crate::{
     domain::{
         Timestamp,
-        brand::BrandLimits,
         breaker::BreakerPolicy,
         clock::{Clock, Random},
         credits::Credits,
-        job::{Dispatch, Job, JobPolicy, Transition},
-        pricing::Prices,
-        request::RequestLimits,
-        style::Catalogue,
+        job::{Job, JobPolicy},
+        kind::JobKind,
         trace::TraceContext,
     },
     engine::{BrandTrainer, ImageEngine},
-    error::{BackendError, ErrorKind},
-    failpoint::failpoint,
     media::MediaStore,
     queue::JobQueue,
-    store::{AccountStore, Committed, JobStore, Version},
+    store::{AccountStore, JobStore},
 };
 
-/// The rules of the house, from the configuration.
+/// The settings of all use cases.
 #[derive(Debug, Clone)]
 pub struct JobsConfig {
     /// Attempts, backoff and the other numbers of a job's life.
     pub policy: JobPolicy,
-    /// The price list.
-    pub prices: Prices,
-    /// What a request may ask for.
-    pub limits: RequestLimits,
-    /// The styles on offer.
-    pub catalogue: Catalogue,
-    /// What a new account begins with.
+    /// How long a job may take in all.
+    pub deadlines: Deadlines,
+    /// The credits of a new account.
     pub starting_grant: Credits,
-    /// Unfinished jobs that a user may have at once; `None`: any number.
-    pub jobs_in_flight: Option<NonZeroU32>,
-    /// How long an illustration may take in all.
-    pub illustration_deadline: Duration,
-    /// What a training may be made of.
-    pub brand_limits: BrandLimits,
-    /// How long a training may take in all.
-    pub training_deadline: Duration,
-    /// How long people are told that a training takes, in words.
-    pub training_estimate: String,
-    /// What may be uploaded, and for how long it is kept.
-    pub uploads: UploadRules,
-    /// How long a finished job is kept with its pictures; absent: for ever.
+    /// What clients may submit.
+    pub submission: SubmissionSettings,
+    /// How long a finished job is kept with its pictures; `None`: for ever.
     pub retention: Option<Duration>,
-    /// When an engine is left alone.
+    /// When calls to a failing engine are paused.
     pub breaker: BreakerPolicy,
     /// How long backends may take.
     pub timeouts: Timeouts,
 }
 
-/// How long a backend may take to answer one call before it counts as silent; [`Duration::MAX`] sets no limit and no timer,
-/// for tests whose time is paused: it would jump to the limit while a real backend works.
+/// How long a job of each kind may take, from its submission to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// An illustration.
+    pub illustration: Duration,
+    /// The training of a brand.
+    pub training: Duration,
+}
+
+impl Deadlines {
+    fn of(self, kind: JobKind) -> Duration {
+        match kind {
+            JobKind::Illustration => self.illustration,
+            JobKind::Brand => self.training,
+        }
+    }
+}
+
+/// How long a backend may take to answer one call before the call fails with `Timeout`. [`Duration::MAX`] sets no limit and
+/// no timer, for tests with paused time: paused time would jump to the limit while a real backend works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// The store and the queue.
@@ -102,7 +106,7 @@ pub struct Timeouts {
     pub media: Duration,
 }
 
-/// What the use cases work with.
+/// The ports that the use cases work with.
 pub struct Ports {
     /// Jobs.
     pub store: Arc<dyn JobStore>,
@@ -112,9 +116,9 @@ pub struct Ports {
     pub queue: Arc<dyn JobQueue>,
     /// Pictures.
     pub media: Arc<dyn MediaStore>,
-    /// What draws.
+    /// Generates images.
     pub engine: Arc<dyn ImageEngine>,
-    /// What trains brands.
+    /// Trains brands.
     pub trainer: Arc<dyn BrandTrainer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -122,80 +126,117 @@ pub struct Ports {
     pub random: Arc<dyn Random>,
 }
 
-/// The use cases.
-pub struct Jobs {
-    ports: Ports,
-    config: JobsConfig,
-    uploads: uploads::Uploads,
-    teams: teams::Teams,
-    claim_cache: claim_cache::ClaimCache,
-    breakers: Arc<breakers::Breakers>,
-    checks: checks::Checks,
+/// All use cases of a process. Cloning is cheap.
+#[derive(Clone)]
+pub struct UseCases {
+    /// Accepts jobs and uploads.
+    pub submission: Arc<Submission>,
+    /// Reads jobs, styles and accounts.
+    pub queries: Arc<Queries>,
+    /// Claims and runs jobs.
+    pub execution: Arc<Execution>,
+    /// Cancels, deletes and redrives jobs.
+    pub control: Arc<Control>,
+    /// Sweeps overdue and expired things.
+    pub maintenance: Arc<Maintenance>,
+    /// Tells whether the backends answer.
+    pub readiness: Arc<Readiness>,
+    /// The time that the use cases go by.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness that the use cases draw from.
+    pub random: Arc<dyn Random>,
 }
 
-impl Jobs {
-    /// The use cases over these ports, by these rules.
+impl UseCases {
+    /// Builds the use cases; each gets only the ports and settings that it needs.
     pub fn new(ports: Ports, config: JobsConfig) -> Self {
-        let breakers = Arc::new(breakers::Breakers::new(config.breaker, Arc::clone(&ports.clock)));
-        let ports = with_timeout::with_timeouts(ports, config.timeouts);
-        Self {
-            ports,
-            config,
-            uploads: uploads::Uploads::default(),
-            teams: teams::Teams::default(),
-            claim_cache: claim_cache::ClaimCache::default(),
+        let JobsConfig { policy, deadlines, starting_grant, submission, retention, breaker, timeouts } = config;
+        let breakers = Arc::new(Breakers::new(breaker, Arc::clone(&ports.clock), Arc::clone(&ports.random)));
+        let Ports { store, accounts, queue, media, engine, trainer, clock, random } =
+            with_timeout::with_timeouts(ports, timeouts);
+        let writer = JobWriter { store: Arc::clone(&store), queue: Arc::clone(&queue) };
+        let cleanup = Cleanup {
+            store: Arc::clone(&store),
+            media: Arc::clone(&media),
+            trainer: Arc::clone(&trainer),
+            breakers: Arc::clone(&breakers),
+        };
+        let visible_jobs = VisibleJobs { store: Arc::clone(&store), accounts: Arc::clone(&accounts) };
+        let claim_cache = Arc::<ClaimCache>::default();
+        let maintenance = Maintenance {
+            writer: writer.clone(),
+            cleanup: cleanup.clone(),
+            media: Arc::clone(&media),
+            clock: Arc::clone(&clock),
+            policy,
+            retention,
+            upload_keep: submission.uploads.keep,
+            next_expiry: Mutex::new(Timestamp::MIN),
+        };
+        let uploads = Uploads::new(
+            Arc::clone(&media),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            submission.uploads,
+            submission.brand_limits.max_images,
+        );
+        let submission = Submission {
+            writer: writer.clone(),
+            accounts: Arc::clone(&accounts),
+            media: Arc::clone(&media),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            claim_cache: Arc::clone(&claim_cache),
+            teams: TeamCache::default(),
+            uploads,
+            settings: submission,
+            policy,
+            deadlines,
+            starting_grant,
+        };
+        let queries = Queries {
+            store: Arc::clone(&store),
+            accounts,
+            visible_jobs: visible_jobs.clone(),
+            media: Arc::clone(&media),
+            clock: Arc::clone(&clock),
+            starting_grant,
+        };
+        let control = Control {
+            writer: writer.clone(),
+            visible_jobs,
+            cleanup: cleanup.clone(),
+            clock: Arc::clone(&clock),
+            policy,
+            deadlines,
+        };
+        let execution = Execution {
+            writer,
+            cleanup,
+            media: Arc::clone(&media),
+            engine,
+            trainer,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            policy,
             breakers,
-            checks: checks::Checks::default(),
-        }
-    }
-
-    /// The rules they go by.
-    pub fn config(&self) -> &JobsConfig {
-        &self.config
-    }
-
-    /// The ports they use, each call within the rules' timeouts.
-    pub fn ports(&self) -> &Ports {
-        &self.ports
-    }
-
-    fn now(&self) -> Timestamp {
-        self.ports.clock.now()
-    }
-
-    /// Commits a transition and, where the store has not done so, publishes its message.
-    async fn commit(&self, expected: Version, next: &Transition) -> Result<Version, BackendError> {
-        let Committed { version, dispatched } = self.ports.store.commit(expected, next).await?;
-        self.publish_unless(dispatched, next.dispatch.as_ref()).await;
-        Ok(version)
-    }
-
-    /// As [`Jobs::commit`], for whoever has more to do once it is written: when the answer is lost, the job tells.
-    async fn commit_or_find(&self, expected: Version, next: &Transition) -> Result<Version, BackendError> {
-        let error = match self.commit(expected, next).await {
-            Err(error) if error.kind == ErrorKind::Timeout => error,
-            known => return known,
+            claim_cache,
+            engine_checks: EngineChecks::default(),
         };
-        let now = self.ports.store.get(&next.job.id).await?;
-        let Some(now) = now.filter(|now| now.version.0 == expected.0 + 1 && now.value == next.job) else {
-            return Err(error);
-        };
-        self.publish_unless(false, next.dispatch.as_ref()).await;
-        Ok(now.version)
-    }
-
-    /// Store first, then publish: when this publish is lost the job's `due_at` brings the sweeper, so the failure is
-    /// logged and not passed on.
-    async fn publish_unless(&self, dispatched: bool, dispatch: Option<&Dispatch>) {
-        failpoint("before_publish");
-        let Some(dispatch) = dispatch.filter(|_| !dispatched) else { return };
-        if let Err(error) = self.ports.queue.publish(dispatch).await {
-            tracing::warn!(job.id = %dispatch.message.job_id, %error, "publish failed; the sweeper will publish again");
+        Self {
+            submission: Arc::new(submission),
+            queries: Arc::new(queries),
+            execution: Arc::new(execution),
+            control: Arc::new(control),
+            maintenance: Arc::new(maintenance),
+            readiness: Arc::new(Readiness { store, queue, media }),
+            clock,
+            random,
         }
     }
 }
 
-/// What ties the sweeper's lines about a job to the others.
+/// The span of everything that maintenance logs about a job.
 fn span(job: &Job) -> tracing::Span {
     tracing::info_span!("sweep", job.id = %job.id, attempt = job.attempt(), trace_id = trace_id(job))
 }

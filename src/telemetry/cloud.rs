@@ -1,4 +1,4 @@
-//! Cloud Logging's structured lines: one JSON object each, with the keys that Google lifts into the log entry.
+//! Cloud Logging's structured logs: one JSON object per line, with the keys that become fields of the log entry.
 //! <https://cloud.google.com/logging/docs/structured-logging>
 
 use std::{error::Error, fmt, io::Write as _, sync::Arc};
@@ -18,9 +18,9 @@ use tracing_subscriber::{
 
 use crate::domain::clock::Clock;
 
-/// Writes each event with the fields of the spans around it.
+/// Writes each event together with the fields of its spans.
 ///
-/// Fields named `trace_id` and `span_id` become the entry's trace and span; `severity` replaces the level's.
+/// The fields `trace_id` and `span_id` become the entry's trace and span. `severity` overrides the level.
 pub(super) struct CloudLogging<W> {
     writer: W,
     project: Option<String>,
@@ -39,7 +39,7 @@ impl<W> CloudLogging<W> {
         let message = take("message").unwrap_or_else(|| "".into());
         let trace = take("trace_id").map(|id| self.trace(&id));
         let span_id = take("span_id");
-        // Lines of the `log` crate carry where they come from as fields.
+        // Records of the `log` crate carry their location in fields.
         let (target, file, line) = (take("log.target"), take("log.file"), take("log.line"));
         fields.remove("log.module_path");
 
@@ -50,7 +50,7 @@ impl<W> CloudLogging<W> {
             let line = line.map(|line| line.to_string()).unwrap_or_default();
             json!({ "file": file, "line": line, "function": target })
         });
-        // A field must not pass for one of the entry's own keys.
+        // A field must not replace one of the entry's own keys.
         fields.remove("time");
         let head = [
             ("severity", Some(severity)),
@@ -67,7 +67,7 @@ impl<W> CloudLogging<W> {
 
     fn trace(&self, id: &Value) -> Value {
         let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        // Without the project's prefix Google keeps the id but correlates nothing.
+        // Without the project Cloud Logging keeps the id, but does not link the entry to its trace.
         match &self.project {
             Some(project) => format!("projects/{project}/traces/{id}").into(),
             None => id.into(),
@@ -75,7 +75,7 @@ impl<W> CloudLogging<W> {
     }
 }
 
-/// One line of JSON with its keys in the order given, so that people who read it raw find the message early.
+/// One JSON object on one line. The keys keep their order, so that the message is near the start of a raw line.
 fn object(entries: impl Iterator<Item = (String, Value)>) -> Vec<u8> {
     let mut line = String::from("{");
     for (index, (key, value)) in entries.enumerate() {
@@ -95,7 +95,7 @@ fn severity(level: Level) -> &'static str {
         Level::ERROR => "ERROR",
         Level::WARN => "WARNING",
         Level::INFO => "INFO",
-        // Google knows no TRACE.
+        // Cloud Logging has no TRACE.
         Level::DEBUG | Level::TRACE => "DEBUG",
     }
 }
@@ -121,7 +121,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        // Outermost first: what is nearer to the event wins.
+        // Outermost first, so that the span nearest to the event wins.
         for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 fields.0.extend(of_span.0.clone());
@@ -129,8 +129,8 @@ where
         }
         event.record(&mut fields);
         let line = self.line(event, fields.0);
-        // One write for the whole line, so that lines of several threads do not mix. When standard error is gone there
-        // is nobody left to tell.
+        // One write for the whole line, so that lines of several threads do not mix. A failure to write to standard error
+        // cannot be reported anywhere.
         let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
     }
 }
@@ -166,7 +166,7 @@ impl Visit for Fields {
         let mut text = value.to_string();
         let mut cause = value.source();
         while let Some(error) = cause {
-            // Some errors print their cause themselves.
+            // Some errors already include their cause.
             let more = error.to_string();
             if !text.contains(&more) {
                 text = format!("{text}: {more}");

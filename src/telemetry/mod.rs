@@ -1,4 +1,4 @@
-//! Logs: text for people, Cloud Logging's JSON for machines. They go to standard error, one line an event.
+//! Logs: text on a terminal, Cloud Logging's JSON otherwise. Each event is one line on standard error.
 
 mod cloud;
 mod panics;
@@ -18,34 +18,32 @@ use crate::{
     domain::clock::{Clock, SystemClock},
 };
 
-/// How lines look, once decided.
+/// The format of log lines after [`LogFormat::Auto`] is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// For people, perhaps with colours.
+    /// Text, with colours on a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there are no logs.
+/// Logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `RUST_LOG` or `telemetry.filter` cannot be understood.
-    #[error("{source_name} {text:?} is no log filter: {cause}")]
+    /// `RUST_LOG` or `telemetry.filter` is invalid.
+    #[error("{source_name} {text:?} is not a log filter: {cause}")]
     Filter {
-        /// Which of the two.
+        /// `RUST_LOG` or `telemetry.filter`.
         source_name: &'static str,
-        /// What it says.
         text: String,
-        /// What is wrong with it.
         cause: tracing_subscriber::filter::ParseError,
     },
-    /// Somebody has installed a subscriber before.
-    #[error("logging is set up already")]
-    Twice,
+    /// The process already has a subscriber.
+    #[error("logging is already set up")]
+    AlreadySetUp,
 }
 
-/// Starts logging for the whole process, panics included, and says how lines look.
+/// Starts logging for the whole process, including panics. Returns the format of the lines.
 pub fn init(config: &TelemetryConfig, environment: &Environment) -> Result<Look, TelemetryError> {
     let terminal = std::io::stderr().is_terminal();
     let look = match config.format {
@@ -55,9 +53,9 @@ pub fn init(config: &TelemetryConfig, environment: &Environment) -> Result<Look,
     };
     let colours = terminal && environment.get("NO_COLOR").is_none();
     let project = environment.get("GOOGLE_CLOUD_PROJECT").map(str::to_owned);
-    let lines = Lines { look, colours, project, clock: Arc::new(SystemClock) };
+    let output = LogOutput { look, colours, project, clock: Arc::new(SystemClock) };
     let filter = filter(config, environment)?;
-    lines.subscriber(filter, std::io::stderr).try_init().map_err(|_| TelemetryError::Twice)?;
+    output.subscriber(filter, std::io::stderr).try_init().map_err(|_| TelemetryError::AlreadySetUp)?;
     panics::log_panics();
     Ok(look)
 }
@@ -71,14 +69,14 @@ fn filter(config: &TelemetryConfig, environment: &Environment) -> Result<EnvFilt
     EnvFilter::builder().parse(text).map_err(failed)
 }
 
-struct Lines {
+struct LogOutput {
     look: Look,
     colours: bool,
     project: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
-impl Lines {
+impl LogOutput {
     fn subscriber<W>(self, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -96,7 +94,7 @@ impl Lines {
     }
 }
 
-/// `20:31:05.123Z`: whoever watches a terminal knows the day.
+/// Formats times like `20:31:05.123Z`: on a terminal the date would be noise.
 struct TimeOfDay(Arc<dyn Clock>);
 
 impl FormatTime for TimeOfDay {

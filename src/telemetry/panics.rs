@@ -1,13 +1,13 @@
-//! A panic as one log line: the default hook prints several, which Cloud Logging takes for unrelated entries.
+//! Logs a panic as one line: the default hook prints several, which Cloud Logging stores as unrelated entries.
 
 use std::panic::PanicHookInfo;
 
-/// Logs every panic of this process from now on. Where errors are not logged at all, the hook before stays in charge.
+/// Logs every panic of this process from now on. If errors are not logged at all, the previous hook handles the panic.
 pub(super) fn log_panics() {
-    let before = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(
         move |info| {
-            if tracing::enabled!(tracing::Level::ERROR) { log(info) } else { before(info) }
+            if tracing::enabled!(tracing::Level::ERROR) { log(info) } else { previous(info) }
         },
     ));
 }

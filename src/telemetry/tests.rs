@@ -30,9 +30,9 @@ impl Clock for Noon {
 fn lines(look: Look, project: Option<&str>, filter: &str, log: impl FnOnce()) -> Vec<String> {
     let captured = Captured::default();
     let writer = captured.clone();
-    let lines = Lines { look, colours: false, project: project.map(str::to_owned), clock: Arc::new(Noon) };
+    let output = LogOutput { look, colours: false, project: project.map(str::to_owned), clock: Arc::new(Noon) };
     let filter = EnvFilter::builder().parse(filter).unwrap();
-    tracing::subscriber::with_default(lines.subscriber(filter, move || writer.clone()), log);
+    tracing::subscriber::with_default(output.subscriber(filter, move || writer.clone()), log);
     let bytes = captured.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
@@ -42,7 +42,7 @@ fn json(project: Option<&str>, log: impl FnOnce()) -> Vec<Value> {
 }
 
 #[test]
-fn an_event_carries_the_fields_of_the_spans_around_it() {
+fn an_event_carries_the_fields_of_its_spans() {
     let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
     let seen = json(Some("my-project"), || {
         let job = info_span!("job", job.id = "ill_1", trace_id, attempt = 1_u64, note = tracing::field::Empty);
@@ -57,7 +57,7 @@ fn an_event_carries_the_fields_of_the_spans_around_it() {
     assert_eq!(first["message"], "drawn");
     assert_eq!(first["time"], "2026-03-01T12:00:00.25Z");
     assert_eq!(first["job.id"], "ill_1");
-    assert_eq!(first["attempt"], 2, "the inner span's wins");
+    assert_eq!(first["attempt"], 2, "the inner span wins");
     assert_eq!(first["note"], "late");
     assert_eq!((&first["seconds"], &first["ok"]), (&Value::from(1.5), &Value::from(true)));
     assert_eq!(first["logging.googleapis.com/trace"], format!("projects/my-project/traces/{trace_id}"));
@@ -69,7 +69,7 @@ fn an_event_carries_the_fields_of_the_spans_around_it() {
 }
 
 #[test]
-fn levels_become_severities_that_google_knows() {
+fn levels_become_severities_of_cloud_logging() {
     let seen = lines(Look::Json, None, "trace", || {
         error!("a");
         warn!("b");
@@ -91,7 +91,7 @@ fn without_a_project_the_trace_is_the_bare_id() {
 }
 
 #[test]
-fn an_event_is_one_line_and_cannot_forge_the_entrys_keys() {
+fn an_event_is_one_line_and_cannot_replace_the_entrys_keys() {
     let seen = json(None, || info!(time = "1970", text = "two\nlines \u{1b}[31m", "also\ntwo"));
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0]["message"], "also\ntwo");
@@ -128,13 +128,13 @@ fn text_is_short_and_without_colours_unless_asked() {
 }
 
 #[test]
-fn rust_log_is_stronger_than_the_configuration_and_checked() {
+fn rust_log_overrides_the_configuration_and_is_checked() {
     let config = TelemetryConfig { format: LogFormat::Auto, filter: "info".into() };
     let of = |variables: &[(&str, &str)]| filter(&config, &Environment::of(variables.iter().copied()));
     assert_eq!(of(&[]).unwrap().to_string(), "info");
     assert_eq!(of(&[("RUST_LOG", "warn")]).unwrap().to_string(), "warn");
     let error = of(&[("RUST_LOG", "mediaforge=loud")]).unwrap_err().to_string();
-    assert!(error.starts_with("RUST_LOG \"mediaforge=loud\" is no log filter"), "{error}");
+    assert!(error.starts_with("RUST_LOG \"mediaforge=loud\" is not a log filter"), "{error}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Worker {
     }
 
     async fn claim(&self, message: JobMessage, delivery: DeliveryInfo) -> (PushOutcome, Option<Claim>) {
-        let claimed = self.jobs.claim(&message.job_id, &self.id, self.settings.attempt.lease).await;
+        let claimed = self.execution.claim(&message.job_id, &self.id, self.settings.attempt.lease).await;
         let outcome = match claimed {
             Ok(Claimed::Ours(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
             Ok(Claimed::Nothing(reason)) => {
@@ -102,7 +102,7 @@ impl Worker {
     }
 
     async fn attempt(&self, claim: Claim, slot: OwnedSemaphorePermit) {
-        let outcome = self.jobs.run_attempt(claim, &self.settings.attempt, &self.stop).await;
+        let outcome = self.execution.run_attempt(claim, &self.settings.attempt, &self.stop).await;
         drop(slot);
         match outcome {
             Ok(Outcome::Settled(_)) => {} // logged where the job is settled
@@ -115,8 +115,8 @@ impl Worker {
     /// subscription.
     pub(super) async fn record_dead_letter(&self, dead_letter: DeadLetter) -> PushOutcome {
         tracing::error!(code = %dead_letter.error.code, reason = dead_letter.error.message, key = dead_letter.key, "dead letter");
-        match self.jobs.ports().queue.dead_letter(&dead_letter).await {
-            Ok(_) => PushOutcome::Acknowledged("dead letter"),
+        match self.execution.record_dead_letter(&dead_letter).await {
+            Ok(()) => PushOutcome::Acknowledged("dead letter"),
             Err(error) => {
                 tracing::warn!(%error, "the dead letter was not recorded; the queue will deliver the message again");
                 PushOutcome::Refused("the dead letter was not recorded")

@@ -12,9 +12,12 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    domain::ids::WorkerId,
+    domain::{
+        clock::{Clock, Random},
+        ids::WorkerId,
+    },
     identity::Oidc,
-    jobs::{AttemptSettings, Jobs},
+    jobs::{AttemptSettings, Execution, Maintenance, Readiness, UseCases},
 };
 
 pub use push::router;
@@ -42,7 +45,11 @@ pub struct WorkerSettings {
 /// A worker process: its slots and what it needs to shut down in order.
 #[derive(Clone)]
 pub struct Worker {
-    jobs: Arc<Jobs>,
+    execution: Arc<Execution>,
+    maintenance: Arc<Maintenance>,
+    readiness: Arc<Readiness>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     settings: WorkerSettings,
     id: WorkerId,
     slots: Arc<Semaphore>,
@@ -59,7 +66,7 @@ pub struct Worker {
 impl Worker {
     /// A worker of these settings. `draining` ends claiming; `stop`, later, ends running attempts.
     pub fn new(
-        jobs: Arc<Jobs>,
+        jobs: &UseCases,
         settings: WorkerSettings,
         id: WorkerId,
         draining: CancellationToken,
@@ -68,7 +75,21 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(settings.slots));
         let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         let permits = settings.requests.map(permits);
-        Self { jobs, settings, id, slots, permits, callers: None, draining, stop, attempts: TaskTracker::new() }
+        Self {
+            execution: Arc::clone(&jobs.execution),
+            maintenance: Arc::clone(&jobs.maintenance),
+            readiness: Arc::clone(&jobs.readiness),
+            clock: Arc::clone(&jobs.clock),
+            random: Arc::clone(&jobs.random),
+            settings,
+            id,
+            slots,
+            permits,
+            callers: None,
+            draining,
+            stop,
+            attempts: TaskTracker::new(),
+        }
     }
 
     /// The same, closed to everybody but these callers.
@@ -80,7 +101,7 @@ impl Worker {
     /// Takes the jobs of workers that died without handing them back. Only for a worker that is known to be alone on its
     /// store: it would rob another one.
     pub async fn release_leases_of_dead_workers(self) {
-        match self.jobs.release_leases_of_dead_workers(&self.id, self.settings.attempt.lease).await {
+        match self.maintenance.release_leases_of_dead_workers(&self.id, self.settings.attempt.lease).await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "took over from a worker that is gone"),
             Err(error) => tracing::warn!(%error, "jobs of dead workers wait for their leases to lapse"),

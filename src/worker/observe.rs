@@ -18,7 +18,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// The outermost layer.
 pub(super) async fn observe(State(worker): State<Worker>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
-    let id = ids::request_id(given, &*worker.jobs.ports().random);
+    let id = ids::request_id(given, &*worker.random);
     let is_https = request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let span = tracing::info_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span).await;

@@ -111,8 +111,8 @@ fn refuse(reason: &str) -> Response {
 
 async fn sweep(State(worker): State<Worker>) -> Response {
     // A task of its own: when the caller hangs up, this future is dropped, and what follows a commit must not be.
-    let jobs = Arc::clone(&worker.jobs);
-    match worker.attempts.spawn(async move { jobs.sweep().await }).await {
+    let maintenance = Arc::clone(&worker.maintenance);
+    match worker.attempts.spawn(async move { maintenance.sweep().await }).await {
         Ok(Ok(swept)) => Json(swept).into_response(),
         Ok(Err(error)) => {
             tracing::error!(%error, "sweep failed");
@@ -126,7 +126,7 @@ async fn sweep(State(worker): State<Worker>) -> Response {
 }
 
 async fn health(State(worker): State<Worker>) -> Response {
-    let timestamp = worker.jobs.ports().clock.now();
+    let timestamp = worker.clock.now();
     let version = env!("CARGO_PKG_VERSION");
     Json(json!({ "status": "healthy", "service": "worker", "version": version, "timestamp": timestamp }))
         .into_response()
@@ -136,12 +136,12 @@ async fn ready(State(worker): State<Worker>) -> Response {
     if worker.draining.is_cancelled() {
         return refuse("draining");
     }
-    let failing = worker.jobs.failing_backends().await;
+    let failing = worker.readiness.failing_backends().await;
     if failing.is_empty() {
         // An engine that is left alone does not make the worker unready: it claims nothing for it, and works for the others.
-        let engines = worker.jobs.breakers();
+        let engines = worker.execution.breakers();
         let misconfigured = engines.iter().filter(|engine| engine.misconfigured).map(warning);
-        let warnings: Vec<_> = misconfigured.chain(worker.jobs.engine_warnings()).collect();
+        let warnings: Vec<_> = misconfigured.chain(worker.execution.engine_warnings()).collect();
         let slots = worker.slots.available_permits();
         let body = json!({ "status": "ready", "freeSlots": slots, "engines": engines, "warnings": warnings });
         return Json(body).into_response();

@@ -25,7 +25,7 @@ pub async fn check_until(worker: Worker, end: CancellationToken) {
         let mut ticks = tokio::time::interval(CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while end.run_until_cancelled(ticks.tick()).await.is_some() {
-            end.run_until_cancelled(worker.jobs.check_engines()).await;
+            end.run_until_cancelled(worker.execution.check_engines()).await;
         }
     })
     .await;
@@ -43,7 +43,7 @@ async fn sweep_periodically(worker: &Worker, end: &CancellationToken) {
             () = end.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match worker.jobs.sweep().await {
+        match worker.maintenance.sweep().await {
             Ok(swept) => {
                 failures = 0;
                 if swept.more {

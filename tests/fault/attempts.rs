@@ -16,7 +16,7 @@ async fn a_watch_that_breaks_does_not_end_the_attempt() {
     let id = bench.submit().await;
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
-    let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
+    let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
 }
 
@@ -29,7 +29,7 @@ async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attemp
     let claim = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
-    let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
+    let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.plan.get_unavailable.load(Ordering::SeqCst), 0);
 }
@@ -40,7 +40,7 @@ async fn a_claim_whose_answer_is_lost_is_worked_on() {
     let id = bench.submit().await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
-    let outcome = bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
+    let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
 }
 
@@ -62,7 +62,7 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
         }
         bench.claim(&id).await
     };
-    let (outcome, second) = tokio::join!(bench.jobs.run_attempt(first, &calm, &stop), again);
+    let (outcome, second) = tokio::join!(bench.jobs.execution.run_attempt(first, &calm, &stop), again);
     assert_eq!(second.job.attempt(), 1, "the attempt was not counted");
     assert_eq!(outcome.expect("a store"), Outcome::Lost);
     assert_eq!(bench.status(&id).await, Status::Running);
@@ -75,9 +75,10 @@ async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
     let claim = bench.claim(&id).await;
     let closed = bench.media.gate.write().await;
     let jobs = bench.jobs.clone();
-    let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await });
+    let attempt =
+        tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await });
     bench.media.begun.notified().await;
-    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
     drop(closed);
     assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));

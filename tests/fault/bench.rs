@@ -25,8 +25,8 @@ use mediaforge::{
     embedded::Embedded,
     engine::{self, ImageEngine, TrainerAccess},
     jobs::{
-        AttemptSettings, Claim, Claimed, Jobs, JobsConfig, Outcome, Ports, SubmitError, SubmitIllustration, Submitted,
-        Timeouts, UploadRules,
+        AttemptSettings, Claim, Claimed, Deadlines, JobsConfig, Outcome, Ports, SubmissionSettings, SubmitError,
+        SubmitIllustration, Submitted, Timeouts, UploadSettings, UseCases,
     },
     media, queue,
     store::{self, AccountStore, JobStore, Stores, Versioned},
@@ -43,7 +43,8 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// Use cases over parts that misbehave.
 pub struct Bench {
-    pub jobs: Arc<Jobs>,
+    pub jobs: UseCases,
+    config: JobsConfig,
     pub plan: Arc<Plan>,
     pub media: Arc<SlowMedia>,
     pub store: Arc<dyn JobStore>,
@@ -110,34 +111,36 @@ impl Bench {
                 cancel_grace: LONG,
                 queue_delays: true,
             },
-            prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
-            limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },
-            catalogue: config.catalogue().expect("a catalogue"),
+            deadlines: Deadlines { illustration: Duration::from_mins(10), training: Duration::from_hours(2) },
             starting_grant: 100,
-            jobs_in_flight: None,
-            illustration_deadline: Duration::from_mins(10),
-            brand_limits: BrandLimits {
-                min_images: 5,
-                max_images: 50,
-                max_colors: 5,
-                name_chars: 80,
-                min_side: 512,
-                max_aspect: 3,
-                min_difference: 6,
+            submission: SubmissionSettings {
+                prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
+                limits: RequestLimits { prompt_chars: 100, min_side: 64, max_side: 512, max_count: 4 },
+                catalogue: config.catalogue().expect("a catalogue"),
+                jobs_in_flight: None,
+                brand_limits: BrandLimits {
+                    min_images: 5,
+                    max_images: 50,
+                    max_colors: 5,
+                    name_chars: 80,
+                    min_side: 512,
+                    max_aspect: 3,
+                    min_difference: 6,
+                },
+                training_estimate: "a while".to_owned(),
+                uploads: UploadSettings {
+                    limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24, max_archive_bytes: 1 << 20 },
+                    keep: Duration::from_hours(24),
+                },
             },
-            training_deadline: Duration::from_hours(2),
-            training_estimate: "a while".to_owned(),
             retention: None,
-            uploads: UploadRules {
-                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 24, max_archive_bytes: 1 << 20 },
-                keep: Duration::from_hours(24),
-            },
             breaker: BreakerPolicy { failures: 3, cooldown: LONG, cap: 10 * LONG },
             timeouts: Timeouts { backend: LONG, media: LONG },
         };
         change(&mut config);
         let store = Arc::clone(&ports.store);
-        Self { jobs: Arc::new(Jobs::new(ports, config)), plan, media, store, accounts, worker: worker(), data }
+        let jobs = UseCases::new(ports, config.clone());
+        Self { jobs, config, plan, media, store, accounts, worker: worker(), data }
     }
 
     /// A worker with one slot.
@@ -147,7 +150,7 @@ impl Bench {
 
     pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
         let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
-        Worker::new(Arc::clone(&self.jobs), settings, worker(), draining, stop)
+        Worker::new(&self.jobs, settings, worker(), draining, stop)
     }
 
     pub async fn try_submit(&self) -> std::result::Result<Submitted, SubmitError> {
@@ -167,7 +170,7 @@ impl Bench {
             ..GenerateRequest::default()
         };
         let submit = SubmitIllustration { user: user(), request, idempotency_key: None, trace: None };
-        self.jobs.submit_illustration(submit).await
+        self.jobs.submission.submit_illustration(submit).await
     }
 
     pub async fn submit(&self) -> JobId {
@@ -184,16 +187,16 @@ impl Bench {
             work: Work::Brand(BrandSpec { name: "Acme".to_owned(), colors, images: Vec::new() }),
             request_hash: RequestHash::of(b"acme"),
             trace: None,
-            time_limit: self.jobs.config().training_deadline,
-            starting_grant: self.jobs.config().starting_grant,
+            time_limit: self.config.deadlines.training,
+            starting_grant: self.config.starting_grant,
         };
-        let first = Job::submit(submission, SystemClock.now(), &self.jobs.config().prices, &self.jobs.config().policy);
+        let first = Job::submit(submission, SystemClock.now(), &self.config.submission.prices, &self.config.policy);
         self.store.insert(&first).await.expect("a store");
         first.job.id.clone()
     }
 
     pub async fn claim(&self, id: &JobId) -> Claim {
-        match self.jobs.claim(id, &self.worker, LONG).await {
+        match self.jobs.execution.claim(id, &self.worker, LONG).await {
             Ok(Claimed::Ours(claim)) => *claim,
             other => panic!("not claimed: {other:?}"),
         }
@@ -202,12 +205,12 @@ impl Bench {
     /// Claims and works until it is settled.
     pub async fn attempt(&self, id: &JobId) -> Outcome {
         let claim = self.claim(id).await;
-        self.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
+        self.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
     }
 
     /// Tries to claim.
     pub async fn try_claim(&self, id: &JobId) -> Claimed {
-        self.jobs.claim(id, &self.worker, LONG).await.expect("a store")
+        self.jobs.execution.claim(id, &self.worker, LONG).await.expect("a store")
     }
 
     pub async fn job(&self, id: &JobId) -> Versioned<Job> {
@@ -240,13 +243,13 @@ impl Bench {
     }
 
     pub async fn status(&self, id: &JobId) -> Status {
-        let found = self.jobs.get(&user(), id).await.expect("a store").expect("a job");
+        let found = self.jobs.queries.get(&user(), id).await.expect("a store").expect("a job");
         found.value.status()
     }
 
     /// The job's end.
     pub async fn finished(&self, id: &JobId) -> Versioned<Job> {
-        let mut changes = self.jobs.watch_job(&user(), id).await.expect("a store").expect("a job");
+        let mut changes = self.jobs.queries.watch_job(&user(), id).await.expect("a store").expect("a job");
         let end = async {
             loop {
                 let job = changes.next().await.expect("an end").expect("a store");

@@ -25,10 +25,11 @@ async fn cancelled_in_time(script: Arc<Script>, prepare: impl AsyncFnOnce(&Bench
     let id = bench.submit().await;
     let claim = bench.claim(&id).await;
     let jobs = bench.jobs.clone();
-    let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await });
+    let attempt =
+        tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await });
     script.called.notified().await;
     prepare(&bench).await;
-    let asked = bench.jobs.cancel(&user(), &id).await.expect("a store").expect("a job");
+    let asked = bench.jobs.control.cancel(&user(), &id).await.expect("a store").expect("a job");
     assert!(matches!(asked.value.state, State::Running { cancel_by: Some(_), .. }));
     let end = tokio::time::timeout(PROMISED, bench.finished(&id)).await.expect("in time");
     assert_eq!(end.value.status(), Status::Cancelled);
@@ -67,7 +68,7 @@ async fn a_heartbeat_that_hangs_holds_up_neither_the_result_nor_the_shutdown() {
         bench.plan.commit_hangs.store(1, Ordering::SeqCst);
         let (jobs, stop) = (bench.jobs.clone(), CancellationToken::new());
         let told = stop.clone();
-        let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &settings(), &told).await });
+        let attempt = tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &told).await });
         bench.plan.hanging.notified().await;
         if expected == Status::Queued {
             stop.cancel();
@@ -83,10 +84,10 @@ async fn a_store_that_never_answers_is_given_up() {
     let id = bench.submit().await;
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     // The claim asks whether it was written all the same, finds that it was not, and says so.
-    let refused = bench.jobs.claim(&id, &crate::bench::worker(), PROMISED).await.expect_err("nobody answers");
+    let refused = bench.jobs.execution.claim(&id, &crate::bench::worker(), PROMISED).await.expect_err("nobody answers");
     assert_eq!(refused.kind, mediaforge::error::ErrorKind::Timeout);
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
-    assert!(bench.jobs.sweep().await.is_err());
+    assert!(bench.jobs.maintenance.sweep().await.is_err());
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
 }
 
@@ -95,7 +96,7 @@ async fn a_cancel_whose_answer_is_lost_is_known_to_have_happened() {
     let bench = Bench::over(Script::of([]), |_| {});
     let id = bench.submit().await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
-    let answer = bench.jobs.cancel(&user(), &id).await.expect("the job tells").expect("a job");
+    let answer = bench.jobs.control.cancel(&user(), &id).await.expect("the job tells").expect("a job");
     assert_eq!((answer.value.status(), &answer), (Status::Cancelled, &bench.job(&id).await));
 }
 
@@ -105,7 +106,7 @@ async fn a_finished_job_is_answered_as_it_is() {
     let id = bench.submit().await;
     bench.attempt(&id).await;
     let before = bench.job(&id).await;
-    assert_eq!(bench.jobs.cancel(&user(), &id).await.expect("a store"), Some(before.clone()));
+    assert_eq!(bench.jobs.control.cancel(&user(), &id).await.expect("a store"), Some(before.clone()));
     assert_eq!(bench.job(&id).await, before);
 }
 
@@ -122,13 +123,14 @@ async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
             let id = bench.submit().await;
             let claim = bench.claim(&id).await;
             let jobs = bench.jobs.clone();
-            let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &calm, &CancellationToken::new()).await });
+            let attempt =
+                tokio::spawn(async move { jobs.execution.run_attempt(claim, &calm, &CancellationToken::new()).await });
             // Spread over what an attempt takes, so that either may be first.
             for _ in 0..n % 40 {
                 tokio::task::yield_now().await;
             }
             tokio::time::sleep(Duration::from_micros(1500 * (n % 29))).await;
-            let answer = bench.jobs.cancel(&user(), &id).await.expect("a store").expect("a job");
+            let answer = bench.jobs.control.cancel(&user(), &id).await.expect("a store").expect("a job");
             let outcome = attempt.await.expect("no panic").expect("a store");
             let end = bench.job(&id).await.value;
             assert_eq!(outcome, Outcome::Settled(end.status()), "what the worker says is what is there");

@@ -60,7 +60,7 @@ async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
         assert!(matches!(again, Claimed::Nothing(_)), "{again:?}");
     }
     assert_eq!(script.calls(), 1);
-    let breaker = &bench.jobs.breakers()[0];
+    let breaker = &bench.jobs.execution.breakers()[0];
     assert_eq!((breaker.engine.as_str(), breaker.state, breaker.misconfigured), ("engine", "open", false));
     assert_eq!(bench.books().await.held, 6);
 }
@@ -73,19 +73,22 @@ async fn one_probe_finds_out_that_it_is_well_again() {
     bench.attempt(&first).await;
     let Claimed::Ours(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
     assert!(matches!(bench.try_claim(&third).await, Claimed::Postponed { .. }), "one probe is enough");
-    assert_eq!(bench.jobs.breakers()[0].state, "half-open");
+    assert_eq!(bench.jobs.execution.breakers()[0].state, "half-open");
     // It is cancelled, which says nothing of the engine: the next one probes.
     let jobs = bench.jobs.clone();
-    let work = tokio::spawn(async move { jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await });
+    let work =
+        tokio::spawn(
+            async move { jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await },
+        );
     while script.calls() < 2 {
         tokio::task::yield_now().await;
     }
-    bench.jobs.cancel(&crate::bench::user(), &probe).await.expect("a store");
+    bench.jobs.control.cancel(&crate::bench::user(), &probe).await.expect("a store");
     assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
     let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
-    let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
+    let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
-    assert_eq!(bench.jobs.breakers()[0].state, "closed");
+    assert_eq!(bench.jobs.execution.breakers()[0].state, "closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +111,7 @@ async fn a_burst_of_failures_opens_the_circuit_and_a_refused_request_does_not() 
     for expected in ["closed", "closed", "closed", "closed", "open"] {
         let id = bench.submit().await;
         bench.attempt(&id).await;
-        assert_eq!(bench.jobs.breakers()[0].state, expected);
+        assert_eq!(bench.jobs.execution.breakers()[0].state, expected);
     }
 }
 
@@ -119,14 +122,14 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
     let bench = Bench::over(script.clone(), quick);
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
-    let breaker = &bench.jobs.breakers()[0];
+    let breaker = &bench.jobs.execution.breakers()[0];
     assert!(breaker.misconfigured && breaker.reason.as_ref().is_some_and(|why| why.message.contains("engine.model")));
     let job = bench.job(&id).await.value;
     assert_eq!((job.attempt(), why(&job)), (0, Some(ErrorCode::EngineMisconfigured)));
     // The probe finds it as it was; the one after finds it fixed.
     for expected in [Status::Queued, Status::Succeeded] {
         let Claimed::Ours(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
-        let outcome = bench.jobs.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
+        let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
         assert_eq!(outcome.expect("a store"), Outcome::Settled(expected));
     }
     assert_eq!((script.calls(), bench.job(&id).await.value.attempt()), (3, 1));

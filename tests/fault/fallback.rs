@@ -70,7 +70,7 @@ impl Stage {
     }
 
     fn breakers(&self) -> Vec<&'static str> {
-        self.bench.jobs.breakers().iter().map(|breaker| breaker.state).collect()
+        self.bench.jobs.execution.breakers().iter().map(|breaker| breaker.state).collect()
     }
 
     /// Who drew a finished job, in which attempt.
@@ -118,8 +118,9 @@ async fn what_an_engine_will_not_draw_is_not_carried_to_the_other() {
     }
     // Nor does it matter that the engine has been found full meanwhile.
     let claim = stage.bench.claim(&stage.bench.submit().await).await;
-    let jobs = Arc::clone(&stage.bench.jobs);
-    let work = tokio::spawn(async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await });
+    let jobs = stage.bench.jobs.clone();
+    let work =
+        tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await });
     while stage.meant.calls() < 3 {
         tokio::task::yield_now().await;
     }
@@ -143,11 +144,11 @@ async fn a_probe_costs_its_job_nothing_and_nobody_waits_for_it() {
         let id = stage.bench.submit().await;
         let claim = stage.bench.claim(&id).await;
         if stage.breakers()[0] == "half-open" {
-            let jobs = Arc::clone(&stage.bench.jobs);
-            let work = async move { jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await };
+            let jobs = stage.bench.jobs.clone();
+            let work = async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await };
             break (id, tokio::spawn(work));
         }
-        let ended = stage.bench.jobs.run_attempt(claim, &settings(), &CancellationToken::new()).await;
+        let ended = stage.bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
         assert_eq!(ended.expect("a store"), Outcome::Settled(Status::Succeeded));
         drawn += 1;
     };
@@ -178,8 +179,8 @@ async fn when_nobody_may_draw_jobs_wait_for_whoever_may_soonest() {
     assert_eq!((stage.bench.job(&id).await.value.attempt(), stage.calls()), (0, (1, 1)));
     let next = stage.bench.submit().await;
     let Claimed::Postponed { until } = stage.bench.try_claim(&next).await else { panic!("not postponed") };
-    let soonest = stage.bench.jobs.breakers()[1].until.expect("open");
-    let latest = stage.bench.jobs.breakers()[0].until.expect("open");
+    let soonest = stage.bench.jobs.execution.breakers()[1].until.expect("open");
+    let latest = stage.bench.jobs.execution.breakers()[0].until.expect("open");
     assert!(until >= soonest && until < latest, "{soonest} {until} {latest}");
 }
 
@@ -191,14 +192,19 @@ fn trains() -> AttemptSettings {
 async fn attempt_training(bench: &Bench, id: &JobId) -> Outcome {
     loop {
         if let Claimed::Ours(claim) = bench.try_claim(id).await {
-            return bench.jobs.run_attempt(*claim, &trains(), &CancellationToken::new()).await.expect("a store");
+            return bench
+                .jobs
+                .execution
+                .run_attempt(*claim, &trains(), &CancellationToken::new())
+                .await
+                .expect("a store");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 fn state(bench: &Bench, name: &str) -> &'static str {
-    bench.jobs.breakers().iter().find(|breaker| breaker.engine == name).expect("asked for").state
+    bench.jobs.execution.breakers().iter().find(|breaker| breaker.engine == name).expect("asked for").state
 }
 
 #[tokio::test(flavor = "multi_thread")]

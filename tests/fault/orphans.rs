@@ -19,7 +19,8 @@ use crate::{
 /// A worker that stores a picture and is killed; the next one finds its lease taken away.
 async fn killed_after_a_picture(bench: &Bench) -> mediaforge::domain::ids::JobId {
     let id = bench.submit().await;
-    let Ok(Claimed::Ours(claim)) = bench.jobs.claim(&id, &worker(), std::time::Duration::from_secs(1)).await else {
+    let Ok(Claimed::Ours(claim)) = bench.jobs.execution.claim(&id, &worker(), std::time::Duration::from_secs(1)).await
+    else {
         panic!("not claimed")
     };
     let key = MediaKey::picture(&user(), &id, 1, claim.fence.0, 0, MediaFormat::Png);
@@ -27,7 +28,7 @@ async fn killed_after_a_picture(bench: &Bench) -> mediaforge::domain::ids::JobId
     drop(claim);
     let me = WorkerId::new(2, &SystemRandom);
     let lease = std::time::Duration::from_secs(5);
-    assert_eq!(bench.jobs.release_leases_of_dead_workers(&me, lease).await.expect("a store"), 1);
+    assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&me, lease).await.expect("a store"), 1);
     id
 }
 
@@ -52,6 +53,6 @@ async fn nothing_is_left_of_a_job_that_failed_or_was_cancelled() {
     let failed = killed_after_a_picture(&bench).await;
     assert_eq!(bench.attempt(&failed).await, Outcome::Settled(Status::Failed));
     let cancelled = killed_after_a_picture(&bench).await;
-    bench.jobs.cancel(&user(), &cancelled).await.expect("a store");
+    bench.jobs.control.cancel(&user(), &cancelled).await.expect("a store");
     assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
 }

@@ -56,13 +56,14 @@ async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
     let script = Script::of([Line::Wait(Arc::clone(&wake))]);
     let bench = Bench::over(script.clone(), |_| {});
     let id = bench.submit().await;
-    let claimed = bench.jobs.claim(&id, &worker(), Duration::from_millis(1)).await.expect("a store");
+    let claimed = bench.jobs.execution.claim(&id, &worker(), Duration::from_millis(1)).await.expect("a store");
     let Claimed::Ours(claim) = claimed else { panic!("not claimed") };
     // Asleep, it neither renews its lease nor hears what becomes of the job.
     bench.plan.watch_broken.store(1, std::sync::atomic::Ordering::SeqCst);
     let asleep = AttemptSettings { heartbeat: settings().lease, ..settings() };
     let jobs = bench.jobs.clone();
-    let sleeper = tokio::spawn(async move { jobs.run_attempt(*claim, &asleep, &CancellationToken::new()).await });
+    let sleeper =
+        tokio::spawn(async move { jobs.execution.run_attempt(*claim, &asleep, &CancellationToken::new()).await });
     script.called.notified().await;
 
     let next = loop {
@@ -70,7 +71,7 @@ async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
             break *claim;
         }
     };
-    let outcome = bench.jobs.run_attempt(next, &settings(), &CancellationToken::new()).await;
+    let outcome = bench.jobs.execution.run_attempt(next, &settings(), &CancellationToken::new()).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
     let (job, pictures, books) = (bench.job(&id).await, bench.pictures(), bench.books().await);
     assert_eq!((job.value.attempt(), pictures.len(), books.spent), (2, 2, 1));

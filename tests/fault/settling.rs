@@ -8,7 +8,7 @@ use mediaforge::{
         job::Status,
     },
     error::ErrorKind,
-    jobs::{Deletion, Outcome, SubmitError},
+    jobs::{DeleteResult, Outcome, SubmitError},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
-    let outcome = bench.jobs.run_attempt(claim, &calm, &CancellationToken::new()).await;
+    let outcome = bench.jobs.execution.run_attempt(claim, &calm, &CancellationToken::new()).await;
     assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
 }
@@ -50,7 +50,7 @@ async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
         let (jobs, stop) = (bench.jobs.clone(), CancellationToken::new());
         bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
         let told = stop.clone();
-        let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &calm, &told).await });
+        let attempt = tokio::spawn(async move { jobs.execution.run_attempt(claim, &calm, &told).await });
         script.called.notified().await;
         if stopped {
             stop.cancel();
@@ -73,7 +73,7 @@ async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let stop = CancellationToken::new();
     stop.cancel();
-    let outcome = bench.jobs.run_attempt(claim, &calm, &stop).await;
+    let outcome = bench.jobs.execution.run_attempt(claim, &calm, &stop).await;
     assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Queued));
 }
 
@@ -84,7 +84,7 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
     let submitted = bench.try_submit().await.expect("the job is there");
     assert!(!submitted.replayed);
     assert_eq!(bench.status(&submitted.job.value.id).await, Status::Queued);
-    let (_, account) = bench.jobs.account(&submitted.job.value.user).await.expect("a store");
+    let (_, account) = bench.jobs.queries.account(&submitted.job.value.user).await.expect("a store");
     assert_eq!(account.held, 1);
 }
 
@@ -95,7 +95,7 @@ async fn a_submit_that_may_be_written_is_not_said_to_be_refused() {
     bench.plan.insert_unavailable.store(1, Ordering::SeqCst);
     let Err(SubmitError::Backend(error)) = bench.try_submit().await else { panic!("nobody knows that it is there") };
     assert_eq!(error.kind, ErrorKind::Timeout, "a refusal would have a training's pictures removed under it");
-    let (_, account) = bench.jobs.account(&user()).await.expect("a store");
+    let (_, account) = bench.jobs.queries.account(&user()).await.expect("a store");
     assert_eq!(account.held, 1);
 }
 
@@ -106,7 +106,7 @@ async fn one_job_that_cannot_be_written_does_not_keep_the_sweep_from_the_others(
         bench.submit().await;
     }
     bench.plan.commit_defect.store(1, Ordering::SeqCst);
-    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    let swept = bench.jobs.maintenance.sweep().await.expect("the store itself is well");
     assert_eq!((swept.published, swept.more), (2, false));
 }
 
@@ -116,14 +116,14 @@ async fn one_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
     let damaged = bench.submit().await;
     bench.submit().await;
     bench.damage(&damaged);
-    assert_eq!(bench.jobs.sweep().await.expect("the store itself is well").published, 1);
+    assert_eq!(bench.jobs.maintenance.sweep().await.expect("the store itself is well").published, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
-    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     bench.plan.get_then_deleted.store(1, Ordering::SeqCst);
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
 }
@@ -132,7 +132,7 @@ async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
 async fn a_write_to_a_finished_job_does_not_fail_its_deletion() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
-    bench.jobs.cancel(&user(), &id).await.expect("a store");
+    bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     bench.plan.delete_conflicts.store(1, Ordering::SeqCst);
-    assert_eq!(bench.jobs.delete(&user(), &id).await.expect("a store"), Deletion::Deleted);
+    assert_eq!(bench.jobs.control.delete(&user(), &id).await.expect("a store"), DeleteResult::Deleted);
 }

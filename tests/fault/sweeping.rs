@@ -25,7 +25,7 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
     }
     let last = bench.submit().await;
     bench.plan.commit_defect.store(200, Ordering::SeqCst);
-    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    let swept = bench.jobs.maintenance.sweep().await.expect("the store itself is well");
     assert_eq!((swept.published, swept.more), (1, false), "the one behind the others");
     assert!(bench.job(&last).await.version > mediaforge::store::Version(1));
 }
@@ -38,7 +38,7 @@ async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
     }
     let last = bench.submit().await;
     bench.plan.commit_broken.store(20, Ordering::SeqCst);
-    let swept = bench.jobs.sweep().await.expect("the store itself is well");
+    let swept = bench.jobs.maintenance.sweep().await.expect("the store itself is well");
     assert_eq!(swept.published, 1, "the one behind the others");
     assert_eq!(bench.job(&last).await.version, mediaforge::store::Version(2));
 }
@@ -50,7 +50,7 @@ async fn a_sweep_that_can_write_nothing_at_all_says_so() {
         bench.submit().await;
     }
     bench.plan.commit_broken.store(u32::MAX, Ordering::SeqCst);
-    let error = bench.jobs.sweep().await.expect_err("a broken store");
+    let error = bench.jobs.maintenance.sweep().await.expect_err("a broken store");
     assert_eq!(error.kind, mediaforge::store::ErrorKind::Broken);
 }
 
@@ -59,7 +59,7 @@ async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (one, other) = (bench.submit().await, bench.submit().await);
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
-    let swept = bench.jobs.sweep().await.expect("the jobs tell");
+    let swept = bench.jobs.maintenance.sweep().await.expect("the jobs tell");
     assert_eq!(swept.published, 2);
     for id in [&one, &other] {
         assert_eq!(bench.job(id).await.version, mediaforge::store::Version(2));
@@ -85,7 +85,7 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
     // A duplicate changes nothing.
     bench.try_claim(&id).await;
     assert_eq!(bench.job(&id).await.version, recalled.version);
-    while bench.jobs.sweep().await.expect("a store").published == 0 {
+    while bench.jobs.maintenance.sweep().await.expect("a store").published == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
@@ -99,14 +99,14 @@ async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay(
     let (orphan, stopping, own, waiting) =
         (bench.submit().await, bench.submit().await, bench.submit().await, bench.submit().await);
     for (id, owner) in [(&orphan, &dead), (&stopping, &dead), (&own, &alive)] {
-        let claimed = bench.jobs.claim(id, owner, lease).await.expect("a store");
+        let claimed = bench.jobs.execution.claim(id, owner, lease).await.expect("a store");
         assert!(matches!(claimed, Claimed::Ours(_)));
     }
-    bench.jobs.cancel(&user(), &stopping).await.expect("a store");
-    assert_eq!(bench.jobs.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 2);
+    bench.jobs.control.cancel(&user(), &stopping).await.expect("a store");
+    assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 2);
     assert_eq!(bench.status(&stopping).await, Status::Cancelled);
     assert_eq!((bench.status(&own).await, bench.status(&waiting).await), (Status::Running, Status::Queued));
     assert_eq!(bench.attempt(&orphan).await, Outcome::Settled(Status::Succeeded));
     assert_eq!(bench.job(&orphan).await.value.attempt(), 2);
-    assert_eq!(bench.jobs.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 0);
+    assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 0);
 }

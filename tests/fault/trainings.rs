@@ -20,7 +20,7 @@ async fn a_training_that_began_as_its_worker_was_told_to_stop_is_handed_on() {
     let calm = AttemptSettings { heartbeat: Duration::from_mins(1), ..settings() };
     let (jobs, stop) = (bench.jobs.clone(), CancellationToken::new());
     let told = stop.clone();
-    let attempt = tokio::spawn(async move { jobs.run_attempt(claim, &calm, &told).await });
+    let attempt = tokio::spawn(async move { jobs.execution.run_attempt(claim, &calm, &told).await });
     bench.plan.hanging.notified().await;
     stop.cancel();
     assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Queued));

@@ -149,7 +149,7 @@ async fn a_ready_brand_is_a_style() {
     let picture = accepted.json()["illustrationId"].as_str().unwrap().to_owned();
     let shown = world.get(&format!("/illustrations/{picture}?userId=bob")).await.json();
     assert_eq!((&shown["styleId"], &shown["styleName"]), (&json!(id), &json!("Acme")));
-    let job = world.jobs.get(&"bob".parse().unwrap(), &picture.parse().unwrap()).await.unwrap().unwrap().value;
+    let job = world.jobs.queries.get(&"bob".parse().unwrap(), &picture.parse().unwrap()).await.unwrap().unwrap().value;
     let mediaforge::domain::job::Work::Illustration(spec) = &job.work else { panic!("a picture") };
     assert_eq!(spec.style.palette.len(), 2);
     for foreign in [draw("eve"), json!({ "prompt": "x", "styleId": "brd_00000000000000000000" })] {

@@ -246,11 +246,11 @@ async fn an_archive_in_the_bucket_is_unpacked_once() {
 async fn what_nobody_uses_expires() {
     let bucket = bucket().await;
     bucket.sent(b"raw".to_vec()).await;
-    bucket.world.jobs.sweep().await.unwrap();
+    bucket.world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!(bucket.raw().await, 1);
     // The objects bear the time of the machine, which is long after that of the tests.
     bucket.world.clock.advance_ms(50 * 365 * 86_400_000);
-    bucket.world.jobs.sweep().await.unwrap();
+    bucket.world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!(bucket.keys("uploads/").await, [] as [String; 0]);
 }
 

@@ -268,7 +268,7 @@ async fn an_archive_that_was_broken_off_is_taken_up_again_and_expires_whole() {
     assert_eq!(world.media.list("uploads/ann/", 100).await.unwrap().len(), before + 1, "the same pictures, once");
     assert_eq!(field(&examined(&world, &[&id]).await, "verdict"), vec!["ok"; 5]);
     world.clock.advance_ms(50 * 365 * 86_400_000);
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!(world.media.list("uploads/", 100).await.unwrap(), []);
     assert_eq!(field(&examined(&world, &[&id]).await, "verdict"), ["missing"]);
 }

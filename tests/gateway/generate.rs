@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::{body::Body, http::StatusCode};
-use mediaforge::error::ErrorKind;
+use mediaforge::{
+    error::ErrorKind,
+    store::{AccountStore as _, JobStore as _},
+};
 use serde_json::json;
 
 use crate::support::{post_json, with, world};
@@ -34,7 +37,7 @@ async fn the_team_of_the_moment_pays() {
         let answer = world.generate(&json!({ "userId": "ann", "prompt": "x" })).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
         let id = answer.json()["illustrationId"].as_str().unwrap().to_owned();
-        let job = world.jobs.ports().store.get(&id.parse().unwrap()).await.unwrap().unwrap();
+        let job = world.store.get(&id.parse().unwrap()).await.unwrap().unwrap();
         job.value.account().to_string()
     };
     assert_eq!(payer().await, "users/ann");
@@ -42,7 +45,7 @@ async fn the_team_of_the_moment_pays() {
         world.join("ann", team).await;
         assert_eq!([payer().await, payer().await], [format!("teams/{team}"), format!("teams/{team}")]);
     }
-    world.jobs.ports().accounts.set_team(&"ann".parse().unwrap(), None).await.unwrap();
+    world.accounts.set_team(&"ann".parse().unwrap(), None).await.unwrap();
     assert_eq!(payer().await, "users/ann");
 }
 
@@ -53,7 +56,7 @@ async fn the_caller_is_the_bodys_user_then_the_querys_then_local() {
         let mut request = post_json().body(Body::from(body.to_string())).unwrap();
         *request.uri_mut() = path.parse().unwrap();
         let id = world.send(request).await.json()["illustrationId"].as_str().unwrap().to_owned();
-        let job = world.jobs.ports().store.get(&id.parse().unwrap()).await.unwrap().unwrap();
+        let job = world.store.get(&id.parse().unwrap()).await.unwrap().unwrap();
         job.value.user.to_string()
     };
     assert_eq!(send("/generate?userId=bob", json!({ "userId": "ann", "prompt": "x" })).await, "ann");

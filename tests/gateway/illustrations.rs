@@ -35,7 +35,7 @@ async fn a_failed_job_says_why() {
     let world = world();
     let id = world.queued("local").await;
     world.start(&id).await;
-    let (now, policy) = (world.clock.now(), world.jobs.config().policy);
+    let (now, policy) = (world.clock.now(), world.policy);
     let failure = AttemptFailure::fail(ErrorCode::ContentFiltered, "withheld");
     world.change(&id, |job| job.fail(now, failure, &policy, 0.0)).await;
     let body = world.get(&format!("/illustrations/{id}")).await.json();
@@ -67,7 +67,7 @@ async fn a_waiting_job_says_what_it_waits_for() {
     };
     let world = world();
     let id = world.queued("local").await;
-    let (now, policy) = (world.clock.now(), world.jobs.config().policy);
+    let (now, policy) = (world.clock.now(), world.policy);
     let path = format!("/illustrations/{id}");
     assert!(world.get(&path).await.json().get("lastError").is_none());
     let reason = JobError::new(ErrorCode::RateLimited, "the engine is busy");

@@ -24,9 +24,9 @@ async fn an_old_job_goes_with_its_pictures_and_a_younger_one_stays() {
     let (old, old_picture) = completed(&world).await;
     world.clock.advance_ms(20 * HOUR_MS);
     let (young, young_picture) = completed(&world).await;
-    assert_eq!(world.jobs.sweep().await.unwrap().removed, 0, "both are young");
+    assert_eq!(world.jobs.maintenance.sweep().await.unwrap().removed, 0, "both are young");
     world.clock.advance_ms(5 * HOUR_MS);
-    let swept = world.jobs.sweep().await.unwrap();
+    let swept = world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!((swept.removed, swept.more), (1, false));
 
     world.get(&old).await.problem(404, "not_found");
@@ -44,7 +44,7 @@ async fn nothing_is_removed_unless_that_is_configured() {
     let world = world();
     let (old, picture) = completed(&world).await;
     world.clock.advance_ms(50 * 365 * 24 * HOUR_MS);
-    assert_eq!(world.jobs.sweep().await.unwrap().removed, 0);
+    assert_eq!(world.jobs.maintenance.sweep().await.unwrap().removed, 0);
     assert_eq!(world.get(&old).await.status, StatusCode::OK);
     assert_eq!(world.get(&picture).await.status, StatusCode::OK);
 }
@@ -58,9 +58,9 @@ async fn many_old_jobs_go_batch_by_batch() {
         world.change(&id, |job| job.cancel(now)).await;
     }
     world.clock.advance_ms(2 * HOUR_MS);
-    let swept = world.jobs.sweep().await.unwrap();
+    let swept = world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!((swept.removed, swept.more), (50, true), "the next batch follows at once");
-    let swept = world.jobs.sweep().await.unwrap();
+    let swept = world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!((swept.removed, swept.more), (1, false));
     assert_eq!(world.job_count().await, 0);
 }
@@ -75,7 +75,7 @@ async fn the_key_of_a_removed_job_makes_no_second_one() {
     let now = world.clock.now();
     world.change(id.as_str(), |job| job.cancel(now)).await;
     world.clock.advance_ms(2 * HOUR_MS);
-    assert_eq!(world.jobs.sweep().await.unwrap().removed, 1);
+    assert_eq!(world.jobs.maintenance.sweep().await.unwrap().removed, 1);
     let again = world.generate_with(&body, &key).await;
     again.problem(409, "idempotency_key_spent");
 }

@@ -150,7 +150,7 @@ async fn only_the_origins_that_are_configured_may_read() {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let world = world();
-    let made = |settings| GatewayState::new(world.jobs.clone(), settings, world.drain.clone()).err();
+    let made = |settings| GatewayState::new(&world.jobs, settings, world.drain.clone()).err();
     for bad in ["*", "app.example", "https://app.example/", "https://app.example/x", "HTTPS://app.example", ""] {
         let settings = GatewaySettings { cors_origins: vec![bad.to_owned()], ..settings() };
         assert_eq!(made(settings), Some(InvalidSettings::Origin(bad.to_owned())));

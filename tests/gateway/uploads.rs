@@ -13,7 +13,14 @@ use crate::support::{
 
 /// What is kept of an upload, by the gateway itself.
 async fn kept(world: &World, user: &str, id: &str) -> (String, Vec<u8>) {
-    let facts = world.jobs.uploaded(&user.parse().unwrap(), &id.parse().unwrap()).await.unwrap().expect("an upload");
+    let facts = world
+        .jobs
+        .submission
+        .uploads()
+        .picture(&user.parse().unwrap(), &id.parse().unwrap())
+        .await
+        .unwrap()
+        .expect("an upload");
     let key = serde_json::to_value(&facts).unwrap()["key"].as_str().unwrap().to_owned();
     let picture = world.get(&format!("/media/{key}")).await;
     assert_eq!(picture.status, 200, "{key}");
@@ -64,7 +71,8 @@ async fn a_picture_is_kept_as_its_pixels() {
         assert_eq!(image::load_from_memory(&bytes).unwrap().dimensions(), (200, 100));
         // The facts beside it are nobody's business.
         world.get(&format!("/media/uploads/ann/{id}.json")).await.problem(404, "not_found");
-        let nobody = world.jobs.uploaded(&"bob".parse().unwrap(), &id.parse().unwrap()).await.unwrap();
+        let nobody =
+            world.jobs.submission.uploads().picture(&"bob".parse().unwrap(), &id.parse().unwrap()).await.unwrap();
         assert_eq!(nobody, None);
     }
 }
@@ -149,7 +157,11 @@ async fn what_is_no_usable_picture_is_refused_with_a_reason() {
         let problem = world.put(&path, bytes).await.problem(422, "unusable_picture");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(reason), "{name}: {detail}");
-        assert_eq!(world.jobs.uploaded(&"ann".parse().unwrap(), &id.parse().unwrap()).await.unwrap(), None, "{name}");
+        assert_eq!(
+            world.jobs.submission.uploads().picture(&"ann".parse().unwrap(), &id.parse().unwrap()).await.unwrap(),
+            None,
+            "{name}"
+        );
     }
 }
 
@@ -172,11 +184,11 @@ async fn uploads_expire() {
     let world = world();
     let id = world.uploaded("ann", &blocks(1, 40, 30)).await;
     let there = async || world.media.head(&facts(&id)).await.unwrap().is_some();
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert!(there().await);
     // The files bear the time of the machine, which is long after that of the tests.
     world.clock.advance_ms(50 * 365 * 86_400_000);
-    world.jobs.sweep().await.unwrap();
+    world.jobs.maintenance.sweep().await.unwrap();
     assert!(!there().await);
 }
 

@@ -10,7 +10,7 @@ use mediaforge::{
         request::GenerateRequest,
         upload::UploadId,
     },
-    jobs::{Deletion, SubmitBrand, SubmitError, SubmitIllustration, Submitted},
+    jobs::{DeleteResult, SubmitBrand, SubmitError, SubmitIllustration, Submitted},
     store::{JobFilter, Owner, PageRequest},
 };
 use tokio::time::{sleep, timeout};
@@ -111,8 +111,9 @@ impl Client {
         let submit = SubmitIllustration { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
         for _ in 0..TRIES {
             let again = submit.clone();
-            let answer =
-                self.ask("submits", |gateway| async move { gateway.jobs.submit_illustration(again).await }).await;
+            let answer = self
+                .ask("submits", |gateway| async move { gateway.jobs.submission.submit_illustration(again).await })
+                .await;
             if !self.is_open(answer, key.as_deref(), JobKind::Illustration) {
                 break;
             }
@@ -167,8 +168,9 @@ impl Client {
         let id = JobId::derived(JobKind::Illustration, &self.user, key);
         let is_known = self.world.clients.lock().expect("a lock").accepted.contains_key(&id);
         submit.request.prompt = Some("something else".to_owned());
-        let answer =
-            self.ask("reuses a key", |gateway| async move { gateway.jobs.submit_illustration(submit).await }).await;
+        let answer = self
+            .ask("reuses a key", |gateway| async move { gateway.jobs.submission.submit_illustration(submit).await })
+            .await;
         match answer {
             Some(Ok(_)) if is_known => self.world.violation("one key is one request", id.to_string()),
             Some(Ok(submitted)) => self.accept(submitted.job.value.id.clone()),
@@ -182,8 +184,11 @@ impl Client {
         let bytes = engine::picture(16, 0);
         for _ in 0..TRIES {
             let (user, id, bytes) = (self.user.clone(), upload.clone(), bytes.clone());
-            let taken =
-                self.ask("uploads", |gateway| async move { gateway.jobs.take_upload(&user, &id, bytes).await }).await;
+            let taken = self
+                .ask("uploads", |gateway| async move {
+                    gateway.jobs.submission.uploads().receive_picture(&user, &id, bytes).await
+                })
+                .await;
             if matches!(taken, Some(Ok(_))) {
                 break;
             }
@@ -197,7 +202,8 @@ impl Client {
         let submit = SubmitBrand { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
         for _ in 0..TRIES {
             let again = submit.clone();
-            let answer = self.ask("trains", |gateway| async move { gateway.jobs.submit_brand(again).await }).await;
+            let answer =
+                self.ask("trains", |gateway| async move { gateway.jobs.submission.submit_brand(again).await }).await;
             if !self.is_open(answer, key.as_deref(), JobKind::Brand) {
                 break;
             }
@@ -216,7 +222,8 @@ impl Client {
         let Some(id) = self.own() else { return };
         let user = self.user.clone();
         let wanted = id.clone();
-        let answer = self.ask("cancels", |gateway| async move { gateway.jobs.cancel(&user, &wanted).await }).await;
+        let answer =
+            self.ask("cancels", |gateway| async move { gateway.jobs.control.cancel(&user, &wanted).await }).await;
         if let Some(Ok(None)) = answer
             && !self.world.clients.lock().expect("a lock").accepted[&id].may_be_gone
         {
@@ -233,8 +240,10 @@ impl Client {
         let was_final = is_final(&self.world);
         self.world.clients.lock().expect("a lock").accepted.get_mut(&id).expect("it was accepted").may_be_gone = true;
         let (user, wanted) = (self.user.clone(), id.clone());
-        let answer = self.ask("deletes", |gateway| async move { gateway.jobs.delete(&user, &wanted).await }).await;
-        if matches!(answer, Some(Ok(Deletion::NotFinished))) && was_final && self.world.counted("job redriven") == 0 {
+        let answer =
+            self.ask("deletes", |gateway| async move { gateway.jobs.control.delete(&user, &wanted).await }).await;
+        if matches!(answer, Some(Ok(DeleteResult::NotFinished))) && was_final && self.world.counted("job redriven") == 0
+        {
             self.world.violation("I6 a final state is final", format!("{id} is not finished any more"));
         }
     }
@@ -246,7 +255,7 @@ impl Client {
             statuses: std::collections::BTreeSet::new(),
         };
         let page = PageRequest { limit: 5, after: None };
-        let answer = self.ask("lists", |gateway| async move { gateway.jobs.list(&filter, &page).await }).await;
+        let answer = self.ask("lists", |gateway| async move { gateway.jobs.queries.list(&filter, &page).await }).await;
         if let Some(Ok(page)) = answer
             && page.items.iter().any(|job| job.value.user != self.user)
         {
@@ -263,7 +272,7 @@ impl Client {
         };
         let Some(id) = id else { return };
         let (user, wanted) = (self.user.clone(), id.clone());
-        let answer = self.ask("pries", |gateway| async move { gateway.jobs.get(&user, &wanted).await }).await;
+        let answer = self.ask("pries", |gateway| async move { gateway.jobs.queries.get(&user, &wanted).await }).await;
         match answer {
             Some(Ok(Some(_))) => {
                 self.world.violation("I5 nobody sees another's jobs", format!("{id} was shown to {}", self.user));

@@ -135,7 +135,7 @@ pub async fn operate(world: Arc<World>) {
         let job = world.dice.pick(&failed).clone();
         let config = &world.plan.config;
         let now = mediaforge::domain::clock::Clock::now(&*process);
-        if let Ok(next) = job.value.redrive(now, config.illustration_deadline, &config.policy) {
+        if let Ok(next) = job.value.redrive(now, config.deadlines.illustration, &config.policy) {
             // The message is left to the sweeper.
             let _ = store.commit(job.version, &next).await;
         }

@@ -13,7 +13,7 @@ use mediaforge::{
         style::{Catalogue, Learnt, Style},
         upload::UploadLimits,
     },
-    jobs::{AttemptSettings, JobsConfig, Timeouts, UploadRules},
+    jobs::{AttemptSettings, Deadlines, JobsConfig, SubmissionSettings, Timeouts, UploadSettings},
     worker::WorkerSettings,
 };
 
@@ -169,7 +169,7 @@ impl Plan {
     /// that are apart add to its deadline, plus the last attempt and sweep.
     pub fn bound(&self) -> Duration {
         let config = &self.config;
-        let longest = config.training_deadline.max(config.illustration_deadline);
+        let longest = config.deadlines.training.max(config.deadlines.illustration);
         longest
             + SECOND * u32::try_from(4 * self.skew).expect("seconds")
             + self.worker.attempt.timeout * 4
@@ -200,27 +200,28 @@ fn config(dice: &Dice) -> JobsConfig {
             cancel_grace: dice.millis(2_000, 10_000),
             queue_delays: true,
         },
-        prices: Prices { image: 1, image_large: 2, large_above_px: 8, training: 5 },
-        limits: RequestLimits { prompt_chars: 40, min_side: 8, max_side: 16, max_count: 4 },
-        catalogue: Catalogue::new(vec![style("ink"), style("oil")]).expect("two styles"),
         starting_grant: dice.between(2, 30),
-        illustration_deadline: dice.millis(60_000, 300_000),
-        brand_limits: BrandLimits {
-            min_images: 1,
-            max_images: 2,
-            max_colors: 5,
-            name_chars: 40,
-            min_side: 8,
-            max_aspect: 3,
-            min_difference: 0,
+        deadlines: Deadlines { illustration: dice.millis(60_000, 300_000), training: dice.millis(120_000, 500_000) },
+        submission: SubmissionSettings {
+            prices: Prices { image: 1, image_large: 2, large_above_px: 8, training: 5 },
+            limits: RequestLimits { prompt_chars: 40, min_side: 8, max_side: 16, max_count: 4 },
+            catalogue: Catalogue::new(vec![style("ink"), style("oil")]).expect("two styles"),
+            brand_limits: BrandLimits {
+                min_images: 1,
+                max_images: 2,
+                max_colors: 5,
+                name_chars: 40,
+                min_side: 8,
+                max_aspect: 3,
+                min_difference: 0,
+            },
+            training_estimate: "a while".to_owned(),
+            uploads: UploadSettings {
+                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 20, max_archive_bytes: 1 << 20 },
+                keep: Duration::from_hours(24),
+            },
+            jobs_in_flight: NonZeroU32::new(u32::try_from(dice.between(2, 20)).expect("a few")),
         },
-        training_deadline: dice.millis(120_000, 500_000),
-        training_estimate: "a while".to_owned(),
-        uploads: UploadRules {
-            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 1 << 20, max_archive_bytes: 1 << 20 },
-            keep: Duration::from_hours(24),
-        },
-        jobs_in_flight: NonZeroU32::new(u32::try_from(dice.between(2, 20)).expect("a few")),
         retention: None,
         breaker: BreakerPolicy {
             failures: u32::try_from(dice.between(2, 6)).expect("a few"),

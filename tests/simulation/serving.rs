@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use mediaforge::{
     domain::ids::WorkerId,
-    jobs::{Jobs, Ports},
+    jobs::{Ports, UseCases},
     lifecycle::Shutdown,
     worker::{self, Worker},
 };
@@ -17,13 +17,13 @@ use crate::{
 
 pub struct Serving {
     pub process: Arc<Process>,
-    pub jobs: Arc<Jobs>,
+    pub jobs: UseCases,
     /// The push endpoints, of a worker.
     pub router: Option<Router>,
     pub shutdown: Shutdown,
 }
 
-fn jobs(process: &Arc<Process>) -> Arc<Jobs> {
+fn jobs(process: &Arc<Process>) -> UseCases {
     let of = || Arc::clone(process);
     let ports = Ports {
         store: Arc::new(SimStore(of())),
@@ -35,7 +35,7 @@ fn jobs(process: &Arc<Process>) -> Arc<Jobs> {
         clock: of(),
         random: of(),
     };
-    Arc::new(Jobs::new(ports, process.world.plan.config.clone()))
+    UseCases::new(ports, process.world.plan.config.clone())
 }
 
 impl Serving {
@@ -53,7 +53,7 @@ impl Serving {
         world.event(&process.name, "starts", "", String::new);
         let (jobs, shutdown) = (jobs(&process), Shutdown::new());
         let id = process.worker_id.get_or_init(|| WorkerId::new(1, &*process)).clone();
-        let worker = Worker::new(Arc::clone(&jobs), world.plan.worker, id, shutdown.soft(), shutdown.hard());
+        let worker = Worker::new(&jobs, world.plan.worker, id, shutdown.soft(), shutdown.hard());
         let router = Some(worker::router(worker.clone()));
         shutdown.spawn(worker::sweep_until(worker.clone(), shutdown.soft()));
         let requested = shutdown.requested();

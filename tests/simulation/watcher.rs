@@ -28,7 +28,7 @@ pub enum Target {
 /// Watches one job until its end, or until its gateway is gone.
 pub async fn follow(gateway: Arc<Serving>, user: UserId, id: JobId) {
     let world = Arc::clone(&gateway.process.world);
-    let Ok(Some(mut changes)) = gateway.jobs.watch_job(&user, &id).await else { return };
+    let Ok(Some(mut changes)) = gateway.jobs.queries.watch_job(&user, &id).await else { return };
     let at = begin(&world, &gateway, Target::Job(id.clone()));
     loop {
         match changes.next().await {
@@ -53,7 +53,7 @@ pub async fn follow_all(gateway: Arc<Serving>, user: UserId) {
     let world = Arc::clone(&gateway.process.world);
     gateway.process.runs().await;
     let begun = world.records.lock().expect("a lock").seq();
-    let mut changes = gateway.jobs.watch_user(&user);
+    let mut changes = gateway.jobs.queries.watch_user(&user);
     let at = begin(&world, &gateway, Target::User(user, begun));
     while let Some(Ok(job)) = changes.next().await {
         note(&world, at, &job.value.id, job.version, job.value.status().is_final(), false);

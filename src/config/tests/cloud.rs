@@ -1,35 +1,35 @@
-//! Google Cloud, secrets, and who may call.
+//! Google Cloud, secrets and authentication.
 
 use super::{GCP, error, sources};
 use crate::config::{Roles, Sources, load};
 
-/// The gcp profile with what has to be said, one variable changed or removed.
+/// The gcp profile with its required variables, one of them changed or removed.
 fn gcp(roles: Roles, change: (&'static str, &'static str)) -> Sources {
-    let said = GCP.into_iter().filter(|(name, _)| *name != change.0).chain([change]);
-    Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(said) }
+    let variables = GCP.into_iter().filter(|(name, _)| *name != change.0).chain([change]);
+    Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(variables) }
 }
 
 #[test]
-fn what_google_cloud_needs_is_asked_for_by_name() {
-    for (name, roles, said) in [
+fn missing_settings_of_google_cloud_are_reported_by_key() {
+    for (name, roles, part) in [
         ("GOOGLE_CLOUD_PROJECT", Roles::GATEWAY, "gcp.project"),
         ("MEDIAFORGE_MEDIA__GCS__BUCKET", Roles::WORKER, "media.gcs.bucket"),
         ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", Roles::GATEWAY, "gateway.stream_tokens.key"),
         ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", Roles::WORKER, "worker.oidc.audience"),
         ("MEDIAFORGE_WORKER__OIDC__SERVICE_ACCOUNTS", Roles::WORKER, "worker.oidc.service_accounts"),
-        ("K_SERVICE", Roles::WORKER, "this is none (K_SERVICE is not set); use \"oidc\""),
+        ("K_SERVICE", Roles::WORKER, "K_SERVICE is not set; use \"oidc\""),
     ] {
         let text = error(&gcp(roles, (name, "")));
-        assert!(text.contains(said), "{name}: {text}");
+        assert!(text.contains(part), "{name}: {text}");
     }
-    // The gateway asks nothing of the worker's.
+    // The gateway does not need the worker's settings.
     assert!(load(&gcp(Roles::GATEWAY, ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", ""))).is_ok());
 }
 
 #[test]
-fn the_embedded_broker_has_no_token_to_send() {
+fn the_embedded_broker_cannot_authenticate() {
     let text = error(&gcp(Roles::WORKER, ("MEDIAFORGE_QUEUE__BACKEND", "embedded")));
-    assert!(text.contains("whose broker has no token"), "{text}");
+    assert!(text.contains("the embedded broker sends no token"), "{text}");
 }
 
 #[test]
@@ -58,20 +58,20 @@ fn a_secret_is_read_by_reference_and_never_shown() {
 
 #[test]
 fn a_secret_that_cannot_be_used_is_refused_without_being_shown() {
-    for (change, said) in [
+    for (change, part) in [
         (("STREAM_TOKEN_KEY", ""), "the variable STREAM_TOKEN_KEY is not set"),
         (("STREAM_TOKEN_KEY", "too-short-a-secret"), "shorter than 32 bytes"),
-        (("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__FILE", "/nowhere/key"), "one is enough"),
+        (("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__FILE", "/nowhere/key"), "set only one"),
         (("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY", "the-secret-itself"), "is a section, not a value"),
     ] {
         let text = error(&gcp(Roles::GATEWAY, change));
-        assert!(text.contains(said), "{change:?}: {text}");
+        assert!(text.contains(part), "{change:?}: {text}");
         assert!(!text.contains("too-short-a-secret"), "{text}");
     }
-    // A slip: the secret where its name belongs.
+    // The secret itself instead of the name of its variable.
     for secret in ["sk-proj-4f0b", "c2VjcmV0+/c2VjcmV0=", "9f86d081884c7d659a2feaa0c55ad015"] {
         let text = error(&gcp(Roles::GATEWAY, ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", secret)));
-        assert!(text.contains("is no name of a variable") && !text.contains(secret), "{text}");
+        assert!(text.contains("is not a valid variable name") && !text.contains(secret), "{text}");
     }
 }
 
@@ -89,7 +89,7 @@ fn an_address_with_a_secret_in_it_is_refused_without_showing_it() {
 }
 
 #[test]
-fn keys_of_tokens_come_over_https() {
+fn token_keys_must_come_over_https() {
     let keys = ["MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", "MEDIAFORGE_WORKER__OIDC__KEYS_URL"];
     for (name, key) in keys.into_iter().zip(["gateway.firebase.keys_url", "worker.oidc.keys_url"]) {
         let text = error(&sources([(name, "http://keys.example/certs")]));
@@ -103,7 +103,7 @@ fn keys_of_tokens_come_over_https() {
 }
 
 #[test]
-fn no_emulator_serves_cloud_run_by_whatever_key_it_is_named() {
+fn emulators_are_refused_on_cloud_run_whichever_key_names_them() {
     for (name, key) in [
         ("MEDIAFORGE_STORE__FIRESTORE__ENDPOINT", "store.firestore.endpoint"),
         ("MEDIAFORGE_QUEUE__PUBSUB__ENDPOINT", "queue.pubsub.endpoint"),
@@ -117,17 +117,17 @@ fn no_emulator_serves_cloud_run_by_whatever_key_it_is_named() {
 }
 
 #[test]
-fn nobody_pushes_in_the_name_of_pub_sub_without_a_token() {
+fn pushes_from_pubsub_need_a_token() {
     let open = [("K_SERVICE", ""), ("MEDIAFORGE_WORKER__PUSH_AUTH", "none")];
     for roles in [Roles::WORKER, Roles::ALL] {
-        let said = GCP.into_iter().filter(|(name, _)| *name != "K_SERVICE").chain(open);
-        let text = error(&Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(said) });
-        assert!(text.contains("\"none\" lets anybody push") && text.contains("\"oidc\""), "{text}");
+        let variables = GCP.into_iter().filter(|(name, _)| *name != "K_SERVICE").chain(open);
+        let text = error(&Sources { profile: Some("gcp".into()), roles: Some(roles), ..sources(variables) });
+        assert!(text.contains("\"none\" accepts pushes from anyone") && text.contains("\"oidc\""), "{text}");
     }
 }
 
 #[test]
-fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
+fn the_emulator_variables_of_googles_tools_work_except_on_cloud_run() {
     let hosts = [
         ("FIRESTORE_EMULATOR_HOST", "127.0.0.1:8080"),
         ("PUBSUB_EMULATOR_HOST", "localhost:8085"),
@@ -138,7 +138,7 @@ fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
     let url = |url: Option<url::Url>| url.map(String::from).unwrap_or_default();
     assert_eq!(url(config.store.firestore.endpoint), "http://127.0.0.1:8080/");
     assert_eq!(url(config.media.gcs.endpoint), "http://127.0.0.1:4443/");
-    assert_eq!(url(config.queue.pubsub.endpoint), "http://127.0.0.1:9999/", "our own variable is stronger");
+    assert_eq!(url(config.queue.pubsub.endpoint), "http://127.0.0.1:9999/", "our own variable wins");
     for (name, host) in [hosts[0], hosts[1], hosts[2], ("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")] {
         let text = error(&gcp(Roles::GATEWAY, (name, host)));
         assert!(text.contains(name) && text.contains("unset it"), "{text}");
@@ -146,13 +146,13 @@ fn emulators_are_found_as_googles_tools_find_them_and_never_on_cloud_run() {
 }
 
 #[test]
-fn a_name_that_cannot_be_one_is_refused_by_its_key() {
-    for (variable, value, said) in [
+fn invalid_names_are_refused_by_key() {
+    for (variable, value, part) in [
         ("GOOGLE_CLOUD_PROJECT", "My Project", "gcp.project"),
         ("MEDIAFORGE_MEDIA__GCS__BUCKET", "gs://my-media", "media.gcs.bucket"),
         ("MEDIAFORGE_STORE__FIRESTORE__DATABASE", "a/b", "store.firestore.database"),
     ] {
         let text = error(&gcp(Roles::GATEWAY, (variable, value)));
-        assert!(text.contains(said) && text.contains("write the id alone"), "{text}");
+        assert!(text.contains(part) && text.contains("write the id alone"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What Google Cloud's parts and the callers' tokens need.
+//! Checks of the Google Cloud backends and of authentication.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use url::{Host, Url};
 use super::Check;
 use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
 
-/// Bytes of the key of stream tokens, at least: as many as its signature has.
-const KEY_BYTES: usize = 32;
+/// Minimum size of the stream token key: the size of an HMAC-SHA256 signature.
+const MIN_KEY_BYTES: usize = 32;
 
 pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("store.firestore.endpoint", config.store.firestore.endpoint.as_ref());
@@ -17,11 +17,11 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
     for (key, url) in keys_urls(config) {
         check.http_url(key, Some(url));
-        if url.scheme() == "http" && !is_this_machine(url) {
-            check.wrong(key, "must be https://: who can change these keys on their way can be anybody");
+        if url.scheme() == "http" && !is_loopback(url) {
+            check.wrong(key, "must be https://, because an attacker who replaces these keys can forge any token");
         }
     }
-    let spelt = |text: &str, extra: &str| {
+    let is_name = |text: &str, extra: &str| {
         text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || extra.contains(c))
     };
     let names = [
@@ -30,10 +30,13 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
         ("store.firestore.database", Some(config.store.firestore.database.as_str()), "()"),
     ];
     for (key, name, extra) in names {
-        if name.is_some_and(|name| name.is_empty() || !spelt(name, extra)) {
+        if name.is_some_and(|name| name.is_empty() || !is_name(name, extra)) {
             check.wrong(
                 key,
-                format!("{:?} is no such name; write the id alone, as the console shows it", name.unwrap_or_default()),
+                format!(
+                    "{:?} is not a valid name; write the id alone, as the console shows it",
+                    name.unwrap_or_default()
+                ),
             );
         }
     }
@@ -43,7 +46,7 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.time("gateway.stream_tokens.ttl", config.gateway.stream_tokens.ttl, &ttl);
 }
 
-/// Where the keys are that callers' tokens are verified with.
+/// The addresses of the public keys that verify callers' tokens.
 fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
     [
         ("gateway.firebase.keys_url", &config.gateway.firebase.keys_url),
@@ -51,7 +54,7 @@ fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
     ]
 }
 
-fn is_this_machine(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -60,8 +63,8 @@ fn is_this_machine(url: &Url) -> bool {
     }
 }
 
-/// Emulators have no place on Cloud Run, by whatever key they are named.
-fn no_emulators(config: &Config, check: &mut Check) {
+/// On Cloud Run, refuses emulators whichever key names them.
+fn refuse_emulators(config: &Config, check: &mut Check) {
     let endpoints = [
         ("store.firestore.endpoint", &config.store.firestore.endpoint),
         ("queue.pubsub.endpoint", &config.queue.pubsub.endpoint),
@@ -69,24 +72,24 @@ fn no_emulators(config: &Config, check: &mut Check) {
     ];
     let endpoints = endpoints.into_iter().filter_map(|(key, url)| Some((key, url.as_ref()?)));
     for (key, _) in endpoints.chain(keys_urls(config)).filter(|(_, url)| url.scheme() == "http") {
-        check.wrong(key, "is http://, as emulators are; it is refused on Cloud Run (K_SERVICE is set)");
+        check.wrong(key, "starts with http:// like an emulator; it is refused on Cloud Run (K_SERVICE is set)");
     }
 }
 
-/// What a process that serves cannot do without.
+/// Checks that apply only to a process that serves.
 pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) {
     let uses = [
         (config.store.backend == StoreBackend::Firestore, "store.backend is \"firestore\""),
         (config.queue.backend == QueueBackend::PubSub, "queue.backend is \"pubsub\""),
     ];
     if let (None, Some((_, user))) = (&config.gcp.project, uses.iter().find(|(is_used, _)| *is_used)) {
-        check.wrong("gcp.project", format!("must be set, for {user}"));
+        check.wrong("gcp.project", format!("must be set, because {user}"));
     }
     if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
-        check.wrong("media.gcs.bucket", "must be set, for media.backend is \"gcs\"");
+        check.wrong("media.gcs.bucket", "must be set, because media.backend is \"gcs\"");
     }
     if on_cloud_run {
-        no_emulators(config, check);
+        refuse_emulators(config, check);
     }
     if roles.gateway && config.gateway.auth == AuthMode::Firebase {
         gateway(config, check);
@@ -98,15 +101,15 @@ pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: 
 
 fn gateway(config: &Config, check: &mut Check) {
     if config.gateway.firebase.project.is_none() && config.gcp.project.is_none() {
-        check.wrong("gateway.firebase.project", "must be set, or gcp.project, for gateway.auth is \"firebase\"");
+        check.wrong("gateway.firebase.project", "must be set, or gcp.project, because gateway.auth is \"firebase\"");
     }
     let key = &config.gateway.stream_tokens.key;
     match key.value() {
-        Some(secret) if secret.reveal().len() < KEY_BYTES => {
-            check.wrong("gateway.stream_tokens.key", format!("is shorter than {KEY_BYTES} bytes"));
+        Some(secret) if secret.reveal().len() < MIN_KEY_BYTES => {
+            check.wrong("gateway.stream_tokens.key", format!("is shorter than {MIN_KEY_BYTES} bytes"));
         }
         None if !key.is_set() => {
-            check.wrong("gateway.stream_tokens.key", "must be set, for gateway.auth is \"firebase\"");
+            check.wrong("gateway.stream_tokens.key", "must be set, because gateway.auth is \"firebase\"");
         }
         _ => {}
     }
@@ -118,33 +121,35 @@ fn worker(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check) 
         if config.queue.backend == QueueBackend::PubSub {
             check.wrong(
                 "worker.push_auth",
-                "\"none\" lets anybody push; with queue.backend = \"pubsub\" use \"oidc\", or \"cloud-run-iam\" on Cloud Run",
+                "\"none\" accepts pushes from anyone; with queue.backend = \"pubsub\" use \"oidc\", or \"cloud-run-iam\" on Cloud Run",
             );
             return;
         }
-        // In one process with the gateway it is reached by nobody but the embedded broker.
+        // In one process with the gateway, only the embedded broker reaches the worker.
         if on_cloud_run && !roles.gateway {
-            check
-                .wrong("worker.push_auth", "\"none\" lets anybody push; it is refused on Cloud Run (K_SERVICE is set)");
+            check.wrong(
+                "worker.push_auth",
+                "\"none\" accepts pushes from anyone; it is refused on Cloud Run (K_SERVICE is set)",
+            );
         }
         return;
     }
     if worker.push_auth == PushAuth::CloudRunIam && !on_cloud_run {
-        check.wrong(
-            "worker.push_auth",
-            "\"cloud-run-iam\" relies on Cloud Run, and this is none (K_SERVICE is not set); use \"oidc\"",
-        );
+        check.wrong("worker.push_auth", "\"cloud-run-iam\" requires Cloud Run, but K_SERVICE is not set; use \"oidc\"");
     }
     if config.queue.backend == QueueBackend::Embedded {
         check.wrong(
             "worker.push_auth",
-            "must be \"none\" with queue.backend = \"embedded\", whose broker has no token to send",
+            "must be \"none\" with queue.backend = \"embedded\", because the embedded broker sends no token",
         );
     }
     if worker.oidc.audience.is_none() {
-        check.wrong("worker.oidc.audience", "must be set where worker.push_auth is not \"none\"");
+        check.wrong("worker.oidc.audience", "must be set, because worker.push_auth is not \"none\"");
     }
     if worker.oidc.service_accounts.is_empty() {
-        check.wrong("worker.oidc.service_accounts", "must name one at least where worker.push_auth is not \"none\"");
+        check.wrong(
+            "worker.oidc.service_accounts",
+            "must name at least one account, because worker.push_auth is not \"none\"",
+        );
     }
 }

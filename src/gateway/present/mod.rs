@@ -130,7 +130,7 @@ impl Presenter {
         // Only our own worker writes keys, so one that is none is a defect or a damaged store.
         let key = MediaKey::from_str(key)
             .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
-        Ok(match self.gateway.jobs().ports().media.url(&key, self.gateway.now()).await? {
+        Ok(match self.gateway.queries().media_url(&key).await? {
             MediaUrl::Absolute { url, expires_at } => Link { url, expires_at },
             MediaUrl::Gateway(path) => {
                 let (query, expires_at) = self.gateway.picture_query(&path).unzip();

@@ -92,7 +92,7 @@ pub(in crate::gateway) async fn list(
     base: BaseUrl,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let owner = gateway.jobs().brand_owner(&user).await?;
+    let owner = gateway.queries().brand_owner(&user).await?;
     shared::list(gateway, &user, owner, JobKind::Brand, base, &uri).await
 }
 

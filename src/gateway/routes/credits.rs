@@ -47,6 +47,6 @@ pub(in crate::gateway) async fn get(
     State(gateway): State<GatewayState>,
     Caller(user): Caller,
 ) -> Result<Json<Balance>, Problem> {
-    let (account, Account { available, held, spent, granted }) = gateway.jobs().account(&user).await?;
+    let (account, Account { available, held, spent, granted }) = gateway.queries().account(&user).await?;
     Ok(Json(Balance { account: account.to_string(), available, held, spent, granted }))
 }

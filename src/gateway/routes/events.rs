@@ -116,7 +116,7 @@ async fn follow(
 ) -> Result<Response, Problem> {
     let missing = || Problem::no_such(id.kind());
     let permit = StreamPermit::take(&gateway, user)?;
-    let mut changes = gateway.jobs().watch_job(user, id).await?.ok_or_else(missing)?;
+    let mut changes = gateway.queries().watch_job(user, id).await?.ok_or_else(missing)?;
     // Read before the answer begins, so that a failing store is a problem document and not an empty stream.
     let now = changes.next().await.ok_or_else(missing)??;
     let last = sse::last_event_id(headers, uri);
@@ -166,7 +166,7 @@ pub(in crate::gateway) async fn of_all(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let permit = StreamPermit::take(&gateway, &user)?;
-    let mut changes = gateway.jobs().watch_user(&user);
+    let mut changes = gateway.queries().watch_user(&user);
     // Asked once before the list is read: what ends in between is then in the one or in the other.
     let first = changes.next().now_or_never().flatten().transpose()?;
     let missed = match sse::last_event_id(&headers, &uri) {
@@ -185,9 +185,9 @@ async fn ended_since(gateway: &GatewayState, user: UserId, id: u64) -> Result<Ve
     let statuses: std::collections::BTreeSet<_> = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
     let mut filter = JobFilter { owner: Owner::User(user), kind: JobKind::Illustration, statuses };
     let page = PageRequest { limit: LOOK_BACK, after: None };
-    let mut ended = gateway.jobs().list(&filter, &page).await?.items;
+    let mut ended = gateway.queries().list(&filter, &page).await?.items;
     filter.kind = JobKind::Brand;
-    ended.extend(gateway.jobs().list(&filter, &page).await?.items);
+    ended.extend(gateway.queries().list(&filter, &page).await?.items);
     ended.retain(|job| job.value.finished_at().is_some_and(|at| at >= since));
     ended.sort_by_key(|job| job.value.finished_at());
     Ok(ended)

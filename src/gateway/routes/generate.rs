@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::shared;
 use crate::{
-    domain::{kind::JobKind, request::GenerateRequest, trace::TraceContext},
+    domain::{request::GenerateRequest, trace::TraceContext},
     gateway::{
         GatewayState,
         auth::Credentials,
@@ -149,17 +149,13 @@ pub(in crate::gateway) async fn generate(
     credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
     let submit = SubmitIllustration { user, request, idempotency_key, trace };
-    let submitted = gateway.jobs().submit_illustration(submit).await?;
+    let submitted = gateway.submission().submit_illustration(submit).await?;
     let answer = Accepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
     shared::accepted(gateway, base, prefer, &submitted, answer, &parts.extensions).await
 }
 
 /// A wrong user id is named together with whatever else is wrong.
 fn wrong_user(wrong: WrongField, request: &GenerateRequest, gateway: &GatewayState) -> Problem {
-    let config = gateway.jobs().config();
-    let mut others = request.validate(&config.limits, &config.catalogue, None).err().unwrap_or_default();
-    // Whose brand it may be cannot be known.
-    let is_brand = request.style_id.as_ref().is_some_and(|id| JobKind::of_id(id) == Some(JobKind::Brand));
-    others.retain(|error| !(is_brand && error.pointer == "/styleId"));
+    let others = gateway.submission().illustration_errors(request);
     Problem::invalid(std::iter::once(wrong).chain(others.into_iter().map(WrongField::from)).collect())
 }

@@ -79,7 +79,7 @@ pub(in crate::gateway) async fn ready(State(gateway): State<GatewayState>) -> Re
     if gateway.drain().is_cancelled() {
         return Err(Problem::new(Code::Draining, "this gateway is shutting down"));
     }
-    let failing = gateway.jobs().failing_backends().await;
+    let failing = gateway.readiness().failing_backends().await;
     if failing.is_empty() {
         let checks = Checks { store: "ok", queue: "ok", media: "ok" };
         return Ok(Json(Ready { status: "ready", service: "gateway", checks }));

@@ -80,14 +80,14 @@ async fn answer(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let media = &gateway.jobs().ports().media;
-    if !media.is_behind_the_gateway() {
+    let queries = gateway.queries();
+    if !queries.serves_media() {
         // An address here would outlive the one that was handed out.
         return Err(PictureKey::missing());
     }
     let asks = |name| headers.contains_key(name);
     if *method == Method::HEAD || asks(header::IF_NONE_MATCH) || asks(header::RANGE) {
-        let info = media.head(&key).await?.ok_or_else(PictureKey::missing)?;
+        let info = queries.media_info(&key).await?.ok_or_else(PictureKey::missing)?;
         if has_it(headers, &info.etag) {
             return Ok((StatusCode::NOT_MODIFIED, described(&key, &info)).into_response());
         }
@@ -97,11 +97,11 @@ async fn answer(
         }
         if let Some(range) = wanted(headers, &info)? {
             let MediaRead { info, body } =
-                media.get(&key, Some(range.clone())).await?.ok_or_else(PictureKey::missing)?;
+                queries.open_media(&key, Some(range.clone())).await?.ok_or_else(PictureKey::missing)?;
             return Ok(part(&key, &info, range, streamed(body)));
         }
     }
-    let MediaRead { info, body } = media.get(&key, None).await?.ok_or_else(PictureKey::missing)?;
+    let MediaRead { info, body } = queries.open_media(&key, None).await?.ok_or_else(PictureKey::missing)?;
     Ok(whole(&key, &info, streamed(body)))
 }
 

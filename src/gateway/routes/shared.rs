@@ -27,7 +27,7 @@ use crate::{
         problem::{Code, Problem, WrongField},
         streams::StreamPermit,
     },
-    jobs::{Deletion, Submitted},
+    jobs::{DeleteResult, Submitted},
     store::{JobFilter, Owner, PageRequest, Versioned},
 };
 
@@ -58,13 +58,13 @@ pub(super) async fn list(
     let Query { statuses, page } = Query::parse(Params::of(uri), kind).map_err(Problem::invalid)?;
     if let Some(after) = &page.after {
         // A store answers an unknown cursor with an empty page, which a client would take for the end of the list.
-        if after.kind() != kind || gateway.jobs().get(user, after).await?.is_none() {
+        if after.kind() != kind || gateway.queries().get(user, after).await?.is_none() {
             let noun = kind.noun();
             let wrong = WrongField::query("after", format!("no such {noun}; begin again with the first page"));
             return Err(Problem::invalid(vec![wrong]));
         }
     }
-    let found = gateway.jobs().list(&JobFilter { owner, kind, statuses }, &page).await?;
+    let found = gateway.queries().list(&JobFilter { owner, kind, statuses }, &page).await?;
     let presenter = Presenter::new(gateway, base);
     let data = try_join_all(found.items.iter().map(|job| presenter.job(job))).await?;
     let first_id = found.items.first().map(|job| job.value.id.as_str());
@@ -79,7 +79,7 @@ pub(super) async fn list(
 
 /// The user's job.
 pub(super) async fn get(gateway: GatewayState, user: &UserId, base: BaseUrl, id: &JobId) -> Result<Response, Problem> {
-    let job = gateway.jobs().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
+    let job = gateway.queries().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
     Ok(Json(Presenter::new(gateway, base).job(&job).await?).into_response())
 }
 
@@ -90,17 +90,17 @@ pub(super) async fn cancel(
     base: BaseUrl,
     id: &JobId,
 ) -> Result<Response, Problem> {
-    let job = gateway.jobs().cancel(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
+    let job = gateway.control().cancel(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
     let status = if job.value.status().is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(Presenter::new(gateway, base).job(&job).await?)).into_response())
 }
 
 /// Deletes the user's finished job.
 pub(super) async fn delete(gateway: &GatewayState, user: &UserId, id: &JobId) -> Result<StatusCode, Problem> {
-    match gateway.jobs().delete(user, id).await? {
-        Deletion::Deleted => Ok(StatusCode::NO_CONTENT),
-        Deletion::Missing => Err(Problem::no_such(id.kind())),
-        Deletion::NotFinished => {
+    match gateway.control().delete(user, id).await? {
+        DeleteResult::Deleted => Ok(StatusCode::NO_CONTENT),
+        DeleteResult::Missing => Err(Problem::no_such(id.kind())),
+        DeleteResult::NotFinished => {
             Err(Problem::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"))
         }
     }
@@ -152,7 +152,7 @@ fn describe(headers: &mut HeaderMap, prefer: Prefer, replayed: bool) {
 /// the job is accepted all the same, and the client learns the rest from its path.
 async fn finished(gateway: &GatewayState, job: &Versioned<Job>, wait: Duration) -> Option<Versioned<Job>> {
     let last = async {
-        let mut changes = gateway.jobs().watch_job(&job.value.user, &job.value.id).await.ok()??;
+        let mut changes = gateway.queries().watch_job(&job.value.user, &job.value.id).await.ok()??;
         while let Some(change) = changes.next().await {
             match change {
                 Ok(job) if job.value.status().is_final() => return Some(job),

@@ -121,7 +121,7 @@ pub(in crate::gateway) async fn of_all(
 }
 
 async fn of_job(gateway: &GatewayState, user: &UserId, base: &BaseUrl, id: &JobId) -> Result<Response, Problem> {
-    gateway.jobs().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
+    gateway.queries().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
     Ok(ticket(gateway, user, base, &format!("/{}/{id}/events", id.kind().collection())))
 }
 

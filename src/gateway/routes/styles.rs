@@ -74,9 +74,9 @@ pub(in crate::gateway) async fn list(
     Caller(user): Caller,
     base: BaseUrl,
 ) -> Result<Response, Problem> {
-    let brands = gateway.jobs().brand_styles(&user).await?;
+    let brands = gateway.queries().brand_styles(&user).await?;
     let presenter = Presenter::new(gateway.clone(), base);
-    let catalogue = gateway.jobs().config().catalogue.iter().map(|style| StyleView {
+    let catalogue = gateway.submission().settings().catalogue.iter().map(|style| StyleView {
         style_id: &style.id,
         name: &style.name,
         description: &style.description,

@@ -145,25 +145,25 @@ pub(in crate::gateway) async fn train(
     let (user, dry_run) = match (credentials.user(user_id.as_deref())?, dry_run(Params::of(&parts.uri))) {
         (Ok(user), Ok(dry_run)) => (user, dry_run),
         (user, dry_run) => {
-            let fields = request.validate(&gateway.jobs().config().brand_limits).err().unwrap_or_default();
+            let fields = request.validate(&gateway.submission().settings().brand_limits).err().unwrap_or_default();
             let wrong = [user.err(), dry_run.err()].into_iter().flatten();
             return Err(Problem::invalid(wrong.chain(fields.into_iter().map(WrongField::from)).collect()));
         }
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
     if dry_run {
-        let examined = gateway.jobs().examine(&user, &request).await?;
+        let examined = gateway.submission().check_dataset(&user, &request).await?;
         let (price, accepted) = (examined.price, examined.is_fit());
         let verdicts = examined.verdicts.into_iter().map(VerdictView::from).collect();
         return Ok(Json(Examined { success: true, verdicts, price, accepted }).into_response());
     }
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submitted = gateway.jobs().submit_brand(SubmitBrand { user, request, idempotency_key, trace }).await?;
+    let submitted = gateway.submission().submit_brand(SubmitBrand { user, request, idempotency_key, trace }).await?;
     let answer = Accepted {
         success: true,
         brand_id: submitted.job.value.id.as_str(),
         status: "queued",
-        estimated_time: &gateway.jobs().config().training_estimate,
+        estimated_time: &gateway.submission().settings().training_estimate,
     };
     shared::accepted(gateway.clone(), base, prefer, &submitted, answer, &parts.extensions).await
 }

@@ -136,7 +136,7 @@ pub(in crate::gateway) async fn offer(
     let body: UploadBody = body::json(&gateway, &parts.headers, body).await?;
     let UploadBody { user_id, file_name, content_type, size } = body;
     let request = UploadRequest { file_name, content_type, size: size.map(|WholeNumber(size)| size) };
-    let announced = request.validate(&gateway.jobs().config().uploads.limits);
+    let announced = request.validate(&gateway.submission().settings().uploads.limits);
     let (user, announced) = match (credentials.user(user_id.as_deref())?, announced) {
         (Ok(user), Ok(announced)) => (user, announced),
         (user, announced) => {
@@ -145,7 +145,8 @@ pub(in crate::gateway) async fn offer(
         }
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
-    let UploadTarget { id, content_type, expires_at, direct } = gateway.jobs().offer_upload(&user, announced).await?;
+    let UploadTarget { id, content_type, expires_at, direct } =
+        gateway.submission().uploads().offer(&user, announced).await?;
     let (upload_url, headers) = if let Some(SignedUpload { url, headers, .. }) = direct {
         (url, headers)
     } else {
@@ -199,23 +200,24 @@ pub(in crate::gateway) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let limits = gateway.jobs().config().uploads.limits;
+    let limits = gateway.submission().settings().uploads.limits;
+    let uploads = gateway.submission().uploads();
     if body::is_archive(&parts.headers) {
         let limit = limits.max_archive_bytes;
         body::check_length(&parts.headers, limit)?;
         // Held until it is unpacked: so many archives lie on the disk at once.
-        let permit = gateway.jobs().archive_permit().await?;
+        let permit = uploads.archive_permit().await?;
         let file = body::spooled(&gateway, &parts.headers, body, limit).await?;
-        let pictures = gateway.jobs().take_archive(&user, &id, file).await?.count();
+        let pictures = uploads.receive_archive(&user, &id, file).await?.count();
         drop(permit);
         return Ok(Json(TakenArchive { upload_id: id.into(), pictures }).into_response());
     }
     let limit = limits.max_bytes;
     body::check_length(&parts.headers, limit)?;
     // Held until the picture is kept: files in memory are few, however many clients send.
-    let permit = gateway.jobs().upload_permit().await?;
+    let permit = uploads.receive_permit().await?;
     let bytes = body::file(&gateway, &parts.headers, body, limit).await?;
-    let facts = gateway.jobs().take_upload(&user, &id, bytes).await?.facts;
+    let facts = uploads.receive_picture(&user, &id, bytes).await?.facts;
     drop(permit);
     Ok(Json(Taken { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())
 }

@@ -32,7 +32,7 @@ use mediaforge::{
     },
     embedded::Embedded,
     gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
-    jobs::{Jobs, JobsConfig, Ports, Timeouts, UploadRules},
+    jobs::{Deadlines, JobsConfig, Ports, SubmissionSettings, Timeouts, UploadSettings, UseCases},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
     store::{self, AccountStore, JobFilter, JobStore, Owner, PageRequest, Stores, Version},
@@ -52,7 +52,8 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// A gateway and what lies behind it.
 pub struct World {
     pub router: Router,
-    pub jobs: Arc<Jobs>,
+    pub jobs: UseCases,
+    pub policy: JobPolicy,
     pub store: Arc<Faulty<dyn JobStore>>,
     pub accounts: Arc<Faulty<dyn AccountStore>>,
     pub queue: Arc<Faulty<dyn JobQueue>>,
@@ -128,7 +129,9 @@ pub fn limited(limits: GatewayLimits) -> World {
 
 /// With so many unfinished jobs allowed.
 pub fn world_with_jobs_in_flight(most: u32) -> World {
-    world_of(settings(), JobsConfig { jobs_in_flight: NonZeroU32::new(most), ..config() })
+    let mut config = config();
+    config.submission.jobs_in_flight = NonZeroU32::new(most);
+    world_of(settings(), config)
 }
 
 /// With pictures kept there.
@@ -158,10 +161,11 @@ fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<d
         clock: clock.clone(),
         random: Arc::new(TestRandom::default()),
     };
-    let jobs = Arc::new(Jobs::new(ports, config));
+    let policy = config.policy;
+    let jobs = UseCases::new(ports, config);
     let drain = CancellationToken::new();
-    let state = GatewayState::new(Arc::clone(&jobs), settings, drain.clone()).unwrap();
-    World { router: router(state), jobs, store, accounts, queue, media, clock, drain, _data: data }
+    let state = GatewayState::new(&jobs, settings, drain.clone()).unwrap();
+    World { router: router(state), jobs, policy, store, accounts, queue, media, clock, drain, _data: data }
 }
 
 /// The backends under all of these tests: the one place to change for others.
@@ -189,32 +193,33 @@ fn config() -> JobsConfig {
             cancel_grace: minute,
             queue_delays: true,
         },
-        prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
-        limits: RequestLimits { prompt_chars: 2000, min_side: 256, max_side: 2048, max_count: 4 },
-        catalogue: Catalogue::new(vec![
-            style("watercolor", "Watercolor", "Soft washes on rough paper"),
-            style("line-art", "Line art", "Black lines on white"),
-        ])
-        .unwrap(),
+        deadlines: Deadlines { illustration: 10 * minute, training: 120 * minute },
         starting_grant: 10,
-        jobs_in_flight: None,
-        illustration_deadline: 10 * minute,
-        brand_limits: BrandLimits {
-            min_images: 5,
-            max_images: 50,
-            max_colors: 5,
-            name_chars: 80,
-            min_side: 128,
-            max_aspect: 3,
-            min_difference: 6,
+        submission: SubmissionSettings {
+            prices: Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 },
+            limits: RequestLimits { prompt_chars: 2000, min_side: 256, max_side: 2048, max_count: 4 },
+            catalogue: Catalogue::new(vec![
+                style("watercolor", "Watercolor", "Soft washes on rough paper"),
+                style("line-art", "Line art", "Black lines on white"),
+            ])
+            .unwrap(),
+            jobs_in_flight: None,
+            brand_limits: BrandLimits {
+                min_images: 5,
+                max_images: 50,
+                max_colors: 5,
+                name_chars: 80,
+                min_side: 128,
+                max_aspect: 3,
+                min_difference: 6,
+            },
+            training_estimate: "15-30 minutes".to_owned(),
+            uploads: UploadSettings {
+                limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000, max_archive_bytes: 4 << 20 },
+                keep: 24 * 60 * minute,
+            },
         },
-        training_deadline: 120 * minute,
-        training_estimate: "15-30 minutes".to_owned(),
         retention: None,
-        uploads: UploadRules {
-            limits: UploadLimits { max_bytes: 1 << 20, max_pixels: 40_000_000, max_archive_bytes: 4 << 20 },
-            keep: 24 * 60 * minute,
-        },
         breaker: BreakerPolicy { failures: 5, cooldown: minute, cap: minute },
         timeouts: Timeouts { backend: Duration::MAX, media: Duration::MAX },
     }
@@ -287,8 +292,7 @@ impl World {
         let now = self.clock.now();
         let owner = WorkerId::new(1, &TestRandom::default());
         let lease = Lease { owner, expires_at: after(now, Duration::from_secs(30)) };
-        let policy = self.jobs.config().policy;
-        self.change(id, |job| job.start(now, lease, &policy)).await
+        self.change(id, |job| job.start(now, lease, &self.policy)).await
     }
 
     pub async fn beat(&self, id: &str, fraction: Option<f64>) -> Version {

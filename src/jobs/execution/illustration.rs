@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
-    AttemptSettings, Jobs,
+    AttemptSettings, Execution,
     breakers::{Permit, call},
     settle::Settled,
     training::Begun,
@@ -71,7 +71,7 @@ pub(super) struct Attempt<'a> {
     pub(super) permit: Mutex<Option<Permit>>,
 }
 
-impl Jobs {
+impl Execution {
     /// Draws or trains, and stores. A panic in an engine is a failed attempt, never a dead process.
     pub(super) async fn run_work(&self, attempt: &Attempt<'_>) -> Settled {
         let work = async {
@@ -96,7 +96,7 @@ impl Jobs {
         seed: u32,
         cx: &AttemptContext,
     ) -> Result<Generation, AttemptFailure> {
-        let engine = &self.ports.engine;
+        let engine = &self.engine;
         let routes = engine.routes(&illustration);
         let mut permit = self.permit_of_any(&attempt.permit, &routes)?;
         loop {
@@ -159,7 +159,7 @@ impl Jobs {
         stored: &StoredKeys,
     ) -> Result<(), AttemptFailure> {
         stored.note(key.clone());
-        let media = Arc::clone(&self.ports.media);
+        let media = Arc::clone(&self.media);
         let put = async move { media.put(&key, format, bytes).await };
         match stored.puts.spawn(put.in_current_span()).await {
             Ok(Ok(())) => {
@@ -180,7 +180,7 @@ impl Jobs {
             tracing::warn!("a picture of an abandoned attempt is still being written");
         }
         for key in stored.take() {
-            if let Err(error) = self.ports.media.delete(&key).await {
+            if let Err(error) = self.media.delete(&key).await {
                 tracing::warn!(%key, %error, "a picture of an abandoned attempt could not be deleted");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, Jobs, Outcome, attempt::Event};
+use super::{Claim, Execution, Outcome, attempt::Event};
 use crate::{
     domain::{
         failure::AttemptFailure,
@@ -28,11 +28,11 @@ pub(super) enum Settled {
 /// The wait between two tries to write a result while the store does not answer.
 pub(super) const SETTLE_RETRY: Duration = Duration::from_millis(250);
 
-impl Jobs {
+impl Execution {
     /// Writes the end of an attempt. A store that does not answer is tried again until the lease is at risk: the work
     /// is paid for at the provider, so it is worth the wait.
     pub(super) async fn settle(&self, claim: &mut Claim, settled: Settled) -> Result<Outcome, BackendError> {
-        let jitter = self.ports.random.unit();
+        let jitter = self.random.unit();
         // Made once for each version it is written over, so that what an earlier try wrote is recognised.
         let mut made: Option<(Version, Transition)> = None;
         loop {
@@ -46,7 +46,7 @@ impl Jobs {
                     }
                 },
             };
-            let error = match self.commit(claim.version, &next).await {
+            let error = match self.writer.commit(claim.version, &next).await {
                 Ok(version) => return Ok(self.settled(Versioned { version, value: next.job }, &settled).await),
                 Err(error) if error.kind == ErrorKind::Conflict => match self.after_conflict(claim, &next.job).await {
                     Ok(After::Ours(now)) => return Ok(self.settled(*now, &settled).await),
@@ -66,7 +66,7 @@ impl Jobs {
     }
 
     fn transition(&self, claim: &Claim, settled: &Settled, jitter: f64) -> Result<Transition, TransitionError> {
-        let (now, policy) = (self.now(), &self.config.policy);
+        let (now, policy) = (self.now(), &self.policy);
         let job = match &claim.operation {
             // Begun, and not recorded before the end came: who comes next must find it, and who cancels must stop it.
             Some(begun) if claim.job.operation().is_none() => claim.job.clone().attach(begun.clone())?.job,
@@ -90,44 +90,20 @@ impl Jobs {
         failpoint("after_settle");
         log_settled(&now.value, settled);
         let status = now.value.status();
-        self.publish_dead_letter(now.value, now.version).await;
+        self.writer.publish_dead_letter(now.value, now.version).await;
         Outcome::Settled(status)
     }
 
     /// What a conflict means: the job still is ours (somebody asked to cancel), our end was written after all and only the
     /// answer was lost, or it is somebody else's job now.
     async fn after_conflict(&self, claim: &mut Claim, ours: &Job) -> Result<After, BackendError> {
-        let Some(now) = self.ports.store.get(&claim.job.id).await? else { return Ok(After::Lost) };
+        let Some(now) = self.writer.store.get(&claim.job.id).await? else { return Ok(After::Lost) };
         let is_next = now.version.0 == claim.version.0 + 1;
         // After that only a final state is sure to be still there, with its dead letter perhaps published meanwhile.
         if (is_next && now.value == *ours) || ends_alike(&now.value.state, &ours.state) {
             return Ok(After::Ours(Box::new(now)));
         }
         Ok(if matches!(claim.adopt(now), Some(Event::Lost)) { After::Lost } else { After::Again })
-    }
-
-    /// Publishes the dead letter a failed job owes, if it owes one; whether it did. What fails here is left to the
-    /// sweeper.
-    pub(super) async fn publish_dead_letter(&self, job: Job, version: Version) -> bool {
-        let Some(letter) = job.dead_letter() else { return false };
-        let id = job.id.clone();
-        let written = async {
-            self.ports.queue.dead_letter(&letter).await?;
-            match job.dead_lettered() {
-                Ok(next) => self.ports.store.commit(version, &next).await.map(drop),
-                Err(_) => Ok(()),
-            }
-        };
-        match written.await {
-            Ok(()) => {
-                tracing::info!(job.id = %id, "dead letter published");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(job.id = %id, %error, "dead letter failed; the sweeper will try again");
-                false
-            }
-        }
     }
 }
 

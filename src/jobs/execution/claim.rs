@@ -8,7 +8,7 @@ use std::{
 
 use futures::stream::BoxStream;
 
-use super::{Jobs, attempt::Event, breakers::Permit};
+use super::{Execution, attempt::Event, breakers::Permit};
 use crate::{
     domain::{
         Timestamp,
@@ -80,7 +80,7 @@ enum Ask {
     Never(TransitionError),
 }
 
-impl Jobs {
+impl Execution {
     /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`; a job whose engine is
     /// left alone is postponed.
     pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
@@ -89,7 +89,7 @@ impl Jobs {
             let is_recent = recent.is_some();
             let found = match recent.take() {
                 Some(job) => job,
-                None => match self.ports.store.get(id).await? {
+                None => match self.writer.store.get(id).await? {
                     Some(job) => job,
                     None => return Ok(Claimed::Missing),
                 },
@@ -100,21 +100,21 @@ impl Jobs {
                 Ask::Start(next, permit) => (next, permit),
                 // What is only remembered is good for a start, which the store checks, and for nothing else.
                 _ if is_recent => continue,
-                Ask::Later(next, answer) => match self.commit(found.version, &next).await {
+                Ask::Later(next, answer) => match self.writer.commit(found.version, &next).await {
                     Ok(_) => return Ok(answer),
                     Err(error) if error.kind == ErrorKind::Conflict => continue,
                     Err(error) => return Err(error),
                 },
                 Ask::Never(reason) => return Ok(Claimed::Nothing(reason)),
             };
-            let changes = self.ports.store.watch(Watch::Changes(id.clone()));
+            let changes = self.writer.store.watch(Watch::Changes(id.clone()));
             let ours = |job: Job, version: Version| {
                 let (permit, changes) = (Mutex::new(Some(permit)), Changes(Mutex::new(Some(changes))));
                 let (owner, operation) = (owner.clone(), job.operation().map(str::to_owned));
                 Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner, operation, permit, changes })))
             };
             // A claim that nobody works on would hold the job up until its lease lapses, and cost it an attempt.
-            match self.commit_or_find(found.version, &next).await {
+            match self.writer.commit_or_verify(found.version, &next).await {
                 Ok(version) => {
                     failpoint("after_start");
                     return ours(next.job, version);
@@ -138,7 +138,7 @@ impl Jobs {
                 _ => Ask::Never(TransitionError::TooEarly { at }),
             };
         }
-        let policy = &self.config.policy;
+        let policy = &self.policy;
         let pause = match self.ask_engine(&job) {
             Ok(permit) => {
                 return job.start(now, lease, policy).map_or_else(Ask::Never, |next| Ask::Start(next, permit));
@@ -149,7 +149,7 @@ impl Jobs {
             return Ask::Never(reason);
         }
         let later = if job.status() == Status::Queued {
-            let (until, reason) = self.come_back(&pause);
+            let (until, reason) = self.breakers.come_back(&pause);
             tracing::debug!(reason = reason.message, "job postponed");
             job.postpone(now, until, reason, policy).map(|next| (next, Claimed::Postponed { until }))
         } else {

@@ -14,9 +14,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Jobs,
+    Execution,
     claim::{Claim, Mark},
-    run_work::{Attempt, StoredKeys},
+    illustration::{Attempt, StoredKeys},
     settle::{SETTLE_RETRY, Settled},
     training::Begun,
 };
@@ -70,7 +70,7 @@ pub(super) enum Event {
     Lost,
 }
 
-impl Jobs {
+impl Execution {
     /// Works on a claimed job until it is settled, lost, cancelled, or `stop` says to hand it back.
     pub async fn run_attempt(
         &self,
@@ -99,13 +99,13 @@ impl Jobs {
         if let (Some(operation), Ok(outcome)) = (&claim.operation, &outcome)
             && self.orphaned(&claim, *outcome).await
         {
-            self.abandon(&claim.job.id, operation).await;
+            self.cleanup.stop_training(&claim.job.id, operation).await;
         }
         if let Ok(Outcome::Settled(status)) = outcome
             && status.is_final()
             && claim.may_have_predecessors()
         {
-            self.sweep_orphans(&claim.job.id, claim.fence).await;
+            self.cleanup.delete_orphans(&claim.job.id, claim.fence).await;
         }
         outcome
     }
@@ -183,7 +183,7 @@ impl Jobs {
             Outcome::Settled(status) => status.is_final() && status != Status::Succeeded,
             // Whoever settled the job knew the operation and stopped it.
             Outcome::Lost if claim.job.operation().is_some() => false,
-            Outcome::Lost => match self.ports.store.get(&claim.job.id).await {
+            Outcome::Lost => match self.writer.store.get(&claim.job.id).await {
                 Ok(found) => found.is_none_or(|found| found.value.status().is_final()),
                 Err(_) => false,
             },
@@ -200,7 +200,7 @@ impl Jobs {
         if claim.job.operation() != Some(begun.operation.0.as_str()) {
             *try_at = Instant::now();
             let Ok(next) = claim.job.clone().attach(begun.operation.0.clone()) else { return Ok(Some(Event::Lost)) };
-            match self.commit(claim.version, &next).await {
+            match self.writer.commit(claim.version, &next).await {
                 Ok(version) => (claim.version, claim.job) = (version, next.job),
                 Err(error) if error.kind == ErrorKind::Conflict => return self.refresh(claim).await,
                 Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
@@ -230,7 +230,7 @@ impl Jobs {
         let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
             return Ok(Some(Event::Lost));
         };
-        let error = match self.commit(claim.version, &next).await {
+        let error = match self.writer.commit(claim.version, &next).await {
             Ok(version) => {
                 claim.version = version;
                 claim.job = next.job;
@@ -250,7 +250,7 @@ impl Jobs {
     }
 
     async fn refresh(&self, claim: &mut Claim) -> Result<Option<Event>, BackendError> {
-        match self.ports.store.get(&claim.job.id).await? {
+        match self.writer.store.get(&claim.job.id).await? {
             Some(now) => Ok(claim.adopt(now)),
             None => Ok(Some(Event::Lost)),
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Jobs;
+use super::Execution;
 use crate::engine::Checked;
 
 /// How long the providers may take to answer all of it.
@@ -13,13 +13,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the last check found.
 #[derive(Default)]
-pub(super) struct Checks(Mutex<Vec<Checked>>);
+pub(in crate::jobs) struct EngineChecks(Mutex<Vec<Checked>>);
 
-impl Jobs {
+impl Execution {
     /// Asks whether each model that may be called is there, and logs what is wrong. Nothing is refused for it: a provider
     /// may let a model be called that it does not let be looked at. Only a call tells for sure, and opens the breaker.
     pub async fn check_engines(&self) {
-        let engine = &self.ports.engine;
+        let engine = &self.engine;
         let Ok(found) = tokio::time::timeout(TIMEOUT, engine.check(self.now())).await else {
             tracing::warn!("the engines' providers do not say whether their models are there");
             return;
@@ -31,12 +31,12 @@ impl Jobs {
                 Err(failure) => tracing::error!(engine = route, %failure, "a model may not be callable"),
             }
         }
-        *self.checks.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     /// What the last check found that an operator should know.
     pub fn engine_warnings(&self) -> Vec<String> {
-        let checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let warning = |checked: &Checked| match &checked.outcome {
             Ok(note) => note.as_ref().map(|note| format!("{}: {note}", checked.route)),
             Err(failure) => Some(format!("{}: {}", checked.route, failure.error.message)),

@@ -1,9 +1,6 @@
 //! The work of an attempt at a training: begin it or find it again, wait, learn the colours, draw the samples.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -14,9 +11,9 @@ use tokio::{
 };
 
 use super::{
-    Jobs,
+    Execution,
     breakers::call,
-    run_work::{Attempt, prepare, seed_of, stored_image},
+    illustration::{Attempt, prepare, seed_of, stored_image},
     settle::Settled,
 };
 use crate::{
@@ -24,7 +21,6 @@ use crate::{
         brand::{BrandSpec, SAMPLE_PROMPTS, TrainedBrand},
         clock::millis_between,
         failure::{AttemptFailure, Disposition, ErrorCode},
-        ids::JobId,
         job::Output,
         palette::{self, Rgb},
         request::{IllustrationSpec, MAX_SEED},
@@ -55,13 +51,10 @@ const COLORS: usize = 12;
 /// By how much of itself the wait between two polls varies.
 const POLL_SPREAD: f64 = 0.2;
 
-/// How long cancelling at the provider may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Training images were checked when they came; this bounds what reading them again may cost.
 const LIMITS: DecodeLimits = DecodeLimits { max_bytes: 64 << 20, max_pixels: 40_000_000, max_alloc: 200 << 20 };
 
-impl Jobs {
+impl Execution {
     /// Trains, or finds out how the training went that an earlier attempt began.
     pub(super) async fn train(&self, attempt: &Attempt<'_>, brand: &BrandSpec) -> Settled {
         let (model_path, cost_micro_usd) = match self.finished_operation(attempt, brand).await {
@@ -120,12 +113,12 @@ impl Jobs {
                 }
             };
             // Spread out: trainings that began together are not to be asked for together for half an hour.
-            sleep(wait.mul_f64(1.0 + POLL_SPREAD * self.ports.random.unit())).await;
+            sleep(wait.mul_f64(1.0 + POLL_SPREAD * self.random.unit())).await;
         }
     }
 
     async fn poll(&self, attempt: &Attempt<'_>, operation: &OperationId) -> Result<TrainingStatus, AttemptFailure> {
-        let (trainer, operation, now) = (Arc::clone(&self.ports.trainer), operation.clone(), self.now());
+        let (trainer, operation, now) = (Arc::clone(&self.trainer), operation.clone(), self.now());
         let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
         let poll = async move { trainer.poll(&operation, now).await };
         call(permit, attempt.settings.timeout, "the trainer", poll).await
@@ -134,9 +127,9 @@ impl Jobs {
     /// Begins the training and returns once its name is committed.
     async fn begin(&self, attempt: &Attempt<'_>, brand: &BrandSpec) -> Result<OperationId, AttemptFailure> {
         let keys = brand.images.iter().map(|image| image.key.clone()).collect();
-        let dataset = Arc::new(StoredPictures { media: Arc::clone(&self.ports.media), keys });
+        let dataset = Arc::new(StoredPictures { media: Arc::clone(&self.media), keys });
         let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), dataset, now: self.now() };
-        let trainer = Arc::clone(&self.ports.trainer);
+        let trainer = Arc::clone(&self.trainer);
         let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
         let start = async move { trainer.start(&spec).await };
         let operation = call(permit, attempt.settings.timeout, "the trainer", start).await?;
@@ -154,7 +147,7 @@ impl Jobs {
     async fn learn(&self, brand: &BrandSpec) -> Result<Vec<Rgb>, AttemptFailure> {
         let mut colors = Vec::new();
         for picture in &brand.images {
-            let Some(bytes) = read(&*self.ports.media, &picture.key).await? else {
+            let Some(bytes) = read(&*self.media, &picture.key).await? else {
                 tracing::warn!(key = picture.key, "a training image is gone; learning without it");
                 continue;
             };
@@ -174,7 +167,7 @@ impl Jobs {
     /// Draws and stores the sample pictures. The training is paid for by now, so what cannot be drawn at all is left out,
     /// and so is, in the last attempt, what might be drawn another time.
     async fn samples(&self, attempt: &Attempt<'_>, style: &Style) -> Result<Vec<StoredImage>, AttemptFailure> {
-        let last = attempt.cx.attempt >= self.config.policy.retry.max_attempts;
+        let last = attempt.cx.attempt >= self.policy.retry.max_attempts;
         let mut samples = Vec::with_capacity(SAMPLE_PROMPTS.len());
         for (n, prompt) in SAMPLE_PROMPTS.into_iter().enumerate() {
             match self.sample(attempt, style, n, prompt).await {
@@ -217,18 +210,6 @@ impl Jobs {
         self.put(key, prepared.format, prepared.bytes, attempt.stored).await?;
         Ok(Some(sample))
     }
-
-    /// Stops an operation whose job is over without it. Best effort: its result would only be of no use.
-    pub(super) async fn abandon(&self, job: &JobId, operation: &str) {
-        let cancelling = OperationId(operation.to_owned());
-        let trainer = Arc::clone(&self.ports.trainer);
-        let permit = self.permit_of(&Mutex::default(), &trainer.breaker_name());
-        let cancel = async move { trainer.cancel(&cancelling).await };
-        match call(permit, CANCEL_TIMEOUT, "stopping the training", cancel).await {
-            Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),
-            Err(failure) => tracing::warn!(job.id = %job, operation, %failure, "the training was not stopped"),
-        }
-    }
 }
 
 /// The pictures of a training, read when they are asked for.
@@ -265,12 +246,12 @@ async fn read(media: &dyn MediaStore, key: &str) -> Result<Option<Bytes>, Attemp
     Ok(Some(bytes.freeze()))
 }
 
-impl Jobs {
+impl Execution {
     /// Pictures that show a style, for an engine that takes so many. One that is gone is left out.
     pub(super) async fn references(&self, style: &Style, most: usize) -> Result<Vec<Bytes>, AttemptFailure> {
         let mut pictures = Vec::new();
         for key in style.learnt.references.iter().take(most) {
-            let Some(picture) = read(&*self.ports.media, key).await? else {
+            let Some(picture) = read(&*self.media, key).await? else {
                 tracing::warn!(key, "a picture of the brand is gone; drawing without it");
                 continue;
             };

@@ -12,11 +12,11 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use super::Jobs;
+use super::Execution;
 use crate::domain::{
     Timestamp,
     breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
-    clock::{Clock, after, until},
+    clock::{Clock, Random, after, until},
     failure::{AttemptFailure, Disposition, ErrorCode, JobError},
     job::{Job, Work},
 };
@@ -43,19 +43,20 @@ pub struct BreakerStatus {
 }
 
 /// The breakers of this process, by engine and model.
-pub(super) struct Breakers {
+pub(in crate::jobs) struct Breakers {
     policy: BreakerPolicy,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     breakers: Mutex<BTreeMap<String, Breaker>>,
 }
 
 impl Breakers {
-    pub(super) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>) -> Self {
-        Self { policy, clock, breakers: Mutex::default() }
+    pub(in crate::jobs) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { policy, clock, random, breakers: Mutex::default() }
     }
 
     /// May `name` be called? The permit is the right to one call.
-    pub(super) fn ask(self: &Arc<Self>, name: &str) -> Result<Permit, Pause> {
+    pub(in crate::jobs) fn ask(self: &Arc<Self>, name: &str) -> Result<Permit, Pause> {
         let now = self.clock.now();
         let verdict = self.with(name, |breaker| breaker.ask(now, &self.policy));
         match verdict {
@@ -83,7 +84,7 @@ impl Breakers {
 
     /// Who draws in place of `name`, which has just failed like this and may not be called any more: the first behind it that
     /// may. Nobody, when it is the request that it refused, or while it may still be called.
-    pub(super) fn fallback(
+    pub(in crate::jobs) fn fallback(
         self: &Arc<Self>,
         routes: &[Cow<'_, str>],
         name: &str,
@@ -98,7 +99,7 @@ impl Breakers {
     }
 
     /// For a call that belongs to an attempt which has begun, so that nobody is asked.
-    fn unasked(self: &Arc<Self>, name: &str) -> Permit {
+    pub(in crate::jobs) fn permit_without_check(self: &Arc<Self>, name: &str) -> Permit {
         let ticket = self.with(name, |breaker| breaker.ticket());
         self.permit(name, ticket)
     }
@@ -108,7 +109,7 @@ impl Breakers {
     }
 
     /// Every breaker that was ever asked for.
-    pub(super) fn all(&self) -> Vec<BreakerStatus> {
+    pub(in crate::jobs) fn all(&self) -> Vec<BreakerStatus> {
         let view = |(name, breaker): (&String, &Breaker)| {
             let (state, opening) = match breaker.phase() {
                 Phase::Closed { .. } => ("closed", None),
@@ -126,6 +127,16 @@ impl Breakers {
         self.breakers().iter().map(view).collect()
     }
 
+    /// When a job that may not call its engine comes back: spread out, so that they do not all come at once.
+    pub(in crate::jobs) fn come_back(&self, pause: &Pause) -> (Timestamp, JobError) {
+        let until = after(pause.until, pause.spread.mul_f64(self.random.unit()));
+        let lead = match pause.reason.code {
+            ErrorCode::RateLimited => "the engine is busy",
+            ErrorCode::EngineMisconfigured => "the engine is not set up, and its operator has been told",
+            _ => "the engine does not answer",
+        };
+        (until, JobError::new(pause.reason.code, format!("{lead}; next try at {until:.0}")))
+    }
     fn report(&self, name: &str, ticket: Ticket, answer: CallOutcome) {
         let now = self.clock.now();
         let reported = self.with(name, |breaker| {
@@ -171,7 +182,7 @@ fn log(engine: &str, change: Change, phase: &Phase) {
 
 /// The right to one call of an engine. Dropped without a report, it says that nothing was learnt, so that a probe that is
 /// cancelled, lost or panics lets the next one try.
-pub(super) struct Permit {
+pub(in crate::jobs) struct Permit {
     breakers: Arc<Breakers>,
     name: String,
     ticket: Option<Ticket>,
@@ -179,7 +190,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// What may be called.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::jobs) fn name(&self) -> &str {
         &self.name
     }
 
@@ -207,17 +218,17 @@ impl fmt::Debug for Permit {
     }
 }
 
-impl Jobs {
+impl Execution {
     /// How the engines of this process are doing.
     pub fn breakers(&self) -> Vec<BreakerStatus> {
         self.breakers.all()
     }
 
     /// May this job's engine be called, or one that stands in for it?
-    pub(super) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
+    pub(in crate::jobs) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
         let routes = match &job.work {
-            Work::Illustration(spec) => self.ports.engine.routes(spec),
-            Work::Brand(_) => vec![self.ports.trainer.breaker_name()],
+            Work::Illustration(spec) => self.engine.routes(spec),
+            Work::Brand(_) => vec![self.trainer.breaker_name()],
         };
         self.breakers.ask_any(&routes)
     }
@@ -225,7 +236,7 @@ impl Jobs {
     /// The permit that the claim brought, for its first call of any of these routes; otherwise, as for the samples of a
     /// training, one for the first that may be called. While none may, nobody is called: the failure says when to come back,
     /// and costs no attempt.
-    pub(super) fn permit_of_any(
+    pub(in crate::jobs) fn permit_of_any(
         &self,
         claimed: &Mutex<Option<Permit>>,
         routes: &[Cow<'_, str>],
@@ -235,32 +246,21 @@ impl Jobs {
             return Ok(permit);
         }
         self.breakers.ask_any(routes).map_err(|pause| {
-            let (at, error) = self.come_back(&pause);
+            let (at, error) = self.breakers.come_back(&pause);
             AttemptFailure { error, disposition: Disposition::Throttled { after: Some(until(self.now(), at)) } }
         })
     }
 
     /// The permit that the claim brought, for its first call of that breaker; a plain one for every other call.
-    pub(super) fn permit_of(&self, claimed: &Mutex<Option<Permit>>, breaker: &str) -> Permit {
+    pub(in crate::jobs) fn permit_of(&self, claimed: &Mutex<Option<Permit>>, breaker: &str) -> Permit {
         let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.take_if(|permit| permit.name == breaker).unwrap_or_else(|| self.breakers.unasked(breaker))
-    }
-
-    /// When a job that may not call its engine comes back: spread out, so that they do not all come at once.
-    pub(super) fn come_back(&self, pause: &Pause) -> (Timestamp, JobError) {
-        let until = after(pause.until, pause.spread.mul_f64(self.ports.random.unit()));
-        let lead = match pause.reason.code {
-            ErrorCode::RateLimited => "the engine is busy",
-            ErrorCode::EngineMisconfigured => "the engine is not set up, and its operator has been told",
-            _ => "the engine does not answer",
-        };
-        (until, JobError::new(pause.reason.code, format!("{lead}; next try at {until:.0}")))
+        claimed.take_if(|permit| permit.name == breaker).unwrap_or_else(|| self.breakers.permit_without_check(breaker))
     }
 }
 
 /// One call of an engine: on a task of its own, so that one that blocks its thread does not hold up whoever waits, and no
 /// longer than it may take. Dropping the future stops the call at its next await.
-pub(super) async fn call<T: Send + 'static>(
+pub(in crate::jobs) async fn call<T: Send + 'static>(
     permit: Permit,
     limit: Duration,
     what: &'static str,
