@@ -66,3 +66,22 @@ impl BackendError {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
     }
 }
+
+/// An error with its causes, joined by colons. HTTP clients put the least informative message on top ("error sending
+/// request"). A cause that is printed already, as [`BackendError`] does, is not repeated.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// The innermost cause of an error: the part that says what happened.
+pub fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    std::iter::successors(Some(error), |cause: &&(dyn Error + 'static)| (*cause).source()).last().unwrap_or(error)
+}

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod command_trainer;
+mod failures;
 mod mock_trainer;
 mod noop;
 mod preview;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::{
-    remote::{Access, Limits},
+    remote::Access,
     router::{Engine, Router},
 };
 use crate::{
@@ -119,7 +120,7 @@ pub fn open(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn ImageEn
     open_with(config, random, || {
         let http = crate::http::client().map_err(|error| failed(error.to_string()))?;
         let tokens = Arc::new(GoogleTokens::application_default());
-        Ok(Access { project: config.gcp.project.clone(), http, tokens, limits: Limits::default() })
+        Ok(Access { project: config.gcp.project.clone(), http, tokens, limits: remote::LIMITS })
     })
 }
 

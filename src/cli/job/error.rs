@@ -44,10 +44,7 @@ impl ApiError {
     pub(in crate::cli) fn explain(self, url: &url::Url) -> Failure {
         match self {
             Self::Unreachable(error) => {
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(deeper) = cause.source() {
-                    cause = deeper;
-                }
+                let cause = crate::error::root_cause(&error);
                 Failure::new(Exit::Unavailable, format!("cannot reach {url}: {cause}"))
                     .hint("`mediaforge serve` runs a service on this machine; --url names another")
             }
@@ -103,10 +100,10 @@ impl Refusal {
     pub(super) async fn of(response: Response) -> Self {
         let status = response.status().as_u16();
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let seconds = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let retry_after = crate::http::retry_after(response.headers());
         let elsewhere = text(header::LOCATION).map(str::to_owned);
         let problem = response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
-        Self { status, retry_after: seconds.map(Duration::from_secs), elsewhere, problem: problem.unwrap_or_default() }
+        Self { status, retry_after, elsewhere, problem: problem.unwrap_or_default() }
     }
 
     fn text(&self) -> String {

@@ -1,8 +1,8 @@
 //! Animals, looking to the right or at us. Coordinates: the ground is y = 0, the whole animal about 1 high.
 
 use super::{
+    hue::{DARK, Hue, WHITE, rgb},
     noise::Dice,
-    palette::{DARK, Hue, WHITE, rgb},
     pen::Pen,
 };
 

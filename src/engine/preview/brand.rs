@@ -6,7 +6,7 @@
 
 use tiny_skia::Pixmap;
 
-use super::brush::Look;
+use super::{brush::Look, noise::hash};
 use crate::domain::palette::{OkLab, Rgb};
 
 /// The looks that take a brand's colours well.
@@ -14,7 +14,7 @@ const LOOKS: [Look; 2] = [Look::Flat, Look::Clay];
 
 /// The look of a brand: always the same for one brand.
 pub(super) fn look(id: &str) -> Look {
-    LOOKS[(super::hash(id) % LOOKS.len() as u64) as usize]
+    LOOKS[(hash(id) % LOOKS.len() as u64) as usize]
 }
 
 /// Steps of the table, along each channel.

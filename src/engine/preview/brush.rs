@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform};
 
 use super::{
-    noise::Textures,
-    palette::{Hue, Palette, rgb},
-    pen::{Pen, wobble},
+    curves::wobble,
+    hue::{Hue, rgb},
+    noise::NoiseTables,
+    palette::Palette,
 };
 
 /// How the marks look.
@@ -188,11 +189,6 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// A pen at a place, where the ground is y = 0, up is positive and 1 is `scale` pixels.
-    pub(super) fn pen<'p>(&'p mut self, x: f32, y: f32, scale: f32) -> Pen<'p, 'a> {
-        Pen { painter: self, x, y, scale, flip: 1.0 }
-    }
-
     fn mark(&mut self, path: &Path, stroke: Option<f32>) {
         let Some(shapes) = &mut self.shapes else { return };
         // An eye or a whisker is a mark on its shape, not a shape with edges of its own.
@@ -249,7 +245,7 @@ impl Painter<'_> {
     pub(super) fn mirror(&mut self, (top, bottom): (f32, f32), (far, near): (Hue, Hue), clear: f32, ripples: f32) {
         let (width, height) = (self.colours.width() as usize, self.colours.height() as usize);
         let (first, last) = ((top.max(1.0) as usize).min(height), (bottom.max(0.0) as usize).min(height));
-        let noise = Textures::shared();
+        let noise = NoiseTables::shared();
         let (above, below) = self.colours.data_mut().split_at_mut(first * width * 4);
         let (far, near) = (self.palette.lit(far), self.palette.lit(near));
         let ripple = (self.unit / 300.0).max(1.0) * ripples;

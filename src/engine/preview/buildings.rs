@@ -1,8 +1,8 @@
 //! What people built. Coordinates: the ground is y = 0, the whole thing about 1 high.
 
 use super::{
+    hue::{DARK, Hue, LAMP, WHITE, WOOD, rgb},
     noise::Dice,
-    palette::{DARK, Hue, LAMP, WHITE, WOOD, rgb},
     pen::Pen,
 };
 

@@ -1,9 +1,10 @@
-//! Animals, plants and vehicles of blocks (see `blocks.rs`).
+//! Animals, plants and vehicles in blocks.
 
 use super::{
     blocks::Builder,
+    hue::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
     noise::Dice,
-    palette::{DARK, Hue, LAMP, Palette, WHITE, WOOD, glow, rgb},
+    palette::Palette,
     words::{Item, Season, Thing},
 };
 

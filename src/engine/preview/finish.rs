@@ -5,12 +5,12 @@ use tiny_skia::Pixmap;
 
 use super::{
     brush::{INK, Look, PAPER, Painter},
-    noise::Textures,
+    noise::NoiseTables,
 };
 
 /// Turns the canvas into RGB bytes.
 pub(super) fn develop(painter: &Painter<'_>) -> Vec<u8> {
-    let noise = Textures::shared();
+    let noise = NoiseTables::shared();
     match (painter.look, &painter.shapes, &painter.lines) {
         (Look::Watercolor, Some(shapes), _) => watercolor(painter, &Shapes::new(shapes), noise),
         (Look::Clay, Some(shapes), _) => clay(painter, &Shapes::new(shapes), noise),
@@ -121,7 +121,7 @@ impl Shapes {
 }
 
 /// Pigment: thinner and thicker by noise, darker where a wash ends, white paper around it all.
-fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u8> {
+fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &NoiseTables) -> Vec<u8> {
     let (width, height) = (painter.colours.width() as usize, painter.colours.height() as usize);
     let mut edges = shapes.map();
     let reach = ((painter.unit / 300.0) as isize).clamp(1, 8);
@@ -176,7 +176,7 @@ fn watercolor(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u
 }
 
 /// Ink on paper: hatching where a tone is dark, one spot colour where it is red.
-fn line_art(painter: &Painter<'_>, lines: &Pixmap, noise: &Textures) -> Vec<u8> {
+fn line_art(painter: &Painter<'_>, lines: &Pixmap, noise: &NoiseTables) -> Vec<u8> {
     let (width, height) = (lines.width() as usize, lines.height() as usize);
     let pitch = (painter.unit / 110.0).max(5.0);
     let fixed = |value: f32| (value * 256.0) as i32;
@@ -216,7 +216,7 @@ fn line_art(painter: &Painter<'_>, lines: &Pixmap, noise: &Textures) -> Vec<u8> 
 }
 
 /// Clay: every shape is round at its edges, lit from the upper left, and drops a soft shadow on what is behind it.
-fn clay(painter: &Painter<'_>, shapes: &Shapes, noise: &Textures) -> Vec<u8> {
+fn clay(painter: &Painter<'_>, shapes: &Shapes, noise: &NoiseTables) -> Vec<u8> {
     let (width, height) = (painter.colours.width() as usize, painter.colours.height() as usize);
     let scale = painter.unit / 1024.0;
     let reach = |pixels: f32| ((pixels * scale).round() as isize).clamp(1, PAD as isize - 2);

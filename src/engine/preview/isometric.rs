@@ -3,10 +3,11 @@
 use tiny_skia::PathBuilder;
 
 use super::{
-    blocks::{self, Block, Model},
+    blocks::{Block, Model},
     brush::Painter,
+    hue::{Hue, glow, rgb},
+    models,
     noise::{Dice, hash},
-    palette::{Hue, glow, rgb},
     sky,
     words::{Brief, Item, Season, Setting, Thing, Time},
 };
@@ -169,7 +170,7 @@ fn place_things(
     let mut taken = [[false; SIDE]; SIDE];
     let mut models: Vec<Model> = Vec::new();
     let mut add = |item: &Item, grow: f32, spots: &[(usize, usize)], models: &mut Vec<Model>, dice: &mut Dice| {
-        let model = blocks::model(item, grow, brief.season, &p.palette, dice);
+        let model = models::model(item, grow, brief.season, &p.palette, dice);
         let span = model.span.min(SIDE);
         let wet = matches!(item.thing, Thing::Sailboat | Thing::Whale | Thing::Fish | Thing::Duck);
         let fits = |x: usize, y: usize, taken: &[[bool; SIDE]; SIDE], strict: bool| {
@@ -214,7 +215,7 @@ fn place_things(
             if free && dice.chance(0.86) {
                 // Lower towards the front, so that all of them are seen.
                 let high = (4.2 - (x + y) as f32 * 0.36) * dice.between(0.6, 1.0);
-                models.push(blocks::tower(high.max(0.6), &p.palette, dice).moved(x, y, 0.0));
+                models.push(models::tower(high.max(0.6), &p.palette, dice).moved(x, y, 0.0));
             }
         }
         return models;

@@ -1,66 +1,17 @@
 //! The ground: ridges near and far, mountains, water, streets.
 
-use tiny_skia::{Path, PathBuilder, Point};
+use tiny_skia::{PathBuilder, Point};
 
 use super::{
     brush::Painter,
     buildings,
+    curves::smooth,
+    hue::{Hue, WHITE, glow, rgb},
     noise::Dice,
-    palette::{Hue, WHITE, glow, rgb},
-    pen::{curve, smooth},
     plants,
-    scene::Stage,
-    words::{Brief, Setting, Thing, Time},
+    stage::{Ridge, Stage},
+    words::{Brief, Season, Setting, Thing, Time, Weather},
 };
-
-/// A wavy line across the picture, below which there is land.
-#[derive(Debug, Clone)]
-pub(super) struct Ridge {
-    base: f32,
-    amp: f32,
-    length: f32,
-    phase: [f32; 2],
-    /// A headland: its top, half its width, and how deep it falls on both sides.
-    pub(super) falls: Option<(f32, f32, f32)>,
-}
-
-impl Ridge {
-    pub(super) fn new(base: f32, amp: f32, length: f32, dice: &mut Dice) -> Self {
-        Self {
-            base,
-            amp,
-            length,
-            phase: [dice.unit(), dice.unit()].map(|part| part * std::f32::consts::TAU),
-            falls: None,
-        }
-    }
-
-    /// Its height at `x`.
-    pub(super) fn y(&self, x: f32) -> f32 {
-        let turn = x / self.length * std::f32::consts::TAU;
-        let wave = (turn + self.phase[0]).sin() * 0.62 + (turn * 2.3 + self.phase[1]).sin() * 0.38;
-        let fall = self.falls.map_or(0.0, |(top, half, depth)| {
-            let away = (((x - top).abs() - half * 0.45) / half).clamp(0.0, 1.0);
-            away * away * (3.0 - 2.0 * away) * depth * 1.1
-        });
-        self.base - wave * self.amp + fall
-    }
-
-    /// The land below it.
-    pub(super) fn path(&self, width: f32, height: f32) -> Option<Path> {
-        let steps = 36;
-        let reach = width * 0.03;
-        let x = |n: i32| -reach + n as f32 / steps as f32 * (width + 2.0 * reach);
-        let points: Vec<Point> = (0..=steps).map(|n| Point::from_xy(x(n), self.y(x(n)))).collect();
-        let mut builder = PathBuilder::new();
-        curve(&mut builder, &points, false);
-        let floor = height + reach;
-        builder.line_to(width + reach, floor);
-        builder.line_to(-reach, floor);
-        builder.close();
-        builder.finish()
-    }
-}
 
 fn ridge(p: &mut Painter<'_>, ridge: &Ridge, hue: Hue) {
     if let Some(path) = ridge.path(p.width(), p.height()) {
@@ -216,7 +167,7 @@ fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, dice: &mut Dice) {
             let scale = unit * high * dice.between(0.75, 1.15);
             let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
             let mut pen = p.pen(x, on.y(x) + unit * 0.02, scale);
-            if dice.chance(if brief.season == super::words::Season::Autumn { 0.25 } else { 0.7 }) {
+            if dice.chance(if brief.season == Season::Autumn { 0.25 } else { 0.7 }) {
                 plants::pine(&mut pen, pine, brief.snowed_in(), dice);
             } else {
                 plants::oak(&mut pen, leaves, brief.season, dice);
@@ -252,7 +203,7 @@ pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f3
 
 fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
     let (width, height, unit) = (p.width(), p.height(), p.unit);
-    let wet = matches!(brief.weather, super::words::Weather::Rain | super::words::Weather::Storm);
+    let wet = matches!(brief.weather, Weather::Rain | Weather::Storm);
     let asphalt = rgb(96, 100, 118);
     p.mirror((stage.horizon, height), (asphalt, asphalt.darker(0.2)), if wet { 0.7 } else { 0.12 }, 0.3);
     let edge = stage.near.y(0.0);

@@ -55,14 +55,14 @@ impl Dice {
 }
 
 /// Two tiling textures of bytes around 128.
-pub(super) struct Textures {
+pub(super) struct NoiseTables {
     soft: Vec<u8>,
     fine: Vec<u8>,
 }
 
-impl Textures {
+impl NoiseTables {
     pub(super) fn shared() -> &'static Self {
-        static TABLES: OnceLock<Textures> = OnceLock::new();
+        static TABLES: OnceLock<NoiseTables> = OnceLock::new();
         TABLES.get_or_init(Self::compute)
     }
 

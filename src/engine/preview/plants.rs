@@ -1,8 +1,8 @@
 //! Plants. Coordinates: the ground is y = 0, a full-grown plant 1 high.
 
 use super::{
+    hue::{Hue, WHITE, WOOD, rgb},
     noise::Dice,
-    palette::{Hue, WHITE, WOOD, rgb},
     pen::Pen,
     words::Season,
 };

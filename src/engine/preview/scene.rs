@@ -3,62 +3,17 @@
 use tiny_skia::{PathBuilder, Point};
 
 use super::{
+    animals,
     brush::{Look, Painter},
-    land::{self, Ridge},
+    curves::smooth,
+    hue::{Hue, WHITE, rgb},
+    land,
     noise::{Dice, hash},
-    palette::{Hue, WHITE, rgb},
-    pen::smooth,
-    plants, sky, things,
+    plants, sky,
+    stage::{Stage, Zone, zone},
+    things,
     words::{Brief, Item, Season, Setting, Thing, Weather},
 };
-
-/// The measures of one picture.
-pub(super) struct Stage {
-    pub(super) horizon: f32,
-    /// Where the subject stands, across.
-    pub(super) main_x: f32,
-    /// Where sun and moon are.
-    pub(super) disc_x: f32,
-    /// Where it is balanced from.
-    pub(super) other_x: f32,
-    /// Where buildings and trees stand.
-    pub(super) mid: Ridge,
-    /// Where animals stand.
-    pub(super) near: Ridge,
-    /// The top and bottom of the water, if there is any.
-    pub(super) water: Option<(f32, f32)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Zone {
-    Air,
-    Water,
-    Mid,
-    Near,
-}
-
-fn zone(item: &Item, place: Setting) -> Zone {
-    match item.thing {
-        Thing::Balloon | Thing::Plane | Thing::Rocket => Zone::Air,
-        Thing::Bird if item.many => Zone::Air,
-        Thing::Sailboat | Thing::Whale | Thing::Duck | Thing::Fish | Thing::Bridge => match place {
-            Setting::Lake | Setting::Coast => Zone::Water,
-            Setting::Space => Zone::Air,
-            _ => Zone::Near,
-        },
-        Thing::House
-        | Thing::Lighthouse
-        | Thing::Castle
-        | Thing::Barn
-        | Thing::Windmill
-        | Thing::Church
-        | Thing::Pyramid
-        | Thing::Pine
-        | Thing::Oak
-        | Thing::Palm => Zone::Mid,
-        _ => Zone::Near,
-    }
-}
 
 /// Height of a thing, in units of the shorter side.
 fn size(thing: Thing) -> f32 {
@@ -121,63 +76,6 @@ fn live(p: &Painter<'_>) -> Option<()> {
     (!p.stopped()).then_some(())
 }
 
-impl Stage {
-    fn new(p: &Painter<'_>, brief: &Brief, dice: &mut Dice) -> Self {
-        let (width, height, unit) = (p.width(), p.height(), p.unit);
-        let airy = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Air);
-        let part = match brief.place {
-            _ if airy => 0.74,
-            Setting::Coast | Setting::Lake => 0.58,
-            Setting::City => 0.8,
-            _ => 0.62,
-        };
-        let horizon = height * (part + dice.between(-0.02, 0.02));
-        let below = height - horizon;
-        // In a wide picture the things stay together around the middle.
-        let spread = width.min(unit * 1.7);
-        let side = if dice.chance(0.5) { 1.0 } else { -1.0 };
-        let (main_x, other_x) = (width / 2.0 - side * spread * 0.17, width / 2.0 + side * spread * 0.25);
-        let ridge = |base: f32, amp: f32, dice: &mut Dice| Ridge::new(base, amp, unit * 1.3, dice);
-        let (mid, near, water) = match brief.place {
-            Setting::Lake => {
-                let bank = (horizon + below * 0.86).max(height - unit * 0.1);
-                (
-                    ridge(horizon + unit * 0.012, unit * 0.006, dice),
-                    ridge(bank, unit * 0.014, dice),
-                    Some((horizon + unit * 0.028, bank + unit * 0.05)),
-                )
-            }
-            Setting::Coast => {
-                let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
-                // What swims has the water to itself.
-                let swims = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Water);
-                let top = if swims { other_x + side * spread * 0.22 } else { main_x };
-                head.falls = Some((top, spread * if swims { 0.2 } else { 0.34 }, height - horizon));
-                (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
-            }
-            Setting::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
-            _ => (
-                ridge(horizon + below * 0.16, unit * 0.022, dice),
-                ridge(horizon + below * 0.56, unit * 0.028, dice),
-                None,
-            ),
-        };
-        let alone = brief.items.len() < 2;
-        let disc_x = width / 2.0 + side * spread * if alone { 0.25 } else { 0.04 };
-        Self { horizon, main_x, disc_x, other_x, mid, near, water }
-    }
-
-    /// Where the `index`-th thing of a picture goes, across.
-    fn x(&self, index: usize, width: f32) -> f32 {
-        match index {
-            0 => self.main_x,
-            1 => self.other_x,
-            2 => f32::midpoint(self.main_x, self.other_x),
-            _ => (self.main_x + (self.main_x - self.other_x) * 0.62).clamp(width * 0.1, width * 0.9),
-        }
-    }
-}
-
 fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice: &Dice) {
     for (index, item) in brief.items.iter().enumerate().filter(|(_, item)| zone(item, brief.place) == wanted) {
         let mut dice = dice.fork(100 + index as u64);
@@ -189,7 +87,7 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
         if item.thing == Thing::Bird && item.many {
             let hue = if p.palette.dark { rgb(190, 200, 230) } else { rgb(70, 76, 100) };
             let (x, y) = (stage.other_x - p.unit * 0.25, stage.horizon * 0.36);
-            super::animals::flock(&mut p.pen(x, y, p.unit * 0.16), hue, 6, &mut dice);
+            animals::flock(&mut p.pen(x, y, p.unit * 0.16), hue, 6, &mut dice);
             continue;
         }
         for (dx, dy, part) in copies {

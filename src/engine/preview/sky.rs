@@ -4,9 +4,9 @@ use tiny_skia::{PathBuilder, Point};
 
 use super::{
     brush::{Look, Painter},
+    curves::smooth,
+    hue::{Hue, WHITE, glow, rgb},
     noise::Dice,
-    palette::{Hue, WHITE, glow, rgb},
-    pen::smooth,
     words::{Brief, Setting, Time, Weather},
 };
 

@@ -2,8 +2,8 @@
 
 use super::{
     animals, buildings,
+    hue::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
     noise::Dice,
-    palette::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
     pen::Pen,
     plants,
     words::{Item, Season, Thing},

@@ -1,8 +1,8 @@
 //! What the words of a prompt ask for. Words nobody knows are left to chance (see `Brief::read`).
 
 use super::{
+    hue::{Hue, rgb},
     noise::{Dice, hash},
-    palette::{Hue, rgb},
 };
 
 /// Where it happens.

@@ -1,21 +1,19 @@
-//! What a refusal means: what is tried again and when, what never, and what only an operator can help.
+//! What a provider's refusal means: whether and when to try again, and what only an operator can repair.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{exchange::Reply, safety};
-use crate::domain::failure::{AttemptFailure, Disposition, ErrorCode};
+use super::{safety, vertex};
+use crate::{
+    domain::failure::{AttemptFailure, Disposition, ErrorCode},
+    google::rest::ApiError,
+    http::{HttpResponse, excerpt, retry_after},
+};
 
-/// Characters of a provider's own words, at most.
-const WORDS: usize = 300;
-
-/// Longer waits than this are not a provider's to ask for.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
-
-/// What was asked of Vertex AI, so that an error can name what to change.
+/// A call of Vertex AI, so that an error can name what to change.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct VertexCall<'a> {
     /// The section of the configuration that it comes from.
     pub(super) section: &'a str,
     pub(super) project: &'a str,
@@ -24,140 +22,136 @@ pub(super) struct Asked<'a> {
 }
 
 /// What a refusal of Vertex AI means.
-pub(super) fn of_vertex(reply: &Reply, asked: Asked<'_>) -> AttemptFailure {
-    let error = Refusal::read(reply);
-    let Asked { section, project, location, model } = asked;
-    let said = error.said();
+pub(super) fn of_vertex(response: &HttpResponse, call: VertexCall<'_>) -> AttemptFailure {
+    let error = ApiError::read(&response.body);
+    let refusal = Refusal { after: error.retry_after(response), code: String::new(), message: error.message.clone() };
+    let VertexCall { section, project, location, model } = call;
+    let detail = refusal.detail();
     let misconfigured = AttemptFailure::misconfigured;
-    match reply.status {
-        400 if error.status == "FAILED_PRECONDITION" || error.names("constraints/") => misconfigured(format!(
+    match response.status {
+        400 if error.status == "FAILED_PRECONDITION" || refusal.mentions("constraints/") => misconfigured(format!(
             "Vertex AI does not serve {model} to project {project} in {location}; look at its billing, its region \
-             ({section}.location) and its policies{said}"
+             ({section}.location) and its policies{detail}"
         )),
-        400 if error.is_policy_block() => blocked("Vertex AI", &error),
-        401 => misconfigured(format!("Vertex AI refuses the credentials of this process{said}")),
+        400 if refusal.is_policy_block() => blocked(vertex::SERVICE, &refusal),
+        401 => misconfigured(format!("Vertex AI refuses the credentials of this process{detail}")),
         403 => misconfigured(match error.reason() {
             Some("SERVICE_DISABLED") => {
-                format!("the API aiplatform.googleapis.com is off in project {project}; enable it{said}")
+                format!("the API aiplatform.googleapis.com is off in project {project}; enable it{detail}")
             }
-            Some("BILLING_DISABLED") => format!("project {project} has no billing; enable it{said}"),
+            Some("BILLING_DISABLED") => format!("project {project} has no billing; enable it{detail}"),
             Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT") => {
-                format!("the credentials lack the scope cloud-platform{said}")
+                format!("the credentials lack the scope cloud-platform{detail}")
             }
             _ => format!(
-                "the service account may not use {model} in project {project}; grant it roles/aiplatform.user{said}"
+                "the service account may not use {model} in project {project}; grant it roles/aiplatform.user{detail}"
             ),
         }),
         404 => misconfigured(format!(
             "Vertex AI has no model {model} in {location} for project {project}; choose another {section}.model or \
-             {section}.location{said}"
+             {section}.location{detail}"
         )),
-        429 => AttemptFailure::throttled(format!("Vertex AI has too many requests{said}"), error.after),
-        status => by_status("Vertex AI", status, &error, section),
+        429 => AttemptFailure::throttled(format!("Vertex AI has too many requests{detail}"), refusal.after),
+        status => by_status(vertex::SERVICE, status, &refusal, section),
     }
 }
 
-/// What a refusal of a server means that speaks as `OpenAI` does. `section` is where it is configured.
-pub(super) fn of_openai(reply: &Reply, who: &str, section: &str, model: &str) -> AttemptFailure {
-    let error = Refusal::read(reply);
-    let said = error.said();
+/// What a refusal of a server that implements `OpenAI`'s API means. `section` is where it is configured.
+pub(super) fn of_openai(response: &HttpResponse, server: &str, section: &str, model: &str) -> AttemptFailure {
+    let refusal = Refusal::read(response);
+    let detail = refusal.detail();
     let misconfigured = AttemptFailure::misconfigured;
-    match (reply.status, error.code.as_str()) {
+    match (response.status, refusal.code.as_str()) {
         (400 | 402 | 403 | 429, "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active")
-        | (402, _) => misconfigured(format!("{who} wants its bill paid first{said}")),
-        (400 | 403 | 422, code) if is_moderation(code) || error.is_policy_block() => blocked(who, &error),
+        | (402, _) => misconfigured(format!("{server} wants its bill paid first{detail}")),
+        (400 | 403 | 422, code) if is_moderation(code) || refusal.is_policy_block() => blocked(server, &refusal),
         (400 | 404, "model_not_found") => {
-            misconfigured(format!("{who} has no model {model}; choose another {section}.model{said}"))
+            misconfigured(format!("{server} has no model {model}; choose another {section}.model{detail}"))
         }
-        (401, _) => misconfigured(format!("{who} refuses the key; look at {section}.key{said}")),
-        (403, _) => misconfigured(format!("{who} does not let this key use {model}; look at {section}.key{said}")),
-        (404, _) => misconfigured(format!("{who} knows neither its address nor {model}; look at [{section}]{said}")),
-        (429, _) => AttemptFailure::throttled(format!("{who} has too many requests{said}"), error.after),
-        (status, _) => by_status(who, status, &error, section),
+        (401, _) => misconfigured(format!("{server} refuses the key; look at {section}.key{detail}")),
+        (403, _) => misconfigured(format!("{server} does not let this key use {model}; look at {section}.key{detail}")),
+        (404, _) => {
+            misconfigured(format!("{server} knows neither its address nor {model}; look at [{section}]{detail}"))
+        }
+        (429, _) => AttemptFailure::throttled(format!("{server} has too many requests{detail}"), refusal.after),
+        (status, _) => by_status(server, status, &refusal, section),
     }
 }
 
-/// Whether it is the model that is missing, and not what was asked about it.
-pub(super) fn names_model(reply: &Reply) -> bool {
-    Refusal::read(reply).code == "model_not_found"
+/// Whether the refusal says that the model does not exist, and not the address.
+pub(super) fn is_unknown_model(response: &HttpResponse) -> bool {
+    Refusal::read(response).code == "model_not_found"
 }
 
-/// What is the same for everybody.
-fn by_status(who: &str, status: u16, error: &Refusal, section: &str) -> AttemptFailure {
-    let said = error.said();
+/// What a status means, whichever the provider.
+fn by_status(server: &str, status: u16, refusal: &Refusal, section: &str) -> AttemptFailure {
+    let detail = refusal.detail();
     match status {
-        400 | 413 | 422 => AttemptFailure::fail(ErrorCode::InvalidRequest, format!("{who} cannot draw this{said}")),
+        400 | 413 | 422 => {
+            AttemptFailure::fail(ErrorCode::InvalidRequest, format!("{server} cannot draw this{detail}"))
+        }
         408 | 499 | 504 => {
-            later(ErrorCode::EngineTimeout, format!("{who} took too long ({status}){said}"), error.after)
+            retry_later(ErrorCode::EngineTimeout, format!("{server} took too long ({status}){detail}"), refusal.after)
         }
         409 | 425 | 500..=599 => {
-            later(ErrorCode::EngineUnavailable, format!("{who} does not work for now ({status}){said}"), error.after)
+            let message = format!("{server} does not work for now ({status}){detail}");
+            retry_later(ErrorCode::EngineUnavailable, message, refusal.after)
         }
-        // Nothing here follows redirects, and nothing else is an answer to these requests: another server answers.
-        _ => AttemptFailure::misconfigured(format!("{who} answers {status}; look at the address in [{section}]{said}")),
+        // The client follows no redirects, and these APIs have no other status: another server answers.
+        _ => AttemptFailure::misconfigured(format!(
+            "{server} answers {status}; look at the address in [{section}]{detail}"
+        )),
     }
 }
 
-fn later(code: ErrorCode, message: String, after: Option<Duration>) -> AttemptFailure {
+fn retry_later(code: ErrorCode, message: String, after: Option<Duration>) -> AttemptFailure {
     AttemptFailure { disposition: Disposition::Retry { after }, ..AttemptFailure::retry(code, message) }
 }
 
-fn blocked(who: &str, error: &Refusal) -> AttemptFailure {
-    let categories = safety::categories(&error.message);
-    let detail = if categories.is_empty() { error.said() } else { format!(": {categories}") };
-    AttemptFailure::fail(ErrorCode::ContentFiltered, format!("{who} refuses the prompt for its content{detail}"))
+fn blocked(server: &str, refusal: &Refusal) -> AttemptFailure {
+    let categories = safety::categories(&refusal.message);
+    let detail = if categories.is_empty() { refusal.detail() } else { format!(": {categories}") };
+    AttemptFailure::fail(ErrorCode::ContentFiltered, format!("{server} refuses the prompt for its content{detail}"))
 }
 
 fn is_moderation(code: &str) -> bool {
     matches!(code, "content_policy_violation" | "moderation_blocked" | "content_filter" | "contentFilter")
 }
 
-/// A refusal in the words of whoever refuses.
+/// A provider's refusal.
 struct Refusal {
     message: String,
-    /// Google's `status`.
-    status: String,
-    /// `OpenAI`'s `code`.
+    /// `OpenAI`'s `code`; empty for Google.
     code: String,
-    details: Vec<Value>,
     after: Option<Duration>,
 }
 
 impl Refusal {
-    fn read(reply: &Reply) -> Self {
-        let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        // A stream of answers is an array.
+    /// Reads a refusal in `OpenAI`'s shape, or in those of servers that resemble it.
+    fn read(response: &HttpResponse) -> Self {
+        let mut body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if let Some(first) = body.as_array_mut().and_then(|answers| answers.first_mut()) {
             body = first.take();
         }
         let error = &body["error"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let message = [&error["message"], error, &body["message"], &body["detail"]]
-            .into_iter()
-            .find_map(Value::as_str)
-            .unwrap_or_default();
-        let details = error["details"].as_array().cloned().unwrap_or_default();
-        let after = retry_after(reply).max(retry_delay(&details)).map(|after| after.min(LONGEST_WAIT));
-        Self { message: message.to_owned(), status: text(&error["status"]), code: text(&error["code"]), details, after }
+        let messages = [&error["message"], error, &body["message"], &body["detail"]];
+        let message = messages.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
+        let code = error["code"].as_str().unwrap_or_default().to_owned();
+        Self { message, code, after: retry_after(&response.headers) }
     }
 
-    /// The message behind a colon, made fit for one line and bounded; nothing when there is none.
-    fn said(&self) -> String {
-        let words = bounded(&self.message);
-        if words.is_empty() { words } else { format!(": {words}") }
+    /// The message, fit for one line, after a colon; empty when there is none.
+    fn detail(&self) -> String {
+        let message = excerpt(&self.message);
+        if message.is_empty() { message } else { format!(": {message}") }
     }
 
-    fn reason(&self) -> Option<&str> {
-        let info = self.details.iter().find(|detail| is_a(detail, "google.rpc.ErrorInfo"))?;
-        info["reason"].as_str()
-    }
-
-    fn names(&self, what: &str) -> bool {
-        self.message.to_ascii_lowercase().contains(what)
+    fn mentions(&self, words: &str) -> bool {
+        self.message.to_ascii_lowercase().contains(words)
     }
 
     fn is_policy_block(&self) -> bool {
-        const SAYS_SO: [&str; 6] = [
+        const PHRASES: [&str; 6] = [
             "responsible ai",
             "sensitive words",
             "content policy",
@@ -165,82 +159,13 @@ impl Refusal {
             "safety system",
             "safety filter",
         ];
-        safety::has_codes(&self.message) || SAYS_SO.iter().any(|words| self.names(words))
+        safety::has_codes(&self.message) || PHRASES.iter().any(|words| self.mentions(words))
     }
-}
-
-/// Words of a provider for a message of ours: one line, no control characters, not too many.
-pub(super) fn bounded(words: &str) -> String {
-    let is_gap = |c: char| c.is_whitespace() || c.is_control();
-    let line = words.split(is_gap).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let mut bounded: String = line.chars().take(WORDS).collect();
-    if bounded.len() < line.len() {
-        bounded.push('…');
-    }
-    bounded.trim_end_matches('.').to_owned()
-}
-
-fn is_a(detail: &Value, name: &str) -> bool {
-    detail["@type"].as_str().is_some_and(|kind| kind.ends_with(name))
-}
-
-/// `RetryInfo.retryDelay` as `12s` or `0.5s`.
-fn retry_delay(details: &[Value]) -> Option<Duration> {
-    let info = details.iter().find(|detail| is_a(detail, "google.rpc.RetryInfo"))?;
-    let seconds: f64 = info["retryDelay"].as_str()?.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// `Retry-After` in seconds or as a date, which is taken from the server's own `Date`, so that no clock need be right.
-fn retry_after(reply: &Reply) -> Option<Duration> {
-    let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let after = header("retry-after")?;
-    if let Ok(seconds) = after.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let moment = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
-    let (until, now) = (moment(after)?, moment(header("date")?)?);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    type Headers = [(&'static str, &'static str)];
-
-    fn reply(status: u16, headers: &Headers, body: &str) -> Reply {
-        let headers = headers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect();
-        Reply { status, headers, body: body.to_owned().into() }
-    }
-
-    #[test]
-    fn a_provider_says_when_to_come_back_in_three_ways() {
-        let details =
-            r#"{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"12.5s"}]}}"#;
-        let now = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
-        let cases: [(&Headers, &str, Option<u64>); 8] = [
-            (&[], "", None),
-            (&[("retry-after", "7")], "not json", Some(7_000)),
-            (&[("retry-after", "Tue, 24 Nov 2026 10:00:30 GMT"), now], "", Some(30_000)),
-            (&[("retry-after", "Tue, 24 Nov 2026 09:00:30 GMT"), now], "", Some(0)),
-            (&[("retry-after", "soon")], "", None),
-            (&[], details, Some(12_500)),
-            (&[("retry-after", "60")], details, Some(60_000)),
-            (&[("retry-after", "99999999999")], "", Some(3_600_000)),
-        ];
-        for (headers, body, millis) in cases {
-            let after = Refusal::read(&reply(429, headers, body)).after;
-            assert_eq!(after, millis.map(Duration::from_millis), "{headers:?} {body}");
-        }
-    }
-
-    #[test]
-    fn words_are_one_line_and_bounded() {
-        assert_eq!(bounded("Two\n lines.\u{7}"), "Two lines");
-        assert_eq!(bounded(&"ä".repeat(1000)).chars().count(), WORDS + 1);
-        assert_eq!(bounded(""), "");
-    }
 
     #[test]
     fn a_message_is_found_wherever_a_server_puts_it() {
@@ -251,7 +176,8 @@ mod tests {
             r#"{"detail":"no"}"#,
             r#"[{"error":{"message":"no"}}]"#,
         ] {
-            assert_eq!(Refusal::read(&reply(400, &[], body)).said(), ": no", "{body}");
+            let response = HttpResponse { status: 400, headers: http::HeaderMap::new(), body: body.into() };
+            assert_eq!(Refusal::read(&response).detail(), ": no", "{body}");
         }
     }
 }

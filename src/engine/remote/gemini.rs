@@ -12,14 +12,14 @@ use super::{
     super::{AttemptContext, Generation, ImageSpec},
     Access, Provider, Tools,
     drawing::{Batch, Division, Share, draw},
-    failure::bounded,
     frame::{Ratio, SizeClass, class, nearest},
     picture,
-    vertex::Vertex,
+    vertex::{self, Vertex},
 };
 use crate::{
     config::GeminiConfig,
     domain::{failure::AttemptFailure, style::MAX_REFERENCES},
+    http::excerpt,
     media::image::{DecodeLimits, shown},
 };
 
@@ -78,7 +78,7 @@ impl Gemini {
     async fn picture(&self, model: &str, mut body: Value, share: Share, attempt: u32) -> Result<Batch, AttemptFailure> {
         body["generationConfig"]["seed"] = share.seed.into();
         let answer = self.vertex.call(model, "generateContent", &body, attempt).await?;
-        let answered = picture::interpret("Vertex AI", attempt, move || read(&answer)).await?;
+        let answered = picture::interpret(vertex::SERVICE, attempt, move || read(&answer)).await?;
         Ok(match answered {
             Answered::Picture(image) => Batch { images: vec![image], filtered: 0 },
             Answered::Withheld(reason) => {
@@ -221,5 +221,5 @@ fn read(body: &[u8]) -> Result<Answered, String> {
             reasons.extend(part.text);
         }
     }
-    Ok(Answered::Withheld(bounded(&reasons.join("; "))))
+    Ok(Answered::Withheld(excerpt(&reasons.join("; "))))
 }

@@ -12,7 +12,7 @@ use super::{
     drawing::{Batch, Division, Share, draw},
     frame::{Ratio, SizeClass, class, nearest},
     picture, safety,
-    vertex::Vertex,
+    vertex::{self, Vertex},
 };
 use crate::{config::ImagenConfig, domain::failure::AttemptFailure};
 
@@ -66,7 +66,7 @@ impl Imagen {
         let body = json!({ "instances": [{ "prompt": prompt }], "parameters": parameters });
         let answer = self.vertex.call(model, "predict", &body, attempt).await?;
         let wanted = share.count;
-        let (batch, reasons) = picture::interpret("Vertex AI", attempt, move || read(&answer, wanted)).await?;
+        let (batch, reasons) = picture::interpret(vertex::SERVICE, attempt, move || read(&answer, wanted)).await?;
         if batch.filtered > 0 {
             let categories = reasons.iter().map(|reason| safety::categories(reason)).collect::<Vec<_>>().join(", ");
             tracing::info!(model, filtered = batch.filtered, categories, "the engine withheld pictures");

@@ -1,11 +1,10 @@
-//! Engines behind somebody else's HTTP API: Gemini and Imagen on Vertex AI, and whatever speaks as `OpenAI` does.
+//! Engines behind an HTTP API: Gemini and Imagen on Vertex AI, and servers that implement `OpenAI`'s.
 //!
-//! What they have in common is here and in the files that are not named after one of them: a call with its limits
-//! (`exchange`), what an error means (`failure`), what a picture must be (`picture`), which size to ask for (`frame`), what
-//! it costs (`prices`), and how the pictures of a job are drawn by several calls (`drawing`).
+//! The files that are not named after an engine hold what they share: what a refusal means (`failure`), what a picture
+//! must be (`picture`), which size to request (`frame`), what it costs (`prices`), and how several calls draw the pictures
+//! of one job (`drawing`).
 
 mod drawing;
-mod exchange;
 mod failure;
 mod frame;
 mod gemini;
@@ -28,6 +27,7 @@ use crate::{
     config::{EngineConfig, EngineName, Route},
     domain::{Timestamp, failure::AttemptFailure, request::IllustrationSpec},
     google::token::TokenSource,
+    http::Limits,
 };
 
 /// What remote engines need from outside.
@@ -43,27 +43,13 @@ pub struct Access {
     pub limits: Limits,
 }
 
-/// What one call may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// From the first byte sent to the last one received.
-    pub call: Duration,
-    /// Bytes of an answer, at most. Four pictures of 1024 x 1024 pixels are some 10 MB.
-    pub answer: usize,
-}
+/// The limits of a call that draws: less time than an attempt has, and room for four pictures of 1024 x 1024 pixels, which
+/// are some 10 MB.
+pub const LIMITS: Limits = Limits { timeout: Duration::from_secs(110), max_bytes: 32 << 20 };
 
-impl Default for Limits {
-    /// 110 s, which is less than an attempt has, and 32 MiB.
-    fn default() -> Self {
-        Self { call: Duration::from_secs(110), answer: 32 << 20 }
-    }
-}
-
-impl Limits {
-    /// The same for a question that takes a provider no time.
-    fn brief(self) -> Self {
-        Self { call: self.call.min(Duration::from_secs(10)), ..self }
-    }
+/// The limits of a call that a provider answers at once.
+fn brief(limits: Limits) -> Limits {
+    Limits { timeout: limits.timeout.min(Duration::from_secs(10)), ..limits }
 }
 
 /// A remote engine with any of its models.

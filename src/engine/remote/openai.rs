@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    super::{AttemptContext, Generated, Generation, ImageSpec},
-    Access, Provider, Tools,
+    super::{AttemptContext, Generated, Generation, ImageSpec, failures},
+    Access, Provider, Tools, brief,
     drawing::{Batch, Division, Share, draw},
-    exchange::{Reply, exchange},
     failure,
     frame::{class_of_area, nearest_size},
     picture,
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     config::{LoraConfig, OpenAiConfig, Secret},
     domain::failure::{AttemptFailure, ErrorCode},
+    http::{HttpResponse, Limits, exchange},
 };
 
 /// Calls at once for the pictures of one job.
@@ -31,7 +31,7 @@ const GRID: u32 = 16;
 /// A server that speaks as `OpenAI` does. A call asks for one picture, which is all that some of them can do.
 pub(super) struct OpenAi {
     access: Access,
-    who: &'static str,
+    server: &'static str,
     section: &'static str,
     /// The key of the address, for messages.
     address_key: &'static str,
@@ -46,7 +46,7 @@ impl OpenAi {
     pub(super) fn new(config: &OpenAiConfig, access: &Access, tools: Tools) -> Self {
         Self {
             access: access.clone(),
-            who: "the image server",
+            server: "the image server",
             section: "engine.openai",
             address_key: "base_url",
             base: config.base_url.clone(),
@@ -59,7 +59,7 @@ impl OpenAi {
     pub(super) fn lora(config: &LoraConfig, access: &Access, tools: Tools) -> Self {
         Self {
             access: access.clone(),
-            who: "the LoRA server",
+            server: "the LoRA server",
             section: "engine.lora",
             address_key: "endpoint",
             base: config.endpoint.clone(),
@@ -100,11 +100,11 @@ impl OpenAi {
             body["seed"] = share.seed.into();
         }
         let address = self.address(&["images", "generations"])?;
-        let reply = self.send(Method::POST, address, Some(body), attempt).await?;
-        if !reply.is_success() {
-            return Err(self.failure(&reply, model));
+        let response = self.send(Method::POST, address, Some(body), attempt).await?;
+        if !response.is_success() {
+            return Err(self.failure(&response, model));
         }
-        let found = picture::interpret(self.who, attempt, move || read(&reply.body)).await?;
+        let found = picture::interpret(self.server, attempt, move || read(&response.body)).await?;
         let image = match found {
             Found::Picture(image) => Some(image),
             Found::Elsewhere(address) => Some(self.fetch(&address, attempt).await?),
@@ -118,24 +118,24 @@ impl OpenAi {
 
     /// A picture that the answer only points to. It is fetched without the key: the address may be anybody's.
     async fn fetch(&self, address: &str, attempt: u32) -> Result<Generated, AttemptFailure> {
-        let who = self.who;
-        let no_use = |why| AttemptFailure::unusable(attempt, format!("{who} points to a picture {why}"));
+        let server = self.server;
+        let no_use = |why| AttemptFailure::unusable(attempt, format!("{server} points to a picture {why}"));
         let address: Url = address.parse().map_err(|_| no_use("at no address"))?;
         let is_own = self.base.as_ref().is_some_and(|base| base.origin() == address.origin());
         if !is_own && address.scheme() != "https" {
             return Err(no_use("that is neither on it nor behind https"));
         }
         let request = Request::new(Method::GET, address);
-        let reply = exchange(&self.access.http, request, who, &self.access.limits, attempt).await?;
-        if !reply.is_success() {
+        let response = self.exchange(request, self.access.limits, attempt).await?;
+        if !response.is_success() {
             return Err(no_use("that is not there"));
         }
-        picture::interpret(who, attempt, move || picture::of_bytes(reply.body)).await
+        picture::interpret(server, attempt, move || picture::of_bytes(response.body)).await
     }
 
     /// What a refusal means. Servers repeat what they were sent, and not all of them mask a key.
-    fn failure(&self, reply: &Reply, model: &str) -> AttemptFailure {
-        let mut failure = failure::of_openai(reply, self.who, self.section, model);
+    fn failure(&self, response: &HttpResponse, model: &str) -> AttemptFailure {
+        let mut failure = failure::of_openai(response, self.server, self.section, model);
         if let Some(key) = &self.key {
             failure.error.message = failure.error.message.replace(key.reveal(), "[redacted]");
         }
@@ -159,8 +159,8 @@ impl OpenAi {
         address: Url,
         body: Option<Value>,
         attempt: u32,
-    ) -> Result<Reply, AttemptFailure> {
-        let mut limits = self.access.limits.brief();
+    ) -> Result<HttpResponse, AttemptFailure> {
+        let mut limits = brief(self.access.limits);
         let mut request = Request::new(method, address);
         if let Some(key) = &self.key {
             let mut value = http::HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
@@ -174,7 +174,12 @@ impl OpenAi {
             *request.body_mut() = Some(Bytes::from(body.to_string()).into());
             limits = self.access.limits;
         }
-        exchange(&self.access.http, request, self.who, &limits, attempt).await
+        self.exchange(request, limits, attempt).await
+    }
+
+    async fn exchange(&self, request: Request, limits: Limits, attempt: u32) -> Result<HttpResponse, AttemptFailure> {
+        let exchanged = exchange(&self.access.http, request, limits).await;
+        exchanged.map_err(|error| failures::of_exchange(self.server, &error, attempt))
     }
 }
 
@@ -199,16 +204,16 @@ impl Provider for OpenAi {
     }
 
     async fn check(&self, model: &str) -> Result<Option<String>, AttemptFailure> {
-        let reply = self.send(Method::GET, self.address(&["models", model])?, None, 1).await?;
+        let response = self.send(Method::GET, self.address(&["models", model])?, None, 1).await?;
         // Many servers that draw have no list of models; those that have one say that the model is what is missing.
-        let has_no_list = matches!(reply.status, 404 | 405 | 501) && !failure::names_model(&reply);
+        let has_no_list = matches!(response.status, 404 | 405 | 501) && !failure::is_unknown_model(&response);
         if has_no_list {
             return Ok(Some(format!(
                 "{} has no list of models; its first picture will show whether it has {model}",
-                self.who
+                self.server
             )));
         }
-        if reply.is_success() { Ok(None) } else { Err(self.failure(&reply, model)) }
+        if response.is_success() { Ok(None) } else { Err(self.failure(&response, model)) }
     }
 }
 

@@ -6,9 +6,10 @@ use base64::{
 };
 use bytes::Bytes;
 
-use super::{super::Generated, failure::bounded};
+use super::super::Generated;
 use crate::{
     domain::failure::{AttemptFailure, ErrorCode},
+    http::excerpt,
     media::image::{DecodeLimits, decode_whole},
 };
 
@@ -46,6 +47,6 @@ pub(super) async fn interpret<T: Send + 'static>(
         .await
         .map_err(|_| AttemptFailure::retry(ErrorCode::Internal, "reading the answer panicked; see the log"))?
         .map_err(|error| {
-            AttemptFailure::unusable(attempt, format!("the answer of {who} is of no use: {}", bounded(&error)))
+            AttemptFailure::unusable(attempt, format!("the answer of {who} is of no use: {}", excerpt(&error)))
         })
 }

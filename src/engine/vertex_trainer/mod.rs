@@ -4,10 +4,10 @@
 //! looked for: an answer that was lost costs no second machine. What the container must do is in the README, "Bring your
 //! own trainer".
 
+mod api;
 mod failure;
 mod job;
 mod progress;
-mod rest;
 mod storage;
 
 use std::{
@@ -18,14 +18,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::StatusCode;
 use reqwest::Client;
 use serde_json::json;
 use url::Url;
 
 use self::{
+    api::Api,
     job::{CustomJob, Page, State},
-    rest::{Rest, RestResponse},
     storage::{Bucket, NoModel},
 };
 use super::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus};
@@ -37,10 +36,9 @@ use crate::{
         failure::{AttemptFailure, ErrorCode},
         job::Progress,
     },
-    google::token::TokenSource,
+    google::{rest::RestClient, token::TokenSource},
+    http::HttpResponse,
 };
-
-const SERVICE: &str = "Vertex AI";
 
 /// Bytes of an answer, at most.
 const ANSWER: usize = 4 << 20;
@@ -63,7 +61,7 @@ pub(super) struct VertexTrainer {
     project: String,
     /// Where the pictures are.
     bucket: String,
-    rest: Rest,
+    rest: RestClient,
     vertex: Url,
     storage: Url,
     seen: Mutex<HashMap<String, Seen>>,
@@ -105,9 +103,13 @@ impl VertexTrainer {
             project: config.gcp.project.clone().unwrap_or_default(),
             bucket: config.media.gcs.bucket.clone().unwrap_or_default(),
             config: vertex,
-            rest: Rest { client, tokens },
+            rest: RestClient::new(client, tokens),
             seen: Mutex::default(),
         })
+    }
+
+    fn api(&self) -> Api<'_> {
+        Api { rest: &self.rest, service: "Vertex AI" }
     }
 
     /// `{endpoint}/v1/{path}`.
@@ -119,18 +121,18 @@ impl VertexTrainer {
         self.url(&format!("projects/{}/locations/{}/customJobs", self.project, self.config.location))
     }
 
-    fn refusal(&self, answer: &RestResponse) -> AttemptFailure {
+    fn refusal(&self, answer: &HttpResponse) -> AttemptFailure {
         let project = &self.project;
         let account = self.config.service_account.as_ref().map_or(String::new(), |account| {
             format!(" and roles/iam.serviceAccountUser on {account} (trainer.vertex.service_account)")
         });
         let help = match answer.status {
-            StatusCode::FORBIDDEN => {
+            403 => {
                 format!("this process needs roles/aiplatform.user in the project {project}{account}")
             }
             _ => "check trainer.vertex (location, image, machine, accelerator, output) and gcp.project".to_owned(),
         };
-        answer.refusal(SERVICE, &help)
+        self.api().refusal(answer, &help)
     }
 
     async fn find(&self, label: &str) -> Result<Vec<CustomJob>, AttemptFailure> {
@@ -140,11 +142,11 @@ impl VertexTrainer {
         for _ in 0..PAGES {
             let query = [("filter", filter.as_str()), ("pageSize", "100"), ("pageToken", token.as_str())];
             let query = if token.is_empty() { &query[..2] } else { &query[..] };
-            let answer = self.rest.send(ANSWER, |client| client.get(&url).query(query)).await?;
-            if answer.status != StatusCode::OK {
+            let answer = self.api().send(ANSWER, |client| client.get(&url).query(query)).await?;
+            if answer.status != 200 {
                 return Err(self.refusal(&answer));
             }
-            let page: Page = answer.parsed()?;
+            let page: Page = self.api().parse(&answer)?;
             // A stand-in that does not filter must not make one training another's.
             jobs.extend(
                 page.custom_jobs.into_iter().filter(|job| job.labels.get("mf_job").is_some_and(|l| l == label)),
@@ -159,21 +161,21 @@ impl VertexTrainer {
 
     async fn get(&self, name: &str) -> Result<Option<CustomJob>, AttemptFailure> {
         let url = self.url(name);
-        let answer = self.rest.send(ANSWER, |client| client.get(&url)).await?;
+        let answer = self.api().send(ANSWER, |client| client.get(&url)).await?;
         match answer.status {
-            StatusCode::OK => answer.parsed().map(Some),
-            StatusCode::NOT_FOUND => Ok(None),
+            200 => self.api().parse(&answer).map(Some),
+            404 => Ok(None),
             _ => Err(self.refusal(&answer)),
         }
     }
 
     async fn stop(&self, name: &str) -> Result<(), AttemptFailure> {
         let url = self.url(&format!("{name}:cancel"));
-        let answer = self.rest.send(ANSWER, |client| client.post(&url).json(&json!({}))).await?;
+        let answer = self.api().send(ANSWER, |client| client.post(&url).json(&json!({}))).await?;
         match answer.status {
-            StatusCode::OK | StatusCode::NOT_FOUND => Ok(()),
+            200 | 404 => Ok(()),
             // What has ended cannot be cancelled; Vertex AI calls that a failed precondition.
-            StatusCode::BAD_REQUEST | StatusCode::CONFLICT => match self.get(name).await? {
+            400 | 409 => match self.get(name).await? {
                 Some(job) if !job.state.is_final() && job.state != State::Cancelling => Err(self.refusal(&answer)),
                 _ => Ok(()),
             },
@@ -185,7 +187,8 @@ impl VertexTrainer {
         let (name, prefix) = job.output().ok_or_else(|| {
             AttemptFailure::fail(ErrorCode::EngineError, "the training has no output that could be read")
         })?;
-        Ok(Bucket { rest: &self.rest, endpoint: &self.storage, name, prefix })
+        let api = Api { rest: &self.rest, service: "Cloud Storage" };
+        Ok(Bucket { api, endpoint: &self.storage, name, prefix })
     }
 
     /// A training that has its machine, as far as it says itself. That it cannot be asked for its progress does not stop
@@ -252,7 +255,7 @@ impl VertexTrainer {
                 Ok(TrainingStatus::Succeeded { model_path: Some(uri), cost_micro_usd })
             }
             Err(NoModel::Unfit(detail)) => Ok(TrainingStatus::Failed(storage::without_model(&detail))),
-            Err(NoModel::Unanswered(failure)) => Err(failure),
+            Err(NoModel::CheckFailed(failure)) => Err(failure),
         }
     }
 
@@ -319,11 +322,11 @@ impl BrandTrainer for VertexTrainer {
             return Ok(OperationId(first.name));
         }
         let (url, body) = (self.jobs(), job::body(&self.config, &self.bucket, spec, tries.saturating_add(1)));
-        let answer = self.rest.send(ANSWER, |client| client.post(&url).json(&body)).await?;
-        if answer.status != StatusCode::OK {
+        let answer = self.api().send(ANSWER, |client| client.post(&url).json(&body)).await?;
+        if answer.status != 200 {
             return Err(self.refusal(&answer));
         }
-        let job: CustomJob = answer.parsed()?;
+        let job: CustomJob = self.api().parse(&answer)?;
         if !is_name(&job.name) {
             return Err(AttemptFailure::retry(ErrorCode::EngineError, "an answer of Vertex AI was not understood"));
         }

@@ -1,19 +1,17 @@
 //! Reads what a training put into its bucket, by the JSON API of Cloud Storage.
 
-use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
-use super::rest::{Rest, RestResponse};
+use super::api::Api;
 use crate::{
     domain::{
         Timestamp,
         failure::{AttemptFailure, ErrorCode},
     },
     engine::artifact::{self, PREFIX, Unfit},
+    http::HttpResponse,
 };
-
-const SERVICE: &str = "Cloud Storage";
 
 /// Bytes of a page of a list, at most.
 const LIST_BYTES: usize = 4 << 20;
@@ -48,13 +46,13 @@ struct Object {
 pub(super) enum NoModel {
     /// It is not there, or is none; for operators.
     Unfit(String),
-    /// Nobody knows: asking failed.
-    Unanswered(AttemptFailure),
+    /// The check itself failed; there may be a model.
+    CheckFailed(AttemptFailure),
 }
 
 /// The bucket of a training.
 pub(super) struct Bucket<'a> {
-    pub(super) rest: &'a Rest,
+    pub(super) api: Api<'a>,
     /// Where Cloud Storage is.
     pub(super) endpoint: &'a Url,
     pub(super) name: &'a str,
@@ -66,18 +64,18 @@ impl Bucket<'_> {
     /// What the training says of its progress; `None` while it says nothing.
     pub(super) async fn progress(&self) -> Result<Option<bytes::Bytes>, AttemptFailure> {
         let url = self.url(Some(&format!("{}progress.json", self.prefix)))?;
-        let answer =
-            self.rest.send(PROGRESS_BYTES, |client| client.get(url.clone()).query(&[("alt", "media")])).await?;
-        match answer.status {
-            StatusCode::OK => Ok(Some(answer.body)),
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(self.refusal(&answer)),
+        let response =
+            self.api.send(PROGRESS_BYTES, |client| client.get(url.clone()).query(&[("alt", "media")])).await?;
+        match response.status {
+            200 => Ok(Some(response.body)),
+            404 => Ok(None),
+            _ => Err(self.refusal(&response)),
         }
     }
 
     /// The address (`gs://...`) of the model, checked by its header.
     pub(super) async fn model(&self) -> Result<String, NoModel> {
-        let objects = self.list().await.map_err(NoModel::Unanswered)?;
+        let objects = self.list().await.map_err(NoModel::CheckFailed)?;
         let below = |object: &Object| object.name.strip_prefix(self.prefix).unwrap_or_default().to_owned();
         // States of half way are no model, even when there is no other.
         let is_model = |object: &Object| object.name.ends_with(".safetensors") && !below(object).contains("checkpoint");
@@ -116,11 +114,11 @@ impl Bucket<'_> {
             let fields = "items(name,size,updated),nextPageToken";
             let query = [("prefix", self.prefix), ("fields", fields), ("pageToken", token.as_str())];
             let query = if token.is_empty() { &query[..2] } else { &query[..] };
-            let answer = self.rest.send(LIST_BYTES, |client| client.get(url.clone()).query(query)).await?;
-            if answer.status != StatusCode::OK {
-                return Err(self.refusal(&answer));
+            let response = self.api.send(LIST_BYTES, |client| client.get(url.clone()).query(query)).await?;
+            if response.status != 200 {
+                return Err(self.refusal(&response));
             }
-            let page: Page = answer.parsed()?;
+            let page: Page = self.api.parse(&response)?;
             objects.extend(page.items);
             token = page.next_page_token;
             if token.is_empty() {
@@ -133,28 +131,26 @@ impl Bucket<'_> {
 
     /// A part of an object.
     async fn read(&self, name: &str, from: u64, length: u64) -> Result<bytes::Bytes, NoModel> {
-        let url = self.url(Some(name)).map_err(NoModel::Unanswered)?;
+        let url = self.url(Some(name)).map_err(NoModel::CheckFailed)?;
         let range = format!("bytes={from}-{}", from + length - 1);
         let request = |client: &reqwest::Client| {
             client.get(url.clone()).query(&[("alt", "media")]).header(http::header::RANGE, &range)
         };
-        let answer = self.rest.send(HEADER_BYTES, request).await.map_err(NoModel::Unanswered)?;
-        match answer.status {
-            StatusCode::PARTIAL_CONTENT => Ok(answer.body),
+        let response = self.api.send(HEADER_BYTES, request).await.map_err(NoModel::CheckFailed)?;
+        match response.status {
+            206 => Ok(response.body),
             // It was replaced or removed since the list.
-            StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
-                Err(NoModel::Unfit(format!("gs://{}/{name} changed while it was read", self.name)))
-            }
-            _ => Err(NoModel::Unanswered(self.refusal(&answer))),
+            404 | 416 => Err(NoModel::Unfit(format!("gs://{}/{name} changed while it was read", self.name))),
+            _ => Err(NoModel::CheckFailed(self.refusal(&response))),
         }
     }
 
-    fn refusal(&self, answer: &RestResponse) -> AttemptFailure {
+    fn refusal(&self, response: &HttpResponse) -> AttemptFailure {
         let help = format!(
             "this process needs roles/storage.objectViewer on the bucket {} of trainer.vertex.output",
             self.name
         );
-        answer.refusal(SERVICE, &help)
+        self.api.refusal(response, &help)
     }
 
     /// `/storage/v1/b/{bucket}/o`, or an object below it, whose name is one segment.

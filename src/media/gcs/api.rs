@@ -3,16 +3,19 @@
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::{backoff_policy::BackoffPolicy as _, retry_state::RetryState};
-use reqwest::{Client, RequestBuilder, header::HeaderMap};
+use reqwest::{Client, RequestBuilder};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::{TRIES, backoff};
 use crate::{
     domain::Timestamp,
-    google,
+    google::{
+        self,
+        rest::{ApiError, RestClient, RestError},
+    },
+    http::{ExchangeError, Limits, excerpt},
     media::{BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, Result},
 };
 
@@ -20,17 +23,14 @@ use crate::{
 pub(super) const GOOGLE: &str = "https://storage.googleapis.com";
 /// Objects of a page, at most: what the API allows.
 pub(super) const PAGE: usize = 1000;
-/// How long one try may take.
-const TRY: Duration = Duration::from_secs(15);
+/// What one try may take. A page of a list is at most some 1.5 MB.
+const TRY: Limits = Limits { timeout: Duration::from_secs(15), max_bytes: 8 << 20 };
 /// Calls that a copy may take: one within a location, more where bytes must travel.
 const COPY_CALLS: usize = 100;
-/// What is kept of a service's words.
-const WORDS: usize = 300;
 
 /// A client of one bucket.
 pub(super) struct Api {
-    client: Client,
-    credentials: Credentials,
+    rest: RestClient,
     base: Url,
     bucket: String,
 }
@@ -105,14 +105,14 @@ impl Object {
 }
 
 impl Api {
-    pub(super) fn new(client: Client, credentials: Credentials, base: Url, bucket: &str) -> Self {
-        Self { client, credentials, base, bucket: bucket.to_owned() }
+    pub(super) fn new(rest: RestClient, base: Url, bucket: &str) -> Self {
+        Self { rest, base, bucket: bucket.to_owned() }
     }
 
     pub(super) async fn stat(&self, op: &'static str, key: &MediaKey) -> Result<Option<Object>> {
         let url = self.object(key.as_str());
         let fields = [("fields", "name,size,generation,timeCreated")];
-        match self.call(op, || self.client.get(url.as_str()).query(&fields)).await? {
+        match self.call(op, |client| client.get(url.as_str()).query(&fields)).await? {
             ObjectResponse::Done(body) => parsed(op, &body).map(Some),
             ObjectResponse::Missing => Ok(None),
             ObjectResponse::Unmet => Err(unexpected(op)),
@@ -132,7 +132,7 @@ impl Api {
         let fields = "nextPageToken,items(name,size,generation,timeCreated)";
         let query = [("prefix", prefix), ("maxResults", &size), ("fields", fields)];
         let token = token.map(|token| ("pageToken", token));
-        match self.call(op, || self.client.get(url.as_str()).query(&query).query(token.as_slice())).await? {
+        match self.call(op, |client| client.get(url.as_str()).query(&query).query(token.as_slice())).await? {
             ObjectResponse::Done(body) => parsed(op, &body),
             // Of the bucket itself.
             ObjectResponse::Missing => {
@@ -156,7 +156,7 @@ impl Api {
     async fn remove(&self, op: &'static str, name: &str, generation: Option<i64>) -> Result<Deleted> {
         let url = self.object(name);
         let condition = generation.map(|generation| ("ifGenerationMatch", generation));
-        let request = || self.client.delete(url.as_str()).query(condition.as_slice());
+        let request = |client: &Client| client.delete(url.as_str()).query(condition.as_slice());
         Ok(match self.call(op, request).await? {
             ObjectResponse::Done(_) => Deleted::Gone,
             ObjectResponse::Missing | ObjectResponse::Unmet => Deleted::Absent,
@@ -177,8 +177,9 @@ impl Api {
         for _ in 0..COPY_CALLS {
             let token_query = token.as_deref().map(|token| ("rewriteToken", token));
             // An empty body has a length, which the service wants to be told.
-            let request =
-                || self.client.post(url.as_str()).query(&query).query(token_query.as_slice()).body(Bytes::new());
+            let request = |client: &Client| {
+                client.post(url.as_str()).query(&query).query(token_query.as_slice()).body(Bytes::new())
+            };
             match self.call(op, request).await? {
                 ObjectResponse::Missing => return Ok(false),
                 ObjectResponse::Unmet => {
@@ -211,11 +212,11 @@ impl Api {
     }
 
     /// One call, tried again where that is safe: every call here may be repeated.
-    async fn call(&self, op: &'static str, request: impl Fn() -> RequestBuilder) -> Result<ObjectResponse> {
+    async fn call(&self, op: &'static str, request: impl Fn(&Client) -> RequestBuilder) -> Result<ObjectResponse> {
         let mut state = RetryState::new(true);
         loop {
             state = state.clone().set_attempt_count(state.attempt_count + 1);
-            let error = match self.once(op, request()).await {
+            let error = match self.once(op, &request).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -226,42 +227,27 @@ impl Api {
         }
     }
 
-    async fn once(&self, op: &'static str, request: RequestBuilder) -> Result<ObjectResponse> {
-        let request = request.headers(self.authorization(op).await?).timeout(TRY);
-        let response = request.send().await.map_err(|error| lost(op, &error))?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let body = response.bytes().await.map_err(|error| lost(op, &error))?;
-        match status {
-            200..=299 => Ok(ObjectResponse::Done(body)),
-            404 if !is_about_the_bucket(&body) => Ok(ObjectResponse::Missing),
+    async fn once(&self, op: &'static str, request: impl Fn(&Client) -> RequestBuilder) -> Result<ObjectResponse> {
+        let response = self.rest.send(TRY, request).await.map_err(|error| unanswered(op, error))?;
+        match response.status {
+            200..=299 => Ok(ObjectResponse::Done(response.body)),
+            404 if !is_about_the_bucket(&response.body) => Ok(ObjectResponse::Missing),
             412 => Ok(ObjectResponse::Unmet),
-            _ => {
-                let mut error = self.refused(op, status, &body);
-                error.retry_after = retry_after;
+            status => {
+                let mut error = self.refused(op, status, &response.body);
+                error.retry_after = ApiError::read(&response.body).retry_after(&response);
                 Err(error)
             }
         }
     }
 
-    async fn authorization(&self, op: &'static str) -> Result<HeaderMap> {
-        match self.credentials.headers(http::Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => Ok(data),
-            // Answered only to who names what they have, and we do not.
-            Ok(CacheableResource::NotModified) => Err(unexpected(op)),
-            Err(error) => {
-                let kind = if error.is_transient() { ErrorKind::Unavailable } else { ErrorKind::Broken };
-                let why = format!("no token for Cloud Storage; check this process's service account: {error}");
-                Err(BackendError::new(kind, op).because(why))
-            }
-        }
-    }
-
     fn refused(&self, op: &'static str, status: u16, body: &[u8]) -> BackendError {
-        let words = words(body);
+        let message = message(body);
         if let Some(advice) = advice(status, &self.bucket) {
-            return BackendError::new(ErrorKind::Broken, op).because(format!("{advice} ({words})"));
+            return BackendError::new(ErrorKind::Broken, op).because(format!("{advice} ({message})"));
         }
-        BackendError::new(google::kind_of_http(status), op).because(format!("Cloud Storage answers {status}: {words}"))
+        BackendError::new(google::kind_of_http(status), op)
+            .because(format!("Cloud Storage answers {status}: {message}"))
     }
 }
 
@@ -275,15 +261,21 @@ pub(super) fn advice(status: u16, bucket: &str) -> Option<String> {
     }
 }
 
-/// The answer was lost, or the question was.
-fn lost(op: &'static str, error: &reqwest::Error) -> BackendError {
-    let kind = if error.is_connect() { ErrorKind::Unavailable } else { ErrorKind::Timeout };
-    BackendError::new(kind, op).because(google::chain(error))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// A request without a response.
+fn unanswered(op: &'static str, error: RestError) -> BackendError {
+    let kind = match &error {
+        RestError::Token(error) => {
+            let kind = if error.is_transient { ErrorKind::Unavailable } else { ErrorKind::Broken };
+            let why = format!("no token for Cloud Storage; check this process's service account: {error}");
+            return BackendError::new(kind, op).because(why);
+        }
+        RestError::Exchange(ExchangeError::Unreachable { .. }) => ErrorKind::Unavailable,
+        // The request may have been carried out.
+        RestError::Exchange(ExchangeError::Interrupted { .. } | ExchangeError::Timeout { .. }) => ErrorKind::Timeout,
+        RestError::Exchange(ExchangeError::TooLong { .. }) => ErrorKind::Broken,
+        RestError::Request(_) => ErrorKind::Internal,
+    };
+    BackendError::new(kind, op).because(error)
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(op: &'static str, body: &[u8]) -> Result<T> {
@@ -296,24 +288,13 @@ fn unexpected(op: &'static str) -> BackendError {
     BackendError::new(ErrorKind::Broken, op).because("an answer that this question does not have")
 }
 
-/// What the service says of its refusal.
-fn words(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: Reason,
-    }
-    #[derive(Deserialize)]
-    struct Reason {
-        message: String,
-    }
-    let text = match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) => refusal.error.message,
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
-    text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
+/// The message of a refusal, or its text when it is not JSON.
+fn message(body: &[u8]) -> String {
+    let error = ApiError::read(body);
+    if error.message.is_empty() { excerpt(&String::from_utf8_lossy(body)) } else { excerpt(&error.message) }
 }
 
 /// Whether it is the bucket that is not found: the status is the same.
 fn is_about_the_bucket(body: &[u8]) -> bool {
-    words(body).contains("bucket does not exist")
+    message(body).contains("bucket does not exist")
 }

@@ -147,7 +147,7 @@ fn unsigned(op: &'static str, error: &SigningError) -> BackendError {
     let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<signer::SigningError>());
     let kind =
         if cause.is_some_and(signer::SigningError::is_transport) { ErrorKind::Unavailable } else { ErrorKind::Broken };
-    BackendError::new(kind, op).because(format!("{}: {}", unable("no signature for a URL"), google::chain(error)))
+    BackendError::new(kind, op).because(format!("{}: {}", unable("no signature for a URL"), crate::error::chain(error)))
 }
 
 fn unable(what: &str) -> String {

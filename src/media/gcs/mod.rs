@@ -6,7 +6,7 @@
 mod api;
 mod links;
 
-use std::{io, ops::Range, time::Duration};
+use std::{io, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +32,11 @@ use super::{
 use crate::{
     config::{GcsConfig, GcsUrls},
     domain::Timestamp,
-    google,
+    google::{
+        self,
+        rest::RestClient,
+        token::{GoogleTokens, TokenSource},
+    },
 };
 
 /// How often a call is tried in all.
@@ -66,10 +70,12 @@ impl GcsMedia {
         let base = endpoint.clone().map_or_else(|| api::GOOGLE.parse(), Ok);
         let base = base.map_err(|error| BackendError::new(ErrorKind::Internal, OP).because(error))?;
         let credentials = google::credentials(endpoint.as_ref())?;
+        let tokens = (!google::is_emulator(endpoint.as_ref()))
+            .then(|| Arc::new(GoogleTokens::application_default()) as Arc<dyn TokenSource>);
         let client = crate::http::client().map_err(|error| BackendError::new(ErrorKind::Broken, OP).because(error))?;
         Ok(Self {
             resource: format!("projects/_/buckets/{bucket}"),
-            api: Api::new(client, credentials.clone(), base, &bucket),
+            api: Api::new(RestClient::new(client, tokens), base, &bucket),
             links: Links::new(config)?,
             // A signed URL is one person's: what a shared cache kept would outlive it.
             cache_control: match config.urls {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    error::Error as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,6 +33,7 @@ use crate::{
         trace::TraceContext,
     },
     embedded::Embedded,
+    error,
 };
 
 /// Messages that are read ahead.
@@ -235,8 +235,8 @@ impl Subscription {
                 let _ = response.bytes().await;
                 if is_ack(status) { PushResult::Ack } else { PushResult::Nack(format!("answered {status}")) }
             }
-            Err(error) if error.is_connect() => PushResult::Unreachable(causes(&error)),
-            Err(error) => PushResult::Nack(causes(&error)),
+            Err(error) if error.is_connect() => PushResult::Unreachable(error::chain(&error)),
+            Err(error) => PushResult::Nack(error::chain(&error)),
         }
     }
 
@@ -305,18 +305,6 @@ impl Subscription {
 /// What counts as an acknowledgement, by Pub/Sub's list. Other 2xx do not.
 fn is_ack(status: StatusCode) -> bool {
     matches!(status.as_u16(), 102 | 200 | 201 | 202 | 204)
-}
-
-/// reqwest's own message hides the cause ("error sending request"); this prints the chain.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

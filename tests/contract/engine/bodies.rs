@@ -3,7 +3,8 @@
 use image::{ImageFormat, RgbImage};
 use mediaforge::{
     domain::failure::{Disposition, ErrorCode},
-    engine::remote::Limits,
+    engine::remote::LIMITS,
+    http::Limits,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -85,7 +86,7 @@ async fn no_more_is_read_than_the_limit() {
     for wire in WIRES {
         for manners in [Manners::Endless, Manners::Huge] {
             let (address, _seen) = server::raw(manners).await;
-            let limits = Limits { answer: 1 << 20, ..Limits::default() };
+            let limits = Limits { max_bytes: 1 << 20, ..LIMITS };
             let engine = wire.open_with(&wire.config(&address), Arc::new(FakeTokens::default()), limits);
             let case = format!("{} {manners:?}", wire.name());
             for (attempt, disposition) in [(1, RETRY), (2, RETRY), (3, Disposition::Fail)] {
@@ -107,8 +108,8 @@ async fn who_is_slow_or_silent_or_hangs_up_is_tried_again() {
             (Manners::HangsUp, ErrorCode::EngineUnavailable),
         ] {
             let (address, _seen) = server::raw(manners).await;
-            let call = if matches!(manners, Manners::HangsUp) { Limits::default().call } else { SHORT };
-            let limits = Limits { call, ..Limits::default() };
+            let call = if matches!(manners, Manners::HangsUp) { LIMITS.timeout } else { SHORT };
+            let limits = Limits { timeout: call, ..LIMITS };
             let engine = wire.open_with(&wire.config(&address), Arc::new(FakeTokens::default()), limits);
             let case = format!("{} {manners:?}", wire.name());
             assert_failure(&refused(&engine, &spec, 4).await, code, RETRY, &case);

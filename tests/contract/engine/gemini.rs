@@ -9,7 +9,7 @@ use mediaforge::{
     domain::failure::{Disposition, ErrorCode},
     engine::{
         ImageSpec,
-        remote::{Access, Limits, alone},
+        remote::{Access, LIMITS, alone},
     },
     http,
 };
@@ -98,7 +98,7 @@ async fn thinking_is_asked_for_only_when_configured() {
     let mut config = WIRE.config(&server.uri());
     config.gemini.thinking = Some("MINIMAL".to_owned());
     config.gemini.location = "us-central1".to_owned();
-    let engine = WIRE.open_with(&config, Arc::new(FakeTokens::default()), Limits::default());
+    let engine = WIRE.open_with(&config, Arc::new(FakeTokens::default()), LIMITS);
     drawn(&engine, &fox((512, 512), 1)).await;
     let request = &asked(&server).await[0];
     assert_eq!(said(request)["generationConfig"]["thinkingConfig"], json!({ "thinkingLevel": "MINIMAL" }));
@@ -200,7 +200,7 @@ async fn without_a_project_an_operator_is_asked_for_one() {
         project: None,
         http: http::client().unwrap(),
         tokens: Arc::new(FakeTokens::default()),
-        limits: Limits::default(),
+        limits: LIMITS,
     };
     let config = WIRE.config(&server.uri());
     let engine = alone(&config.route("gemini").unwrap(), &config, &access).unwrap();

@@ -9,7 +9,7 @@ use mediaforge::{
         failure::{Disposition, ErrorCode},
         style::Learnt,
     },
-    engine::remote::Limits,
+    engine::remote::LIMITS,
 };
 use serde_json::{Value, json};
 use wiremock::{
@@ -114,7 +114,7 @@ async fn the_key_is_sent_and_never_shown() {
     let mut config = config::load(&sources).unwrap().config;
     assert!(!format!("{config:?}").contains("sk-secret"));
     config.engine.default = "openai".to_owned();
-    let engine = WIRE.open_with(&config.engine, Arc::new(FakeTokens::default()), Limits::default());
+    let engine = WIRE.open_with(&config.engine, Arc::new(FakeTokens::default()), LIMITS);
     drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1)).await;
     assert_eq!(asked(&server).await[0].headers["authorization"], "Bearer sk-secret");
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use mediaforge::{
     config::{EngineConfig, EngineName, Route},
     domain::failure::{Disposition, ErrorCode},
-    engine::remote::{Access, Limits, alone},
+    engine::remote::{Access, LIMITS, alone},
     google::token::TokenSource,
-    http,
+    http::{self, Limits},
 };
 use serde_json::Value;
 use wiremock::{MockServer, ResponseTemplate};
@@ -51,7 +51,7 @@ impl Wire {
 
     /// The engine, with its provider at that address.
     pub fn open(&self, address: &str) -> Engine {
-        self.open_with(&self.config(address), Arc::new(FakeTokens::default()), Limits::default())
+        self.open_with(&self.config(address), Arc::new(FakeTokens::default()), LIMITS)
     }
 
     pub fn open_with(&self, config: &EngineConfig, tokens: Arc<dyn TokenSource>, limits: Limits) -> Engine {

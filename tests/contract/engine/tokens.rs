@@ -5,7 +5,7 @@ use std::sync::Arc;
 use google_cloud_auth::credentials::user_account;
 use mediaforge::{
     domain::failure::{Disposition, ErrorCode},
-    engine::remote::Limits,
+    engine::remote::LIMITS,
     google::token::{GoogleTokens, TokenError, TokenSource as _},
     http,
 };
@@ -64,7 +64,7 @@ async fn credentials_that_fail_say_whether_they_will_do_so_again() {
     ] {
         let tokens = FakeTokens::failing(TokenError { is_transient, message: "the key is gone".to_owned() });
         let (_, server) = gemini::WIRE.with([]).await;
-        let engine = gemini::WIRE.open_with(&gemini::WIRE.config(&server.uri()), tokens, Limits::default());
+        let engine = gemini::WIRE.open_with(&gemini::WIRE.config(&server.uri()), tokens, LIMITS);
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 1).await;
         assert_failure(&failure, code, disposition, "tokens");
         assert!(failure.error.message.contains("the key is gone"), "{failure}");
@@ -102,7 +102,7 @@ async fn googles_tokens_are_fetched_once_for_all_and_anew_after_a_refusal() {
     let endpoint = token_endpoint().await;
     let (_, server) = gemini::WIRE.with([]).await;
     let tokens = Arc::new(google(&endpoint.uri()));
-    let engine = gemini::WIRE.open_with(&gemini::WIRE.config(&server.uri()), tokens.clone(), Limits::default());
+    let engine = gemini::WIRE.open_with(&gemini::WIRE.config(&server.uri()), tokens.clone(), LIMITS);
     drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 4, 1)).await;
     let requests = asked(&server).await;
     assert_eq!(authorizations(&requests), ["Bearer google-1"; 4]);

@@ -1,14 +1,18 @@
 //! What every client of Google Cloud here has in common: credentials, and what an error means.
 
+pub mod rest;
 pub mod token;
 
-use std::{borrow::Borrow, time::Duration};
+use std::borrow::Borrow;
 
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_gax::error::{Error, rpc::Code};
 use url::Url;
 
-use crate::error::{BackendError, ErrorKind};
+use crate::{
+    error::{BackendError, ErrorKind},
+    http,
+};
 
 /// The credentials for an endpoint: none for an emulator, which is what `http://` stands for, so that no token ever
 /// travels in the clear; else the application's default ones. Reads a file at most; the first token is fetched with the
@@ -41,7 +45,8 @@ pub fn failed<E>(op: &'static str, error: E) -> BackendError
 where
     E: Borrow<Error> + std::error::Error + Send + Sync + 'static,
 {
-    let (kind, retry_after) = (kind_of(error.borrow()), retry_after(error.borrow()));
+    let kind = kind_of(error.borrow());
+    let retry_after = error.borrow().http_headers().and_then(http::retry_after);
     let mut failed = BackendError::new(kind, op).because(error);
     failed.retry_after = retry_after;
     failed
@@ -59,12 +64,6 @@ fn kind_of(error: &Error) -> ErrorKind {
         _ if error.is_io() || error.is_transport() => ErrorKind::Timeout,
         _ => ErrorKind::Broken,
     }
-}
-
-/// An error with everything it was caused by: clients of HTTP say the least of it on top.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What a code of gRPC means.
@@ -89,9 +88,4 @@ pub fn kind_of_http(status: u16) -> ErrorKind {
         400 | 413 | 416 => ErrorKind::Internal,
         _ => ErrorKind::Broken,
     }
-}
-
-fn retry_after(error: &Error) -> Option<Duration> {
-    let seconds = error.http_headers()?.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
