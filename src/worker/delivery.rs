@@ -107,7 +107,9 @@ impl Worker {
         match outcome {
             Ok(Outcome::Settled(_)) => {} // logged where the job is settled
             Ok(Outcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
-            Err(error) => tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse"),
+            Err(error) => {
+                tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse")
+            }
         }
     }
 

@@ -125,7 +125,11 @@ mod tests {
         for (body, reason) in cases {
             let dead_letter = parse(&body, JobKind::Illustration).expect_err("a dead letter");
             assert_eq!(dead_letter.error.code, ErrorCode::InvalidMessage);
-            assert!(dead_letter.error.message.starts_with(reason), "{} does not start with {reason}", dead_letter.error.message);
+            assert!(
+                dead_letter.error.message.starts_with(reason),
+                "{} does not start with {reason}",
+                dead_letter.error.message
+            );
         }
     }
 }

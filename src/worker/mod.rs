@@ -106,7 +106,9 @@ impl Worker {
         match self.maintenance.release_leases_of_dead_workers(&self.id, self.settings.attempt.lease).await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "took over the jobs of a dead worker"),
-            Err(error) => tracing::warn!(%error, "cannot take over the jobs of dead workers; they wait for their leases to lapse"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot take over the jobs of dead workers; they wait for their leases to lapse")
+            }
         }
     }
 
