@@ -103,7 +103,9 @@ pub enum AppError {
 pub async fn start(config: &Config, roles: Roles, shutdown: Shutdown) -> Result<Running, AppError> {
     let data_dir = config.data_dir.clone();
     let embedded = open_embedded(config, roles).await?;
-    let jobs = UseCases::new(open_ports(config, embedded.as_ref())?, jobs_config(config)?);
+    let ports = open_ports(config, embedded.as_ref())?;
+    let jobs_config = jobs_config(config, ports.queue.delays())?;
+    let jobs = UseCases::new(ports, jobs_config);
 
     let mut addresses = Addresses { gateway: None, worker: None, data_dir };
     let limits = server_limits(config);

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::AppError;
 use crate::{
-    config::{Config, QueueBackend},
+    config::Config,
     domain::{
         brand::BrandLimits, breaker::BreakerPolicy, job::JobPolicy, pricing::Prices, request::RequestLimits,
         retry::RetryPolicy, upload::UploadLimits,
@@ -14,7 +14,8 @@ use crate::{
     server::ServerLimits,
 };
 
-pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
+/// `queue_delays` is what the queue says of itself.
+pub(super) fn jobs_config(config: &Config, queue_delays: bool) -> Result<JobsConfig, AppError> {
     let (jobs, credits, limits) = (&config.jobs, &config.credits, &config.limits);
     Ok(JobsConfig {
         policy: JobPolicy {
@@ -22,7 +23,7 @@ pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
             republish_after: jobs.republish_after,
             republish_cap: jobs.backoff_cap.max(jobs.republish_after),
             cancel_grace: jobs.cancel_grace,
-            queue_delays: config.queue.backend == QueueBackend::Embedded,
+            queue_delays,
         },
         deadlines: Deadlines { illustration: jobs.illustration_deadline, training: jobs.training_deadline },
         starting_grant: credits.starting_grant,

@@ -122,6 +122,10 @@ impl AccountStore for WithTimeout<dyn AccountStore> {
 
 #[async_trait]
 impl JobQueue for WithTimeout<dyn JobQueue> {
+    fn delays(&self) -> bool {
+        self.port.delays()
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         self.within("queue.publish", self.port.publish(dispatch)).await
     }

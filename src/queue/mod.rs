@@ -45,7 +45,11 @@ pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
 /// Delivers messages to workers, at least once and in no particular order.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
-    /// Durably accepts a message. A queue that cannot delay delivers early; the worker tells by the job.
+    /// Whether the queue holds a message back until its `not_before`. For a queue that does not, the use cases do not publish
+    /// a message for later; the sweeper publishes it when the job is due.
+    fn delays(&self) -> bool;
+
+    /// Durably accepts a message.
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId>;
 
     /// Durably records a dead letter, at least once: where the queue cannot tell a repetition it keeps copies, and those

@@ -1,4 +1,4 @@
-//! Around every request to the worker: its id and the headers that all answers have.
+//! The outermost layer of the router: the request id, and the headers of every response.
 
 use axum::{
     extract::{Request, State},
@@ -11,11 +11,10 @@ use tracing::Instrument as _;
 use super::Worker;
 use crate::domain::ids;
 
-/// Names a request, in answers and in the log.
+/// The request id, in responses and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The outermost layer.
 pub(super) async fn observe(State(worker): State<Worker>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
     let id = ids::request_id(given, &*worker.random);

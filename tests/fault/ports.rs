@@ -165,6 +165,10 @@ pub struct FaultyQueue {
 
 #[async_trait]
 impl JobQueue for FaultyQueue {
+    fn delays(&self) -> bool {
+        self.inner.delays()
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         self.inner.publish(dispatch).await
     }

@@ -118,8 +118,10 @@ impl PubSubQueue {
 
 #[async_trait]
 impl JobQueue for PubSubQueue {
-    /// Pub/Sub cannot delay: what is to come later is left to the sweeper, and what comes early the worker knows by
-    /// the job.
+    fn delays(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let message = &dispatch.message;
         let topic = message.kind.topic();

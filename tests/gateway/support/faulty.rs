@@ -151,6 +151,10 @@ impl AccountStore for Faulty<dyn AccountStore> {
 
 #[async_trait]
 impl JobQueue for Faulty<dyn JobQueue> {
+    fn delays(&self) -> bool {
+        self.inner.delays()
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         self.fault.strike("queue.publish").await?;
         self.inner.publish(dispatch).await
