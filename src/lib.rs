@@ -30,6 +30,7 @@ pub mod lifecycle;
 #[warn(missing_docs)]
 pub mod media;
 #[warn(missing_docs)]
+pub mod provision;
 pub mod queue;
 pub mod server;
 #[warn(missing_docs)]

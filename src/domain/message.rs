@@ -12,6 +12,13 @@ pub const MESSAGE_VERSION: u32 = 1;
 /// The attribute, and the header of a push, that carries the trace context (W3C).
 pub const TRACEPARENT: &str = "traceparent";
 
+/// The topic of dead letters.
+pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
+/// The subscription that operators read dead letters from.
+pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
+/// Every topic.
+pub const TOPICS: [&str; 3] = [JobKind::Illustration.topic(), JobKind::Brand.topic(), DEAD_LETTER_TOPIC];
+
 /// The body of a queue message: `{v, kind, jobId}`. The trace travels as an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

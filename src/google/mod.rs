@@ -1,5 +1,6 @@
 //! What every client of Google Cloud here has in common: credentials, and what an error means.
 
+pub mod pubsub;
 pub mod rest;
 pub mod token;
 

@@ -8,11 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::{
-    dead_letter::StoredDeadLetter,
-    embedded::Broker,
-    pubsub::{Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision},
-};
+pub use self::{dead_letter::StoredDeadLetter, embedded::Broker};
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
     config::PubSubConfig,
@@ -36,11 +32,6 @@ pub type Result<T> = std::result::Result<T, BackendError>;
 /// The name a queue gave a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(pub String);
-
-/// The topic of dead letters.
-pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
-/// From where operators read dead letters.
-pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
 
 /// Delivers messages to workers, at least once and in no particular order.
 #[async_trait]

@@ -186,7 +186,7 @@ fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
 
 #[test]
 fn the_dead_letters_of_pub_sub_are_those_of_the_queue() {
-    use mediaforge::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
+    use mediaforge::domain::{kind::JobKind, message::DEAD_LETTER_TOPIC};
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();
     assert!(script.contains(&format!("topics add-iam-policy-binding {DEAD_LETTER_TOPIC} ")));

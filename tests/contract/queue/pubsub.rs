@@ -8,8 +8,9 @@ use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::{client::SubscriptionAdmin, model::PushConfig};
 use mediaforge::{
     config::PubSubConfig,
-    domain::{clock::SystemRandom, ids::JobId, kind::JobKind},
-    queue::{self, ErrorKind, JobQueue, Push},
+    domain::{clock::SystemRandom, ids::JobId, kind::JobKind, message::DEAD_LETTER_TOPIC},
+    provision::{self, PushTarget},
+    queue::{self, ErrorKind, JobQueue},
 };
 use tonic::Code;
 
@@ -42,14 +43,14 @@ fn subscription(kind: JobKind) -> String {
 impl Cloud {
     /// Creates or repairs every topic and subscription, with pushes to that worker.
     async fn provision(&self, worker: &url::Url) {
-        let push = Push {
+        let push = PushTarget {
             url: worker.clone(),
             service_account: format!("push@{PROJECT}.iam.gserviceaccount.com"),
             audience: "mediaforge-worker".to_owned(),
         };
-        let provision = queue::open_provision(PROJECT, &config(&self.emulator.url()), push).await.expect("a client");
-        for planned in provision.plan().await.expect("a plan") {
-            provision.apply(&planned).await.expect("provisioned");
+        let provisioner = provision::open(PROJECT, &config(&self.emulator.url()), push).await.expect("a client");
+        for planned in provisioner.plan().await.expect("a plan") {
+            provisioner.apply(&planned).await.expect("provisioned");
         }
     }
 }
@@ -150,7 +151,7 @@ async fn a_dead_letter_published_twice_is_listed_once() {
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     cloud.emulator.faults().inject("Publisher/Publish", Fault::LoseReply(Code::Unavailable), 1);
     cloud.queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
-    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", queue::DEAD_LETTER_TOPIC));
+    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", DEAD_LETTER_TOPIC));
     assert_eq!(copies.len(), 2, "Pub/Sub cannot detect the repetition");
     assert_eq!(cloud.queue.dead_letters(10).await.expect("dead letters").len(), 1);
     assert_eq!(cloud.queue.discard_dead_letters(&["a".to_owned()]).await.expect("discarded"), 1);
