@@ -33,7 +33,11 @@ pub async fn open_provisioner(config: &Config) -> Result<Provisioner, CannotProv
         let keys = [
             ("gcp.project", "the project's id", config.gcp.project.is_none()),
             ("queue.pubsub.push_url", "the worker's address, https://…", url.is_none()),
-            ("queue.pubsub.push_service_account", "the service account that signs the pushes of Pub/Sub", account.is_none()),
+            (
+                "queue.pubsub.push_service_account",
+                "the service account that signs the pushes of Pub/Sub",
+                account.is_none(),
+            ),
             ("worker.oidc.audience", "the audience of Pub/Sub's tokens, which the worker checks", audience.is_none()),
         ];
         let unset = keys.into_iter().filter(|(_, _, is_unset)| *is_unset);

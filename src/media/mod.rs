@@ -19,6 +19,7 @@ use crate::{
         ids::{JobId, UserId},
         upload::UploadId,
     },
+    intercept::intercept,
 };
 
 /// What a media method answers.
@@ -260,6 +261,26 @@ pub trait MediaStore: Send + Sync {
 
     /// Whether the store answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
+}
+
+intercept! {
+    MediaStore
+    calls {
+        put "media.put" (key: &MediaKey, format: MediaFormat, bytes: Bytes) -> ();
+        get "media.get" (key: &MediaKey, range: Option<Range<u64>>) -> Option<MediaRead>;
+        head "media.head" (key: &MediaKey) -> Option<MediaInfo>;
+        copy "media.copy" (from: &MediaKey, to: &MediaKey) -> bool;
+        expire "media.expire" (prefix: &str, before: Timestamp) -> usize;
+        list "media.list" (prefix: &str, limit: usize) -> Vec<MediaKey>;
+        delete "media.delete" (key: &MediaKey) -> ();
+        delete_prefix "media.delete_prefix" (prefix: &str) -> ();
+        url "media.url" (key: &MediaKey, now: Timestamp) -> MediaUrl;
+        upload_url "media.upload_url" (key: &MediaKey, content_type: &'static str, max_bytes: u64, now: Timestamp) -> Option<SignedUpload>;
+        ping "media.ping" () -> ();
+    }
+    getters {
+        is_behind_the_gateway() -> bool;
+    }
 }
 
 /// Opens the store on disk, which keeps its objects in `{data_dir}/media`. Touches the file system, so call it before the

@@ -14,6 +14,7 @@ use crate::{
     config::PubSubConfig,
     domain::{job::Dispatch, message::DeadLetter},
     embedded::Embedded,
+    intercept::intercept,
 };
 
 /// The queue in the data directory.
@@ -60,4 +61,19 @@ pub trait JobQueue: Send + Sync {
 
     /// Whether the queue answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
+}
+
+intercept! {
+    JobQueue
+    calls {
+        publish "queue.publish" (dispatch: &Dispatch) -> MessageId;
+        dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
+        dead_letters "queue.dead_letters" (limit: usize) -> Vec<StoredDeadLetter>;
+        discard_dead_letters "queue.discard" (keys: &[String]) -> usize;
+        purge_dead_letters "queue.purge" () -> ();
+        ping "queue.ping" () -> ();
+    }
+    getters {
+        delays() -> bool;
+    }
 }

@@ -43,7 +43,8 @@ fn job_subscription(project: &PubSubProject, push: &PushTarget, kind: JobKind) -
     let dead_letters = DeadLetterPolicy::new()
         .set_dead_letter_topic(project.topic(DEAD_LETTER_TOPIC))
         .set_max_delivery_attempts(MAX_DELIVERY_ATTEMPTS);
-    let retries = RetryPolicy::new().set_minimum_backoff(to_proto(MIN_BACKOFF)).set_maximum_backoff(to_proto(MAX_BACKOFF));
+    let retries =
+        RetryPolicy::new().set_minimum_backoff(to_proto(MIN_BACKOFF)).set_maximum_backoff(to_proto(MAX_BACKOFF));
     permanent(project, kind.subscription(), kind.topic())
         .set_ack_deadline_seconds(ACK_DEADLINE)
         .set_message_retention_duration(to_proto(RETENTION))

@@ -109,7 +109,9 @@ impl Provisioner {
                 let now = self.plan_subscription(&want).await?;
                 self.update(name, &now.drift).await
             }
-            created => created.map(drop).map_err(|error| self.failed("create", ResourceKind::Subscription, name, error)),
+            created => {
+                created.map(drop).map_err(|error| self.failed("create", ResourceKind::Subscription, name, error))
+            }
         }
     }
 
