@@ -1,8 +1,10 @@
 //! The composition root: turns a configuration into running roles. Nothing else calls the `open` functions of the ports.
 
+mod google_cloud;
 mod identity;
 mod listen;
 mod ports;
+#[cfg(feature = "google-cloud")]
 pub mod provision;
 mod settings;
 mod worker;

@@ -1,6 +1,6 @@
 //! Opens the provisioning of the configured queue.
 
-use super::ports::project;
+use super::google_cloud::project;
 use crate::{
     config::{Config, QueueBackend},
     error::BackendError,

@@ -2,6 +2,7 @@
 
 mod dead_letter;
 mod embedded;
+#[cfg(feature = "google-cloud")]
 mod pubsub;
 
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use async_trait::async_trait;
 pub use self::{dead_letter::StoredDeadLetter, embedded::Broker};
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
-    config::PubSubConfig,
     domain::{job::Dispatch, message::DeadLetter},
     embedded::Embedded,
     intercept::intercept,
@@ -23,7 +23,8 @@ pub fn open_embedded(embedded: &Embedded) -> Arc<dyn JobQueue> {
 }
 
 /// The queue in a project of Google Cloud. Nothing is connected before it is first used.
-pub fn open_pubsub(project: &str, config: &PubSubConfig) -> Arc<dyn JobQueue> {
+#[cfg(feature = "google-cloud")]
+pub fn open_pubsub(project: &str, config: &crate::config::PubSubConfig) -> Arc<dyn JobQueue> {
     Arc::new(pubsub::PubSubQueue::new(project, config))
 }
 

@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{Worker, observe, push};
 use crate::{
     domain::{kind::JobKind, message::PushOutcome},
-    identity::Unidentified,
+    identity::IdentityError,
     jobs::BreakerStatus,
 };
 
@@ -53,7 +53,7 @@ async fn authenticate(State(worker): State<Worker>, request: Request, next: Next
     let Some(callers) = &worker.callers else { return next.run(request).await };
     match callers.verify(request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(Unidentified::KeysUnavailable { .. }) => {
+        Err(IdentityError::KeysUnavailable { .. }) => {
             tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
             refuse("the keys that tokens are signed with cannot be fetched")
         }
