@@ -36,6 +36,10 @@ pub struct SimQueue(pub Arc<Process>);
 
 #[async_trait]
 impl JobQueue for SimQueue {
+    fn delays(&self) -> bool {
+        true
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let world = &self.0.world;
         let fate = if world.strikes(Fault::PublishFails) {
