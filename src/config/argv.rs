@@ -73,7 +73,7 @@ pub(super) fn problems(argv: &[String]) -> Vec<String> {
     let mut problems: Vec<String> =
         argv.iter().filter_map(|argument| fill(argument, |_| String::new()).err()).collect();
     if argv.first().is_some_and(|program| program.is_empty() || program.contains('{')) {
-        problems.push("the first element is the program: a path or a name, without placeholders".to_owned());
+        problems.push("the first element is the program itself: a path or a name, without placeholders".to_owned());
     }
     if argv.iter().any(|argument| argument.starts_with("{name}")) {
         // The owner of a brand chooses its name, which may be "--delete".
