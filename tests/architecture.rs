@@ -112,7 +112,6 @@ const CIRCULAR: &[&str] = &[
     "src/embedded",
     "src/engine/preview",
     "src/engine/remote",
-    "src/gateway",
     "src/jobs",
     "src/jobs/execution",
     "src/queue/embedded",
