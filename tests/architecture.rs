@@ -104,13 +104,12 @@ const BACKENDS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders without import circles even if their own `mod.rs` is one of the files.
-const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job"];
+const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job", "src/engine/preview"];
 
 /// Folders that still have a circle.
 const CIRCULAR: &[&str] = &[
     "src/cli/bench",
     "src/embedded",
-    "src/engine/preview",
     "src/engine/remote",
     "src/jobs",
     "src/jobs/execution",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AppError, ports::project};
+use super::{AppError, google_cloud::project};
 use crate::{
     config::{AuthMode, Config, PushAuth},
     domain::clock::SystemClock,

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::Check;
 use crate::{
-    config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend},
+    config::{AuthMode, Config, GOOGLE_CLOUD_NOT_INCLUDED, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend},
     net,
 };
 
@@ -57,6 +57,18 @@ fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
     ]
 }
 
+/// Refuses the backends that a build without Google Cloud does not have.
+fn refuse_google_cloud(config: &Config, check: &mut Check) {
+    let backends = [
+        ("store.backend", "firestore", config.store.backend == StoreBackend::Firestore),
+        ("queue.backend", "pubsub", config.queue.backend == QueueBackend::PubSub),
+        ("media.backend", "gcs", config.media.backend == MediaBackend::Gcs),
+    ];
+    for (key, name, _) in backends.into_iter().filter(|(_, _, is_used)| *is_used) {
+        check.wrong(key, format!("{name:?} is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
+    }
+}
+
 /// On Cloud Run, refuses emulators whichever key names them.
 fn refuse_emulators(config: &Config, check: &mut Check) {
     let endpoints = [
@@ -78,6 +90,9 @@ pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: 
     ];
     if let (None, Some((_, user))) = (&config.gcp.project, uses.iter().find(|(is_used, _)| *is_used)) {
         check.wrong("gcp.project", format!("must be set, because {user}"));
+    }
+    if !cfg!(feature = "google-cloud") {
+        refuse_google_cloud(config, check);
     }
     if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
         check.wrong("media.gcs.bucket", "must be set, because media.backend is \"gcs\"");
