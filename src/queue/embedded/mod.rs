@@ -1,4 +1,4 @@
-//! Pub/Sub in miniature, in the same file as the jobs: topics with one push subscription each, and dead letters.
+//! A small Pub/Sub in the SQLite file of the jobs: one push subscription for each kind of job, and dead letters.
 
 mod broker;
 mod envelope;
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The publishing side. The delivering side is the [`Broker`].
+/// The publishing side. The [`Broker`] delivers.
 pub(super) struct EmbeddedQueue {
     embedded: Embedded,
 }
