@@ -281,7 +281,7 @@ impl Subscription {
             pause.until = Some(now + length);
             pause.failures = pause.failures.saturating_add(1);
             if pause.failures == 1 {
-                tracing::info!(endpoint = %self.endpoint, reason, "the worker is unreachable; messages wait");
+                tracing::info!(endpoint = %self.endpoint, reason, "messages wait");
             }
         }
     }
