@@ -47,7 +47,7 @@ pub trait JobQueue: Send + Sync {
 
     /// Durably records a dead letter, at least once. A queue that cannot detect a repetition keeps copies, and readers treat
     /// copies with one key as one dead letter.
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId>;
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId>;
 
     /// Reads up to `limit` dead letters without removing them, each key once, in the order of their recording as far as the
     /// queue knows it. Dead letters that another reader reads at the same time may be missing.
@@ -68,7 +68,7 @@ intercept! {
     JobQueue
     calls {
         publish "queue.publish" (dispatch: &Dispatch) -> MessageId;
-        dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
+        record_dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
         dead_letters "queue.dead_letters" (limit: usize) -> Vec<StoredDeadLetter>;
         discard_dead_letters "queue.discard" (keys: &[String]) -> usize;
         purge_dead_letters "queue.purge" () -> ();

@@ -40,7 +40,7 @@ impl JobQueue for EmbeddedQueue {
         Ok(MessageId(id.to_string()))
     }
 
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         let dead_letter = NewDeadLetter {
             key: dead_letter.key.clone(),
             data: dead_letter.data.clone(),
