@@ -10,7 +10,8 @@ use url::{Host, Url};
 use super::token::{Authorization, TokenError, TokenSource};
 use crate::http::{self, ExchangeError, HttpResponse, Limits};
 
-/// Sends requests with this process's access token.
+/// Sends requests with this process's access token. Clones share connections and tokens.
+#[derive(Clone)]
 pub struct RestClient {
     http: Client,
     tokens: Option<Arc<dyn TokenSource>>,

@@ -1,4 +1,4 @@
-//! Access tokens, for the services that are called without a client of Google's.
+//! Access tokens, for calls without a client of Google's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +11,18 @@ use google_cloud_gax::error::CredentialsError;
 use http::{Extensions, HeaderMap};
 use tokio::sync::Mutex;
 
-/// What every service of Google Cloud accepts.
+/// The scope that every service of Google Cloud accepts.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// How long a first token may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a request carries to say who asks.
+/// The headers that authorize a request.
 #[derive(Debug, Clone)]
 pub struct Authorization {
-    /// `Authorization`, and where the credentials name one, the project that is charged.
+    /// `Authorization`, and the project that is charged, if the credentials name one.
     pub headers: HeaderMap,
-    /// Which credentials made it; see [`TokenSource::refused`].
+    /// Identifies the credentials; see [`TokenSource::refused`].
     pub generation: u64,
 }
 
@@ -30,30 +30,30 @@ pub struct Authorization {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TokenError {
-    /// Whether it can come right without anybody's help.
+    /// Whether a retry can succeed without an operator.
     pub is_transient: bool,
-    /// What happened; for operators, without secrets.
+    /// For operators; contains no secrets.
     pub message: String,
 }
 
-/// Where tokens come from. Cheap to ask: a token is kept until shortly before it ends, and is fetched once for all who
-/// wait for it.
+/// A source of access tokens. It caches a token until shortly before its end, and fetches one only once for all waiting
+/// callers.
 #[async_trait]
 pub trait TokenSource: Send + Sync {
-    /// What a request carries now.
+    /// The headers for a request now.
     async fn authorization(&self) -> Result<Authorization, TokenError>;
 
-    /// A service refused what these credentials made: the next authorization is a new one. Said by many of the same
-    /// generation, it is done once.
+    /// Reports that a service refused these credentials: the next authorization is a new one. Several reports for one
+    /// generation renew it only once.
     async fn refused(&self, generation: u64);
 }
 
 type Build = dyn Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync;
 
-/// Tokens of credentials as google-cloud-auth has them, which keeps each and renews it four minutes before its end.
+/// Tokens of google-cloud-auth, which caches a token and renews it four minutes before its end.
 ///
-/// Credentials that were refused, or failed for good, are read again: whoever repairs a key or a role need not restart
-/// anything.
+/// Credentials that were refused, or failed permanently, are read again, so that repairing a key or a role needs no
+/// restart.
 pub struct GoogleTokens {
     build: Arc<Build>,
     current: Mutex<Current>,
@@ -71,7 +71,7 @@ impl GoogleTokens {
         Self::new(|| Builder::default().with_scopes([SCOPE]).build_access_token_credentials())
     }
 
-    /// The credentials that `build` makes, in a runtime and at first use. It may read a file.
+    /// The credentials that `build` makes, at their first use and in a runtime. It may read a file.
     pub fn new(build: impl Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync + 'static) -> Self {
         Self { build: Arc::new(build), current: Mutex::default() }
     }
@@ -93,15 +93,15 @@ impl GoogleTokens {
 impl TokenSource for GoogleTokens {
     async fn authorization(&self) -> Result<Authorization, TokenError> {
         let (generation, credentials) = self.current().await?;
-        let asked = tokio::time::timeout(TIMEOUT, credentials.headers(Extensions::new())).await;
-        let error = match asked {
+        let headers = tokio::time::timeout(TIMEOUT, credentials.headers(Extensions::new())).await;
+        let error = match headers {
             Ok(Ok(CacheableResource::New { data: headers, .. })) => return Ok(Authorization { headers, generation }),
             Ok(Ok(CacheableResource::NotModified)) => permanent(&"the credentials gave no token"),
             Ok(Err(error)) => failed(&error),
             Err(_) => TokenError { is_transient: true, message: format!("no token came within {TIMEOUT:?}") },
         };
         if !error.is_transient {
-            // The crate does not ask again after such an error.
+            // The crate does not try again after such an error.
             self.refused(generation).await;
         }
         Err(error)

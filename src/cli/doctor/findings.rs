@@ -4,23 +4,24 @@ use std::{io::Cursor, time::Duration};
 
 use image::{ImageFormat, ImageReader};
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use crate::{
-    config::{Config, EngineName, Route, SecretRef},
+    config::{Config, Route},
     domain::failure::{AttemptFailure, Disposition, ErrorCode},
-    engine::{Checked, Generated, Generation},
+    engine::{EngineDescriptor, GeneratedImage, Generation, ModelCheck},
 };
 
 /// What was found.
 pub(super) struct Findings {
     pub(super) route: Route,
+    /// The route's engine.
+    pub(super) descriptor: &'static EngineDescriptor,
     /// As it was named.
     pub(super) name: String,
     /// Which credentials there are, of an engine that needs Google's.
     pub(super) credentials: Option<String>,
     /// Whether the model is there, where it can be looked for.
-    pub(super) checked: Option<Checked>,
+    pub(super) checked: Option<ModelCheck>,
     /// What came of a picture, where one was asked for.
     pub(super) picture: Option<Drawn>,
 }
@@ -85,9 +86,8 @@ impl Findings {
     }
 
     fn price(&self, drawn: &Generation) -> String {
-        let is_built_in = matches!(self.route.engine, EngineName::Preview | EngineName::Noop);
         match drawn.cost_micro_usd {
-            0 if is_built_in || drawn.images.is_empty() => "nothing".to_owned(),
+            0 if self.descriptor.is_built_in() || drawn.images.is_empty() => "nothing".to_owned(),
             0 => format!("not known: engine.models has no price for {} in this size", drawn.model),
             micro => format!("${}.{:06} by engine.models", micro / 1_000_000, micro % 1_000_000),
         }
@@ -95,25 +95,9 @@ impl Findings {
 
     /// Where the engine is, and who asks.
     fn place(&self, config: &Config) -> Vec<(&'static str, String)> {
-        let engine = &config.engine;
-        let vertex = |location: &str, endpoint: Option<&Url>| {
-            let project = config.gcp.project.clone().unwrap_or_else(|| "not set (gcp.project)".to_owned());
-            let mut place = vec![("project", project), ("location", location.to_owned())];
-            place.extend(endpoint.map(|endpoint| ("address", endpoint.to_string())));
-            place.extend(self.credentials.clone().map(|found| ("credentials", found)));
-            place
-        };
-        let server = |address: Option<&Url>, key: &SecretRef| {
-            let address = address.map_or_else(|| "not set".to_owned(), ToString::to_string);
-            vec![("address", address), ("key", whence(key))]
-        };
-        match self.route.engine {
-            EngineName::Gemini => vertex(&engine.gemini.location, engine.gemini.endpoint.as_ref()),
-            EngineName::Imagen => vertex(&engine.imagen.location, engine.imagen.endpoint.as_ref()),
-            EngineName::OpenAi => server(engine.openai.base_url.as_ref(), &engine.openai.key),
-            EngineName::Lora => server(engine.lora.endpoint.as_ref(), &engine.lora.key),
-            EngineName::Preview | EngineName::Noop => vec![("address", "built in".to_owned())],
-        }
+        let mut place = (self.descriptor.location)(config);
+        place.extend(self.credentials.clone().map(|found| ("credentials", found)));
+        place
     }
 
     /// The same for programs.
@@ -154,7 +138,7 @@ fn drawn(drawn: &Generation) -> Value {
 }
 
 /// Format and pixels as they are, whatever was asked for: jobs are cut to their size from that.
-fn size(picture: &Generated) -> Option<(ImageFormat, u32, u32)> {
+fn size(picture: &GeneratedImage) -> Option<(ImageFormat, u32, u32)> {
     let reader = ImageReader::new(Cursor::new(&picture.bytes)).with_guessed_format().ok()?;
     let format = reader.format()?;
     let (width, height) = reader.into_dimensions().ok()?;
@@ -172,16 +156,6 @@ fn shown(drawn: &Generation) -> String {
         }
         None => format!("{kilobytes} kB of an unknown format"),
     }
-}
-
-/// Where a key comes from; never the key.
-fn whence(key: &SecretRef) -> String {
-    let from = match (&key.env, &key.file) {
-        (Some(name), _) => format!("the variable {name}"),
-        (None, Some(path)) => path.display().to_string(),
-        (None, None) => return "none".to_owned(),
-    };
-    if key.value().is_some() { format!("from {from}") } else { format!("missing: {from} holds none") }
 }
 
 fn advice(failure: &AttemptFailure) -> &'static str {

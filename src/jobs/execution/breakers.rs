@@ -228,7 +228,7 @@ impl Execution {
     pub(in crate::jobs) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
         let routes = match &job.work {
             Work::Illustration(spec) => self.engine.routes(spec),
-            Work::Brand(_) => vec![self.trainer.breaker_name()],
+            Work::Brand(_) => vec![self.trainer.route()],
         };
         self.breakers.ask_any(&routes)
     }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::Execution;
-use crate::engine::Checked;
+use crate::engine::ModelCheck;
 
 /// How long the providers may take to answer all of it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the last check found.
 #[derive(Default)]
-pub(in crate::jobs) struct EngineChecks(Mutex<Vec<Checked>>);
+pub(in crate::jobs) struct EngineChecks(Mutex<Vec<ModelCheck>>);
 
 impl Execution {
     /// Asks whether each model that may be called is there, and logs what is wrong. Nothing is refused for it: a provider
@@ -24,7 +24,7 @@ impl Execution {
             tracing::warn!("the engines' providers do not say whether their models are there");
             return;
         };
-        for Checked { route, outcome } in &found {
+        for ModelCheck { route, outcome } in &found {
             match outcome {
                 Ok(None) => tracing::debug!(engine = route, "the model is there"),
                 Ok(Some(note)) => tracing::warn!(engine = route, note, "a model needs attention"),
@@ -37,7 +37,7 @@ impl Execution {
     /// What the last check found that an operator should know.
     pub fn engine_warnings(&self) -> Vec<String> {
         let checks = self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let warning = |checked: &Checked| match &checked.outcome {
+        let warning = |checked: &ModelCheck| match &checked.outcome {
             Ok(note) => note.as_ref().map(|note| format!("{}: {note}", checked.route)),
             Err(failure) => Some(format!("{}: {}", checked.route, failure.error.message)),
         };

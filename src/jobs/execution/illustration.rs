@@ -26,7 +26,7 @@ use crate::{
         request::{IllustrationSpec, MAX_SEED},
         stored_image::StoredImage,
     },
-    engine::{AttemptContext, Generated, Generation, ImageSpec},
+    engine::{AttemptContext, GeneratedImage, Generation, ImageSpec},
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
     media::{
@@ -213,7 +213,7 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 /// Brings a picture of this attempt to size, (width, height), on a thread of its own: pixels would hold up every other
 /// task of the runtime.
 pub(super) async fn prepare(
-    generated: Generated,
+    generated: GeneratedImage,
     attempt: u32,
     (width, height): (u32, u32),
     with_thumbnail: bool,

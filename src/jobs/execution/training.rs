@@ -119,7 +119,7 @@ impl Execution {
 
     async fn poll(&self, attempt: &Attempt<'_>, operation: &OperationId) -> Result<TrainingStatus, AttemptFailure> {
         let (trainer, operation, now) = (Arc::clone(&self.trainer), operation.clone(), self.now());
-        let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
+        let permit = self.permit_of(&attempt.permit, &trainer.route());
         let poll = async move { trainer.poll(&operation, now).await };
         call(permit, attempt.settings.timeout, "the trainer", poll).await
     }
@@ -130,7 +130,7 @@ impl Execution {
         let dataset = Arc::new(StoredPictures { media: Arc::clone(&self.media), keys });
         let spec = TrainingSpec { job_id: attempt.job.id.clone(), brand: brand.clone(), dataset, now: self.now() };
         let trainer = Arc::clone(&self.trainer);
-        let permit = self.permit_of(&attempt.permit, &trainer.breaker_name());
+        let permit = self.permit_of(&attempt.permit, &trainer.route());
         let start = async move { trainer.start(&spec).await };
         let operation = call(permit, attempt.settings.timeout, "the trainer", start).await?;
         let (known, committed) = oneshot::channel();
