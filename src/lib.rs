@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod google;
 pub mod http;
 pub mod identity;
+pub mod intercept;
 pub mod jobs;
 pub mod lifecycle;
 #[warn(missing_docs)]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{clock::Random, kind::JobKind};
+use super::{clock::Random, hex, kind::JobKind};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 20;
@@ -46,7 +46,7 @@ impl JobId {
 
     /// What kind of job the prefix says this is.
     pub fn kind(&self) -> JobKind {
-        if self.0.starts_with(JobKind::Brand.id_prefix()) { JobKind::Brand } else { JobKind::Illustration }
+        JobKind::of_id(&self.0).unwrap_or(JobKind::Illustration)
     }
 
     /// The id as text.
@@ -73,7 +73,7 @@ pub(super) fn text_of_bits(prefix: &str, mut bits: u128) -> String {
 impl FromStr for JobId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let tail = text.strip_prefix("ill_").or_else(|| text.strip_prefix("brd_"));
+        let tail = JobKind::of_id(text).and_then(|kind| text.strip_prefix(kind.id_prefix()));
         match tail {
             Some(tail) if tail.len() == RANDOM_CHARS && tail.bytes().all(|b| b.is_ascii_alphanumeric()) => {
                 Ok(Self(text.to_owned()))
@@ -188,7 +188,7 @@ pub struct RequestHash(String);
 impl RequestHash {
     /// The hash of `canonical`, the request in a form that does not depend on spelling or field order.
     pub fn of(canonical: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(canonical)))
+        Self(hex::encode(&Sha256::digest(canonical)))
     }
 
     /// The hash as 64 hex digits.
@@ -205,15 +205,6 @@ pub fn request_id(given: Option<&[u8]>, random: &dyn Random) -> String {
         Some(id) if (1..=128).contains(&id.len()) && id.iter().all(legal) => String::from_utf8_lossy(id).into_owned(),
         _ => format!("req_{:016x}{:016x}", random.next_u64(), random.next_u64()),
     }
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
 }
 
 macro_rules! text_conversions {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod credits;
 pub mod failure;
 pub mod field_error;
+pub mod hex;
 pub mod ids;
 pub mod job;
 pub mod kind;

@@ -81,7 +81,7 @@ impl Router {
     /// The preferred route of a picture.
     fn preferred(&self, illustration: &IllustrationSpec) -> &str {
         let style = illustration.style.id.as_str();
-        let brands = self.brands.as_deref().filter(|_| style.starts_with(JobKind::Brand.id_prefix()));
+        let brands = self.brands.as_deref().filter(|_| JobKind::of_id(style) == Some(JobKind::Brand));
         brands.or_else(|| self.styles.get(style).map(String::as_str)).unwrap_or(&self.default)
     }
 

@@ -150,13 +150,7 @@ impl Problem {
 
     /// No such job, or somebody else's: the two must not be told apart.
     pub fn no_such(kind: JobKind) -> Self {
-        Self::new(
-            Code::NotFound,
-            match kind {
-                JobKind::Illustration => "no such illustration",
-                JobKind::Brand => "no such brand",
-            },
-        )
+        Self::new(Code::NotFound, format!("no such {}", kind.noun()))
     }
 
     /// The same with the places that are wrong.

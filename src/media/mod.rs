@@ -17,9 +17,9 @@ use crate::{
     domain::{
         Timestamp,
         ids::{JobId, UserId},
-        kind::JobKind,
         upload::UploadId,
     },
+    intercept::intercept,
 };
 
 /// The result of a media method.
@@ -44,17 +44,17 @@ impl MediaKey {
     /// The fence is the version of the attempt's claim. The attempt's number alone is not unique: a worker that shuts down
     /// gives its attempt back, and the next attempt has the same number.
     pub fn picture(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}.{}", format.extension()))
+        Self(format!("{}{attempt}-{fence}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
 
     /// `illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp`.
     pub fn thumbnail(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize) -> Self {
-        Self(format!("illustrations/{user}/{job}/{attempt}-{fence}-{n}_thumb.webp"))
+        Self(format!("{}{attempt}-{fence}-{n}_thumb.webp", Self::job_prefix(user, job)))
     }
 
     /// `brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{extension}`.
     pub fn sample(user: &UserId, brand: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("brands/{user}/{brand}/sample-{attempt}-{fence}-{n}.{}", format.extension()))
+        Self(format!("{}sample-{attempt}-{fence}-{n}.{}", Self::job_prefix(user, brand), format.extension()))
     }
 
     /// `uploads/{user}/{upload}-{content}.{extension}`.
@@ -83,7 +83,7 @@ impl MediaKey {
     ///
     /// The fence is random for each submission, so that a refused submission removes only its own pictures.
     pub fn training(user: &UserId, job: &JobId, fence: u64, n: usize, format: MediaFormat) -> Self {
-        Self(format!("brands/{user}/{job}/{fence:016x}-{n}.{}", format.extension()))
+        Self(format!("{}{fence:016x}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
 
     /// The claim that stored this object: the fence of a picture, thumbnail or sample.
@@ -100,10 +100,7 @@ impl MediaKey {
 
     /// The common prefix of a job's keys.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
-        match job.kind() {
-            JobKind::Illustration => format!("illustrations/{user}/{job}/"),
-            JobKind::Brand => format!("brands/{user}/{job}/"),
-        }
+        format!("{}/{user}/{job}/", job.kind().collection())
     }
 
     /// The key as text.
@@ -264,6 +261,26 @@ pub trait MediaStore: Send + Sync {
 
     /// Checks that the store works.
     async fn ping(&self) -> Result<()>;
+}
+
+intercept! {
+    MediaStore
+    calls {
+        put "media.put" (key: &MediaKey, format: MediaFormat, bytes: Bytes) -> ();
+        get "media.get" (key: &MediaKey, range: Option<Range<u64>>) -> Option<MediaRead>;
+        head "media.head" (key: &MediaKey) -> Option<MediaInfo>;
+        copy "media.copy" (from: &MediaKey, to: &MediaKey) -> bool;
+        expire "media.expire" (prefix: &str, before: Timestamp) -> usize;
+        list "media.list" (prefix: &str, limit: usize) -> Vec<MediaKey>;
+        delete "media.delete" (key: &MediaKey) -> ();
+        delete_prefix "media.delete_prefix" (prefix: &str) -> ();
+        url "media.url" (key: &MediaKey, now: Timestamp) -> MediaUrl;
+        upload_url "media.upload_url" (key: &MediaKey, content_type: &'static str, max_bytes: u64, now: Timestamp) -> Option<SignedUpload>;
+        ping "media.ping" () -> ();
+    }
+    getters {
+        is_behind_the_gateway() -> bool;
+    }
 }
 
 /// Opens the store on disk, in `{data_dir}/media`. Blocks on the file system, so call it before the runtime is busy.

@@ -16,8 +16,9 @@ pub use self::{
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
     config::PubSubConfig,
-    domain::{job::Dispatch, kind::JobKind, message::DeadLetter},
+    domain::{job::Dispatch, message::DeadLetter},
     embedded::Embedded,
+    intercept::intercept,
 };
 
 /// The queue in the data directory.
@@ -37,37 +38,10 @@ pub type Result<T> = std::result::Result<T, BackendError>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(pub String);
 
-/// Topic and subscription of a kind of job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    /// Where messages are published.
-    pub topic: &'static str,
-    /// From where they are pushed.
-    pub subscription: &'static str,
-    /// The worker's endpoint.
-    pub endpoint: &'static str,
-}
-
 /// The topic of dead letters.
 pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
 /// From where operators read dead letters.
 pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
-
-/// Where messages of a kind go.
-pub const fn route(kind: JobKind) -> Route {
-    match kind {
-        JobKind::Illustration => Route {
-            topic: "image-generation-jobs",
-            subscription: "image-generation-workers",
-            endpoint: "/process-generation",
-        },
-        JobKind::Brand => Route {
-            topic: "brand-training-jobs",
-            subscription: "brand-training-workers",
-            endpoint: "/process-training",
-        },
-    }
-}
 
 /// Delivers messages to workers, at least once and in no particular order.
 #[async_trait]
@@ -92,4 +66,16 @@ pub trait JobQueue: Send + Sync {
 
     /// Whether the queue answers; the error names what is wrong.
     async fn ping(&self) -> Result<()>;
+}
+
+intercept! {
+    JobQueue
+    calls {
+        publish "queue.publish" (dispatch: &Dispatch) -> MessageId;
+        dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
+        dead_letters "queue.dead_letters" (limit: usize) -> Vec<StoredDeadLetter>;
+        discard_dead_letters "queue.discard" (keys: &[String]) -> usize;
+        purge_dead_letters "queue.purge" () -> ();
+        ping "queue.ping" () -> ();
+    }
 }

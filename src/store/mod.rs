@@ -19,7 +19,7 @@ use crate::domain::{
     kind::JobKind,
 };
 pub use crate::error::{BackendError, ErrorKind};
-use crate::{config::FirestoreConfig, embedded::Embedded};
+use crate::{config::FirestoreConfig, embedded::Embedded, intercept::intercept};
 
 /// The two ports of one backend.
 #[derive(Clone)]
@@ -217,4 +217,33 @@ pub trait AccountStore: Send + Sync {
 
     /// Puts a user into a team, or out of any. Jobs submitted before stay with the account that paid.
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()>;
+}
+
+intercept! {
+    JobStore
+    calls {
+        insert "store.insert" (first: &Transition) -> Inserted;
+        get "store.get" (id: &JobId) -> Option<Versioned<Job>>;
+        list "store.list" (filter: &JobFilter, page: &PageRequest) -> Page<Versioned<Job>>;
+        commit "store.commit" (expected: Version, next: &Transition) -> Committed;
+        delete "store.delete" (id: &JobId, expected: Version) -> ();
+        due "store.due" (now: Timestamp, limit: usize) -> Vec<Versioned<Job>>;
+        removable "store.removable" (before: Timestamp, limit: usize) -> Vec<Versioned<Job>>;
+        ping "store.ping" () -> ();
+    }
+    streams {
+        watch "store.watch" (what: Watch) -> Versioned<Job>;
+    }
+}
+
+intercept! {
+    AccountStore
+    calls {
+        account "store.account" (id: &AccountId) -> Option<Account>;
+        adjust "store.adjust" (entry: &LedgerEntry) -> Account;
+        ledger "store.ledger" (account: &AccountId, limit: usize) -> Vec<LedgerEntry>;
+        adjustment "store.adjustment" (account: &AccountId, id: &str) -> Option<LedgerEntry>;
+        team_of "store.team_of" (user: &UserId) -> Option<TeamId>;
+        set_team "store.set_team" (user: &UserId, team: Option<&TeamId>) -> ();
+    }
 }

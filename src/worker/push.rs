@@ -27,8 +27,8 @@ const RETRY_AFTER: &str = "5";
 /// The worker's endpoints.
 pub fn router(worker: Worker) -> Router {
     Router::new()
-        .route("/process-generation", post(process_generation))
-        .route("/process-training", post(process_training))
+        .route(JobKind::Illustration.endpoint(), post(process_generation))
+        .route(JobKind::Brand.endpoint(), post(process_training))
         .route("/sweep", post(sweep))
         .route_layer(middleware::from_fn_with_state(worker.clone(), identified))
         .route("/ready", get(ready))

@@ -186,13 +186,10 @@ fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
 
 #[test]
 fn the_dead_letters_of_pub_sub_are_those_of_the_queue() {
-    use mediaforge::{
-        domain::kind::JobKind,
-        queue::{DEAD_LETTER_TOPIC, route},
-    };
+    use mediaforge::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();
     assert!(script.contains(&format!("topics add-iam-policy-binding {DEAD_LETTER_TOPIC} ")));
-    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(|kind| route(kind).subscription);
+    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(|kind| kind.subscription());
     assert!(script.contains(&format!("for subscription in {generation} {training}; do")));
 }

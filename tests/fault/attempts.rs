@@ -73,11 +73,11 @@ async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     let claim = bench.claim(&id).await;
-    let closed = bench.media.gate.write().await;
+    let closed = bench.late_pictures.gate.write().await;
     let jobs = bench.jobs.clone();
     let attempt =
         tokio::spawn(async move { jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await });
-    bench.media.begun.notified().await;
+    bench.late_pictures.begun.notified().await;
     bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
     drop(closed);

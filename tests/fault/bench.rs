@@ -24,11 +24,13 @@ use mediaforge::{
     },
     embedded::Embedded,
     engine::{self, ImageEngine, TrainerAccess},
+    intercept::Intercepted,
     jobs::{
         AttemptSettings, Claim, Claimed, Deadlines, JobsConfig, Outcome, Ports, SubmissionSettings, SubmitError,
         SubmitIllustration, Submitted, Timeouts, UploadSettings, UseCases,
     },
-    media, queue,
+    media::{self, MediaStore},
+    queue,
     store::{self, AccountStore, JobStore, Stores, Versioned},
     worker::{Worker, WorkerSettings},
 };
@@ -36,7 +38,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{FaultyQueue, FaultyStore, Plan, SlowMedia};
+use crate::ports::{LatePictures, Plan, PlannedFaults, files_below};
 
 /// Far more than anything takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -46,7 +48,8 @@ pub struct Bench {
     pub jobs: UseCases,
     config: JobsConfig,
     pub plan: Arc<Plan>,
-    pub media: Arc<SlowMedia>,
+    pub media: Arc<dyn MediaStore>,
+    pub late_pictures: Arc<LatePictures>,
     pub store: Arc<dyn JobStore>,
     pub accounts: Arc<dyn AccountStore>,
     worker: WorkerId,
@@ -83,17 +86,19 @@ impl Bench {
         let config = config::load(&sources).expect("a configuration").config;
         let embedded = Embedded::open(data.path(), &[]).expect("a database");
         let plan = Arc::<Plan>::default();
-        let media = Arc::new(SlowMedia {
-            inner: media::open_disk(data.path()).expect("a media directory"),
+        let late_pictures = Arc::new(LatePictures {
+            directory: data.path().join("media/illustrations"),
             begun: Notify::new(),
             gate: Arc::default(),
         });
         let Stores { jobs, accounts } = store::open_sqlite(&embedded);
+        let faults = PlannedFaults { plan: Arc::clone(&plan), store: Arc::clone(&jobs) };
+        let media = media::open_disk(data.path()).expect("a media directory");
         let ports = Ports {
-            store: Arc::new(FaultyStore { inner: jobs, plan: Arc::clone(&plan) }),
-            accounts: Arc::clone(&accounts),
-            queue: Arc::new(FaultyQueue { inner: queue::open_embedded(&embedded), plan: Arc::clone(&plan) }),
-            media: media.clone(),
+            store: Arc::new(Intercepted::new(jobs, faults.clone())),
+            accounts: Arc::new(Intercepted::new(accounts, faults.clone())),
+            queue: Arc::new(Intercepted::new(queue::open_embedded(&embedded), faults)),
+            media: Arc::new(Intercepted::new(media, Arc::clone(&late_pictures))),
             engine: own.unwrap_or_else(|| {
                 engine::open(&config, &(Arc::new(SystemRandom) as Arc<dyn mediaforge::domain::clock::Random>))
                     .expect("an engine")
@@ -138,9 +143,10 @@ impl Bench {
             timeouts: Timeouts { backend: LONG, media: LONG },
         };
         change(&mut config);
-        let store = Arc::clone(&ports.store);
+        let (store, accounts, media) =
+            (Arc::clone(&ports.store), Arc::clone(&ports.accounts), Arc::clone(&ports.media));
         let jobs = UseCases::new(ports, config.clone());
-        Self { jobs, config, plan, media, store, accounts, worker: worker(), data }
+        Self { jobs, config, plan, media, late_pictures, store, accounts, worker: worker(), data }
     }
 
     /// A worker with one slot.
@@ -274,14 +280,7 @@ impl Bench {
 
     /// The pictures on disk.
     pub fn pictures(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut open = vec![self.data.path().join("media/illustrations")];
-        while let Some(directory) = open.pop() {
-            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                if entry.path().is_dir() { open.push(entry.path()) } else { found.push(entry.path()) }
-            }
-        }
-        found
+        files_below(&self.late_pictures.directory)
     }
 }
 

@@ -8,7 +8,7 @@ use mediaforge::{
         job::Status,
     },
     jobs::{Claimed, Outcome},
-    media::{MediaFormat, MediaKey, MediaStore as _},
+    media::{MediaFormat, MediaKey},
 };
 
 use crate::{

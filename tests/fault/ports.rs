@@ -1,259 +1,191 @@
-//! The embedded parts behind wrappers that misbehave on demand.
+//! Interceptors that make the embedded backends fail on demand.
 
 use std::{
-    ops::Range,
+    fs,
+    future::Future,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use mediaforge::{
-    domain::{
-        Timestamp,
-        ids::JobId,
-        job::{Dispatch, Job, Transition},
-        message::DeadLetter,
-    },
+    domain::ids::JobId,
     error::{BackendError, ErrorKind},
-    media::{MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, SignedUpload},
-    queue::{JobQueue, MessageId, StoredDeadLetter},
-    store::{Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch},
+    intercept::{Interceptor, Result},
+    store::JobStore,
 };
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Mutex, Notify, RwLock};
 
-/// Failures to come, each for as many calls.
+/// Failures to come; each number counts the calls that are still to fail.
 #[derive(Default)]
 pub struct Plan {
-    /// Commits that happen, and whose answer is lost.
+    /// Commits that happen, and whose reply is lost.
     pub commit_unanswered: AtomicU32,
-    /// Inserts of that sort.
+    /// Inserts that happen, and whose reply is lost.
     pub insert_unanswered: AtomicU32,
-    /// Inserts that find nobody, once `insert_unanswered` has struck.
+    /// Inserts that find the store unavailable, once no `insert_unanswered` is left.
     pub insert_unavailable: AtomicU32,
-    /// Commits that fail by a defect.
+    /// Commits that fail with an internal error.
     pub commit_defect: AtomicU32,
-    /// Commits that find their account damaged.
+    /// Commits that find the store broken.
     pub commit_broken: AtomicU32,
-    /// Dead letters that are not taken.
-    pub letter_unavailable: AtomicU32,
+    /// Dead letters that the queue does not accept.
+    pub dead_letter_unavailable: AtomicU32,
     /// Commits that never answer, and do not happen.
     pub commit_hangs: AtomicU32,
-    /// Reads of a job that find nobody, once `commit_unanswered` has struck.
+    /// Reads of a job that find the store unavailable, once no `commit_unanswered` is left.
     pub get_unavailable: AtomicU32,
-    /// Deletions that find that somebody wrote in between.
+    /// Deletions that conflict with another write.
     pub delete_conflicts: AtomicU32,
-    /// Reads of a job that is deleted right after.
-    pub get_then_deleted: AtomicU32,
-    /// Watches that break after the first state.
+    /// The job that is deleted right after the next read of a job.
+    pub delete_after_get: Mutex<Option<JobId>>,
+    /// Watches that fail before they show any state.
     pub watch_broken: AtomicU32,
     /// Searches for overdue jobs that panic.
     pub due_panics: AtomicU32,
-    /// Questions whether the store lives that are never answered.
+    /// Pings that never answer.
     pub ping_hangs: AtomicU32,
-    /// Commits that are done, and answer only when `go_on` says so.
+    /// Commits that happen, and answer only after `go_on`.
     pub commit_late: AtomicU32,
     pub committed: Notify,
     pub hanging: Notify,
     pub go_on: Notify,
 }
 
-fn strikes(left: &AtomicU32) -> bool {
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+impl Plan {
+    /// Runs before a call reaches the backend.
+    async fn before(&self, op: &'static str) -> Result<()> {
+        let fail = |kind| Err(BackendError::new(kind, op));
+        match op {
+            "store.insert" if !is_pending(&self.insert_unanswered) && take_one(&self.insert_unavailable) => {
+                fail(ErrorKind::Unavailable)
+            }
+            "store.get" if !is_pending(&self.commit_unanswered) && take_one(&self.get_unavailable) => {
+                fail(ErrorKind::Unavailable)
+            }
+            "store.commit" if take_one(&self.commit_hangs) => {
+                self.hanging.notify_one();
+                std::future::pending().await
+            }
+            "store.commit" if take_one(&self.commit_defect) => fail(ErrorKind::Internal),
+            "store.commit" if take_one(&self.commit_broken) => fail(ErrorKind::Broken),
+            "store.delete" if take_one(&self.delete_conflicts) => fail(ErrorKind::Conflict),
+            "store.due" if take_one(&self.due_panics) => panic!("secret detail of a panic"),
+            "store.ping" if take_one(&self.ping_hangs) => std::future::pending().await,
+            "queue.dead_letter" if take_one(&self.dead_letter_unavailable) => fail(ErrorKind::Unavailable),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs when the backend has answered.
+    async fn after(&self, op: &'static str, store: &dyn JobStore) -> Result<()> {
+        let reply_lost = || Err(BackendError::new(ErrorKind::Timeout, op));
+        match op {
+            "store.insert" if take_one(&self.insert_unanswered) => reply_lost(),
+            "store.get" => {
+                let Some(id) = self.delete_after_get.lock().await.take() else { return Ok(()) };
+                let version = store.get(&id).await?.expect("a job to delete").version;
+                store.delete(&id, version).await
+            }
+            "store.commit" => {
+                if take_one(&self.commit_late) {
+                    self.committed.notify_one();
+                    self.go_on.notified().await;
+                }
+                if take_one(&self.commit_unanswered) { reply_lost() } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-pub struct FaultyStore {
-    pub inner: Arc<dyn JobStore>,
+fn is_pending(count: &AtomicU32) -> bool {
+    count.load(Ordering::SeqCst) > 0
+}
+
+fn take_one(count: &AtomicU32) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
+}
+
+/// Makes calls fail as a [`Plan`] says.
+#[derive(Clone)]
+pub struct PlannedFaults {
     pub plan: Arc<Plan>,
+    /// The store below, for what the plan does to it.
+    pub store: Arc<dyn JobStore>,
 }
 
-#[async_trait]
-impl JobStore for FaultyStore {
-    async fn insert(&self, first: &Transition) -> Result<Inserted> {
-        let is_waiting = self.plan.insert_unanswered.load(Ordering::SeqCst) > 0;
-        if !is_waiting && strikes(&self.plan.insert_unavailable) {
-            return Err(BackendError::new(ErrorKind::Unavailable, "store.insert"));
-        }
-        let inserted = self.inner.insert(first).await;
-        if strikes(&self.plan.insert_unanswered) {
-            return Err(BackendError::new(ErrorKind::Timeout, "store.insert"));
-        }
-        inserted
+impl Interceptor for PlannedFaults {
+    async fn call<T: Send>(&self, op: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.plan.before(op).await?;
+        let result = call.await;
+        self.plan.after(op, &*self.store).await?;
+        result
     }
 
-    async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
-        let is_waiting = self.plan.commit_unanswered.load(Ordering::SeqCst) > 0;
-        if !is_waiting && strikes(&self.plan.get_unavailable) {
-            return Err(BackendError::new(ErrorKind::Unavailable, "store.get"));
+    fn stream<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        stream: BoxStream<'static, Result<T>>,
+    ) -> BoxStream<'static, Result<T>> {
+        if !take_one(&self.plan.watch_broken) {
+            return stream;
         }
-        let found = self.inner.get(id).await?;
-        if let Some(found) = found.as_ref().filter(|_| strikes(&self.plan.get_then_deleted)) {
-            self.inner.delete(id, found.version).await?;
-        }
-        Ok(found)
-    }
-
-    async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>> {
-        self.inner.list(filter, page).await
-    }
-
-    async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
-        if strikes(&self.plan.commit_hangs) {
-            self.plan.hanging.notify_one();
-            std::future::pending::<()>().await;
-        }
-        if strikes(&self.plan.commit_defect) {
-            return Err(BackendError::new(ErrorKind::Internal, "store.commit"));
-        }
-        if strikes(&self.plan.commit_broken) {
-            return Err(BackendError::new(ErrorKind::Broken, "store.commit"));
-        }
-        let committed = self.inner.commit(expected, next).await;
-        if strikes(&self.plan.commit_late) {
-            self.plan.committed.notify_one();
-            self.plan.go_on.notified().await;
-        }
-        if strikes(&self.plan.commit_unanswered) {
-            return Err(BackendError::new(ErrorKind::Timeout, "store.commit"));
-        }
-        committed
-    }
-
-    async fn delete(&self, id: &JobId, expected: Version) -> Result<()> {
-        if strikes(&self.plan.delete_conflicts) {
-            return Err(BackendError::new(ErrorKind::Conflict, "store.delete"));
-        }
-        self.inner.delete(id, expected).await
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
-        assert!(!strikes(&self.plan.due_panics), "secret detail of a panic");
-        self.inner.due(now, limit).await
-    }
-
-    async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
-        self.inner.removable(before, limit).await
-    }
-
-    fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        let changes = self.inner.watch(what);
-        if !strikes(&self.plan.watch_broken) {
-            return changes;
-        }
-        // As a backend's own stream: polled again after its end, it panics.
-        let broken = futures::stream::unfold(0, |told| async move {
-            (told == 0).then(|| (Err(BackendError::new(ErrorKind::Unavailable, "store.watch")), 1))
+        // Like a backend's own stream, it panics when it is polled again after its end.
+        let broken = futures::stream::unfold(false, move |has_failed| async move {
+            (!has_failed).then(|| (Err(BackendError::new(ErrorKind::Unavailable, op)), true))
         });
         broken.boxed()
     }
-
-    async fn ping(&self) -> Result<()> {
-        if strikes(&self.plan.ping_hangs) {
-            std::future::pending::<()>().await;
-        }
-        self.inner.ping().await
-    }
 }
 
-pub struct FaultyQueue {
-    pub inner: Arc<dyn JobQueue>,
-    pub plan: Arc<Plan>,
-}
-
-#[async_trait]
-impl JobQueue for FaultyQueue {
-    async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
-        self.inner.publish(dispatch).await
-    }
-
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
-        if strikes(&self.plan.letter_unavailable) {
-            return Err(BackendError::new(ErrorKind::Unavailable, "queue.dead_letter"));
-        }
-        self.inner.dead_letter(dead_letter).await
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
-        self.inner.dead_letters(limit).await
-    }
-
-    async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize> {
-        self.inner.discard_dead_letters(keys).await
-    }
-
-    async fn purge_dead_letters(&self) -> Result<()> {
-        self.inner.purge_dead_letters().await
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
-}
-
-/// Pictures on disk, none of which is written while somebody holds the gate. Like the disk itself, a write goes on when nobody
-/// waits for it any more.
-pub struct SlowMedia {
-    pub inner: Arc<dyn MediaStore>,
+/// Makes pictures appear late: while a test holds the gate, what a `put` has written is taken away, and it is written
+/// again when the gate opens. Like a write of the disk itself, that happens even when the caller is gone.
+pub struct LatePictures {
+    /// The folder of the pictures.
+    pub directory: PathBuf,
     pub begun: Notify,
     pub gate: Arc<RwLock<()>>,
 }
 
-#[async_trait]
-impl MediaStore for SlowMedia {
-    async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
-        let (inner, gate, key) = (Arc::clone(&self.inner), Arc::clone(&self.gate), key.clone());
-        self.begun.notify_one();
-        let write = async move {
-            let _open = gate.read().await;
-            inner.put(&key, format, bytes).await
-        };
-        tokio::spawn(write).await.expect("no panic")
+impl Interceptor for LatePictures {
+    async fn call<T: Send>(&self, op: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let result = call.await;
+        if op == "media.put" && result.is_ok() && self.gate.try_read().is_err() {
+            let taken: Vec<_> = files_below(&self.directory).into_iter().map(take_away).collect();
+            self.begun.notify_one();
+            let gate = Arc::clone(&self.gate);
+            let write_late = async move {
+                let _open = gate.read().await;
+                taken.iter().for_each(|(path, bytes)| put_back(path, bytes));
+            };
+            tokio::spawn(write_late).await.expect("no panic");
+        }
+        result
     }
+}
 
-    async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>> {
-        self.inner.get(key, range).await
-    }
+fn take_away(path: PathBuf) -> (PathBuf, Vec<u8>) {
+    let bytes = fs::read(&path).expect("a picture");
+    fs::remove_file(&path).expect("a picture to remove");
+    (path, bytes)
+}
 
-    async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
-        self.inner.head(key).await
-    }
+fn put_back(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, bytes).expect("a picture to write");
+}
 
-    async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
-        self.inner.copy(from, to).await
+/// All files in a folder and in the folders below it.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let (mut files, mut unread) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = unread.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.path().is_dir() { unread.push(entry.path()) } else { files.push(entry.path()) }
+        }
     }
-
-    async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize> {
-        self.inner.expire(prefix, before).await
-    }
-
-    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<MediaKey>> {
-        self.inner.list(prefix, limit).await
-    }
-
-    async fn delete(&self, key: &MediaKey) -> Result<()> {
-        self.inner.delete(key).await
-    }
-
-    async fn delete_prefix(&self, prefix: &str) -> Result<()> {
-        self.inner.delete_prefix(prefix).await
-    }
-
-    async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
-        self.inner.url(key, now).await
-    }
-
-    async fn upload_url(&self, _: &MediaKey, _: &'static str, _: u64, _: Timestamp) -> Result<Option<SignedUpload>> {
-        Ok(None)
-    }
-
-    fn is_behind_the_gateway(&self) -> bool {
-        true
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
+    files
 }

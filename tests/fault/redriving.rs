@@ -88,11 +88,11 @@ async fn the_dead_letter_of_the_run_before_is_neither_lost_nor_doubled() {
     let id = bench.submit().await;
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
     // It fails for good, and the worker dies before it has published the dead letter.
-    bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
+    bench.plan.dead_letter_unavailable.store(1, Ordering::SeqCst);
     assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Failed));
     assert_eq!(bench.dead_letters(), 0);
     // While the queue is away the job stays what it was, and owes the dead letter.
-    bench.plan.letter_unavailable.store(1, Ordering::SeqCst);
+    bench.plan.dead_letter_unavailable.store(1, Ordering::SeqCst);
     bench.jobs.control.redrive(&id).await.expect_err("the queue does not answer");
     assert!(bench.job(&id).await.value.dead_letter().is_some());
     // The dead letter goes out, and the answer of the commit is lost.

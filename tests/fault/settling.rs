@@ -124,7 +124,7 @@ async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     bench.jobs.control.cancel(&user(), &id).await.expect("a store");
-    bench.plan.get_then_deleted.store(1, Ordering::SeqCst);
+    *bench.plan.delete_after_get.lock().await = Some(id.clone());
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
 }
 

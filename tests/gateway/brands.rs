@@ -1,7 +1,6 @@
 //! Brands: who sees them, how they are watched, stopped and deleted, and how one draws in them.
 
 use axum::http::Method;
-use mediaforge::media::MediaStore as _;
 use serde_json::json;
 
 use crate::support::world;

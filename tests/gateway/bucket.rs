@@ -7,7 +7,7 @@ use image::{DynamicImage, ImageFormat};
 use mediaforge::{
     config::{GcsConfig, GcsUrls, Secret, SecretRef},
     error::ErrorKind,
-    media::{self, MediaKey, MediaStore as _},
+    media::{self, MediaKey},
 };
 use serde_json::{Value, json};
 use tonic::Code;
@@ -119,7 +119,7 @@ async fn a_place_in_the_bucket_is_offered() {
     assert_eq!(place["headers"], headers);
     assert_eq!((&place["method"], &place["expiresAt"]), (&json!("PUT"), &json!("2026-03-01T12:15:00Z")));
 
-    bucket.world.media.fault.fail(Some(ErrorKind::Unavailable));
+    bucket.world.faults.media.fail(Some(ErrorKind::Unavailable));
     let body = json!({ "userId": "ann", "fileName": "a", "contentType": "image/png", "size": 1 });
     bucket.world.post("/uploads", &body).await.problem(503, "unavailable");
 }

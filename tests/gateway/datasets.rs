@@ -2,7 +2,6 @@
 
 use axum::{body::Body, http::Method};
 use image::ImageFormat;
-use mediaforge::media::MediaStore as _;
 use serde_json::{Value, json};
 
 use crate::{

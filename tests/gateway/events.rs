@@ -176,6 +176,6 @@ async fn a_resumed_stream_of_all_tells_what_ended_meanwhile() {
 async fn a_store_that_fails_is_a_problem_not_an_empty_stream() {
     let world = world();
     let id = world.queued("local").await;
-    world.store.fault.fail(Some(ErrorKind::Unavailable));
+    world.faults.store.fail(Some(ErrorKind::Unavailable));
     world.get(&path(&id)).await.problem(503, "unavailable");
 }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use axum::{body::Body, http::StatusCode};
-use mediaforge::{
-    error::ErrorKind,
-    store::{AccountStore as _, JobStore as _},
-};
+use mediaforge::error::ErrorKind;
 use serde_json::json;
 
 use crate::support::{post_json, with, world};
@@ -161,7 +158,7 @@ async fn backends_that_fail_are_503_or_500_and_leak_nothing() {
         (ErrorKind::AlreadyExists, 500, "internal"),
     ];
     for (kind, status, code) in cases {
-        world.store.fault.fail(Some(kind));
+        world.faults.store.fail(Some(kind));
         let problem = world.generate(&json!({ "prompt": "x" })).await.problem(status, code);
         assert_eq!(problem["retryable"], status == 503);
         insta::assert_json_snapshot!(format!("backend_{kind:?}"), problem, { ".requestId" => "[id]" });
@@ -227,10 +224,7 @@ async fn the_clients_trace_reaches_the_job() {
     let world = world();
     let trace = |id: String| {
         let store = world.store.clone();
-        async move {
-            use mediaforge::store::JobStore as _;
-            store.get(&id.parse().unwrap()).await.unwrap().unwrap().value.trace.clone().unwrap()
-        }
+        async move { store.get(&id.parse().unwrap()).await.unwrap().unwrap().value.trace.clone().unwrap() }
     };
     let id = |answer: &crate::support::Response| answer.json()["illustrationId"].as_str().unwrap().to_owned();
     let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -17,10 +17,10 @@ async fn a_failure_is_logged_once_with_its_request_and_without_its_prompt() {
     let body = json!({ "prompt": "my private diary" });
     assert_eq!(world.generate_with(&body, &headers).await.status, 202);
     let accepted = capture::lines();
-    world.store.fault.fail(Some(ErrorKind::Broken));
+    world.faults.store.fail(Some(ErrorKind::Broken));
     world.generate_with(&body, &headers).await.problem(503, "backend_broken");
     let failed = capture::lines();
-    world.store.fault.panic();
+    world.faults.store.panic();
     world.get_with("/credits", &headers).await.problem(500, "internal");
     let panicked = capture::lines();
     let told = |lines: &[String], text: &str| lines.iter().filter(|line| line.contains(text)).count();

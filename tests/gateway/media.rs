@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
-use mediaforge::media::{MediaFormat, MediaStore as _};
+use mediaforge::media::MediaFormat;
 
 use crate::support::{World, world};
 
@@ -125,6 +125,6 @@ async fn what_is_no_picture_is_not_found() {
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         }
     }
-    world.media.fault.fail(Some(mediaforge::error::ErrorKind::Unavailable));
+    world.faults.media.fail(Some(mediaforge::error::ErrorKind::Unavailable));
     world.get(PATH).await.problem(503, "unavailable");
 }

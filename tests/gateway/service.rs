@@ -15,8 +15,8 @@ use crate::support::{request, settings, with, world};
 #[tokio::test]
 async fn health_touches_nothing() {
     let world = world();
-    world.store.fault.panic();
-    world.media.fault.panic();
+    world.faults.store.panic();
+    world.faults.media.panic();
     let expected = json!({
         "status": "healthy", "service": "gateway", "version": "0.0.0-test", "timestamp": "2026-03-01T12:00:00Z"
     });
@@ -29,8 +29,8 @@ async fn ready_names_what_fails() {
     let ready = world.get("/ready").await;
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(ready.json()["checks"], json!({ "store": "ok", "queue": "ok", "media": "ok" }));
-    world.store.fault.fail(Some(ErrorKind::Broken));
-    world.queue.fault.hang();
+    world.faults.store.fail(Some(ErrorKind::Broken));
+    world.faults.queue.hang();
     tokio::time::pause();
     let problem = world.get("/ready").await.problem(503, "not_ready");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
@@ -83,7 +83,7 @@ async fn head_is_get_without_a_body() {
 #[tokio::test]
 async fn a_panic_is_a_problem() {
     let world = world();
-    world.store.fault.panic();
+    world.faults.store.panic();
     let problem = world.get("/credits").await.problem(500, "internal");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
 }

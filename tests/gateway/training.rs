@@ -1,6 +1,5 @@
 //! `POST /train-brand`: pictures are judged before anything is held, and a training is accepted once.
 
-use mediaforge::media::MediaStore as _;
 use serde_json::{Value, json};
 
 use crate::support::{World, pictures::blocks, world};
@@ -148,9 +147,9 @@ async fn a_failing_backend_leaves_nothing_behind() {
     let world = world();
     world.grant("users/ann", 100).await;
     let images = world.five("ann").await;
-    world.media.fault.fail(Some(mediaforge::error::ErrorKind::Unavailable));
+    world.faults.media.fail(Some(mediaforge::error::ErrorKind::Unavailable));
     world.post("/train-brand", &body("ann", &images)).await.problem(503, "unavailable");
-    world.media.fault.fail(None);
+    world.faults.media.fail(None);
     assert_eq!(files(&world, "brands/").await, 0);
     assert_eq!(balance(&world, "ann").await["held"], 0);
 }

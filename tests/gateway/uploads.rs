@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use image::{DynamicImage, GenericImageView as _, ImageFormat, Rgb, RgbImage};
-use mediaforge::media::{MediaKey, MediaStore as _};
+use mediaforge::media::MediaKey;
 use serde_json::json;
 
 use crate::support::{

@@ -6,7 +6,8 @@ use mediaforge::{
     domain::{
         credits::Verb,
         failure::ErrorCode,
-        ids::{JobId, hex},
+        hex,
+        ids::JobId,
         job::{DeadLettering, Job, State, Work},
     },
     media::MediaKey,
@@ -124,7 +125,7 @@ fn pictures_are_there(world: &World, records: &Records, wrong: &mut Wrong) {
             for image in audit::pictures(output) {
                 let found = image.key.parse::<MediaKey>().ok().and_then(|key| objects.get(&key));
                 let fits = found.is_some_and(|(bytes, _)| {
-                    bytes.len() as u64 == image.bytes && hex(&Sha256::digest(bytes)) == image.sha256
+                    bytes.len() as u64 == image.bytes && hex::encode(&Sha256::digest(bytes)) == image.sha256
                 });
                 if !fits {
                     wrong.push((RULE, format!("{} of {}", image.key, job.value.id)));

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mediaforge::{
     domain::{clock::until, job::Dispatch, kind::JobKind, message::DeadLetter},
     error::{BackendError, ErrorKind},
-    queue::{JobQueue, MessageId, Result, StoredDeadLetter, route},
+    queue::{JobQueue, MessageId, Result, StoredDeadLetter},
 };
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -156,7 +156,7 @@ async fn push(world: &Arc<World>, message: &Message, delivery: u32) -> bool {
     world.count(if delivery > 1 { "message delivered again" } else { "message delivered" });
     let body = serde_json::json!({
         "deliveryAttempt": delivery,
-        "subscription": route(message.kind).subscription,
+        "subscription": message.kind.subscription(),
         "message": {
             "data": STANDARD.encode(&message.data),
             "messageId": message.id.to_string(),
@@ -164,7 +164,7 @@ async fn push(world: &Arc<World>, message: &Message, delivery: u32) -> bool {
             "attributes": message.attributes,
         }
     });
-    let request = Request::post(route(message.kind).endpoint).header(header::CONTENT_TYPE, "application/json");
+    let request = Request::post(message.kind.endpoint()).header(header::CONTENT_TYPE, "application/json");
     let request = request.body(Body::from(body.to_string())).expect("a request");
     let answer = async {
         worker.process.runs().await;

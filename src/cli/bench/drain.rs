@@ -14,7 +14,7 @@ use super::{
     run::{Bench, of_connections, users},
     stats::{Latencies, float},
 };
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, kind::JobKind};
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let (jobs, connections) = (bench.args.jobs, bench.most_connections());
@@ -68,12 +68,13 @@ impl Span {
 
 /// Reads how the jobs ended; the newest pages of each user have them all.
 async fn outcome(bench: &Bench<'_>, mut wanted: HashSet<String>) -> anyhow::Result<Span> {
+    let list = JobKind::Illustration.collection();
     let mut client = Client::new(&bench.gateway);
     let mut span = Span::default();
     for user in users() {
         let mut after = String::new();
         loop {
-            let call = bench.gateway.get(&format!("/illustrations?limit=100&userId={user}{after}"))?;
+            let call = bench.gateway.get(&format!("/{list}?limit=100&userId={user}{after}"))?;
             let page: Page = client.json(&call).await?;
             let mut is_ours = false;
             for document in page.data {

@@ -56,7 +56,7 @@ pub(super) fn disk(directory: &Path, time: Duration, latencies: &Latencies) -> a
 /// `bench --floor`: a handler that reads the request of `POST /generate` and answers an id, on the runtime and the HTTP
 /// stack of the gateway, until standard input ends.
 pub(super) async fn serve() -> anyhow::Result<Exit> {
-    let router = Router::new().route("/generate", post(generate));
+    let router = Router::new().route(JobKind::Illustration.submit_path(), post(generate));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     output::line(format!("http://{}", listener.local_addr()?))?;
     let listener = listener.tap_io(|connection| {
@@ -78,7 +78,7 @@ async fn generate(Json(request): Json<GenerateRequest>) -> (StatusCode, Json<Val
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "success": false })));
     }
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
-    (StatusCode::ACCEPTED, Json(json!({ "success": true, "illustrationId": id, "status": "queued" })))
+    (StatusCode::ACCEPTED, Json(json!({ "success": true, (id.kind().id_field()): id, "status": "queued" })))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::{
     system::{self, System},
     watchers,
 };
+use crate::domain::kind::JobKind;
 
 /// Users that the load is spread over, so that nobody's account or limit is the narrow place.
 const USERS: usize = 64;
@@ -284,7 +285,7 @@ pub(super) fn of_connections(connections: usize) -> String {
 fn submits(target: &Target) -> anyhow::Result<Arc<[Call]>> {
     let prompt = "a lighthouse at dawn, waves against the rocks, gulls in a pale sky";
     let body = |user| json!({ "userId": user, "prompt": prompt, "styleId": "flat-2d", "width": 1024, "height": 768 });
-    users().map(|user| target.post("/generate", body(user).to_string())).collect()
+    users().map(|user| target.post(JobKind::Illustration.submit_path(), body(user).to_string())).collect()
 }
 
 impl Bench<'_> {

@@ -129,7 +129,7 @@ impl SeedConfig {
 
     /// One picture, as the preview engine would have left it; there is no file, for nobody looks at it.
     fn output(&self, job: &Job) -> Output {
-        let key = format!("illustrations/{}/{}/1-0", job.user, job.id);
+        let key = format!("{}/{}/{}/1-0", job.kind().collection(), job.user, job.id);
         Output::Pictures(Pictures {
             images: vec![StoredImage {
                 key: format!("{key}.png"),

@@ -11,10 +11,12 @@ use super::{
     run::{Bench, users},
     stats::Latencies,
 };
+use crate::domain::kind::JobKind;
 
 /// The first page of each user in turn.
 pub(super) async fn list(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    let page = |user| bench.gateway.get(&format!("/illustrations?limit=20&userId={user}"));
+    let list = JobKind::Illustration.collection();
+    let page = |user| bench.gateway.get(&format!("/{list}?limit=20&userId={user}"));
     let calls = users().map(page).collect::<anyhow::Result<_>>()?;
     let meaning = "GET /illustrations?limit=20 until its last byte, one connection, each user in turn; closed loop";
     let target = bench.gateway.clone();

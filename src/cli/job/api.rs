@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     super::{Exit, Failure},
     error::{ApiError, Refusal},
-    state::{Job, Names as _},
+    state::Job,
 };
 use crate::{config::Secret, domain::kind::JobKind};
 
@@ -173,8 +173,8 @@ impl Api {
 
     fn at(&self, path: &str) -> url::Url {
         let mut url = self.base.clone();
-        // A gateway below a path keeps it: /forge and generate make /forge/generate.
-        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        // A gateway below a path keeps it: /forge and /generate make /forge/generate.
+        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.trim_start_matches('/')));
         url
     }
 

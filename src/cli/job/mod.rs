@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub(super) use self::{api::Api, progress::Progress, state::Job};
-use self::{follow::Followed, interrupt::Interrupts, local::Service, state::Names as _};
+use self::{follow::Followed, interrupt::Interrupts, local::Service};
 use super::{Exit, Failure, Invocation, output};
 use crate::{
     config::{Environment, Secret, duration},

@@ -5,39 +5,6 @@ use serde_json::Value;
 
 use crate::domain::{job::Status, kind::JobKind};
 
-/// What the API calls a kind of job.
-pub(in crate::cli) trait Names {
-    /// The route that takes one.
-    fn submit_path(self) -> &'static str;
-    /// The route below which they are found.
-    fn collection(self) -> &'static str;
-    /// The field that holds the id.
-    fn id_field(self) -> &'static str;
-}
-
-impl Names for JobKind {
-    fn submit_path(self) -> &'static str {
-        match self {
-            Self::Illustration => "generate",
-            Self::Brand => "train-brand",
-        }
-    }
-
-    fn collection(self) -> &'static str {
-        match self {
-            Self::Illustration => "illustrations",
-            Self::Brand => "brands",
-        }
-    }
-
-    fn id_field(self) -> &'static str {
-        match self {
-            Self::Illustration => "illustrationId",
-            Self::Brand => "brandId",
-        }
-    }
-}
-
 /// A job of either kind.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]

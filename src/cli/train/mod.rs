@@ -107,8 +107,9 @@ async fn prepared(args: &TrainArgs, pictures: &[Picture], session: &mut Session<
     let work = async {
         let uploads = upload::all(api, pictures, args.quiet).await?;
         let request = request(args, &uploads, api.user());
-        let dataset: Dataset =
-            api.repeated(async || api.post("train-brand", &[("dryRun", "true")], &request).await).await?;
+        let dataset: Dataset = api
+            .repeated(async || api.post(JobKind::Brand.submit_path(), &[("dryRun", "true")], &request).await)
+            .await?;
         anyhow::Ok((request, uploads, dataset))
     };
     let (request, uploads, dataset) =

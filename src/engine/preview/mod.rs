@@ -62,6 +62,7 @@ use crate::{
         clock::Random,
         failure::{AttemptFailure, ErrorCode},
         job::Progress,
+        kind::JobKind,
         request::{IllustrationSpec, MAX_SEED},
     },
 };
@@ -164,8 +165,11 @@ fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptF
     let rng = Rng::new(hash(&wanted.prompt) ^ noise::mix(u64::from(seed) + 1));
     let brief = Brief::read(&wanted.prompt, &rng);
     let style = &wanted.style;
-    let render_style =
-        if style.id.starts_with("brd_") { brand::style(&style.id) } else { RenderStyle::of_style(&style.id) };
+    let render_style = if JobKind::of_id(&style.id) == Some(JobKind::Brand) {
+        brand::style(&style.id)
+    } else {
+        RenderStyle::of_style(&style.id)
+    };
     let palette = Palette::new(&brief, &mut rng.fork(hash("palette")));
     let mut painter = Painter::new(render_style, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
         AttemptFailure::fail(

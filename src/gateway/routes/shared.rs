@@ -59,7 +59,7 @@ pub(super) async fn list(
     if let Some(after) = &page.after {
         // A store answers an unknown cursor with an empty page, which a client would take for the end of the list.
         if after.kind() != kind || gateway.queries().get(user, after).await?.is_none() {
-            let noun = noun(kind);
+            let noun = kind.noun();
             let wrong = WrongField::query("after", format!("no such {noun}; begin again with the first page"));
             return Err(Problem::invalid(vec![wrong]));
         }
@@ -131,19 +131,11 @@ pub(super) async fn accepted(
         None => (StatusCode::ACCEPTED, Json(accepted)).into_response(),
     };
     let headers = response.headers_mut();
-    let nouns = noun(job.value.kind());
-    if let Ok(location) = HeaderValue::try_from(format!("/{nouns}s/{}", job.value.id)) {
+    if let Ok(location) = HeaderValue::try_from(format!("/{}/{}", job.value.kind().collection(), job.value.id)) {
         headers.insert(header::LOCATION, location);
     }
     describe(headers, prefer, *replayed);
     Ok(response)
-}
-
-fn noun(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Illustration => "illustration",
-        JobKind::Brand => "brand",
-    }
 }
 
 fn describe(headers: &mut HeaderMap, prefer: Prefer, replayed: bool) {

@@ -67,7 +67,7 @@ pub(in crate::gateway) async fn of_one(
     base: BaseUrl,
     IllustrationId(id): IllustrationId,
 ) -> Result<Response, Problem> {
-    of_job(&gateway, &user, &base, "illustrations", &id).await
+    of_job(&gateway, &user, &base, &id).await
 }
 
 /// An address to watch a brand at
@@ -95,7 +95,7 @@ pub(in crate::gateway) async fn of_brand(
     base: BaseUrl,
     BrandId(id): BrandId,
 ) -> Result<Response, Problem> {
-    of_job(&gateway, &user, &base, "brands", &id).await
+    of_job(&gateway, &user, &base, &id).await
 }
 
 /// An address to watch all of the caller's jobs at
@@ -120,15 +120,9 @@ pub(in crate::gateway) async fn of_all(
     ticket(&gateway, &user, &base, "/events")
 }
 
-async fn of_job(
-    gateway: &GatewayState,
-    user: &UserId,
-    base: &BaseUrl,
-    collection: &str,
-    id: &JobId,
-) -> Result<Response, Problem> {
+async fn of_job(gateway: &GatewayState, user: &UserId, base: &BaseUrl, id: &JobId) -> Result<Response, Problem> {
     gateway.queries().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
-    Ok(ticket(gateway, user, base, &format!("/{collection}/{id}/events")))
+    Ok(ticket(gateway, user, base, &format!("/{}/{id}/events", id.kind().collection())))
 }
 
 fn ticket(gateway: &GatewayState, user: &UserId, base: &BaseUrl, path: &str) -> Response {

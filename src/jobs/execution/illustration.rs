@@ -21,7 +21,8 @@ use crate::{
     domain::{
         clock::millis_between,
         failure::{AttemptFailure, ErrorCode},
-        ids::{JobId, hex},
+        hex,
+        ids::JobId,
         job::{Job, Output, Pictures, Work},
         request::{IllustrationSpec, MAX_SEED},
         stored_image::StoredImage,
@@ -200,7 +201,7 @@ pub(super) fn stored_image(key: &MediaKey, prepared: &Prepared) -> StoredImage {
         width: prepared.width,
         height: prepared.height,
         bytes: prepared.bytes.len() as u64,
-        sha256: hex(&prepared.sha256),
+        sha256: hex::encode(&prepared.sha256),
     }
 }
 

@@ -85,5 +85,5 @@ impl Submission {
 }
 
 fn names_a_brand(style_id: &str) -> bool {
-    style_id.starts_with(JobKind::Brand.id_prefix())
+    JobKind::of_id(style_id) == Some(JobKind::Brand)
 }

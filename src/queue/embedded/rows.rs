@@ -11,7 +11,7 @@ use crate::{
         Outcome, Tx,
         messages::{self, NewDeadLetter},
     },
-    queue::{BackendError, ErrorKind, StoredDeadLetter, route},
+    queue::{BackendError, ErrorKind, StoredDeadLetter},
 };
 
 const OP: &str = "queue.pull";
@@ -146,7 +146,7 @@ pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Time
 
 /// The message was refused for the last time: it becomes a dead letter, in one step.
 pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<()> {
-    let subscription = route(kind).subscription;
+    let subscription = kind.subscription();
     let dead_letter = NewDeadLetter {
         key: format!("{subscription}:{}", message.id),
         data: message.data.clone(),

@@ -34,7 +34,6 @@ use crate::{
     },
     embedded::Embedded,
     error,
-    queue::{Route, route},
 };
 
 /// Messages that are read ahead.
@@ -72,7 +71,6 @@ pub(super) struct PushContext {
 pub(super) struct Subscription {
     context: Arc<PushContext>,
     kind: JobKind,
-    route: Route,
     endpoint: Url,
     slots: Arc<Semaphore>,
     /// Messages that were read and are not settled: waiting for a slot, under way, or being acknowledged.
@@ -91,12 +89,11 @@ struct Pause {
 
 impl Subscription {
     pub(super) fn new(context: Arc<PushContext>, kind: JobKind, push_url: &Url, max_in_flight: usize) -> Self {
-        let route = route(kind);
         let mut endpoint = push_url.clone();
-        endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), route.endpoint));
+        endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), kind.endpoint()));
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
         let (held, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
-        Self { context, kind, route, endpoint, slots, held, returned, pause }
+        Self { context, kind, endpoint, slots, held, returned, pause }
     }
 
     /// Delivers until `stop` is cancelled.
@@ -217,7 +214,7 @@ impl Subscription {
     }
 
     async fn push(&self, message: &Message) -> PushResult {
-        let body = match envelope::body(message, self.route.subscription) {
+        let body = match envelope::body(message, self.kind.subscription()) {
             Ok(body) => body,
             Err(error) => return PushResult::Nack(error.to_string()),
         };

@@ -1,9 +1,6 @@
 //! Who must be allowed what: bindings that belong to IAM, for a person to make.
 
-use crate::{
-    domain::kind::JobKind,
-    queue::{DEAD_LETTER_TOPIC, route},
-};
+use crate::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
 
 /// Pub/Sub's own account in a project, with the project's number as a shell's variable.
 const SERVICE_AGENT: &str = "service-${PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com";
@@ -16,8 +13,8 @@ pub fn iam_commands(project: &str, push_account: &str) -> Vec<String> {
     let dead_letters = format!(
         "gcloud pubsub topics add-iam-policy-binding {DEAD_LETTER_TOPIC} {agent} --role=roles/pubsub.publisher"
     );
-    let forwarding = [JobKind::Illustration, JobKind::Brand].map(|kind| {
-        let name = route(kind).subscription;
+    let forwarding = JobKind::ALL.map(|kind| {
+        let name = kind.subscription();
         format!("gcloud pubsub subscriptions add-iam-policy-binding {name} {agent} --role=roles/pubsub.subscriber")
     });
     let tokens = format!(

@@ -27,7 +27,7 @@ pub use self::{
     wanted::Push,
 };
 use self::{dead_letters::DeadLetters, error::explained, publish::Publishers};
-use super::{DEAD_LETTER_TOPIC, JobQueue, MessageId, Result, StoredDeadLetter, dead_letter, route};
+use super::{DEAD_LETTER_TOPIC, JobQueue, MessageId, Result, StoredDeadLetter, dead_letter};
 use crate::{
     config::PubSubConfig,
     domain::{job::Dispatch, kind::JobKind, message::DeadLetter},
@@ -40,7 +40,7 @@ const TRIES: u32 = 3;
 const TIME: Duration = Duration::from_secs(5);
 
 /// The three topics.
-const TOPICS: [&str; 3] = [route(JobKind::Illustration).topic, route(JobKind::Brand).topic, DEAD_LETTER_TOPIC];
+const TOPICS: [&str; 3] = [JobKind::Illustration.topic(), JobKind::Brand.topic(), DEAD_LETTER_TOPIC];
 
 /// Pub/Sub of a project. Each client is made with the first call that needs it.
 pub(super) struct PubSubQueue {
@@ -122,7 +122,7 @@ impl JobQueue for PubSubQueue {
     /// the job.
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let message = &dispatch.message;
-        let topic = route(message.kind).topic;
+        let topic = message.kind.topic();
         let message = Message::new().set_data(message.data()).set_attributes(message.attributes());
         self.publish_to("queue.publish", topic, message).await
     }

@@ -10,7 +10,7 @@ use url::Url;
 use super::PubSubProject;
 use crate::{
     domain::kind::JobKind,
-    queue::{DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC, Route, route},
+    queue::{DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC},
 };
 
 /// How long a push may take: the most there is, for a push waits for a free slot.
@@ -39,21 +39,20 @@ pub struct Push {
 
 /// Every subscription.
 pub(super) fn subscriptions(project: &PubSubProject, push: &Push) -> Vec<Subscription> {
-    let kinds = [JobKind::Illustration, JobKind::Brand];
-    let pushed = kinds.into_iter().map(|kind| pushed(project, push, route(kind)));
+    let pushed = JobKind::ALL.into_iter().map(|kind| pushed(project, push, kind));
     pushed.chain([pulled(project)]).collect()
 }
 
-fn pushed(project: &PubSubProject, push: &Push, route: Route) -> Subscription {
+fn pushed(project: &PubSubProject, push: &Push, kind: JobKind) -> Subscription {
     let Push { url, service_account, audience } = push;
-    let endpoint = format!("{}{}", url.as_str().trim_end_matches('/'), route.endpoint);
+    let endpoint = format!("{}{}", url.as_str().trim_end_matches('/'), kind.endpoint());
     let token = OidcToken::new().set_service_account_email(service_account).set_audience(audience);
     let config = PushConfig::new().set_push_endpoint(endpoint).set_oidc_token(token);
     let dead_letters = DeadLetterPolicy::new()
         .set_dead_letter_topic(project.topic(DEAD_LETTER_TOPIC))
         .set_max_delivery_attempts(MAX_DELIVERY_ATTEMPTS);
     let retries = RetryPolicy::new().set_minimum_backoff(wkt(MIN_BACKOFF)).set_maximum_backoff(wkt(MAX_BACKOFF));
-    lasting(project, route.subscription, route.topic)
+    lasting(project, kind.subscription(), kind.topic())
         .set_ack_deadline_seconds(ACK_DEADLINE)
         .set_message_retention_duration(wkt(RETENTION))
         .set_push_config(config.set_attributes([("x-goog-version", "v1")]))

@@ -39,7 +39,7 @@ pub enum InvalidDocument {
     #[error("unknown status {0:?}")]
     Status(String),
     /// Neither an illustration nor a brand.
-    #[error("a document without illustrationId or brandId")]
+    #[error("a document without {} or {}", JobKind::Illustration.id_field(), JobKind::Brand.id_field())]
     NoId,
 }
 

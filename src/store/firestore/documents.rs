@@ -44,17 +44,9 @@ const TEAM_ID: &str = "teamId";
 const JOBS_IN_FLIGHT: &str = "jobsInFlight";
 const ENTRIES: &str = "ledgerEntries";
 
-/// The collection of a kind's jobs.
-pub(super) fn collection(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Illustration => "illustrations",
-        JobKind::Brand => "brands",
-    }
-}
-
 impl FirestoreClient {
     pub(super) fn job(&self, id: &JobId) -> String {
-        self.name(collection(id.kind()), id.as_str())
+        self.name(id.kind().collection(), id.as_str())
     }
 
     pub(super) fn tombstone(&self, id: &JobId) -> String {

@@ -8,7 +8,7 @@ use gcloud_sdk::google::firestore::v1::{
 
 use super::{
     FirestoreStore,
-    documents::{REMOVABLE_SINCE, collection, read_job, readable_jobs},
+    documents::{REMOVABLE_SINCE, read_job, readable_jobs},
     fields::{self, array, moment, reference, string},
     query::{any, behind, filter, limited, ordered, query},
 };
@@ -56,7 +56,7 @@ impl FirestoreStore {
             filters.push(in_status(wanted.statuses.iter().copied(), wanted.kind));
         }
         let mut page =
-            ordered(query(collection(wanted.kind), filters), &["createdAt", "__name__"], Direction::Descending);
+            ordered(query(wanted.kind.collection(), filters), &["createdAt", "__name__"], Direction::Descending);
         if let Some(after) = request.after.as_ref() {
             let last = if after.kind() == wanted.kind {
                 self.client.get_one(op, self.client.job(after)).await?.filter(is_theirs)
@@ -106,7 +106,7 @@ impl FirestoreStore {
             return Ok(Vec::new());
         }
         let kinds = JobKind::ALL.map(|kind| {
-            let come = query(collection(kind), vec![filter(field, is, moment(at))]);
+            let come = query(kind.collection(), vec![filter(field, is, moment(at))]);
             self.first_readable(op, field, ordered(come, &[field, "__name__"], Direction::Ascending), limit)
         });
         Ok(try_join_all(kinds).await?.concat())

@@ -9,7 +9,7 @@ use google_cloud_pubsub::{client::SubscriptionAdmin, model::PushConfig};
 use mediaforge::{
     config::PubSubConfig,
     domain::{clock::SystemRandom, ids::JobId, kind::JobKind},
-    queue::{self, ErrorKind, JobQueue, Push, route},
+    queue::{self, ErrorKind, JobQueue, Push},
 };
 use tonic::Code;
 
@@ -35,7 +35,7 @@ fn config(endpoint: &str) -> PubSubConfig {
 }
 
 fn subscription(kind: JobKind) -> String {
-    format!("projects/{PROJECT}/subscriptions/{}", route(kind).subscription)
+    format!("projects/{PROJECT}/subscriptions/{}", kind.subscription())
 }
 
 impl Cloud {
@@ -113,7 +113,7 @@ impl Backend for Cloud {
 }
 
 fn topic(kind: JobKind) -> String {
-    format!("projects/{PROJECT}/topics/{}", route(kind).topic)
+    format!("projects/{PROJECT}/topics/{}", kind.topic())
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ use mediaforge::{
     },
     embedded::Embedded,
     gateway::{Auth, GatewayLimits, GatewaySettings, GatewayState, router},
+    intercept::Intercepted,
     jobs::{Deadlines, JobsConfig, Ports, SubmissionSettings, Timeouts, UploadSettings, UseCases},
     media::{self, MediaFormat, MediaKey, MediaStore},
     queue::{self, JobQueue},
@@ -42,7 +43,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use faulty::Faulty;
+use faulty::Faults;
 pub use fixed::TestClock;
 use fixed::{NoEngine, NoTrainer, TestRandom};
 
@@ -54,10 +55,10 @@ pub struct World {
     pub router: Router,
     pub jobs: UseCases,
     pub policy: JobPolicy,
-    pub store: Arc<Faulty<dyn JobStore>>,
-    pub accounts: Arc<Faulty<dyn AccountStore>>,
-    pub queue: Arc<Faulty<dyn JobQueue>>,
-    pub media: Arc<Faulty<dyn MediaStore>>,
+    pub store: Arc<dyn JobStore>,
+    pub accounts: Arc<dyn AccountStore>,
+    pub media: Arc<dyn MediaStore>,
+    pub faults: Faults,
     pub clock: Arc<TestClock>,
     pub drain: CancellationToken,
     _data: TempDir,
@@ -148,13 +149,16 @@ fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<d
     let data = tempfile::tempdir().unwrap();
     let (stores, queue, disk) = backends(data.path());
     let media = media.unwrap_or(disk);
-    let (store, queue, media) = (Faulty::new(stores.jobs), Faulty::new(queue), Faulty::new(media));
-    let accounts = store.beside(stores.accounts);
+    let faults = Faults::default();
+    let store = Arc::new(Intercepted::new(stores.jobs, Arc::clone(&faults.store)));
+    let accounts = Arc::new(Intercepted::new(stores.accounts, Arc::clone(&faults.store)));
+    let queue = Arc::new(Intercepted::new(queue, Arc::clone(&faults.queue)));
+    let media = Arc::new(Intercepted::new(media, Arc::clone(&faults.media)));
     let clock = Arc::new(TestClock::new());
     let ports = Ports {
         store: store.clone(),
         accounts: accounts.clone(),
-        queue: queue.clone(),
+        queue,
         media: media.clone(),
         engine: Arc::new(NoEngine),
         trainer: Arc::new(NoTrainer),
@@ -165,7 +169,7 @@ fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<d
     let jobs = UseCases::new(ports, config);
     let drain = CancellationToken::new();
     let state = GatewayState::new(&jobs, settings, drain.clone()).unwrap();
-    World { router: router(state), jobs, policy, store, accounts, queue, media, clock, drain, _data: data }
+    World { router: router(state), jobs, policy, store, accounts, media, faults, clock, drain, _data: data }
 }
 
 /// The backends under all of these tests: the one place to change for others.

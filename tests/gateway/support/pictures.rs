@@ -7,7 +7,7 @@ use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mediaforge::{
     domain::{brand::TrainedBrand, clock::Clock as _, job::Output, stored_image::StoredImage},
-    media::{MediaFormat, MediaStore as _},
+    media::MediaFormat,
 };
 use serde_json::{Value, json};
 
@@ -86,13 +86,12 @@ impl World {
 
     /// Gives an account credits, `users/…` or `teams/…`.
     pub async fn grant(&self, account: &str, amount: u64) {
-        use mediaforge::{domain::credits::LedgerEntry, store::AccountStore as _};
+        use mediaforge::domain::credits::LedgerEntry;
         let entry = LedgerEntry::grant(account.parse().unwrap(), "test", amount, self.clock.now());
         self.accounts.adjust(&entry).await.unwrap();
     }
 
     pub async fn join(&self, user: &str, team: &str) {
-        use mediaforge::store::AccountStore as _;
         self.accounts.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
     }
 

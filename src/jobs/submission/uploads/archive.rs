@@ -11,12 +11,7 @@ use tokio::{io::AsyncWriteExt as _, sync::SemaphorePermit};
 
 use super::{UploadError, UploadRecord, UploadedPicture, Uploads, defect};
 use crate::{
-    domain::{
-        archive::ArchiveLimits,
-        brand::Upload,
-        ids::{UserId, hex},
-        upload::UploadId,
-    },
+    domain::{archive::ArchiveLimits, brand::Upload, hex, ids::UserId, upload::UploadId},
     error::{BackendError, ErrorKind},
     media::{
         archive::{Archive, ArchivePicture, ArchiveReadError, digest},
@@ -113,7 +108,7 @@ impl Uploads {
         let _permit = self.unpacking.acquire().await.map_err(defect)?;
         let digested = blocking(move || digest(&mut file).map(|content| (content, file))).await?;
         let (content, file) = digested.map_err(spool_failed)?;
-        let source = hex(&content);
+        let source = hex::encode(&content);
         if let Some(earlier) = self.record(user, id).await? {
             return same_archive(earlier, &source);
         }

@@ -21,7 +21,8 @@ use crate::{
         archive::ArchiveError,
         brand::ImageFacts,
         clock::{Clock, Random, after},
-        ids::{UserId, hex},
+        hex,
+        ids::UserId,
         upload::{Announced, UploadId, UploadLimits},
     },
     error::{BackendError, ErrorKind},
@@ -174,7 +175,7 @@ impl Uploads {
         let sent = bytes.clone();
         // Hashing a large file takes tens of milliseconds, which would block every task of the runtime.
         let digest = tokio::task::spawn_blocking(move || Sha256::digest(&sent)).await.map_err(defect)?;
-        let source = hex(&digest);
+        let source = hex::encode(&digest);
         if let Some(earlier) = self.record(user, id).await? {
             return same_picture(earlier, &source);
         }

@@ -29,7 +29,7 @@ use crate::{
     error::{BackendError, ErrorKind},
     store::firestore::{
         client::REQUEST,
-        documents::{CHANGED_AT, collection, read_job, updated},
+        documents::{CHANGED_AT, read_job, updated},
         fields::{domain_time, moment, string},
         query::{filter, ordered, query},
         retry::{failed, jittered},
@@ -167,7 +167,7 @@ impl<'a> ListenStream<'a> {
     fn changes(&self, kind: JobKind, user: &str, since: Timestamp) -> TargetType {
         let own = filter("userId", Operator::Equal, string(user));
         let later = filter(CHANGED_AT, Operator::GreaterThan, moment(since));
-        let query = ordered(query(collection(kind), vec![own, later]), &[CHANGED_AT], Direction::Ascending);
+        let query = ordered(query(kind.collection(), vec![own, later]), &[CHANGED_AT], Direction::Ascending);
         let query_type = Some(QueryType::StructuredQuery(query));
         TargetType::Query(QueryTarget { parent: self.shared.client.documents(), query_type })
     }

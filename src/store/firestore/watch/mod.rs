@@ -25,7 +25,7 @@ use gcloud_sdk::google::firestore::v1::structured_query::field_filter::Operator;
 pub(super) use self::hub::Hub;
 use self::slot::{Change, Slot, Taken};
 use super::{
-    documents::{collection, read_job, updated},
+    documents::{read_job, updated},
     fields::string,
     list::in_status,
     query::{filter, query},
@@ -138,7 +138,7 @@ impl Watcher {
         let answers = JobKind::ALL.map(|kind| {
             let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
             let own = filter("userId", Operator::Equal, string(user.as_str()));
-            client.query(OP, query(collection(kind), vec![own, in_status(unfinished, kind)]))
+            client.query(OP, query(kind.collection(), vec![own, in_status(unfinished, kind)]))
         });
         let mut jobs = Vec::new();
         for (kind, answer) in JobKind::ALL.into_iter().zip(try_join_all(answers).await?) {
