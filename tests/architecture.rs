@@ -96,8 +96,6 @@ const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job"];
 const CIRCULAR: &[&str] = &[
     "src/cli/bench",
     "src/embedded",
-    "src/engine/preview",
-    "src/engine/remote",
     "src/gateway",
     "src/jobs",
     "src/jobs/execution",

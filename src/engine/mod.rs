@@ -211,7 +211,7 @@ pub enum TrainingStatus {
     Failed(AttemptFailure),
 }
 
-/// Trains brands as long-running operations: started once, then polled by whoever holds the job.
+/// Trains brands as long-running operations: started once, then polled by the worker that holds the job.
 ///
 /// Contract, tested by `tests/contract` for every backend: starting a job's training again, while it runs, returns the
 /// same operation; `poll` and `cancel` work from any process that has the id; progress never decreases; cancelling again,

@@ -109,7 +109,7 @@ impl Router {
 impl ImageEngine for Router {
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         let Some(Target { model, engine }) = self.target(&spec.route) else {
-            return Err(AttemptFailure::misconfigured(format!("there is no engine {:?}", spec.route)));
+            return Err(AttemptFailure::misconfigured(format!("the engine {:?} does not exist", spec.route)));
         };
         match engine {
             Engine::BuiltIn(engine) => engine.generate(spec, cx).await,

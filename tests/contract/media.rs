@@ -160,7 +160,7 @@ fn a_key_tells_which_claim_stored_it() {
         assert_eq!(stored.fence(), Some(17), "{stored}");
     }
     let learnt = MediaKey::training(&user, &brand, 17, 3, MediaFormat::Png);
-    assert_eq!(learnt.fence(), None, "what a brand is learnt from is no attempt's");
+    assert_eq!(learnt.fence(), None, "a training picture does not belong to an attempt");
     for other in ["a.png", "uploads/ada/upl_1.json", "a/1-2.png", "a/x-2-0.png", "a/1-2-0-0.png"] {
         assert_eq!(key(other).fence(), None, "{other}");
     }
@@ -214,7 +214,7 @@ async fn a_copy_is_an_object_of_its_own(store: Store) {
     let info = store.head(&key("brands/u/b/0.png")).await.unwrap().unwrap();
     assert_eq!((info.length, info.content_type), (6, "image/png"));
 
-    assert_eq!(copy("uploads/u/2.png", "brands/u/b/1.png").await, Ok(false), "there is no such other");
+    assert_eq!(copy("uploads/u/2.png", "brands/u/b/1.png").await, Ok(false), "the source does not exist");
     assert!(store.head(&key("brands/u/b/1.png")).await.unwrap().is_none());
     put(&store, "brands/u/b/2.png", b"taken").await.unwrap();
     assert_eq!(copy("uploads/u/1.png", "brands/u/b/2.png").await, Err(ErrorKind::AlreadyExists));

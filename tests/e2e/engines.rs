@@ -38,7 +38,7 @@ async fn warning(system: &System, says: &str) -> String {
         }
     };
     let found = tokio::time::timeout(crate::support::TIMEOUT, wait).await;
-    found.unwrap_or_else(|_| panic!("nobody warns of {says:?}: {}", system.logs()))
+    found.unwrap_or_else(|_| panic!("no warning contains {says:?}: {}", system.logs()))
 }
 
 /// The job once it waits, and the code of the reason.

@@ -14,7 +14,7 @@ const DEPTH: usize = 4;
 /// Files that are examined, at most.
 const MAX_FILES: usize = 10_000;
 
-/// Why there is no model.
+/// The output has no usable model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoModel {
     #[error("no {0} in its output")]

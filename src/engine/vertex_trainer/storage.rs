@@ -41,7 +41,7 @@ struct Object {
     updated: Option<Timestamp>,
 }
 
-/// Why there is no model.
+/// The training's output has no usable model, or the check failed.
 #[derive(Debug)]
 pub(super) enum NoModel {
     /// There is no such file, or it is not a model; the reason is for operators.

@@ -226,7 +226,7 @@ async fn command_maps_exit_statuses_to_failures() {
         assert_eq!(failed.error.code, code, "{what}");
         assert_eq!(failed.disposition != Disposition::Fail, may_retry, "{what}: {failed:?}");
         assert!(failed.error.message.contains(said), "{what}: {failed}");
-        assert_eq!(failure(&machine.open(), &operation, at(2)).await, failed, "{what}: whoever asks");
+        assert_eq!(failure(&machine.open(), &operation, at(2)).await, failed, "{what}: in every process");
     }
 }
 
@@ -291,7 +291,7 @@ async fn command_finds_its_program_after_a_restart() {
     let half = begun_before_a_restart(&machine, 2);
     machine.tell(&job(2), 0, &format!("{}; {}", bar(5), machine.deliver()));
     let failed = failure(&trainer, &half, at(1)).await;
-    assert!(failed.disposition != Disposition::Fail, "a state of half way is no model: {failed}");
+    assert!(failed.disposition != Disposition::Fail, "a checkpoint is not a model: {failed}");
 
     let cancelled = begun_before_a_restart(&machine, 3);
     let pid = machine.path("pid");
@@ -320,7 +320,7 @@ async fn command_stops_leftover_runs_after_a_restart() {
             runtime.shutdown_background();
         });
     });
-    assert!(runs(&fs::read_to_string(&pid).unwrap()), "nobody is there to kill it");
+    assert!(runs(&fs::read_to_string(&pid).unwrap()), "no process is left to kill it");
     assert_eq!(failure(&machine.open(), &operation, at(1)).await.disposition, Disposition::Fail);
     let dead = async {
         while runs(&fs::read_to_string(&pid).unwrap()) {

@@ -71,7 +71,7 @@ async fn mock_counts_steps_and_seconds() {
     let half = Progress { fraction: 0.5, step: Some(50), total_steps: Some(100), eta_seconds: Some(15) };
     assert_eq!(running(&trainer, &operation, at(15)).await, half);
     let early = running(&trainer, &operation, Timestamp::UNIX_EPOCH).await;
-    assert_eq!((early.step, early.eta_seconds), (Some(0), Some(30)), "a clock that was set back is no time at all");
+    assert_eq!((early.step, early.eta_seconds), (Some(0), Some(30)), "a clock that was set back counts as no time");
 }
 
 #[tokio::test]
