@@ -30,6 +30,7 @@ pub mod jobs;
 pub mod lifecycle;
 #[warn(missing_docs)]
 pub mod media;
+pub mod net;
 #[warn(missing_docs)]
 pub mod queue;
 pub mod server;

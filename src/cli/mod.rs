@@ -10,6 +10,7 @@ mod exit;
 mod generate;
 mod job;
 mod output;
+#[cfg(feature = "google-cloud")]
 mod provision;
 mod serve;
 mod team;
@@ -76,6 +77,7 @@ enum Command {
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
     Doctor(doctor::DoctorArgs),
+    #[cfg(feature = "google-cloud")]
     Provision(provision::ProvisionArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
@@ -92,6 +94,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
         Command::Doctor(args) => doctor::run(args, &invocation).await,
+        #[cfg(feature = "google-cloud")]
         Command::Provision(args) => provision::run(&args, &invocation).await,
         Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),

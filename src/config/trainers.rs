@@ -145,7 +145,7 @@ impl VertexTrainerConfig {
         if !is_used {
             return;
         }
-        check.project_of_vertex(config);
+        check.vertex(config, "trainer.default");
         if config.media.backend != MediaBackend::Gcs {
             let detail = "must be \"gcs\", for trainer.default is \"vertex\": it reads the pictures from the bucket";
             check.wrong("media.backend", detail);

@@ -5,7 +5,8 @@ mod engines;
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
+use super::{AuthMode, Config, GOOGLE_CLOUD_NOT_INCLUDED, Profile, QueueBackend, Roles, StoreBackend, duration::text};
+use crate::net;
 
 /// The circumstances that decide which checks apply.
 pub(super) struct Context {
@@ -45,12 +46,15 @@ impl Check {
         self.0.push((Some(key.to_owned()), detail.into()));
     }
 
-    /// Whatever uses Vertex AI needs a project; the report names it once.
-    pub(super) fn project_of_vertex(&mut self, config: &Config) {
-        const KEY: &str = "gcp.project";
-        let is_reported = self.0.iter().any(|(key, _)| key.as_deref() == Some(KEY));
+    /// Checks what Vertex AI needs; `key` selects it. A missing project is reported once.
+    pub(super) fn vertex(&mut self, config: &Config, key: &str) {
+        const PROJECT: &str = "gcp.project";
+        if !cfg!(feature = "google-cloud") {
+            self.wrong(key, format!("Vertex AI is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
+        }
+        let is_reported = self.0.iter().any(|(key, _)| key.as_deref() == Some(PROJECT));
         if config.gcp.project.is_none() && !is_reported {
-            self.wrong(KEY, "must be set, for Vertex AI is used");
+            self.wrong(PROJECT, "must be set, for Vertex AI is used");
         }
     }
 
@@ -81,8 +85,7 @@ impl Check {
 
     pub(super) fn http_url(&mut self, key: &str, url: Option<&url::Url>) {
         let Some(url) = url else { return };
-        let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
-        if !plain || !url.username().is_empty() || url.password().is_some() {
+        if !net::is_http_base(url) {
             self.wrong(
                 key,
                 format!("{} must be http:// or https:// without user, query or fragment", without_secrets(url)),
@@ -109,9 +112,7 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
     check.http_url("queue.embedded.push_url", config.queue.embedded.push_url.as_ref());
     check.range("gateway.body_limit", &config.gateway.body_limit, &(1024..=10 * 1024 * 1024));
     for origin in &config.gateway.cors_origins {
-        let exact = url::Url::parse(origin)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin);
-        if !exact {
+        if !net::is_http_origin(origin) {
             check.wrong(
                 "gateway.cors_origins",
                 format!(

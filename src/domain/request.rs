@@ -26,13 +26,10 @@ pub const DEFAULT_SIDE: u32 = 1024;
 /// The largest seed, so that every engine can take it.
 pub const MAX_SEED: u32 = i32::MAX as u32;
 
-/// The body of `POST /generate` as it came in. Integers are wide so that an absurd number is a field error with a
+/// A request for pictures as it came in. Integers are wide so that an absurd number is a field error with a
 /// pointer, not a parse error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GenerateRequest {
-    /// Who asks, where the gateway does not know it from a token.
-    pub user_id: Option<String>,
     /// What to draw.
     pub prompt: Option<String>,
     /// A style of the catalogue; its first when absent.

@@ -50,12 +50,7 @@ impl Target {
                 address: format!("{host}:{port}").into(),
                 host: value,
                 prefix: url.path().trim_end_matches('/').into(),
-                is_this_machine: match url.host() {
-                    Some(url::Host::Domain(name)) => name == "localhost",
-                    Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-                    Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-                    None => false,
-                },
+                is_this_machine: crate::net::is_loopback(url),
             }),
             _ => Err(Failure::new(Exit::Usage, format!("{url} is no http:// address that can be measured"))),
         }

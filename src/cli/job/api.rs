@@ -1,6 +1,6 @@
 //! The gateway as these commands see it.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use eventsource_stream::Eventsource as _;
@@ -47,7 +47,7 @@ impl Api {
 
     /// The same for a caller with this token.
     pub(in crate::cli) fn with_token(self, token: &Secret) -> Result<Self, Failure> {
-        if self.base.scheme() != "https" && !is_here(&self.base) {
+        if self.base.scheme() != "https" && !crate::net::is_loopback(&self.base) {
             let text = format!("a token is not sent to {} in the clear", self.base);
             return Err(Failure::new(Exit::Usage, text).hint("give an https:// address to --url"));
         }
@@ -195,20 +195,12 @@ impl Api {
 /// A client for `base`; an answer that is silent for longer than `silence` is given up. Proxies of the environment are
 /// for the world outside, not for this machine.
 pub(in crate::cli) fn client(base: &url::Url, silence: Option<Duration>) -> reqwest::Result<reqwest::Client> {
-    let here = is_here(base);
+    let here = crate::net::is_loopback(base);
     crate::http::client_with(|mut builder| {
         if let Some(silence) = silence {
             builder = builder.read_timeout(silence);
         }
         if here { builder.no_proxy() } else { builder }
-    })
-}
-
-/// Whether an address is this machine's.
-fn is_here(base: &url::Url) -> bool {
-    base.host_str().is_some_and(|host| {
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     })
 }
 

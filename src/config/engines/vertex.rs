@@ -46,7 +46,7 @@ impl EngineSection for GeminiConfig {
         check.range("engine.gemini.concurrency", &self.concurrency, &(1..=16));
         check.http_url("engine.gemini.endpoint", self.endpoint.as_ref());
         if is_used {
-            check.project_of_vertex(config);
+            check.vertex(config, "engine.default");
         }
     }
 }
@@ -63,7 +63,7 @@ impl EngineSection for ImagenConfig {
     fn validate(&self, config: &Config, is_used: bool, check: &mut Check) {
         check.http_url("engine.imagen.endpoint", self.endpoint.as_ref());
         if is_used {
-            check.project_of_vertex(config);
+            check.vertex(config, "engine.default");
         }
     }
 }
