@@ -49,14 +49,18 @@ fn location(address: Option<&Url>, key: &SecretRef) -> Vec<(&'static str, String
     vec![("address", address), ("key", key_source(key))]
 }
 
-/// Where a key comes from; never the key.
+/// The origin of a key, never the key itself.
 fn key_source(key: &SecretRef) -> String {
     let source = match (&key.env, &key.file) {
         (Some(name), _) => format!("the variable {name}"),
         (None, Some(path)) => path.display().to_string(),
         (None, None) => return "none".to_owned(),
     };
-    if key.value().is_some() { format!("from {source}") } else { format!("missing: {source} holds none") }
+    if key.value().is_some() {
+        format!("from {source}")
+    } else {
+        format!("missing: {source} is empty or does not exist")
+    }
 }
 
 /// Concurrent calls for the pictures of one job.

@@ -2,6 +2,7 @@
 //!
 //! The API has no idempotency key for creating a job. So each job carries a label of its training, and `start` looks for
 //! the label before it creates a job: a lost response does not cost a second machine.
+//! docs/trainers.md says what the container must do.
 
 mod api;
 mod custom_jobs;
