@@ -18,7 +18,8 @@ use zip::{
 };
 
 use crate::domain::archive::{
-    ArchiveError, ArchiveLimits, CAPTION_BYTES, EntryError, EntryKind, Listed, Planned, caption_error, is_archive, plan,
+    ArchiveError, ArchiveLimits, CAPTION_BYTES, EntryError, EntryKind, ListedEntry, PlannedPicture, caption_error,
+    is_archive, plan,
 };
 
 /// Bytes of the list of entries, at most. It is kept in memory, and names, comments and extra fields have any length.
@@ -51,7 +52,7 @@ pub struct Archive {
     bytes: u64,
     limits: ArchiveLimits,
     entries: Vec<OwnedZipFileEntry>,
-    planned: Vec<Planned>,
+    planned: Vec<PlannedPicture>,
     expanded: u64,
 }
 
@@ -109,7 +110,7 @@ impl Archive {
 
     /// The `n`-th picture; `None` after the last.
     pub fn picture(&mut self, n: usize) -> Result<Option<ArchivePicture>, ArchiveReadError> {
-        let Some(Planned { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
+        let Some(PlannedPicture { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
         let max = self.limits.max_picture_bytes;
         let picture = self.inflated(&name, at, max)?;
         if picture.as_ref().is_ok_and(|bytes| is_archive(bytes)) {
@@ -158,7 +159,7 @@ impl Archive {
 fn list(
     file: &mut BufReader<File>,
     limits: &ArchiveLimits,
-) -> Result<(Vec<OwnedZipFileEntry>, Vec<Listed>), ArchiveReadError> {
+) -> Result<(Vec<OwnedZipFileEntry>, Vec<ListedEntry>), ArchiveReadError> {
     let too_many = || ArchiveError::TooManyEntries { most: limits.max_entries };
     // Offsets count from the first byte: an archive after other data is refused.
     let begins = list_begins(file)?;
@@ -186,7 +187,7 @@ fn list(
             None | Some(0 | PLAIN_FILE) => EntryKind::File,
             Some(_) => EntryKind::Special,
         };
-        listed.push(Listed {
+        listed.push(ListedEntry {
             name: entry.name().map_err(broken)?.into_owned(),
             kind,
             is_encrypted: entry.encrypted(),
