@@ -11,7 +11,7 @@ use crate::{
         trace::TraceContext,
     },
     failpoint::failpoint,
-    jobs::{Claim, Claimed, Outcome},
+    jobs::{AttemptOutcome, Claim, ClaimResult},
 };
 
 impl Worker {
@@ -59,7 +59,7 @@ impl Worker {
     ) {
         let (outcome, claim) = self.claim(message, delivery).await;
         if let Some(claim) = &claim {
-            span.record("attempt", claim.job.attempt());
+            span.record("attempt", claim.job().attempt());
             tracing::info!("job claimed");
         }
         failpoint("before_ack");
@@ -73,13 +73,13 @@ impl Worker {
     async fn claim(&self, message: JobMessage, delivery: DeliveryInfo) -> (PushOutcome, Option<Claim>) {
         let claimed = self.execution.claim(&message.job_id, &self.id, self.settings.attempt.lease).await;
         let outcome = match claimed {
-            Ok(Claimed::Ours(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
-            Ok(Claimed::Nothing(reason)) => {
+            Ok(ClaimResult::Claimed(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
+            Ok(ClaimResult::NotStartable(reason)) => {
                 tracing::debug!(%reason, "nothing to do for this message");
                 PushOutcome::Acknowledged("nothing to do")
             }
-            Ok(Claimed::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
-            Ok(Claimed::Missing) => {
+            Ok(ClaimResult::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
+            Ok(ClaimResult::Missing) => {
                 let error = JobError::new(ErrorCode::UnknownJob, format!("there is no job {}", message.job_id));
                 self.record_dead_letter(delivery.into_dead_letter(Some(message.job_id), error)).await
             }
@@ -105,8 +105,8 @@ impl Worker {
         let outcome = self.execution.run_attempt(claim, &self.settings.attempt, &self.stop).await;
         drop(slot);
         match outcome {
-            Ok(Outcome::Settled(_)) => {} // logged where the job is settled
-            Ok(Outcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
+            Ok(AttemptOutcome::Settled(_)) => {} // logged where the job is settled
+            Ok(AttemptOutcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
             Err(error) => {
                 tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse")
             }

@@ -132,7 +132,7 @@ async fn jobs_of_a_rate_limited_engine_wait_with_a_reason_and_few_calls_are_made
     assert_eq!((&engines[0]["engine"], &engines[0]["misconfigured"]), (&json!("preview"), &json!(false)), "{engines}");
     // Waits for the first probe, which fails like the calls before it.
     let calls = || system.logs().matches("attempt failed; will retry").count();
-    while system.logs().matches("engine is left alone").count() < 2 {
+    while system.logs().matches("calls to the engine are paused").count() < 2 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let calls = calls();

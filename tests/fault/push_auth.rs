@@ -1,4 +1,4 @@
-//! The authentication of pushes and sweeps.
+//! Which callers may push to the worker and trigger a sweep.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const PUSHER: &str = "pusher@forge-test.iam.gserviceaccount.com";
 const SCHEDULER: &str = "scheduler@forge-test.iam.gserviceaccount.com";
 const REMOVED: Signing<'_> = Signing::Written("SIGNATURE_REMOVED_BY_GOOGLE");
 const CLOSED: [&str; 3] = ["/process-generation", "/process-training", "/sweep"];
-/// 2026-03-01T12:00:00Z, where the clock of these tests is stopped.
+/// 2026-03-01T12:00:00Z, the fixed time of these tests.
 const NOON: i64 = 1_772_366_400;
 
 struct Noon;
@@ -37,7 +37,7 @@ impl Clock for Noon {
     }
 }
 
-/// A worker that requires Google's tokens, and the emulator that signs them.
+/// A worker that accepts Google's tokens, and the emulator that signs them.
 struct Site {
     google: Emulator,
     worker: Worker,
@@ -45,7 +45,7 @@ struct Site {
 }
 
 impl Site {
-    /// The worker verifies the tokens.
+    /// A worker that verifies the tokens itself.
     async fn open() -> Self {
         let google = Emulator::start().await.expect("an emulator");
         let url = format!("{}{}", google.url(), Issuer::Google.path()).parse().expect("an address");
@@ -53,7 +53,7 @@ impl Site {
         Self::of(google, Oidc::verified_here(AUDIENCE.to_owned(), accounts(), keys, Arc::new(Noon)))
     }
 
-    /// Cloud Run's IAM has verified the tokens.
+    /// A worker behind Cloud Run's IAM, which verifies the tokens.
     async fn behind_iam() -> Self {
         let google = Emulator::start().await.expect("an emulator");
         Self::of(google, Oidc::verified_by_cloud_run(AUDIENCE.to_owned(), accounts(), Arc::new(Noon)))
@@ -68,7 +68,7 @@ impl Site {
         json!({ "alg": "RS256", "kid": self.google.identity().kid(Issuer::Google), "typ": "JWT" })
     }
 
-    /// A token of Google with changed claims; null removes a claim.
+    /// Google's token with these claims changed; null removes a claim.
     fn token(&self, changes: &Value) -> String {
         self.signed(&self.header(), changes, Signing::By(Issuer::Google))
     }
@@ -89,13 +89,14 @@ impl Site {
         Response::from_parts(parts, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// The status of a push with this token. Also checks that the body of an unauthenticated push is not read.
+    /// The status of a push with this token. A push without a valid token is refused before its body is read: here the body
+    /// never arrives.
     async fn push(&self, token: &str) -> StatusCode {
         let answer = self.post(CLOSED[0], &[bearer(token)], Body::from("{}")).await;
         let stranger = self.post(CLOSED[0], &[bearer("garbage")], never()).await;
         assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
         if answer.status() == StatusCode::UNAUTHORIZED {
-            assert_eq!(answer.body(), stranger.body(), "every refusal has the same body");
+            assert_eq!(answer.body(), stranger.body(), "the same answer whatever is wrong");
         }
         answer.status()
     }
@@ -217,35 +218,35 @@ async fn forged_pushes_are_refused() {
         assert_eq!(site.push(token).await, StatusCode::UNAUTHORIZED, "{token:.80}");
     }
     let user = identity.firebase_token("forge-test", "ann", &times);
-    assert_eq!(site.push(&user).await, StatusCode::UNAUTHORIZED, "the token of a user is refused");
+    assert_eq!(site.push(&user).await, StatusCode::UNAUTHORIZED, "a user's token never opens the worker");
     let user = identity.firebase_token(AUDIENCE, "ann", &claims(&json!({})));
-    assert_eq!(site.push(&user).await, StatusCode::UNAUTHORIZED, "also with the claims of a Google token");
+    assert_eq!(site.push(&user).await, StatusCode::UNAUTHORIZED, "nor with everything that Google says in it");
     assert_eq!(site.push(&good).await, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn behind_cloud_run_the_claims_decide_and_the_signature_must_be_removed() {
+async fn behind_cloud_run_the_claims_count_and_the_signature_must_be_gone() {
     let site = Site::behind_iam().await;
     let stripped = |changes: &Value| site.signed(&site.header(), changes, REMOVED);
     assert_eq!(site.push(&stripped(&json!({}))).await, StatusCode::OK);
     for wrong in wrong_claims() {
         assert_eq!(site.push(&stripped(&wrong)).await, StatusCode::UNAUTHORIZED, "{wrong}");
     }
-    assert_eq!(site.push(&site.token(&json!({}))).await, StatusCode::UNAUTHORIZED, "IAM has not verified this token");
+    assert_eq!(site.push(&site.token(&json!({}))).await, StatusCode::UNAUTHORIZED, "nobody has verified this one");
     let other = ("x-serverless-authorization", "Bearer verified.by.iam".to_owned());
     let beside = site.post("/sweep", &[bearer(&stripped(&json!({}))), other], Body::empty()).await;
-    assert_eq!(beside.status(), StatusCode::UNAUTHORIZED, "IAM has verified the other header");
+    assert_eq!(beside.status(), StatusCode::UNAUTHORIZED, "IAM has looked at the other header");
     assert_eq!(site.google.identity().fetches(Issuer::Google), 0);
 }
 
 #[tokio::test]
-async fn without_keys_a_push_is_refused_with_retry_after() {
+async fn without_keys_a_push_is_refused_for_now() {
     let site = Site::open().await;
     site.google.faults().inject(Issuer::Google.path(), Fault::Refuse(tonic::Code::Internal), usize::MAX);
     let answer = site.post("/sweep", &[bearer(&site.token(&json!({})))], Body::empty()).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(site.push("garbage").await, StatusCode::UNAUTHORIZED, "a malformed token is refused without keys too");
+    assert_eq!(site.push("garbage").await, StatusCode::UNAUTHORIZED, "wrong with keys or without");
 }
 
 #[tokio::test]

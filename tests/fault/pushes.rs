@@ -1,4 +1,4 @@
-//! Unusual requests to the worker, and requests while a backend fails.
+//! Requests to a worker that do not come from a queue, and requests to a worker in trouble.
 
 use std::{num::NonZeroUsize, sync::atomic::Ordering};
 
@@ -27,7 +27,7 @@ fn never() -> Body {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_with_500() {
+async fn a_panic_gets_a_response() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     bench.plan.due_panics.store(1, Ordering::SeqCst);
@@ -38,7 +38,7 @@ async fn a_panic_is_answered_with_500() {
 }
 
 #[tokio::test]
-async fn a_hanging_backend_is_named_and_does_not_delay_the_answer() {
+async fn a_backend_that_hangs_is_named_and_does_not_delay_the_response() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     assert_eq!(send(&worker, Method::GET, "/ready", Body::empty()).await.status(), StatusCode::OK);
@@ -61,22 +61,22 @@ async fn a_body_that_never_arrives_times_out() {
 }
 
 #[tokio::test]
-async fn a_push_may_be_as_large_as_pubsub_sends_and_no_larger() {
+async fn a_push_may_be_as_long_as_pubsub_allows_and_no_longer() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     let piece = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 20]));
-    // 14 MiB of spaces become a dead letter; a larger body is refused.
+    // 14 MiB of spaces become a dead letter; more is refused.
     let whole = futures::stream::iter((0..14).map(move |_| piece()));
     assert_eq!(send(&worker, Method::POST, PUSH, Body::from_stream(whole)).await.status(), StatusCode::OK);
     let endless = Body::from_stream(futures::stream::repeat_with(piece));
     assert_eq!(send(&worker, Method::POST, PUSH, endless).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let announced = Request::post(PUSH).header("content-length", "1000000000").body(never()).expect("a request");
-    let answer = worker::router(worker).oneshot(announced).now_or_never().expect("an answer before the body is read");
+    let answer = worker::router(worker).oneshot(announced).now_or_never().expect("before a byte is read");
     assert_eq!(answer.expect("an answer").status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
-async fn too_many_concurrent_requests_are_refused_with_retry_after() {
+async fn more_requests_than_configured_are_refused_with_retry_after() {
     let bench = Bench::new("0s");
     let worker = bench.worker_with(WorkerSettings { requests: NonZeroUsize::new(1), ..worker_settings() });
     let mut first = Box::pin(send(&worker, Method::POST, PUSH, never()));
