@@ -22,7 +22,7 @@ use crate::domain::{
 };
 
 /// Breakers that are remembered, at most. There is one per engine and model.
-const MAX_CIRCUITS: usize = 256;
+const MAX_BREAKERS: usize = 256;
 
 /// How an engine is doing, as operators see it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -154,10 +154,10 @@ impl Breakers {
         if let Some(breaker) = breakers.get_mut(name) {
             return Some(act(breaker));
         }
-        if breakers.len() >= MAX_CIRCUITS {
+        if breakers.len() >= MAX_BREAKERS {
             breakers.retain(|_, breaker| !breaker.is_idle());
         }
-        (breakers.len() < MAX_CIRCUITS).then(|| act(breakers.entry(name.to_owned()).or_default()))
+        (breakers.len() < MAX_BREAKERS).then(|| act(breakers.entry(name.to_owned()).or_default()))
     }
 
     fn breakers(&self) -> MutexGuard<'_, BTreeMap<String, Breaker>> {

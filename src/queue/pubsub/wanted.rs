@@ -22,9 +22,9 @@ const MAX_DELIVERY_ATTEMPTS: i32 = 5;
 const MIN_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_BACKOFF: Duration = Duration::from_mins(10);
 /// How long operators have for a dead letter: the longest there is.
-const LETTER_RETENTION: Duration = Duration::from_hours(31 * 24);
+const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(31 * 24);
 /// How long what an operator looks at is hidden from others, should it not be given back.
-const LETTER_ACK_DEADLINE: i32 = 60;
+const DEAD_LETTER_ACK_DEADLINE: i32 = 60;
 
 /// How Pub/Sub reaches the workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,8 @@ fn pushed(project: &PubSubProject, push: &Push, kind: JobKind) -> Subscription {
 /// Without a retry policy, so that what one reader gives back the next one finds at once.
 fn pulled(project: &PubSubProject) -> Subscription {
     lasting(project, DEAD_LETTER_SUBSCRIPTION, DEAD_LETTER_TOPIC)
-        .set_ack_deadline_seconds(LETTER_ACK_DEADLINE)
-        .set_message_retention_duration(wkt(LETTER_RETENTION))
+        .set_ack_deadline_seconds(DEAD_LETTER_ACK_DEADLINE)
+        .set_message_retention_duration(wkt(DEAD_LETTER_RETENTION))
 }
 
 /// One that does not expire when nothing happens for a month.
