@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::{config::Config, error::BackendError, media::MediaStore, queue::JobQueue, store::Stores};
 #[cfg(feature = "google-cloud")]
-use {
-    super::ports::project,
-    crate::{media, queue, store},
-};
+use crate::{media, queue, store};
+
+/// The project id. If it is missing, the first call to Google Cloud reports that.
+pub(super) fn project(config: &Config) -> &str {
+    config.gcp.project.as_deref().unwrap_or_default()
+}
 
 #[cfg(feature = "google-cloud")]
 pub(super) fn open_store(config: &Config) -> Result<Stores, BackendError> {

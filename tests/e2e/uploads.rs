@@ -113,7 +113,9 @@ async fn malicious_archives_use_little_memory() {
         archive(&(0..40).map(|n| zeros.clone().named(&format!("{n}.png"))).collect::<Vec<_>>()),
         archive(&[pad, zeros.claiming(100)]),
     ];
-    for (bomb, reason) in bombs.into_iter().zip(["times its size", "more than 500000000 bytes", "not of the size"]) {
+    for (bomb, reason) in
+        bombs.into_iter().zip(["times its size", "more than 500000000 bytes", "does not have the size"])
+    {
         let (status, problem) = send_archive(&system, bomb).await;
         assert_eq!((status, text(&problem, "code").as_str()), (422, "unusable_archive"), "{problem}");
         assert!(text(&problem, "detail").contains(reason), "{reason}: {problem}");

@@ -237,7 +237,7 @@ async fn an_archive_in_the_bucket_is_unpacked_once() {
     for path in ["/train-brand?dryRun=true", "/train-brand", "/train-brand"] {
         let problem = bucket.world.post(path, &training(&ids)).await.problem(422, "invalid_fields");
         assert_eq!(problem["errors"][0]["pointer"], "/trainingImages/0");
-        assert!(problem["detail"].as_str().unwrap().contains("set/0.png in the archive is there twice"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("set/0.png in the archive occurs twice"), "{problem}");
     }
     assert!(bucket.keys("uploads/ann/").await.iter().all(|key| key.rsplit('.').next() != Some("zip")));
 }

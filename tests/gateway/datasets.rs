@@ -83,7 +83,7 @@ async fn an_archive_counts_as_its_pictures() {
     // Three pictures are too few; two more single pictures make them enough.
     let problem = world.post("/train-brand?dryRun=true", &training(&[&id])).await.problem(422, "invalid_fields");
     assert_eq!(problem["errors"][0]["pointer"], "/trainingImages");
-    assert_eq!(problem["errors"][0]["detail"], "must be the uploadIds of 5 to 50 pictures; there are 3");
+    assert_eq!(problem["errors"][0]["detail"], "must list the uploadIds of 5 to 50 pictures; there are 3");
     let singles = [world.upload("ann", &blocks(3, 160, 130)).await, world.upload("ann", &blocks(4, 160, 130)).await];
     let images = [&singles[0], &id, &singles[1]].map(String::as_str);
     let answer = dry_run(&world, &images).await;
@@ -205,19 +205,19 @@ async fn malicious_archives_are_refused_with_one_reason() {
         ("only long clutter", archive(&comment(300)), "more than 255 characters"),
         ("a bomb", archive(&bomb), "more than 100 times its size"),
         ("a bomb in its words", with_good(Item::stored("b.png", "x").claiming(u32::MAX)), "more than 500000000 bytes"),
-        ("more than it says", lying, "b.png in the archive is not of the size"),
-        ("less than it says", modest, "b.png in the archive is not of the size"),
+        ("more than it says", lying, "b.png in the archive does not have the size"),
+        ("less than it says", modest, "b.png in the archive does not have the size"),
         ("10,000 entries", archive(&many), "more than 1000 files"),
         ("51 pictures", archive(&pictures), "holds 51 pictures; at most 50"),
-        ("upwards", with_good(Item::stored("../../etc/passwd", "x")), "no plain path"),
-        ("absolute", with_good(Item::stored("/etc/passwd", "x")), "no plain path"),
-        ("absolute on Windows", with_good(Item::stored("C:\\x.png", "x")), "no plain path"),
+        ("upwards", with_good(Item::stored("../../etc/passwd", "x")), "not a plain path"),
+        ("absolute", with_good(Item::stored("/etc/passwd", "x")), "not a plain path"),
+        ("absolute on Windows", with_good(Item::stored("C:\\x.png", "x")), "not a plain path"),
         ("a link", with_good(Item::stored("b.png", "/etc/passwd").mode(0o120_777)), "is a link"),
         ("a device", with_good(Item::stored("b.png", []).mode(0o020_644)), "is a link or something else"),
         ("encrypted", with_good(Item::stored("b.png", png(1)).encrypted()), "b.png in the archive is encrypted"),
         ("another method", with_good(Item::stored("b.png", png(1)).method(12)), "another method than deflate"),
-        ("the same name", with_good(Item::stored("a.png", png(1))), "is there twice"),
-        ("nearly the same name", with_good(Item::stored("A.PNG", png(1))), "is there twice"),
+        ("the same name", with_good(Item::stored("a.png", png(1))), "occurs twice"),
+        ("nearly the same name", with_good(Item::stored("A.PNG", png(1))), "occurs twice"),
         (
             "an archive by name",
             with_good(Item::stored("more.zip", "x")),

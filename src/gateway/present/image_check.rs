@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::brand::{ImageCheck, Judged};
+use crate::domain::brand::{CheckedImage, ImageCheck};
 
 /// Whether an image can be used for training.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -37,8 +37,8 @@ pub(in crate::gateway) struct ImageCheckView {
     of: Option<usize>,
 }
 
-impl From<Judged> for ImageCheckView {
-    fn from(Judged { upload, entry, verdict, .. }: Judged) -> Self {
+impl From<CheckedImage> for ImageCheckView {
+    fn from(CheckedImage { upload, entry, verdict, .. }: CheckedImage) -> Self {
         let (name, short_side, needed, of) = match verdict {
             ImageCheck::Ok => ("ok", None, None, None),
             ImageCheck::Missing => ("missing", None, None, None),
