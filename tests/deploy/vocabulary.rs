@@ -27,7 +27,19 @@ const NAMES: [(&str, &str); 14] = [
 ];
 
 /// Phrases that a reader has to read twice.
-const PHRASES: [&str; 0] = [];
+const PHRASES: [&str; 11] = [
+    "as which",
+    "at the doors",
+    "deals with",
+    "knows better",
+    "knows the caller not",
+    "looks at what",
+    "needs no other",
+    "requests in hand",
+    "rules of the house",
+    " to know of",
+    "what it is made of",
+];
 
 /// The files that people read, relative to the root.
 fn files() -> Vec<PathBuf> {
