@@ -71,7 +71,7 @@ impl Execution {
     fn routes(&self, job: &Job) -> Vec<String> {
         match &job.work {
             Work::Illustration(spec) => self.engine.routes(spec).into_iter().map(Into::into).collect(),
-            Work::Brand(_) => vec![self.trainer.breaker_name().into_owned()],
+            Work::Brand(_) => vec![self.trainer.route().into_owned()],
         }
     }
 
