@@ -2,6 +2,8 @@
 
 #[cfg(feature = "google-cloud")]
 mod clients;
+#[cfg(feature = "google-cloud")]
+pub mod pubsub;
 pub mod rest;
 pub mod token;
 
@@ -10,7 +12,7 @@ use url::Url;
 #[cfg(feature = "google-cloud")]
 pub use self::clients::{base, credentials, failed, kind_of_code, kind_of_http};
 
-/// Whether an endpoint is an emulator's.
+/// Whether an endpoint is an emulator.
 pub fn is_emulator(endpoint: Option<&Url>) -> bool {
     endpoint.is_some_and(|url| url.scheme() == "http")
 }

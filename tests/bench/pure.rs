@@ -1,4 +1,4 @@
-//! What the pure parts cost: `cargo bench`. `cargo test --all-targets` runs each once.
+//! Benchmarks of the pure parts: `cargo bench`. `cargo test --all-targets` runs each once.
 
 use std::{hint::black_box, time::Duration};
 
@@ -23,7 +23,7 @@ use mediaforge::{
     },
     media::image::{DecodeLimits, prepare, thumbnail},
     store::{Version, document::JobDocument},
-    worker::envelope::Delivery,
+    worker::envelope,
 };
 
 const POLICY: JobPolicy = JobPolicy {
@@ -106,7 +106,7 @@ fn transitions(c: &mut Criterion) {
     });
 }
 
-/// A job to the text that a store keeps, and back.
+/// A job to a store's JSON, and back.
 fn documents(c: &mut Criterion) {
     let job = submitted();
     let running = job.start(Timestamp::UNIX_EPOCH, lease(), &POLICY).expect("a start").job;
@@ -135,7 +135,7 @@ fn envelope(c: &mut Criterion) {
     });
     let body = body.to_string().into_bytes();
     c.bench_function("envelope: decode a push", |b| {
-        b.iter(|| Delivery::parse(black_box(&body), JobKind::Illustration).expect("a delivery"));
+        b.iter(|| envelope::parse(black_box(&body), JobKind::Illustration).expect("a delivery"));
     });
 }
 

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Invocation, output};
 use crate::{
-    app::provision::{
-        Action, CannotProvision, Kind, Provision, ProvisionError, Provisioned, iam_commands, open_provision,
-    },
+    app::provision::{CannotProvision, open_provisioner},
     config::variable,
     error::{BackendError, ErrorKind},
+    provision::{Action, PlannedResource, ProvisionError, Provisioner, ResourceKind, iam_commands},
 };
 
 /// Create and repair the topics and subscriptions on Pub/Sub
@@ -23,8 +22,9 @@ use crate::{
 What it creates in gcp.project:
   topics         image-generation-jobs, brand-training-jobs, job-dlq
   subscriptions  image-generation-workers, brand-training-workers: push to queue.pubsub.push_url as
-                   queue.pubsub.push_service_account, with tokens for worker.oidc.audience; ack deadline 600 s,
-                   retention 1 h, retries after 10 s to 600 s, dead letters to job-dlq after 5 attempts, no expiry
+                   queue.pubsub.push_service_account, with tokens for worker.oidc.audience;
+                   ack deadline 600 s, retention 1 h, retries after 10 s to 600 s, dead letters to
+                   job-dlq after 5 attempts, no expiry
                  job-dlq-sub: for operators to pull from; retention 31 d, no expiry
 
 You need roles/pubsub.editor on the project and roles/iam.serviceAccountUser on the push account.
@@ -33,8 +33,8 @@ Examples:
   mediaforge provision --profile gcp --dry-run       show what would change
   mediaforge provision --profile gcp                 change it
 
-Exit codes: 0 everything is correct, 8 --dry-run found something to do, 1 failure or something cannot be repaired,
-2 wrong usage or a setting is missing, 4 Pub/Sub is unreachable, 7 permission denied.")]
+Exit codes: 0 everything is correct, 1 failure or something cannot be repaired, 2 wrong usage or a
+setting is missing, 4 Pub/Sub is unreachable, 7 permission denied, 8 --dry-run found something to do.")]
 pub(super) struct ProvisionArgs {
     /// Change nothing; exit with 8 if there is something to do
     #[arg(long)]
@@ -57,14 +57,14 @@ struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct Line {
     #[serde(flatten)]
-    planned: Provisioned,
+    planned: PlannedResource,
     done: bool,
 }
 
 pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     let config = invocation.load(None, Vec::new())?.config;
-    let provision = open_provision(&config).await.map_err(start_failure)?;
-    let account = &provision.push().service_account;
+    let provisioner = open_provisioner(&config).await.map_err(start_failure)?;
+    let account = &provisioner.push_target().service_account;
     let known = &config.worker.oidc.service_accounts;
     if !known.is_empty() && !known.contains(account) {
         output::note(format!(
@@ -72,12 +72,12 @@ pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow
         ));
     }
     let lines =
-        provision.plan().await.map_err(provision_failure)?.into_iter().map(|planned| Line { planned, done: false });
-    let iam_commands = iam_commands(provision.project(), account);
+        provisioner.plan().await.map_err(provision_failure)?.into_iter().map(|planned| Line { planned, done: false });
+    let iam_commands = iam_commands(provisioner.project(), account);
     let resources = lines.collect();
-    let mut report = Report { project: provision.project(), dry_run: args.dry_run, resources, iam_commands };
+    let mut report = Report { project: provisioner.project(), dry_run: args.dry_run, resources, iam_commands };
     // On a failure, the report shows what was done before it.
-    let applied = if args.dry_run { Ok(()) } else { apply(&provision, &mut report.resources).await };
+    let applied = if args.dry_run { Ok(()) } else { apply(&provisioner, &mut report.resources).await };
     if args.json {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {
@@ -87,10 +87,10 @@ pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow
     outcome(&report)
 }
 
-async fn apply(provision: &Provision, lines: &mut [Line]) -> Result<(), ProvisionError> {
+async fn apply(provisioner: &Provisioner, lines: &mut [Line]) -> Result<(), ProvisionError> {
     for line in lines {
         if matches!(line.planned.action, Action::Create | Action::Update) {
-            provision.apply(&line.planned).await?;
+            provisioner.apply(&line.planned).await?;
             line.done = true;
         }
     }
@@ -104,7 +104,7 @@ fn outcome(report: &Report<'_>) -> anyhow::Result<Exit> {
         return Ok(if is_done { Exit::Done } else { Exit::WouldChange });
     }
     let blocked = planned().filter(|planned| planned.drift.iter().any(|drift| !drift.repairable));
-    let blocked: Vec<_> = blocked.filter(|planned| planned.kind == Kind::Subscription).collect();
+    let blocked: Vec<_> = blocked.filter(|planned| planned.kind == ResourceKind::Subscription).collect();
     if blocked.is_empty() {
         return Ok(Exit::Done);
     }
