@@ -4,6 +4,7 @@
 pub mod document;
 mod firestore;
 mod sqlite;
+mod watch;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -19,7 +19,7 @@ use self::{
     client::FirestoreClient,
     documents::{Holder, read_job, write_team},
     ledger::AccountLocks,
-    watch::Hub,
+    watch::ChangeDispatcher,
 };
 use super::{
     AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch,
@@ -38,7 +38,7 @@ use crate::{
 /// The store in one database of a project.
 pub(super) struct FirestoreStore {
     client: Arc<FirestoreClient>,
-    hub: Arc<Hub>,
+    dispatcher: Arc<ChangeDispatcher>,
     account_locks: AccountLocks,
 }
 
@@ -46,7 +46,8 @@ impl FirestoreStore {
     /// Connects when it is first used.
     pub(super) fn new(project: &str, config: &FirestoreConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         let client = Arc::new(FirestoreClient::new(project, config, random));
-        Self { hub: Hub::new(Arc::clone(&client), clock), client, account_locks: AccountLocks::default() }
+        let dispatcher = ChangeDispatcher::new(Arc::clone(&client), clock);
+        Self { client, dispatcher, account_locks: AccountLocks::default() }
     }
 
     async fn holder(&self, op: &'static str, name: String) -> Result<Holder> {
@@ -87,7 +88,7 @@ impl JobStore for FirestoreStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watch::stream(&self.hub, what)
+        watch::stream(&self.dispatcher, what)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 mod accounts;
 mod changes;
-mod hub;
+mod dispatcher;
 mod list;
 mod rows;
 mod watcher;
@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 
 use self::{
     accounts::LedgerResult,
-    hub::Hub,
+    dispatcher::ChangeDispatcher,
     rows::{JobRow, Journal},
 };
 use super::{
@@ -34,14 +34,14 @@ use crate::{
 /// The embedded store.
 pub(super) struct SqliteStore {
     embedded: Embedded,
-    hub: Arc<Hub>,
+    dispatcher: Arc<ChangeDispatcher>,
 }
 
 impl SqliteStore {
     pub(super) fn new(embedded: &Embedded) -> Self {
-        let hub = Hub::new(embedded);
-        hub.follow();
-        Self { embedded: embedded.clone(), hub }
+        let dispatcher = ChangeDispatcher::new(embedded);
+        dispatcher.follow();
+        Self { embedded: embedded.clone(), dispatcher }
     }
 }
 
@@ -81,13 +81,13 @@ impl JobStore for SqliteStore {
             tx.discard();
             Ok((outcome, 0))
         };
-        let (hub, value) = (Arc::clone(&self.hub), first.job.clone());
-        let tell = move |(inserted, seq): &(Inserted, u64)| {
+        let (dispatcher, value) = (Arc::clone(&self.dispatcher), first.job.clone());
+        let publish = move |(inserted, seq): &(Inserted, u64)| {
             if matches!(inserted, Inserted::New { .. }) {
-                hub.publish(*seq, Versioned { version, value });
+                dispatcher.publish(*seq, Versioned { version, value });
             }
         };
-        Ok(self.embedded.write_then(OP, write, tell).await?.0)
+        Ok(self.embedded.write_then(OP, write, publish).await?.0)
     }
 
     async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
@@ -127,9 +127,9 @@ impl JobStore for SqliteStore {
             }
             Ok(seq)
         };
-        let (hub, value) = (Arc::clone(&self.hub), next.job.clone());
-        let tell = move |seq: &u64| hub.publish(*seq, Versioned { version, value });
-        self.embedded.write_then(OP, write, tell).await?;
+        let (dispatcher, value) = (Arc::clone(&self.dispatcher), next.job.clone());
+        let publish = move |seq: &u64| dispatcher.publish(*seq, Versioned { version, value });
+        self.embedded.write_then(OP, write, publish).await?;
         Ok(Committed { version, dispatched })
     }
 
@@ -150,7 +150,7 @@ impl JobStore for SqliteStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watcher::stream(&self.hub, what)
+        watcher::stream(&self.dispatcher, what)
     }
 
     async fn ping(&self) -> Result<()> {
