@@ -1,4 +1,4 @@
-//! An engine that answers what it is told.
+//! An engine with scripted results.
 
 use std::{
     collections::VecDeque,
@@ -16,24 +16,24 @@ use mediaforge::{
 };
 use tokio::sync::Notify;
 
-/// One answer.
+/// The result of one call.
 #[derive(Debug, Clone)]
 pub enum Line {
-    /// As many pictures as asked, but for so many that are withheld.
+    /// The requested pictures, without the withheld ones.
     Draw { withheld: u32 },
     /// A failure.
     Refuse(AttemptFailure),
-    /// Never an answer.
+    /// Never returns.
     Hang,
-    /// Blocks its thread for so long, which no engine may.
+    /// Blocks its thread for this time, which an engine must not do.
     Block(Duration),
     /// These bytes for each picture.
     Bytes(&'static [u8]),
-    /// What was asked, once somebody says so.
+    /// The requested pictures, after a notification.
     Wait(Arc<Notify>),
-    /// A failure, once somebody says so.
+    /// A failure, after a notification.
     RefuseLate(Arc<Notify>, AttemptFailure),
-    /// A defect.
+    /// A panic.
     Panic,
 }
 
@@ -47,7 +47,7 @@ impl Line {
     }
 }
 
-/// Answers line by line, then draws whatever is asked.
+/// Returns the scripted results in order, then draws every request.
 #[derive(Default)]
 pub struct Script {
     lines: Mutex<VecDeque<Line>>,
@@ -89,15 +89,15 @@ impl ImageEngine for Script {
                 drawn = Some(bytes::Bytes::from_static(bytes));
                 0
             }
-            Line::Wait(word) => {
-                word.notified().await;
+            Line::Wait(go_on) => {
+                go_on.notified().await;
                 0
             }
-            Line::RefuseLate(word, failure) => {
-                word.notified().await;
+            Line::RefuseLate(go_on, failure) => {
+                go_on.notified().await;
                 return Err(failure);
             }
-            Line::Panic => panic!("a defect of the engine"),
+            Line::Panic => panic!("a panic of the engine"),
         };
         let mut png = std::io::Cursor::new(Vec::new());
         image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).expect("a picture");

@@ -176,7 +176,7 @@ impl ChangeDispatcher {
                 if is_watched {
                     changes::after(db, OP, from, |id, user| dispatcher.watches(id, user))
                 } else {
-                    Ok(Changes { jobs: Vec::new(), upto: last_seq(db)?, is_all: true })
+                    Ok(Changes { jobs: Vec::new(), upto: last_seq(db)?, is_complete: true })
                 }
             };
             let changes = self.readers.read(OP, read).await?;
@@ -193,7 +193,7 @@ impl ChangeDispatcher {
             }
             state.dispatched = state.dispatched.max(changes.upto);
             state.foreign_commits_read = foreign_commits;
-            if changes.is_all && (state.dispatched >= state.latest || !is_watched) {
+            if changes.is_complete && (state.dispatched >= state.latest || !is_watched) {
                 state.is_catching_up = false;
                 return Ok(());
             }
@@ -247,7 +247,7 @@ mod tests {
     use futures::{FutureExt as _, poll};
 
     use super::{super::rows, *};
-    use crate::{embedded::Outcome, store::Version};
+    use crate::{embedded::DbResult, store::Version};
 
     fn job(id: &JobId) -> Job {
         let record = serde_json::json!({
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_that_registers_during_an_idle_read_misses_no_change() -> Outcome<()> {
+    async fn a_watcher_that_registers_during_an_idle_read_misses_no_change() -> DbResult<()> {
         let directory = tempfile::tempdir().expect("a directory");
         let here = Embedded::open(directory.path(), &[]).expect("a database");
         let other = Embedded::open(directory.path(), &[]).expect("a second handle");

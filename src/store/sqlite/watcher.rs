@@ -19,7 +19,7 @@ use crate::{
         job::{Job, Status},
         kind::JobKind,
     },
-    embedded::Outcome,
+    embedded::DbResult,
     store::{
         Result, Versioned, Watch,
         watch::{self, Mailbox, OP, Ready, SnapshotProgress, WatchSource},
@@ -204,7 +204,7 @@ impl Watcher {
 }
 
 /// The rows of a user's unfinished jobs, oldest change first.
-fn unfinished(db: &Connection, user: &UserId) -> Outcome<VecDeque<i64>> {
+fn unfinished(db: &Connection, user: &UserId) -> DbResult<VecDeque<i64>> {
     let sql = "SELECT seq, row FROM jobs WHERE user_id = ? AND kind = ? AND status = ?";
     let mut found = db.prepare_cached(sql)?;
     let mut rows: Vec<(i64, i64)> = Vec::new();
@@ -221,7 +221,7 @@ fn unfinished(db: &Connection, user: &UserId) -> Outcome<VecDeque<i64>> {
 }
 
 /// The jobs of these rows, without those that changed after `newest`: their changes are in the mailbox.
-fn read_rows(db: &Connection, rows: &[i64], newest: u64) -> Outcome<Vec<Versioned<Job>>> {
+fn read_rows(db: &Connection, rows: &[i64], newest: u64) -> DbResult<Vec<Versioned<Job>>> {
     let mut found = db.prepare_cached("SELECT document FROM jobs WHERE row = ? AND seq <= ?")?;
     let newest = i64::try_from(newest).unwrap_or(i64::MAX);
     let mut jobs = Vec::with_capacity(rows.len());

@@ -28,7 +28,7 @@ use crate::{
     error::{BackendError, ErrorKind},
     store::{
         firestore::{
-            client::REQUEST,
+            client::REQUEST_TIMEOUT,
             documents::{CHANGED_AT, read_job, updated},
             fields::{domain_time, moment, string},
             query::{filter, ordered, query},
@@ -134,8 +134,9 @@ impl<'a> ListenStream<'a> {
 
     async fn open(&self, queue: mpsc::Receiver<ListenRequest>) -> Result<Streaming<ListenResponse>, BackendError> {
         let mut client = self.shared.client.client(OP).await?;
-        let opened = tokio::time::timeout(REQUEST, client.listen(stream_of(queue))).await;
-        let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))));
+        let opened = tokio::time::timeout(REQUEST_TIMEOUT, client.listen(stream_of(queue))).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST_TIMEOUT:?}"))));
         Ok(opened.map_err(|status| stream_error(&status))?.into_inner())
     }
 
