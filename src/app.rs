@@ -1,7 +1,9 @@
 //! The composition root: from a configuration to running roles. The only caller of the ports' `open` functions.
 
+mod google_cloud;
 mod identity;
 mod ports;
+#[cfg(feature = "google-cloud")]
 pub mod provision;
 mod settings;
 

@@ -30,6 +30,7 @@ pub mod jobs;
 pub mod lifecycle;
 #[warn(missing_docs)]
 pub mod media;
+pub mod net;
 #[warn(missing_docs)]
 pub mod queue;
 pub mod server;
@@ -45,7 +46,7 @@ pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::cannot_begin(&error),
+        Err(error) => return cli::report_start_failure(&error),
     };
     let exit = runtime.block_on(cli::run(cli, config::Environment::of_process()));
     // All work has ended by now. A thread that still reads from a terminal must not delay the exit.

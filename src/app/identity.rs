@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{AppError, ports::project};
+use super::{AppError, google_cloud::project};
 use crate::{
     config::{AuthMode, Config, PushAuth},
     domain::clock::SystemClock,
     error::{BackendError, ErrorKind},
-    gateway::{Auth, SignIn},
+    gateway::{Auth, FirebaseAuth},
     identity::{Firebase, KeySet, Oidc, PathTokens},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
     let key = tokens.key.value().ok_or_else(|| {
         BackendError::new(ErrorKind::Internal, "gateway.auth").because("gateway.stream_tokens.key was not read")
     })?;
-    Ok(Auth::Firebase(Arc::new(SignIn {
+    Ok(Auth::Firebase(Arc::new(FirebaseAuth {
         users: Firebase::new(id, keys, clock.clone()).allowing_anonymous(gateway.firebase.allow_anonymous),
         paths: PathTokens::new(key.reveal().as_bytes(), tokens.ttl, clock),
     })))

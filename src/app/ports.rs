@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AppError, Roles};
+use super::{AppError, Roles, google_cloud};
 use crate::{
     config::{Config, MediaBackend, QueueBackend, StoreBackend},
     domain::clock::{Random, SystemClock, SystemRandom},
@@ -17,17 +17,12 @@ use crate::{
 pub(super) fn open_the_store(config: &Config, embedded: Option<&Embedded>) -> Result<Stores, BackendError> {
     match config.store.backend {
         StoreBackend::Sqlite => Ok(store::open_sqlite(need(embedded, "store.open")?)),
-        StoreBackend::Firestore => store::open_firestore(project(config), &config.store.firestore),
+        StoreBackend::Firestore => google_cloud::open_store(config),
     }
 }
 
 pub(super) fn need<'a>(embedded: Option<&'a Embedded>, op: &'static str) -> Result<&'a Embedded, BackendError> {
     embedded.ok_or_else(|| BackendError::new(ErrorKind::Internal, op).because("the data directory is not open"))
-}
-
-/// The project; without one the first call says what is missing.
-pub(super) fn project(config: &Config) -> &str {
-    config.gcp.project.as_deref().unwrap_or_default()
 }
 
 /// The data directory, where any part keeps its data in it.
@@ -54,11 +49,11 @@ pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result
         accounts,
         queue: match config.queue.backend {
             QueueBackend::Embedded => queue::open_embedded(need(embedded, "queue.open")?),
-            QueueBackend::PubSub => queue::open_pubsub(project(config), &config.queue.pubsub),
+            QueueBackend::PubSub => google_cloud::open_queue(config)?,
         },
         media: match config.media.backend {
             MediaBackend::Disk => media::open_disk(need(embedded, "media.open")?.directory())?,
-            MediaBackend::Gcs => media::open_gcs(&config.media.gcs)?,
+            MediaBackend::Gcs => google_cloud::open_media(config)?,
         },
         engine: engine::open(config, &random)?,
         trainer: engine::open_trainer(config, TrainerAccess { random: Arc::clone(&random), tokens: None })?,

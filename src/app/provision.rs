@@ -1,6 +1,6 @@
 //! What `mediaforge provision` needs from the configuration, and its connection to Pub/Sub.
 
-use super::ports::project;
+use super::google_cloud::project;
 pub use crate::queue::{Action, Kind, Provision, ProvisionError, Provisioned, iam_commands};
 use crate::{
     config::{Config, QueueBackend},

@@ -13,7 +13,7 @@ Examples:
   mediaforge completions zsh > \"${fpath[1]}/_mediaforge\"
   mediaforge completions fish > ~/.config/fish/completions/mediaforge.fish")]
 pub(super) struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

@@ -15,13 +15,13 @@ const RESET: &str = "\u{1b}[0m";
 
 /// Show every effective setting and where it came from
 ///
-/// The output is TOML with each value's origin as a comment, and can be given to --config as it is.
+/// The output is TOML with the origin of each value as a comment. You can pass it to --config.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Sources, each stronger than the one before:
-  built-in defaults of the profile
+Sources; each overrides those above it:
+  defaults          of the profile
   a file            --config FILE or MEDIAFORGE_CONFIG
-  PORT              the port of the gateway (of the worker for `serve worker`), as Cloud Run sets it
+  PORT              the port of the gateway (for `serve worker`: of the worker), as set by Cloud Run
   the environment   MEDIAFORGE_SECTION__KEY, for example MEDIAFORGE_WORKER__SLOTS=4
   flags             such as --data-dir
 
@@ -29,14 +29,14 @@ Examples:
   mediaforge config                                  what `serve` would use
   mediaforge config worker --profile test            what `serve worker --profile test` would use
   mediaforge config --json | jq '.settings[\"worker.lease\"]'
-  mediaforge config --defaults                       every key, explained")]
+  mediaforge config --defaults                       an explanation of every key")]
 pub(super) struct ConfigArgs {
-    /// Show what `serve ROLE` would use instead of `serve`
+    /// Show what `serve ROLE` would use
     role: Option<Role>,
     /// Print one JSON object: {profile, settings: {KEY: {value, origin, variable}}}
     #[arg(long)]
     json: bool,
-    /// Print the built-in defaults with their explanations instead
+    /// Print the built-in defaults with an explanation of every key
     #[arg(long, conflicts_with_all = ["json", "role"])]
     defaults: bool,
 }
@@ -64,10 +64,10 @@ fn as_json(loaded: &Loaded) -> serde_json::Value {
     json!({ "profile": loaded.profile.name(), "settings": settings })
 }
 
-/// TOML whose comments are the origins, aligned; unset keys are comments.
+/// TOML with the origins as aligned comments; unset keys are comments.
 fn as_toml(loaded: &Loaded) -> String {
     let rows: Vec<(String, String, Origin)> = loaded.entries().into_iter().map(row).collect();
-    // Styles have sentences for values; aligning everything with them would leave the page mostly blank.
+    // Descriptions of styles are long; aligning all rows with them would leave the page mostly blank.
     let width = rows.iter().map(|(_, text, _)| text.chars().count()).filter(|width| *width <= 40).max().unwrap_or(0);
     let mut text = format!("{DIM}# profile {}{RESET}\n", loaded.profile);
     let mut section = String::new();
@@ -88,9 +88,9 @@ fn row(entry: Entry) -> (String, String, Origin) {
     let setting = if entry.value.is_null() {
         let meaning = match entry.key.as_str() {
             "worker.heartbeat" => "a third of the lease",
-            "gateway.public_url" => "the request's Host",
-            "queue.embedded.push_url" => "the worker of this process",
-            "queue.embedded.max_in_flight" => "twice the slots",
+            "gateway.public_url" => "the Host header of the request",
+            "queue.embedded.push_url" => "the worker in the same process",
+            "queue.embedded.max_in_flight" => "twice worker.slots",
             _ => "not set",
         };
         format!("# {name}: {meaning}")
@@ -100,7 +100,7 @@ fn row(entry: Entry) -> (String, String, Origin) {
     (section.to_owned(), setting, entry.origin)
 }
 
-/// A value as TOML has it in one line. JSON's strings, numbers and booleans are TOML too.
+/// A value as one line of TOML. Strings, numbers and booleans of JSON are valid TOML.
 fn inline(value: &serde_json::Value) -> String {
     use serde_json::Value::{Array, Object};
     match value {

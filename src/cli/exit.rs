@@ -1,31 +1,31 @@
-//! How a command ends.
+//! Exit codes, and errors that carry one.
 
 use std::{fmt, process::ExitCode};
 
 /// The exit codes, as `mediaforge generate --help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Done,
-    /// The job failed, or something else did.
+    /// The job or the command failed.
     Failed,
     /// Wrong usage, configuration or request.
     Usage,
     /// Not enough credits.
     NoCredits,
-    /// The service cannot be reached or cannot serve now.
+    /// The service is unreachable or unavailable.
     Unavailable,
     /// The job was cancelled.
     Cancelled,
     /// Too many requests.
     Busy,
-    /// The service knows the caller not, or knows better.
+    /// The service refuses the caller: not signed in, or not allowed.
     NotAllowed,
-    /// Something is not as it should be, and `--dry-run` has changed nothing.
+    /// `--dry-run` found differences and changed nothing.
     WouldChange,
-    /// `--timeout` passed; the job goes on. The code of timeout(1).
+    /// `--timeout` has passed and the job continues. Same code as timeout(1).
     TimedOut,
-    /// A signal ended the command; the number is the shells' (128 plus the signal's).
+    /// A signal ended the command: 128 plus its number, as in shells.
     Signal(u8),
 }
 
@@ -33,7 +33,7 @@ impl Exit {
     /// Ctrl-C.
     pub const INTERRUPTED: Self = Self::Signal(130);
 
-    /// The number a shell sees.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -50,7 +50,7 @@ impl Exit {
         }
     }
 
-    /// What an HTTP status that refuses a request means for a script.
+    /// The exit code for an HTTP status that refuses a request.
     pub fn of_status(status: u16) -> Self {
         match status {
             401 | 403 => Self::NotAllowed,
@@ -68,24 +68,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that knows its exit code and what to do about it.
+/// An error with an exit code and hints.
 #[derive(Debug)]
 pub struct Failure {
-    /// How the process ends.
+    /// The exit code.
     pub exit: Exit,
     /// What went wrong.
     pub message: String,
-    /// What may help, a line each.
+    /// One hint per line.
     pub hints: Vec<String>,
 }
 
 impl Failure {
-    /// A failure without advice.
+    /// A failure without hints.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new() }
     }
 
-    /// The same with a line of advice.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

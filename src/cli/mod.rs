@@ -1,4 +1,4 @@
-//! The command line: one file per command. The only module that prints.
+//! The command line: one file or folder per command. The only module that prints.
 #![expect(clippy::doc_markdown, reason = "these doc comments are help texts")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod exit;
 mod generate;
 mod job;
 mod output;
+#[cfg(feature = "google-cloud")]
 mod provision;
 mod serve;
 mod team;
@@ -35,15 +36,15 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  mediaforge serve                                  the whole system on this machine
-  mediaforge generate \"a lighthouse at dawn\"        a picture in the current directory
-  mediaforge train \"Acme\" img/*.png                 a style of your own from your pictures
-  mediaforge doctor engine                          whether the engine draws, and what it costs
-  mediaforge config                                 every setting and where it came from
+  mediaforge serve                                  run the whole system on this machine
+  mediaforge generate \"a lighthouse at dawn\"        save a picture in the current directory
+  mediaforge train \"Acme\" img/*.png                 train a style from your pictures
+  mediaforge doctor engine                          test the engine and show its price
+  mediaforge config                                 show every setting and where it came from
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration. `generate --help` lists more.";
 
-/// Turns prompts into pictures as jobs that are never lost and never charged twice
+/// Turn prompts into pictures, as jobs that are never lost and never charged twice
 #[derive(Debug, Parser)]
 #[command(name = "mediaforge", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 #[command(propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
@@ -57,13 +58,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Configuration")]
 struct GlobalArgs {
-    /// Where jobs and pictures are kept [env: MEDIAFORGE_DATA_DIR] [default: the user's data directory]
+    /// The directory of jobs and pictures [env: MEDIAFORGE_DATA_DIR] [default: the user's data directory]
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
-    /// Which set of defaults to begin with: local, gcp or test [env: MEDIAFORGE_PROFILE] [default: local]
+    /// The set of defaults: local, gcp or test [env: MEDIAFORGE_PROFILE] [default: local]
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
-    /// A TOML file over the defaults [env: MEDIAFORGE_CONFIG]
+    /// A TOML file that overrides the defaults [env: MEDIAFORGE_CONFIG]
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 }
@@ -76,13 +77,14 @@ enum Command {
     Credits(credits::CreditsArgs),
     Team(team::TeamArgs),
     Doctor(doctor::DoctorArgs),
+    #[cfg(feature = "google-cloud")]
     Provision(provision::ProvisionArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs the command and says how the process ends. Reports what failed.
+/// Runs the command, prints its error and returns the exit code.
 pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     let invocation = Invocation { global: cli.global, environment };
     let outcome = match cli.command {
@@ -92,6 +94,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Credits(args) => credits::run(args, &invocation).await,
         Command::Team(args) => team::run(args, &invocation).await,
         Command::Doctor(args) => doctor::run(args, &invocation).await,
+        #[cfg(feature = "google-cloud")]
         Command::Provision(args) => provision::run(&args, &invocation).await,
         Command::Bench(args) => bench::run(args, &invocation).await,
         Command::Config(args) => config::run(&args, &invocation),
@@ -106,8 +109,8 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     }
 }
 
-/// Reports that the machine denies what every program needs.
-pub fn cannot_begin(error: &std::io::Error) -> ExitCode {
+/// Reports that the runtime cannot start.
+pub fn report_start_failure(error: &std::io::Error) -> ExitCode {
     output::error(&anyhow::anyhow!("cannot start threads: {error}"));
     Exit::Failed.into()
 }
@@ -124,17 +127,17 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// What every command is given beside its own arguments.
+/// What every command gets besides its own arguments.
 struct Invocation {
     global: GlobalArgs,
     environment: Environment,
 }
 
 impl Invocation {
-    /// The configuration for what is about to run; `flags` are those of the command itself.
+    /// Loads the configuration for `roles`; `flags` are the settings that the command itself has as flags.
     fn load(&self, roles: Option<Roles>, mut flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
         if let Some(dir) = &self.global.data_dir {
-            // What is no Unicode becomes U+FFFD, which no setting accepts.
+            // Invalid Unicode becomes U+FFFD, which no setting accepts.
             let value = dir.to_string_lossy().into_owned();
             flags.push(Flag { name: "--data-dir", key: "data_dir", value });
         }

@@ -1,33 +1,33 @@
-//! Printing. Colours are dropped where nobody sees them; a reader that went away (`| head`) is no failure.
+//! Printing. Colours are removed unless the output is a terminal. A closed pipe (`| head`) is not an error.
 
 use std::io::{self, ErrorKind, Write};
 
 use super::{ConfigError, Failure};
 
-/// A line of results, to standard output.
+/// Prints a line of results to standard output.
 pub(super) fn line(text: impl AsRef<str>) -> io::Result<()> {
-    written(writeln!(anstream::stdout(), "{}", text.as_ref()))
+    ignore_closed_pipe(writeln!(anstream::stdout(), "{}", text.as_ref()))
 }
 
-/// A line for the person, to standard error. One that cannot be shown is not worth failing for.
+/// Prints a line for the user to standard error. Ignores errors, because the command should not fail for it.
 pub(super) fn note(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
 }
 
-/// Unformatted bytes to standard output.
+/// Writes bytes to standard output as they are.
 pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    written(out.write_all(bytes).and_then(|()| out.flush()))
+    ignore_closed_pipe(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-fn written(result: io::Result<()>) -> io::Result<()> {
+fn ignore_closed_pipe(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
 
-/// An error with its causes, each said once: some errors say theirs themselves.
+/// An error with its causes. Leaves out a cause that the message already contains.
 fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -38,7 +38,7 @@ fn text(error: &anyhow::Error) -> String {
     text
 }
 
-/// What failed, and what may help.
+/// Prints an error and its hints.
 pub(super) fn error(error: &anyhow::Error) {
     const RED: &str = "\u{1b}[1;31m";
     const CYAN: &str = "\u{1b}[1;36m";
@@ -47,7 +47,7 @@ pub(super) fn error(error: &anyhow::Error) {
     let hints = match error.downcast_ref::<Failure>() {
         Some(failure) => failure.hints.clone(),
         None if error.is::<ConfigError>() => {
-            vec!["`mediaforge config --help` tells where settings come from, `mediaforge config --defaults` explains every key".into()]
+            vec!["`mediaforge config --help` explains where settings come from; `mediaforge config --defaults` explains every key".into()]
         }
         None => Vec::new(),
     };
@@ -64,7 +64,7 @@ mod tests {
     use crate::error::{BackendError, ErrorKind};
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_printed_once() {
         let inner = BackendError::new(ErrorKind::Broken, "store.team_of").because("no such project");
         let error = anyhow::Error::from(inner).context("cannot read");
         assert_eq!(text(&error), "cannot read: store.team_of: broken: no such project");

@@ -18,14 +18,15 @@ use crate::{
     telemetry::{self, Look},
 };
 
-/// Where the gateway listens when nobody says otherwise.
+/// The default address of the gateway.
 const DEFAULT_GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Run the system: the gateway, the worker, or both in one process
 ///
-/// Without ROLE one process does everything. `serve gateway` and `serve worker` are two processes on one machine with
-/// the same --data-dir. The first Ctrl-C or SIGTERM stops taking work, lets running work finish (worker.drain) and hands
-/// back the rest; a second one exits at once, and nothing is lost either: leases lapse and the next worker takes over.
+/// Without ROLE, one process does everything. `serve gateway` and `serve worker` are two processes on one machine with
+/// the same --data-dir. At the first Ctrl-C or SIGTERM the process accepts no further work, gives running work time to
+/// finish (worker.drain), hands back the rest and exits. A second signal ends it at once. Nothing is lost: the leases
+/// lapse and the next worker takes over.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,32 +35,31 @@ Examples:
   mediaforge serve worker  --data-dir /var/lib/mediaforge
   mediaforge serve --gateway-listen 127.0.0.1:0 --worker-listen 127.0.0.1:0 --ready-file ready.json
 
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 130 or 143 stopped at once by a second signal.")]
+Exit codes: 0 stopped by a signal, 1 failure, 2 wrong usage or configuration, 130 or 143 ended at once by a second signal.")]
 pub(super) struct ServeArgs {
-    /// What this process does [default: both]
+    /// The role of this process [default: both]
     role: Option<Role>,
-    /// Write {"gateway":"http://...","worker":"http://...","pid":N} to FILE once everything listens
+    /// Write {"gateway":"http://...","worker":"http://...","pid":N} to FILE as soon as everything listens
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ready_file: Option<PathBuf>,
-    /// Where the gateway listens; port 0 takes a free one [env: MEDIAFORGE_GATEWAY__LISTEN, PORT] [default: 127.0.0.1:8080]
+    /// Address of the gateway; port 0 picks a free one [env: MEDIAFORGE_GATEWAY__LISTEN, PORT] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     gateway_listen: Option<SocketAddr>,
-    /// Where the worker listens; port 0 takes a free one [env: MEDIAFORGE_WORKER__LISTEN] [default: 127.0.0.1:8081]
+    /// Address of the worker; port 0 picks a free one [env: MEDIAFORGE_WORKER__LISTEN] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR:PORT")]
     worker_listen: Option<SocketAddr>,
 }
 
-/// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Role {
-    /// Accepts jobs over HTTP
+    /// Accept jobs over HTTP
     Gateway,
-    /// Works on them
+    /// Run them
     Worker,
 }
 
 impl Role {
-    /// Both, where none is named.
+    /// Both roles if none is named.
     pub(super) fn roles(role: Option<Self>) -> Roles {
         match role {
             None => Roles::ALL,
@@ -75,12 +75,12 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
     let look = telemetry::init(&loaded.config.telemetry, &invocation.environment)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     if let Some(file) = &args.ready_file {
-        // One of an earlier run would tell whoever waits for it a wrong address.
+        // A file from an earlier run would give a waiting process the wrong address.
         remove(file)?;
     }
 
     let shutdown = Shutdown::new();
-    // A task of its own, so that signals count while the roles start, too.
+    // In its own task, so that signals also work while the roles start.
     let second_signal = tokio::spawn(shutdown.on_signals().context("cannot listen for signals")?);
     let ended = tokio::select! {
         ended = serve(&args, look, &loaded, roles, shutdown) => ended.map(|()| Exit::Done),
@@ -90,7 +90,7 @@ pub(super) async fn run(args: ServeArgs, invocation: &Invocation) -> anyhow::Res
         remove(file)?;
     }
     match ended {
-        // Among lines for a machine, the error is one too.
+        // In a JSON log, the error must be a JSON line too.
         Err(error) if look == Look::Json => {
             tracing::error!("{error:#}");
             Ok(super::exit_of(&error))
@@ -105,7 +105,7 @@ async fn serve(args: &ServeArgs, look: Look, loaded: &Loaded, roles: Roles, shut
         write_ready_file(file, &running.addresses)?;
     }
     announce(look, loaded, &running.addresses)?;
-    running.wait().await.context("did not end well")
+    running.wait().await.context("did not stop cleanly")
 }
 
 fn flags(args: &ServeArgs, roles: Roles) -> Result<Vec<Flag>, Failure> {
@@ -117,8 +117,10 @@ fn flags(args: &ServeArgs, roles: Roles) -> Result<Vec<Flag>, Failure> {
     for (address, runs, name, key) in listen {
         let Some(address) = address else { continue };
         if !runs {
-            let message = format!("{name} says where a role listens that `serve` was not asked to run here");
-            return Err(Failure::new(Exit::Usage, message).hint(format!("leave {name} out, or the role")));
+            let message = format!("{name} is the address of a role that this process does not run");
+            return Err(
+                Failure::new(Exit::Usage, message).hint(format!("leave out {name}, or leave out ROLE to run both"))
+            );
         }
         flags.push(Flag { name, key, value: address.to_string() });
     }
@@ -134,7 +136,7 @@ fn remove(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Written beside and renamed, so that whoever waits for the file never reads half of it.
+/// Writes a temporary file and renames it, so that a waiting process never reads half a file.
 fn write_ready_file(file: &Path, addresses: &Addresses) -> anyhow::Result<()> {
     let mut ready = json!({ "pid": std::process::id() });
     for (role, url) in [("gateway", &addresses.gateway), ("worker", &addresses.worker)] {
@@ -149,7 +151,7 @@ fn write_ready_file(file: &Path, addresses: &Addresses) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write the ready file {}", file.display()))
 }
 
-/// For people a page to begin from, for machines one log line.
+/// Prints a welcome text, or one line in a JSON log.
 fn announce(look: Look, loaded: &Loaded, addresses: &Addresses) -> anyhow::Result<()> {
     let (gateway, worker) = (addresses.gateway.as_deref(), addresses.worker.as_deref());
     match look {
@@ -162,7 +164,7 @@ fn announce(look: Look, loaded: &Loaded, addresses: &Addresses) -> anyhow::Resul
     Ok(())
 }
 
-/// This program as the person called it: after `cargo run` it is not on the search path.
+/// This program as the user called it, because after `cargo run` it is not on the search path.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "mediaforge".into())
 }
@@ -181,7 +183,7 @@ fn welcome(program: &str, loaded: &Loaded, addresses: &Addresses) -> String {
     }
     lines.push(format!("  Data      {}", addresses.data_dir.display()));
     if let Some(gateway) = &addresses.gateway {
-        // Where `generate` would not look by itself, it must be told.
+        // `generate` finds only the default address by itself.
         let url = match loaded.config.gateway.listen {
             listen if listen == DEFAULT_GATEWAY => String::new(),
             _ => format!(" --url {gateway}"),
@@ -194,7 +196,7 @@ fn welcome(program: &str, loaded: &Loaded, addresses: &Addresses) -> String {
             r#"    -d '{"userId":"local","prompt":"a lighthouse at dawn","width":1536,"height":1024}'"#.into(),
         ]);
     }
-    lines.extend([String::new(), "Ctrl-C stops.".into()]);
+    lines.extend([String::new(), "Press Ctrl-C to stop.".into()]);
     lines.join("\n")
 }
 

@@ -4,16 +4,16 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Exit, Failure, Invocation, credits::config_with_data, output};
+use super::{Exit, Failure, Invocation, credits::config_of_existing_store, output};
 use crate::{
     app,
     domain::ids::{TeamId, UserId},
 };
 
-/// Say who belongs to which team: members share the team's credits and brands
+/// Manage teams: members share the credits and brands of their team
 ///
-/// Works on the store itself, in the data directory or in Firestore, also while `mediaforge serve` runs on it. What
-/// somebody asked for before stays with the account that paid for it.
+/// Reads and writes the store directly (the data directory or Firestore), even while `mediaforge serve` is running. Jobs
+/// that a user submitted before joining or leaving a team stay with the account that paid for them.
 #[derive(Debug, Args)]
 #[command(
     subcommand_required = true,
@@ -32,33 +32,33 @@ pub(super) struct TeamArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Put people into a team, and out of the one they were in
+    /// Add users to a team; they leave the team they were in
     Add(MembersArgs),
-    /// Take people out of a team
+    /// Remove users from a team
     Remove(MembersArgs),
-    /// Show which team people are in
+    /// Show the team of each user
     Show(ShowArgs),
 }
 
 #[derive(Debug, Args)]
 struct MembersArgs {
-    /// The team; it needs no other beginning than its first member
+    /// The team. Adding its first member creates it
     #[arg(value_name = "TEAM")]
     team: TeamId,
-    /// Who
+    /// The users
     #[arg(value_name = "USER", required = true)]
     users: Vec<UserId>,
-    /// Print one JSON object: the team of each
+    /// Print one JSON object with the team of each user
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// Who
+    /// The users
     #[arg(value_name = "USER", required = true)]
     users: Vec<UserId>,
-    /// Print one JSON object: the team of each
+    /// Print one JSON object with the team of each user
     #[arg(long)]
     json: bool,
 }
@@ -66,10 +66,10 @@ struct ShowArgs {
 pub(super) async fn run(args: TeamArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     let (config, users, json) = match &args.command {
         Command::Add(args) => (invocation.load(None, Vec::new())?.config, &args.users, args.json),
-        Command::Remove(args) => (config_with_data(invocation)?, &args.users, args.json),
-        Command::Show(args) => (config_with_data(invocation)?, &args.users, args.json),
+        Command::Remove(args) => (config_of_existing_store(invocation)?, &args.users, args.json),
+        Command::Show(args) => (config_of_existing_store(invocation)?, &args.users, args.json),
     };
-    let accounts = app::open_store(&config).await.context("cannot open the data")?.accounts;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let mut teams = Vec::new();
     for user in users {
         teams.push((user, accounts.team_of(user).await?));
@@ -85,10 +85,10 @@ pub(super) async fn run(args: TeamArgs, invocation: &Invocation) -> anyhow::Resu
             }
         }
         Command::Remove(MembersArgs { team, .. }) => {
-            // All or nothing: a slip in one name must not take the others out.
+            // All or nothing, so that a typo in one name does not remove only the others.
             if let Some((user, now)) = teams.iter().find(|(_, now)| now.as_ref() != Some(team)) {
-                let now = now.as_ref().map_or("in no team".to_owned(), |now| format!("in {now}"));
-                let message = format!("{user} is not in {team} but {now}");
+                let now = now.as_ref().map_or("not in a team".to_owned(), |now| format!("in {now}"));
+                let message = format!("{user} is not a member of {team} ({now})");
                 return Err(Failure::new(Exit::Usage, message).hint("nothing was changed").into());
             }
             for (user, now) in &mut teams {
@@ -104,7 +104,7 @@ pub(super) async fn run(args: TeamArgs, invocation: &Invocation) -> anyhow::Resu
         for (user, team) in &teams {
             match team {
                 Some(team) => output::line(format!("{user} is in {team}: teams/{team} pays for new jobs"))?,
-                None => output::line(format!("{user} is in no team: users/{user} pays for new jobs"))?,
+                None => output::line(format!("{user} is not in a team: users/{user} pays for new jobs"))?,
             }
         }
     }

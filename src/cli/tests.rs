@@ -73,7 +73,7 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn errors_know_their_exit_codes() {
+fn every_error_has_an_exit_code() {
     let failure = anyhow::Error::from(Failure::new(Exit::NoCredits, "none left")).context("cannot draw");
     assert_eq!(exit_of(&failure), Exit::NoCredits);
     assert_eq!(exit_of(&ConfigError { problems: Vec::new() }.into()), Exit::Usage);
@@ -81,7 +81,7 @@ fn errors_know_their_exit_codes() {
 }
 
 #[test]
-fn a_completion_script_knows_the_commands() {
+fn a_completion_script_contains_the_commands() {
     let mut script = Vec::new();
     clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "mediaforge", &mut script);
     let script = String::from_utf8(script).unwrap();

@@ -28,5 +28,9 @@ pub use sections::*;
 pub use server::ServerConfig;
 pub use styles::StyleConfig;
 
+/// The error for a build without the feature `google-cloud`.
+pub const GOOGLE_CLOUD_NOT_INCLUDED: &str =
+    "this build does not include Google Cloud; build again without `--no-default-features`";
+
 #[cfg(test)]
 mod tests;

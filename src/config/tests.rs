@@ -1,5 +1,6 @@
 //! Precedence, error reports, and rules between keys.
 
+#[cfg(feature = "google-cloud")]
 mod cloud;
 mod engines;
 
@@ -46,6 +47,10 @@ fn every_profile_is_valid_in_every_role() {
             // The values that only a deployment can provide.
             let required: &[_] = if profile == Profile::Gcp { &GCP } else { &[] };
             let sources = Sources { profile: Some(profile.to_string()), roles, ..sources(required.iter().copied()) };
+            if profile == Profile::Gcp && roles.is_some() && !cfg!(feature = "google-cloud") {
+                assert!(error(&sources).contains(GOOGLE_CLOUD_NOT_INCLUDED));
+                continue;
+            }
             load(&sources).unwrap_or_else(|error| panic!("{profile}: {error}"));
         }
     }

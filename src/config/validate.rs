@@ -6,6 +6,7 @@ mod engines;
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
+use crate::net;
 
 /// The circumstances that decide which checks apply.
 pub(super) struct Context {
@@ -71,8 +72,7 @@ impl Check {
 
     fn http_url(&mut self, key: &str, url: Option<&url::Url>) {
         let Some(url) = url else { return };
-        let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
-        if !plain || !url.username().is_empty() || url.password().is_some() {
+        if !net::is_http_base(url) {
             self.wrong(
                 key,
                 format!("{} must be http:// or https:// without user, query or fragment", without_secrets(url)),
@@ -99,9 +99,7 @@ fn paths_and_addresses(config: &Config, check: &mut Check) {
     check.http_url("queue.embedded.push_url", config.queue.embedded.push_url.as_ref());
     check.range("gateway.body_limit", &config.gateway.body_limit, &(1024..=10 * 1024 * 1024));
     for origin in &config.gateway.cors_origins {
-        let exact = url::Url::parse(origin)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin);
-        if !exact {
+        if !net::is_http_origin(origin) {
             check.wrong(
                 "gateway.cors_origins",
                 format!(

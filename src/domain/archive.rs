@@ -1,130 +1,130 @@
-//! An archive of pictures: which of its entries count, and which archives are not opened at all.
+//! An archive of pictures: which of its entries are pictures, and which archives are refused.
 //!
-//! What an archive says of itself is looked at first, and believed in nothing: whoever inflates it counts again.
+//! The plan uses the archive's own directory, which may lie. The code that inflates the entries measures them again.
 
 use std::collections::{HashMap, HashSet};
 
-/// What an archive may cost.
+/// The limits of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveLimits {
-    /// Entries of any kind, at most.
+    /// The most entries of any kind.
     pub max_entries: usize,
-    /// Bytes that everything in it comes to, at most.
+    /// The most bytes of all entries together, unpacked.
     pub max_expansion: u64,
-    /// The same as a multiple of the archive's own size, at most.
+    /// The largest ratio of the unpacked size to the size of the archive.
     pub max_ratio: u64,
-    /// Pictures, at most.
+    /// The most pictures.
     pub max_pictures: usize,
-    /// Bytes of a picture, at most. A larger one is not inflated; it alone is unfit.
+    /// Bytes of the largest picture. A larger picture is not unpacked: only that picture is unfit.
     pub max_picture_bytes: u64,
 }
 
 impl ArchiveLimits {
-    /// The usual limits, with these on the pictures.
+    /// The default limits, with these limits of pictures.
     pub fn of_pictures(max_pictures: usize, max_picture_bytes: u64) -> Self {
-        // Fifty pictures with captions, each with the shadow a Mac adds, are 200 entries.
+        // Fifty pictures with captions are 200 entries when macOS adds its hidden copy of each.
         Self { max_entries: 1000, max_expansion: 500_000_000, max_ratio: 100, max_pictures, max_picture_bytes }
     }
 
-    /// Whether an archive of so many bytes may come to so many.
+    /// Whether an archive of `archive_bytes` may unpack to `expanded` bytes.
     pub fn check_expansion(&self, archive_bytes: u64, expanded: u64) -> Result<(), ArchiveError> {
         if expanded > self.max_expansion {
             return Err(ArchiveError::Expands { most: self.max_expansion });
         }
         if expanded > archive_bytes.saturating_mul(self.max_ratio) {
-            return Err(ArchiveError::Dense { most: self.max_ratio });
+            return Err(ArchiveError::Ratio { most: self.max_ratio });
         }
         Ok(())
     }
 }
 
-/// What an archive says of one of its entries.
+/// An entry as the archive's directory describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedEntry {
     /// Its path.
     pub name: String,
-    /// What it is said to be.
+    /// The declared kind.
     pub kind: EntryKind,
-    /// Whether a password is needed.
+    /// Whether it needs a password.
     pub is_encrypted: bool,
-    /// Whether it is stored as it is or deflated: other methods are not read.
+    /// Whether it is stored or deflated; other compression methods are not supported.
     pub is_plain_method: bool,
-    /// Bytes it is said to come to.
+    /// The declared size, unpacked.
     pub size: u64,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A file.
     File,
     /// A folder.
     Folder,
-    /// A link, a device, a pipe.
+    /// A link, a device or a pipe.
     Special,
 }
 
-/// An entry that counts: looked at as a picture, whatever it turns out to be.
+/// An entry that is treated as a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedPicture {
     /// Its path.
     pub name: String,
-    /// Its position in the list.
+    /// Its position in the directory.
     pub at: usize,
-    /// The position of the text that belongs to it.
+    /// The position of its caption.
     pub caption: Option<usize>,
 }
 
-/// Why an archive is refused as a whole.
+/// Why a whole archive is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveError {
-    /// It does not begin as a zip does, or its list of entries is not where it should be.
+    /// It does not begin like a zip file, or its directory is not where it should be.
     #[error("not a zip archive")]
     NotAZip,
-    /// It is cut off or corrupt.
+    /// It is truncated or corrupt.
     #[error("the archive cannot be read: {0}")]
     Damaged(String),
     /// The file itself is too large.
-    #[error("the archive has {bytes} bytes; at most {max} are read")]
+    #[error("the archive has {bytes} bytes; at most {max} are allowed")]
     TooManyBytes {
-        /// What came.
+        /// Bytes received.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         max: u64,
     },
-    /// Too many entries, or too long a list of them.
-    #[error("the archive holds more than {most} files and folders, or their list is too long")]
+    /// It has too many entries, or a directory that is too long.
+    #[error("the archive contains more than {most} files and folders, or its directory is too long")]
     TooManyEntries {
-        /// What is allowed.
+        /// The limit.
         most: usize,
     },
-    /// It comes to too much.
-    #[error("what the archive holds comes to more than {most} bytes")]
+    /// It unpacks to too many bytes.
+    #[error("the archive unpacks to more than {most} bytes")]
     Expands {
-        /// What is allowed.
+        /// The limit.
         most: u64,
     },
-    /// It comes to too much for its size.
-    #[error("what the archive holds comes to more than {most} times its size")]
-    Dense {
-        /// What is allowed.
+    /// It unpacks to too many bytes for its own size.
+    #[error("the archive unpacks to more than {most} times its size")]
+    Ratio {
+        /// The limit.
         most: u64,
     },
-    /// Nothing in it counts.
-    #[error("the archive holds no pictures")]
+    /// No entry is a picture.
+    #[error("the archive contains no pictures")]
     NoPictures,
-    /// More pictures than a brand may be made of.
-    #[error("the archive holds {count} pictures; at most {most} are taken")]
+    /// More pictures than a training may use.
+    #[error("the archive contains {count} pictures; at most {most} are allowed")]
     TooManyPictures {
-        /// What it holds.
+        /// Pictures in it.
         count: usize,
-        /// What is allowed.
+        /// The limit.
         most: usize,
     },
-    /// An entry that no honest archive of pictures has.
+    /// An entry that is not allowed.
     #[error("{name} in the archive {wrong}")]
     Entry {
-        /// Its path, fit to be shown.
+        /// Its path, shortened and without control characters.
         name: String,
         /// What is wrong with it.
         wrong: EntryError,
@@ -137,61 +137,65 @@ pub enum EntryError {
     /// Its name is too long.
     #[error("has a name of more than {NAME_CHARS} characters")]
     LongName,
-    /// Absolute, with `..`, backslashes or control characters.
-    #[error("has a name that is no plain path inside the archive")]
+    /// Its path is absolute, or has `..`, backslashes or control characters.
+    #[error("has a name that is not a plain path inside the archive")]
     Path,
-    /// A link, a device, a pipe.
-    #[error("is a link or something else that is no file")]
+    /// A link, a device or a pipe.
+    #[error("is a link or another special file")]
     Special,
-    /// Deeper than one folder.
-    #[error("lies more than one folder deep")]
+    /// It is inside more than one folder.
+    #[error("is more than one folder deep")]
     Deep,
-    /// A password is needed.
+    /// It needs a password.
     #[error("is encrypted")]
     Encrypted,
-    /// Neither stored nor deflated.
-    #[error("is compressed by another method than deflate")]
+    /// It is neither stored nor deflated.
+    #[error("is compressed by a method other than deflate")]
     Method,
-    /// Two names that many file systems take for one.
-    #[error("is there twice, by names that differ at most in upper and lower case")]
-    Twice,
-    /// Archives in archives are not opened.
-    #[error("is an archive itself; put its pictures into this one")]
+    /// Many file systems treat two of the names as one.
+    #[error("occurs twice, under names that differ at most in upper and lower case")]
+    Duplicate,
+    /// Nested archives are not unpacked.
+    #[error("is an archive itself; put its pictures into this archive")]
     Archive,
-    /// It came to more or less than the list says.
-    #[error("is not of the size that the archive says")]
+    /// Its unpacked size differs from the declared size.
+    #[error("does not have the size that the archive declares")]
     Size,
 }
 
 impl EntryError {
-    /// The refusal of an archive for this entry.
+    /// The error that refuses the archive because of this entry.
     pub fn of(self, name: &str) -> ArchiveError {
         let shown = name.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c });
         ArchiveError::Entry { name: shown.collect(), wrong: self }
     }
 }
 
-/// Characters of a name, at most.
+/// Characters of the longest path.
 const NAME_CHARS: usize = 255;
-/// Characters of a caption, at most.
+/// Characters of the longest caption.
 const CAPTION_CHARS: usize = 1000;
-/// Bytes of a caption, at most: so many characters of the longest kind, and a byte order mark.
+/// Bytes of the longest caption: four for each character, and a byte order mark.
 pub const CAPTION_BYTES: u64 = 4 * CAPTION_CHARS as u64 + 3;
-/// Folders a picture may lie in: archives are often made of one folder.
+/// Folders around a picture, at most: many archives contain one folder.
 const FOLDERS: usize = 1;
-/// Files of desktops that nobody means to send.
+/// Files that desktops add by themselves.
 const CLUTTER: [&str; 2] = ["thumbs.db", "desktop.ini"];
-/// Endings of archives; others are known by how they begin.
+/// File extensions of archives. Other archives are recognised by their first bytes.
 const ARCHIVES: [&str; 9] = ["zip", "7z", "rar", "tar", "gz", "tgz", "bz2", "xz", "zst"];
-/// How archives begin.
+/// The first bytes of archives.
 const ARCHIVE_MAGIC: [&[u8]; 7] =
     [b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh"];
 
-/// The entries that count, sorted by name, or why the archive is refused.
+/// The pictures of an archive, sorted by name, or why the archive is refused.
 ///
-/// Folders, hidden files and what desktops leave behind do not count, nor do texts: `name.txt` is the caption of the
-/// picture `name`. Everything else does, so that nothing is left out in silence.
-pub fn plan(entries: &[Listed], archive_bytes: u64, limits: &ArchiveLimits) -> Result<Vec<Planned>, ArchiveError> {
+/// Folders, hidden files and files of desktops are skipped. `name.txt` is the caption of the picture `name`. Every other
+/// file is treated as a picture, so that no file is dropped silently.
+pub fn plan(
+    entries: &[ListedEntry],
+    archive_bytes: u64,
+    limits: &ArchiveLimits,
+) -> Result<Vec<PlannedPicture>, ArchiveError> {
     if entries.len() > limits.max_entries {
         return Err(ArchiveError::TooManyEntries { most: limits.max_entries });
     }
@@ -232,12 +236,12 @@ pub fn plan(entries: &[Listed], archive_bytes: u64, limits: &ArchiveLimits) -> R
             return refuse(wrong);
         }
         if !seen.insert(folded.clone()) {
-            return refuse(EntryError::Twice);
+            return refuse(EntryError::Duplicate);
         }
         if extension == "txt" {
             captions.insert(stem.to_owned(), at);
         } else {
-            pictures.push((stem.to_owned(), Planned { name: name.to_owned(), at, caption: None }));
+            pictures.push((stem.to_owned(), PlannedPicture { name: name.to_owned(), at, caption: None }));
         }
     }
     match pictures.len() {
@@ -247,18 +251,19 @@ pub fn plan(entries: &[Listed], archive_bytes: u64, limits: &ArchiveLimits) -> R
         }
         _ => {}
     }
-    let captioned = |(stem, picture): (String, Planned)| Planned { caption: captions.get(&stem).copied(), ..picture };
+    let captioned =
+        |(stem, picture): (String, PlannedPicture)| PlannedPicture { caption: captions.get(&stem).copied(), ..picture };
     let mut planned: Vec<_> = pictures.into_iter().map(captioned).collect();
     planned.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(planned)
 }
 
-/// Whether bytes begin as an archive does.
+/// Whether the bytes begin like an archive.
 pub fn is_archive(bytes: &[u8]) -> bool {
     ARCHIVE_MAGIC.iter().any(|magic| bytes.starts_with(magic))
 }
 
-/// What is wrong with a caption, if anything.
+/// The error of a caption, if it is invalid.
 pub fn caption_error(bytes: &[u8]) -> Option<String> {
     match std::str::from_utf8(bytes) {
         Err(_) => Some("its caption is not UTF-8".to_owned()),
@@ -272,7 +277,7 @@ pub fn caption_error(bytes: &[u8]) -> Option<String> {
 fn is_plain_path(name: &str) -> bool {
     let is_drive = name.as_bytes().get(1) == Some(&b':');
     let folder_or_file = name.strip_suffix('/').unwrap_or(name);
-    // The archive's own folder, as some programs list it.
+    // Some programs list the archive's own folder, with an empty name.
     name.is_empty()
         || !is_drive
             && !name.chars().any(|c| c.is_control() || c == '\\')
@@ -287,7 +292,7 @@ fn is_clutter(name: &str) -> bool {
         || CLUTTER.iter().any(|clutter| file.eq_ignore_ascii_case(clutter))
 }
 
-/// A path without its ending, and the ending.
+/// A path without its extension, and the extension.
 fn split(name: &str) -> (&str, &str) {
     match name.rsplit_once('.') {
         Some((stem, extension)) if !extension.contains('/') => (stem, extension),

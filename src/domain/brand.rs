@@ -1,4 +1,4 @@
-//! A brand: what it is trained from, which pictures are fit for it, and what was learnt.
+//! A brand: the request to train it, the check of its training pictures, and the result of the training.
 
 use std::{fmt, str::FromStr};
 
@@ -13,63 +13,63 @@ use super::{
     upload::UploadId,
 };
 
-/// What a training may be asked for.
+/// The limits of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrandLimits {
-    /// Training images, at least.
+    /// The fewest training images.
     pub min_images: usize,
-    /// Training images, at most.
+    /// The most training images.
     pub max_images: usize,
-    /// Colours, at most.
+    /// The most colours.
     pub max_colors: usize,
-    /// Characters of a name, at most.
+    /// Characters of the longest name.
     pub name_chars: usize,
-    /// The short side of a training image, in pixels, at least.
+    /// Pixels of the shortest allowed short side of a training image.
     pub min_side: u32,
-    /// The long side of a training image by its short side, at most.
+    /// The largest ratio of the long side of a training image to its short side.
     pub max_aspect: u32,
-    /// Bits in which the fingerprints of two different pictures differ, at least.
+    /// Two pictures whose fingerprints differ in fewer bits count as duplicates.
     pub min_difference: u32,
 }
 
 impl BrandLimits {
-    /// What is wrong with so many pictures, if anything.
+    /// The error, if this number of pictures is not allowed.
     pub fn check_count(&self, pictures: usize) -> Option<FieldError> {
         let is_wrong = pictures < self.min_images || pictures > self.max_images;
-        is_wrong.then(|| self.wrong_count(Some(pictures)))
+        is_wrong.then(|| self.count_error(Some(pictures)))
     }
 
-    fn wrong_count(&self, found: Option<usize>) -> FieldError {
+    fn count_error(&self, found: Option<usize>) -> FieldError {
         let found = found.map(|found| format!("; there are {found}")).unwrap_or_default();
         let (min, max) = (self.min_images, self.max_images);
-        FieldError::new("trainingImages", format!("must be the uploadIds of {min} to {max} pictures{found}"))
+        FieldError::new("trainingImages", format!("must list the uploadIds of {min} to {max} pictures{found}"))
     }
 }
 
-/// The body of `POST /train-brand` as it came in.
+/// A request for a training, not yet validated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrainRequest {
-    /// What people call the brand.
+    /// The brand's display name.
     pub brand_name: Option<String>,
-    /// Colours it must have, `#rrggbb`.
+    /// Colours that the brand must have, `#rrggbb`.
     pub brand_colors: Option<Vec<String>>,
-    /// Uploads to learn from: pictures, and archives of them.
+    /// Ids of the uploads to learn from: pictures and archives of pictures.
     pub training_images: Option<Vec<String>>,
 }
 
-/// A request whose fields are right; its images are still to be judged.
+/// A request with valid fields. Its pictures are not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainOrder {
     /// Trimmed.
     pub name: String,
-    /// Distinct, in the order given.
+    /// Distinct, in the order of the request.
     pub colors: Vec<Rgb>,
-    /// Distinct, in the order given.
+    /// Distinct, in the order of the request.
     pub uploads: Vec<UploadId>,
 }
 
 impl TrainRequest {
-    /// The order, or everything that is wrong with the request.
+    /// The valid request, or all its errors.
     pub fn validate(&self, limits: &BrandLimits) -> Result<TrainOrder, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = self.brand_name.as_deref().unwrap_or_default().trim();
@@ -82,19 +82,19 @@ impl TrainRequest {
         if colors.len() > limits.max_colors {
             errors.push(FieldError::new("brandColors", format!("must be at most {} colours", limits.max_colors)));
         }
-        let colors = each(colors, "brandColors", &mut errors);
+        let colors = parse_each(colors, "brandColors", &mut errors);
         let uploads = self.training_images.as_deref().unwrap_or_default();
-        // How many pictures they come to is known when the archives among them have been opened.
+        // The number of pictures is known only after the archives have been unpacked.
         if uploads.is_empty() || uploads.len() > limits.max_images {
-            errors.push(limits.wrong_count(None));
+            errors.push(limits.count_error(None));
         }
-        // More than can be right are not looked at one by one: the answer must stay small.
-        let uploads = each(&uploads[..uploads.len().min(limits.max_images)], "trainingImages", &mut errors);
+        // Check no more elements than are allowed, so that the response stays small.
+        let uploads = parse_each(&uploads[..uploads.len().min(limits.max_images)], "trainingImages", &mut errors);
         if errors.is_empty() { Ok(TrainOrder { name: name.to_owned(), colors, uploads }) } else { Err(errors) }
     }
 }
 
-fn each<T>(texts: &[String], field: &str, errors: &mut Vec<FieldError>) -> Vec<T>
+fn parse_each<T>(texts: &[String], field: &str, errors: &mut Vec<FieldError>) -> Vec<T>
 where
     T: FromStr<Err: fmt::Display> + PartialEq,
 {
@@ -110,54 +110,54 @@ where
     values
 }
 
-/// What is known of an uploaded picture without opening it again.
+/// The measurements of an uploaded picture, kept so that it need not be decoded again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageFacts {
-    /// Pixels, upright.
+    /// Pixels, after rotation to the upright position.
     pub width: u32,
-    /// Pixels, upright.
+    /// Pixels, after rotation to the upright position.
     pub height: u32,
     /// A perceptual hash: pictures that look alike differ in few bits.
     pub fingerprint: u64,
 }
 
-/// Whether a picture is fit for training.
+/// The result of checking a picture for training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum ImageCheck {
-    /// It is.
+    /// The picture is fit for training.
     Ok,
     /// Nothing was uploaded under this id, or it has expired.
     Missing,
-    /// What was uploaded is no usable picture.
+    /// The upload is not a usable picture.
     NotAnImage {
-        /// In the words that an upload through the gateway is refused with.
+        /// The reason, in the words of a refused upload.
         why: String,
     },
-    /// Its short side has fewer pixels than needed.
+    /// The short side has too few pixels.
     TooSmall {
         /// Pixels it has.
         short_side: u32,
         /// Pixels it needs.
         needed: u32,
     },
-    /// It is much longer than wide, or the other way round.
+    /// One side is much longer than the other.
     ExtremeAspect,
-    /// The text that came with it is no caption.
+    /// The caption beside the picture is invalid.
     BadCaption {
         /// What is wrong.
         why: String,
     },
-    /// It looks like an earlier one of the same request.
+    /// The picture looks like an earlier picture of the same request.
     NearDuplicate {
-        /// Position of the earlier one.
+        /// Position of the earlier picture.
         of: usize,
     },
 }
 
 impl ImageCheck {
-    /// What a person is told.
+    /// The explanation for users.
     pub fn detail(&self) -> String {
         match self {
             Self::Ok => "fit for training".to_owned(),
@@ -166,34 +166,34 @@ impl ImageCheck {
             Self::TooSmall { short_side, needed } => {
                 format!("its short side has {short_side} px; {needed} px are needed")
             }
-            Self::ExtremeAspect => "its sides are too different in length".to_owned(),
+            Self::ExtremeAspect => "its sides differ too much in length".to_owned(),
             Self::NearDuplicate { of } => format!("looks like image {of}"),
         }
     }
 }
 
-/// What an upload turned out to be.
+/// The content of an upload, as found in the media store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upload {
+pub enum UploadContent {
     /// A picture.
     Picture(ImageFacts),
-    /// Something else: why it is no usable picture.
+    /// Not a usable picture, and why.
     NotAnImage(String),
-    /// A picture with a text that is no caption: why.
+    /// A picture with an invalid caption, and what is wrong with it.
     BadCaption(String),
-    /// Nothing.
+    /// Nothing was uploaded, or it has expired.
     Missing,
 }
 
-/// A verdict per picture, in order. Of pictures that look alike the first is fit.
-pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<ImageCheck> {
+/// Checks every picture, in order. Of pictures that look alike, the first is fit.
+pub fn check_images(uploads: &[UploadContent], limits: &BrandLimits) -> Vec<ImageCheck> {
     let mut seen: Vec<(usize, u64)> = Vec::new();
-    let verdict = |(n, upload): (usize, &Upload)| {
+    let check = |(n, upload): (usize, &UploadContent)| {
         let facts = match upload {
-            Upload::Picture(facts) => facts,
-            Upload::NotAnImage(why) => return ImageCheck::NotAnImage { why: why.clone() },
-            Upload::BadCaption(why) => return ImageCheck::BadCaption { why: why.clone() },
-            Upload::Missing => return ImageCheck::Missing,
+            UploadContent::Picture(facts) => facts,
+            UploadContent::NotAnImage(why) => return ImageCheck::NotAnImage { why: why.clone() },
+            UploadContent::BadCaption(why) => return ImageCheck::BadCaption { why: why.clone() },
+            UploadContent::Missing => return ImageCheck::Missing,
         };
         let (short, long) = (facts.width.min(facts.height), facts.width.max(facts.height));
         if short < limits.min_side {
@@ -209,23 +209,23 @@ pub fn judge(uploads: &[Upload], limits: &BrandLimits) -> Vec<ImageCheck> {
         seen.push((n, facts.fingerprint));
         ImageCheck::Ok
     };
-    uploads.iter().enumerate().map(verdict).collect()
+    uploads.iter().enumerate().map(check).collect()
 }
 
-/// A verdict and what it is about.
+/// A picture of a request, and the result of its check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
-    /// The upload, as the request names it.
+pub struct CheckedImage {
+    /// The upload that the request names: the picture, or the archive that contains it.
     pub upload: UploadId,
     /// Its position in the request.
     pub position: usize,
-    /// The picture's path in the archive, when that is what was uploaded.
+    /// The picture's path in the archive, if the upload is an archive.
     pub entry: Option<String>,
-    /// The verdict.
+    /// The result of the check.
     pub verdict: ImageCheck,
 }
 
-/// A picture to learn from, copied into the brand.
+/// A training picture: the brand's own copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrainingImage {
@@ -241,29 +241,29 @@ pub struct TrainingImage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrandSpec {
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// Colours it must have.
+    /// Colours that the brand must have.
     pub colors: Vec<Rgb>,
-    /// What to learn from.
+    /// The pictures to learn from.
     pub images: Vec<TrainingImage>,
 }
 
 impl TrainOrder {
-    /// What makes two requests "the same" under one idempotency key.
+    /// The hash that two requests under one idempotency key must share.
     pub fn hash(&self, user: &UserId) -> RequestHash {
         let canonical = serde_json::json!([user.as_str(), self.name, self.colors, self.uploads]);
         RequestHash::of(canonical.to_string().as_bytes())
     }
 }
 
-/// What a training learnt.
+/// The result of a training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrainedBrand {
     /// The brand's colours, the given ones first.
     pub palette: Vec<Rgb>,
-    /// Where the trainer put the model, if it made one.
+    /// The location of the trained model, if the trainer made one.
     pub model_path: Option<String>,
     /// Sample pictures.
     pub samples: Vec<StoredImage>,
@@ -274,7 +274,7 @@ pub struct TrainedBrand {
 }
 
 impl BrandSpec {
-    /// The style that draws in this brand, once it is trained.
+    /// The style that draws in this brand.
     pub fn style(&self, id: &str, trained: &TrainedBrand) -> Style {
         Style {
             id: id.to_owned(),
@@ -290,12 +290,12 @@ impl BrandSpec {
     }
 }
 
-/// At most `most` of them, evenly spread: the first pictures of a folder are often of one kind.
+/// At most `most` elements, evenly spread: the first pictures of a folder are often alike.
 fn spread<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
     let count = all.len().min(most);
     (0..count).map(move |n| &all[n * all.len() / count])
 }
 
-/// What the sample pictures of a brand show.
+/// The prompts for the sample pictures of a brand.
 pub const SAMPLE_PROMPTS: [&str; 3] =
     ["a lighthouse on a cliff by the sea", "a city street with people and trees", "a cat on a hill under the stars"];

@@ -1,7 +1,8 @@
-//! A circuit breaker: while a provider refuses or fails, nobody calls it, and one probe at a time finds out when it is well.
+//! A circuit breaker: it stops calls to a provider that refuses or fails, and lets one probe at a time find out when the
+//! provider has recovered.
 //!
-//! A call asks first and reports afterwards with the ticket it was given. What is reported with a ticket of an earlier
-//! phase says nothing of this one: a call that began before the breaker opened neither closes nor opens it again.
+//! A caller acquires a permit before a call and reports the outcome with that permit. A permit belongs to the phase in
+//! which it was given: a call that began before the breaker opened can neither close it nor open it again.
 
 use std::time::Duration;
 
@@ -15,104 +16,96 @@ use super::{
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// Failures in a row that open it, at least 1. A provider that says it is full opens it at once.
+    /// Consecutive failures that open the breaker, at least 1. A throttled call opens it at once.
     pub failures: u32,
-    /// How long it stays open at first; doubles with each probe that fails.
+    /// How long the breaker first stays open. Each failed probe doubles it.
     pub cooldown: Duration,
-    /// How long it stays open at most, whatever the provider asks for; also between two probes of a misconfigured engine.
+    /// The longest time the breaker stays open, whatever the provider asks for. A misconfigured engine always waits this
+    /// long between two probes.
     pub cap: Duration,
 }
 
-/// How a provider answered a call.
+/// What a call showed about its provider.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallOutcome {
-    /// It works. A refusal of this very request (filtered, invalid) is such an answer.
-    Well,
-    /// It is full, and may have said for how long.
+    /// The provider works. A refusal of this one request (filtered, invalid) also shows that.
+    Healthy,
+    /// The provider has no capacity; it may have sent a `Retry-After`.
     Throttled(Option<Duration>, JobError),
-    /// It cannot be reached, fails, or is silent.
-    Failed(JobError),
-    /// It works for others: the model or the permission is missing, and only an operator can help.
+    /// The provider cannot be reached, answers with a server error, or does not answer in time.
+    Unavailable(JobError),
+    /// The model or a permission is missing: only an operator can help.
     Misconfigured(JobError),
-    /// The call says nothing of the provider: it was cancelled, or failed on our side.
-    Unknown,
+    /// The call shows nothing about the provider: it was cancelled, or it failed on our side.
+    Inconclusive,
 }
 
 impl CallOutcome {
-    /// What a failed attempt says of the provider.
+    /// What a failed attempt shows about its provider.
     pub fn of(failure: &AttemptFailure) -> Self {
         let error = failure.error.clone();
         match (failure.disposition, error.code) {
             (Disposition::Throttled { after }, _) => Self::Throttled(after, error),
             (Disposition::Misconfigured, _) => Self::Misconfigured(error),
-            (_, ErrorCode::EngineUnavailable | ErrorCode::EngineTimeout) => Self::Failed(error),
-            (_, ErrorCode::ContentFiltered | ErrorCode::InvalidRequest | ErrorCode::EngineError) => Self::Well,
-            _ => Self::Unknown,
+            (_, ErrorCode::EngineUnavailable | ErrorCode::EngineTimeout) => Self::Unavailable(error),
+            (_, ErrorCode::ContentFiltered | ErrorCode::InvalidRequest | ErrorCode::EngineError) => Self::Healthy,
+            _ => Self::Inconclusive,
         }
     }
 }
 
-/// The right to one call, and the phase it was given in.
+/// The right to one call, and the phase in which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct CallPermit(u64);
 
-/// What somebody who asks is told.
+/// Why a call is not allowed now, and when to try again.
 #[derive(Debug, Clone, PartialEq)]
-pub enum CallDecision {
-    /// Call, and report with this ticket.
-    Go(Ticket),
-    /// Do not call.
-    Wait(Pause),
-}
-
-/// Why nobody may call now, and when to ask again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pause {
-    /// When to ask again.
+pub struct CallRefusal {
+    /// The earliest moment to try again.
     pub until: Timestamp,
-    /// Over how long after that those who wait may spread, so that they do not all come at once.
+    /// Callers spread their next try over this time after `until`, so that they do not all arrive at once.
     pub spread: Duration,
-    /// Why.
+    /// Why the breaker is open.
     pub reason: JobError,
 }
 
-/// What a report did, for the log.
+/// How a report changed the breaker, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing anybody needs to know.
-    Nothing,
+pub enum BreakerChange {
+    /// The phase is the same, or the change is not worth a log line.
+    None,
     /// It opened.
     Opened,
-    /// A probe failed: it is open for longer.
+    /// A probe failed: it stays open for longer.
     StaysOpen,
     /// A probe succeeded.
     Closed,
 }
 
-/// Where a breaker is.
+/// The phase of a breaker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// Everybody may call.
+    /// Calls are allowed.
     Closed {
         /// Failures since the last success.
         failures: u32,
     },
-    /// Nobody may.
+    /// Calls are refused.
     Open(Opening),
-    /// One call finds out whether it may close.
+    /// One probe is under way; all other calls are refused.
     HalfOpen(Opening),
 }
 
 /// Why and for how long a breaker is open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opening {
-    /// When the next probe may go.
+    /// When the next probe may start.
     pub until: Timestamp,
-    /// Why.
+    /// Why it is open.
     pub reason: JobError,
-    /// Whether it is an operator who has to help.
+    /// Whether an operator has to correct the configuration.
     pub is_misconfigured: bool,
-    /// Probes that failed since it opened.
+    /// Probes that failed since the breaker opened.
     pub trips: u32,
     /// How long this opening lasts.
     cooldown: Duration,
@@ -122,6 +115,7 @@ pub struct Opening {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breaker {
     phase: Phase,
+    /// The number of the phase; permits carry it.
     epoch: u64,
 }
 
@@ -132,98 +126,102 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Where it is.
+    /// The present phase.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// Whether it is as if it had never been used.
+    /// Whether it is closed and has counted no failure, like a new breaker.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Closed { failures: 0 })
     }
 
-    /// May a call be made? The first who asks once the time is up is the probe.
-    pub fn ask(&mut self, now: Timestamp, policy: &BreakerPolicy) -> CallDecision {
+    /// A permit for one call, or why the call is refused. The first caller after the opening has ended makes the probe.
+    pub fn acquire(&mut self, now: Timestamp, policy: &BreakerPolicy) -> Result<CallPermit, CallRefusal> {
         match &self.phase {
-            Phase::Closed { .. } => CallDecision::Go(Ticket(self.epoch)),
+            Phase::Closed { .. } => Ok(CallPermit(self.epoch)),
             Phase::Open(opening) if opening.is_over(now, policy) => {
                 let opening = opening.clone();
                 self.enter(Phase::HalfOpen(opening));
-                CallDecision::Go(Ticket(self.epoch))
+                Ok(CallPermit(self.epoch))
             }
-            Phase::Open(opening) => CallDecision::Wait(opening.pause(opening.until)),
-            // The probe's answer may take as long as a call takes.
-            Phase::HalfOpen(opening) => {
-                CallDecision::Wait(opening.pause(after(now, opening.cooldown.max(policy.cooldown))))
-            }
+            Phase::Open(opening) => Err(opening.refusal(opening.until)),
+            // The probe may take as long as any call.
+            Phase::HalfOpen(opening) => Err(opening.refusal(after(now, opening.cooldown.max(policy.cooldown)))),
         }
     }
 
-    /// A ticket for a call that is made without asking: its answer counts while the breaker is closed.
-    pub fn ticket(&self) -> Ticket {
+    /// A permit for a call that is made in any phase. Its outcome counts only if the breaker is closed now.
+    pub fn permit_without_check(&self) -> CallPermit {
         match self.phase {
-            Phase::Closed { .. } => Ticket(self.epoch),
-            // No phase has this number again.
-            _ => Ticket(u64::MAX),
+            Phase::Closed { .. } => CallPermit(self.epoch),
+            // No phase ever has this number.
+            _ => CallPermit(u64::MAX),
         }
     }
 
-    /// Takes note of how a call was answered.
-    pub fn report(&mut self, ticket: Ticket, answer: CallOutcome, now: Timestamp, policy: &BreakerPolicy) -> Change {
-        if ticket.0 != self.epoch {
-            self.report_late(&answer, now, policy);
-            return Change::Nothing;
+    /// Records the outcome of the call that this permit allowed.
+    pub fn report(
+        &mut self,
+        permit: CallPermit,
+        outcome: CallOutcome,
+        now: Timestamp,
+        policy: &BreakerPolicy,
+    ) -> BreakerChange {
+        if permit.0 != self.epoch {
+            self.report_late(&outcome, now, policy);
+            return BreakerChange::None;
         }
-        match (&mut self.phase, answer) {
-            (Phase::Closed { failures }, CallOutcome::Well) => {
+        match (&mut self.phase, outcome) {
+            (Phase::Closed { failures }, CallOutcome::Healthy) => {
                 *failures = 0;
-                Change::Nothing
+                BreakerChange::None
             }
-            (Phase::Closed { failures }, CallOutcome::Failed(_)) if *failures + 1 < policy.failures => {
+            (Phase::Closed { failures }, CallOutcome::Unavailable(_)) if *failures + 1 < policy.failures => {
                 *failures += 1;
-                Change::Nothing
+                BreakerChange::None
             }
-            (Phase::HalfOpen(_), CallOutcome::Well) => {
+            (Phase::HalfOpen(_), CallOutcome::Healthy) => {
                 self.enter(Phase::Closed { failures: 0 });
-                Change::Closed
+                BreakerChange::Closed
             }
-            // The next one may probe at once.
-            (Phase::HalfOpen(opening), CallOutcome::Unknown) => {
+            // The next caller may probe at once.
+            (Phase::HalfOpen(opening), CallOutcome::Inconclusive) => {
                 let opening = Opening { until: now, ..opening.clone() };
                 self.enter(Phase::Open(opening));
-                Change::Nothing
+                BreakerChange::None
             }
-            (Phase::HalfOpen(opening), answer) => {
+            (Phase::HalfOpen(opening), outcome) => {
                 let trips = opening.trips.saturating_add(1);
-                self.open(trips, answer, now, policy);
-                Change::StaysOpen
+                self.open(trips, outcome, now, policy);
+                BreakerChange::StaysOpen
             }
-            (Phase::Closed { .. }, CallOutcome::Unknown) | (Phase::Open(_), _) => Change::Nothing,
-            (Phase::Closed { .. }, answer) => {
-                self.open(0, answer, now, policy);
-                Change::Opened
+            (Phase::Closed { .. }, CallOutcome::Inconclusive) | (Phase::Open(_), _) => BreakerChange::None,
+            (Phase::Closed { .. }, outcome) => {
+                self.open(0, outcome, now, policy);
+                BreakerChange::Opened
             }
         }
     }
 
-    /// Of a call that began in another phase only one thing counts: the provider's own word on when to come back.
-    fn report_late(&mut self, answer: &CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
-        if let (Phase::Open(opening), CallOutcome::Throttled(Some(asked), _)) = (&mut self.phase, answer) {
-            opening.until = opening.until.max(after(now, (*asked).min(policy.cap)));
+    /// A call that began in an earlier phase changes one thing only: its `Retry-After` can prolong the opening.
+    fn report_late(&mut self, outcome: &CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
+        if let (Phase::Open(opening), CallOutcome::Throttled(Some(retry_after), _)) = (&mut self.phase, outcome) {
+            opening.until = opening.until.max(after(now, (*retry_after).min(policy.cap)));
         }
     }
 
-    fn open(&mut self, trips: u32, answer: CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
+    fn open(&mut self, trips: u32, outcome: CallOutcome, now: Timestamp, policy: &BreakerPolicy) {
         let doubled = doubled(policy.cooldown, trips, policy.cap);
-        let (cooldown, is_misconfigured, reason) = match answer {
-            CallOutcome::Throttled(asked, reason) => {
-                // "Come back in zero seconds" is no word on when.
-                let asked = asked.filter(|asked| !asked.is_zero());
-                (asked.map_or(doubled, |asked| asked.min(policy.cap)), false, reason)
+        let (cooldown, is_misconfigured, reason) = match outcome {
+            CallOutcome::Throttled(retry_after, reason) => {
+                // A `Retry-After` of zero seconds does not say when to come back.
+                let retry_after = retry_after.filter(|wait| !wait.is_zero());
+                (retry_after.map_or(doubled, |wait| wait.min(policy.cap)), false, reason)
             }
             CallOutcome::Misconfigured(reason) => (policy.cap, true, reason),
-            CallOutcome::Failed(reason) => (doubled, false, reason),
-            CallOutcome::Well | CallOutcome::Unknown => return,
+            CallOutcome::Unavailable(reason) => (doubled, false, reason),
+            CallOutcome::Healthy | CallOutcome::Inconclusive => return,
         };
         let until = after(now, cooldown);
         self.enter(Phase::Open(Opening { until, reason, is_misconfigured, trips, cooldown }));
@@ -236,12 +234,12 @@ impl Breaker {
 }
 
 impl Opening {
-    /// A clock that was set back must not keep a breaker open for longer than it may ever be.
+    /// If the clock was set back, the opening still ends: it never lasts longer than the cap.
     fn is_over(&self, now: Timestamp, policy: &BreakerPolicy) -> bool {
         self.until <= now || self.until > after(now, policy.cap)
     }
 
-    fn pause(&self, until: Timestamp) -> Pause {
-        Pause { until, spread: self.cooldown / 4, reason: self.reason.clone() }
+    fn refusal(&self, until: Timestamp) -> CallRefusal {
+        CallRefusal { until, spread: self.cooldown / 4, reason: self.reason.clone() }
     }
 }

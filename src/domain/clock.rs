@@ -1,12 +1,12 @@
-//! Time and randomness, handed in as arguments so that every rule can be replayed.
+//! Time and randomness. The rules take both as arguments, so that a test can replay them.
 //!
-//! `clippy.toml` bans reading either anywhere else: a rule that looks at the wall clock cannot be tested.
+//! `clippy.toml` bans reading the wall clock or drawing randomness anywhere else.
 
 use std::time::Duration;
 
 use super::Timestamp;
 
-/// Where "now" comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
     /// The current moment, truncated to microseconds.
     fn now(&self) -> Timestamp;
@@ -23,29 +23,29 @@ impl Clock for SystemClock {
     }
 }
 
-/// Drops what lies below a microsecond, as Firestore does, so that a value read back equals the value written.
+/// Drops fractions of a microsecond, as Firestore does, so that a value read back equals the value written.
 pub fn truncate(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// `at + by`, held at the end of time instead of overflowing.
+/// `at + by`, or the last representable moment if the sum overflows.
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Milliseconds from `start` to `end`; zero when the clock went backwards.
+/// Milliseconds from `start` to `end`; 0 if `end` is earlier, as when the clock was set back.
 pub fn millis_between(start: Timestamp, end: Timestamp) -> u64 {
     u64::try_from(end.as_millisecond() - start.as_millisecond()).unwrap_or(0)
 }
 
-/// How long until `at`; zero when it has passed.
+/// The time from `now` until `at`; zero if `at` has passed.
 pub fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
-/// Where randomness comes from: ids, jitter, fault knobs.
+/// A source of randomness for ids, jitter and faults.
 pub trait Random: Send + Sync {
-    /// 64 uniformly random bits, good enough for unguessable ids.
+    /// 64 uniformly random bits of cryptographic quality: ids must not be guessable.
     fn next_u64(&self) -> u64;
 
     /// A uniform number in `[0, 1)`.
@@ -56,7 +56,7 @@ pub trait Random: Send + Sync {
     }
 }
 
-/// The operating system's randomness through a per-thread cryptographic generator.
+/// A cryptographic generator per thread, seeded by the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 

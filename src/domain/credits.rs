@@ -1,4 +1,4 @@
-//! Credits: held at submit, captured for what was delivered, released otherwise.
+//! Credits: held at submit, captured for delivered work, released otherwise.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use super::{
     ids::{AccountId, JobId},
 };
 
-/// A whole number of credits. Money is never a fraction.
+/// A whole number of credits.
 pub type Credits = u64;
 
 /// What a ledger entry does to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Adds to what was granted and to what is available.
+    /// Adds to granted and to available.
     Grant,
     /// Moves from available to held.
     Hold,
@@ -37,7 +37,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// One movement of credits. Its id is its identity: writing it a second time changes nothing.
+/// One movement of credits. Its id identifies it: writing it a second time changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
@@ -45,13 +45,13 @@ pub struct LedgerEntry {
     pub id: String,
     /// Whose credits move.
     pub account: AccountId,
-    /// The job they move for; none for a grant.
+    /// The job they move for; `None` for a grant.
     pub job_id: Option<JobId>,
-    /// How they move.
+    /// Which way they move.
     pub verb: Verb,
-    /// How many, at least one.
+    /// How many, at least 1.
     pub amount: Credits,
-    /// When.
+    /// When they move.
     pub at: Timestamp,
 }
 
@@ -66,23 +66,23 @@ impl LedgerEntry {
 /// Why an entry cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CreditsError {
-    /// More asked than there is.
+    /// The hold is larger than the available credits.
     #[error("{needed} credits needed, {available} available")]
     Insufficient {
-        /// What the hold asks for.
+        /// Credits that the hold needs.
         needed: Credits,
-        /// What the account has free.
+        /// Credits that are available.
         available: Credits,
     },
-    /// More settled than was held: a defect, never the caller's fault.
+    /// More is settled than is held: a defect, never the caller's fault.
     #[error("{amount} credits to settle, {held} held")]
     NotHeld {
-        /// What the entry would settle.
+        /// Credits that the entry would settle.
         amount: Credits,
-        /// What the account holds.
+        /// Credits that are held.
         held: Credits,
     },
-    /// The sum does not fit.
+    /// The sum does not fit into 63 bits.
     #[error("the account cannot hold that many credits")]
     Overflow,
 }
@@ -102,7 +102,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account after `entry`; the account is unchanged when it is refused.
+    /// The account after `entry`. A refused entry changes nothing.
     pub fn apply(self, entry: &LedgerEntry) -> Result<Self, CreditsError> {
         let amount = entry.amount;
         let add = |to: Credits| to.checked_add(amount).filter(|sum| i64::try_from(*sum).is_ok());
@@ -121,7 +121,7 @@ impl Account {
         })
     }
 
-    /// Whether every granted credit is in exactly one place.
+    /// Whether every granted credit is either available, held or spent.
     pub fn is_balanced(&self) -> bool {
         self.available.checked_add(self.held).and_then(|sum| sum.checked_add(self.spent)) == Some(self.granted)
     }

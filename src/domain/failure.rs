@@ -1,4 +1,4 @@
-//! Why an attempt or a job failed, and whether trying again can help.
+//! Why an attempt or a job failed, and whether another attempt can help.
 
 use std::{fmt, time::Duration};
 
@@ -8,38 +8,38 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The engine withheld every picture for its content.
+    /// The engine withheld every picture because of its content.
     ContentFiltered,
-    /// The engine cannot draw what was asked.
+    /// The engine cannot draw what the request describes.
     InvalidRequest,
     /// The engine refuses for now: too many requests.
     RateLimited,
     /// The engine cannot be reached or answers with a server error.
     EngineUnavailable,
-    /// The engine took longer than it may.
+    /// The engine exceeded its time limit.
     EngineTimeout,
-    /// The engine does not know its model, or may not use it: an operator must look.
+    /// The engine's model does not exist or may not be used: an operator must correct the configuration.
     EngineMisconfigured,
-    /// The engine's answer was no usable picture.
+    /// The engine's answer contained no usable picture.
     EngineError,
     /// The pictures could not be stored.
     StorageError,
-    /// The worker disappeared in mid-attempt.
+    /// The worker disappeared during the attempt.
     WorkerLost,
-    /// The job was not done by its deadline.
+    /// The job was not finished by its deadline.
     DeadlineExceeded,
-    /// A queue message that is no job message.
+    /// A queue message that cannot be read as a job message.
     InvalidMessage,
-    /// A queue message of a job that does not exist.
+    /// A queue message for a job that does not exist.
     UnknownJob,
-    /// A queue message that was not acknowledged in as many deliveries as it may have.
+    /// A queue message that was delivered as often as allowed and never acknowledged.
     Undeliverable,
     /// A defect of this program.
     Internal,
 }
 
 impl ErrorCode {
-    /// The code as it stands in JSON.
+    /// The code as JSON spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ContentFiltered => "content_filtered",
@@ -66,68 +66,68 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A cause with its explanation for people.
+/// Why a job failed or waits: a code for programs and a message for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct JobError {
     /// For programs.
     pub code: ErrorCode,
-    /// For people: lower case, concrete, no secrets.
+    /// For people: lower case, concrete, without secrets.
     pub message: String,
 }
 
 impl JobError {
-    /// A cause with its explanation.
+    /// An error with its explanation.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }
 
-/// What follows from a failed attempt; decided where the failure happens.
+/// What follows from a failed attempt. The code that meets the failure decides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// Trying again can help; the provider may have said when.
+    /// Another attempt can help.
     Retry {
         /// The provider's `Retry-After`.
         after: Option<Duration>,
     },
-    /// The provider is full: wait, and do not count the attempt.
+    /// The provider has no capacity: wait, and do not count the attempt.
     Throttled {
         /// The provider's `Retry-After`.
         after: Option<Duration>,
     },
-    /// The engine is set up wrongly: wait until an operator has helped, and do not count the attempt.
+    /// The engine's configuration is wrong: wait for an operator to correct it, and do not count the attempt.
     Misconfigured,
-    /// Trying again cannot help.
+    /// Another attempt cannot help.
     Fail,
 }
 
-/// The attempt from which on an unusable picture is the end.
+/// After this many attempts without a usable picture the job fails.
 const UNUSABLE_ATTEMPTS: u32 = 3;
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct AttemptFailure {
-    /// Why.
+    /// The cause.
     pub error: JobError,
     /// What follows.
     pub disposition: Disposition,
 }
 
 impl AttemptFailure {
-    /// Try again, with backoff.
+    /// Try again after a backoff.
     pub fn retry(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { error: JobError::new(code, message), disposition: Disposition::Retry { after: None } }
     }
 
-    /// Give up at once.
+    /// Do not try again.
     pub fn fail(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { error: JobError::new(code, message), disposition: Disposition::Fail }
     }
 
-    /// What an engine delivered in this attempt, 1 for the first, is no usable picture. That happens, so it is tried again
-    /// twice; what happens three times will go on happening.
+    /// The engine delivered no usable picture in this attempt (1 is the first). The first two times the job is tried
+    /// again; a third one is not a coincidence, and the job fails.
     pub fn unusable(attempt: u32, message: impl Into<String>) -> Self {
         if attempt < UNUSABLE_ATTEMPTS {
             Self::retry(ErrorCode::EngineError, message)
@@ -141,7 +141,7 @@ impl AttemptFailure {
         Self { error: JobError::new(ErrorCode::RateLimited, message), disposition: Disposition::Throttled { after } }
     }
 
-    /// Wait for an operator, without counting the attempt. `message` names what to fix.
+    /// Wait for an operator, without counting the attempt. `message` names what to correct.
     pub fn misconfigured(message: impl Into<String>) -> Self {
         let error = JobError::new(ErrorCode::EngineMisconfigured, message);
         Self { error, disposition: Disposition::Misconfigured }

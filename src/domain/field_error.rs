@@ -1,8 +1,8 @@
-//! A field of a request that is wrong.
+//! An invalid field of a request.
 
 use serde::{Deserialize, Serialize};
 
-/// A wrong field.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
     /// JSON Pointer into the request, for example `/width`.
@@ -12,7 +12,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// An error of the top-level field `name`.
+    /// An error of the field `name`; `images/3` is an element of a list.
     pub fn new(name: &str, detail: impl Into<String>) -> Self {
         Self { pointer: format!("/{name}"), detail: detail.into() }
     }

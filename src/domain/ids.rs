@@ -1,4 +1,4 @@
-//! Identifiers: parsed once at the edge, valid ever after.
+//! Identifiers. Parsing checks them once, at the boundary; every value of these types is valid.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use super::{clock::Random, hex, kind::JobKind};
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 20;
 
-/// Text that is not the identifier it was taken for.
+/// The text is not a valid identifier of this type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
 pub struct InvalidId {
@@ -20,18 +20,18 @@ pub struct InvalidId {
 
 /// `ill_` or `brd_` plus 20 base62 characters (119 bits).
 ///
-/// Random and not ordered by time: ordered keys make a hot spot of Firestore's newest range.
+/// Random, not ordered by time: with ordered keys all writes hit one range of Firestore's index (a hot spot).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(String);
 
 impl JobId {
-    /// A fresh id that nobody can guess.
+    /// A fresh id that cannot be guessed.
     pub fn random(kind: JobKind, random: &dyn Random) -> Self {
         Self(random_text(kind.id_prefix(), random))
     }
 
-    /// The id that belongs to (user, idempotency key): a repeated submit finds the first job, even after a crash.
+    /// The id for (user, idempotency key): a repeated submit finds the first job, even after a crash.
     pub fn derived(kind: JobKind, user: &UserId, key: &str) -> Self {
         let mut hash = Sha256::new();
         // The length keeps ("ab", "c") and ("a", "bc") apart.
@@ -44,7 +44,7 @@ impl JobId {
         Self(text_of_bits(kind.id_prefix(), u128::from_be_bytes(bits)))
     }
 
-    /// What kind of job the prefix says this is.
+    /// The kind of job that the prefix names.
     pub fn kind(&self) -> JobKind {
         JobKind::of_id(&self.0).unwrap_or(JobKind::Illustration)
     }
@@ -83,9 +83,9 @@ impl FromStr for JobId {
     }
 }
 
-/// Who asks: 1–128 letters, digits and `_ . @ + -`, beginning with a letter or digit.
+/// A user: 1–128 letters, digits and `_ . @ + -`, beginning with a letter or digit.
 ///
-/// The alphabet is narrow because the id is a segment of media keys: `..`, `/` and control characters cannot occur.
+/// The alphabet is narrow because the id is part of media keys, where `..`, `/` and control characters must not occur.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
@@ -133,13 +133,13 @@ fn parse_name(text: &str, what: &'static str) -> Result<String, InvalidId> {
     }
 }
 
-/// Whose credits: `users/{userId}` or, for members of a team, `teams/{teamId}` (the Firestore paths).
+/// The owner of credits: `users/{userId}` or, for members of a team, `teams/{teamId}` (the Firestore paths).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum AccountId {
-    /// One person's account.
+    /// One user's account.
     User(UserId),
-    /// An account that the members of a team share.
+    /// The account that the members of a team share.
     Team(TeamId),
 }
 
@@ -163,13 +163,13 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// Which process holds a lease: host, process and a random part, so that no two workers share one.
+/// The process that holds a lease: its process id and a random part, because process ids repeat across machines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(String);
 
 impl WorkerId {
-    /// A name for this process, unique by its random tail.
+    /// An id for the process with this process id.
     pub fn new(process: u32, random: &dyn Random) -> Self {
         Self(format!("worker-{process}-{:08x}", random.next_u64() >> 32))
     }
@@ -180,13 +180,14 @@ impl WorkerId {
     }
 }
 
-/// SHA-256 of a validated request, in hex: tells a repeated request from another one under the same key.
+/// SHA-256 of a validated request, in hex. It distinguishes a repeated request from a different one under the same
+/// idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestHash(String);
 
 impl RequestHash {
-    /// The hash of `canonical`, the request in a form that does not depend on spelling or field order.
+    /// The hash of `canonical`, a form of the request that does not depend on spelling or field order.
     pub fn of(canonical: &[u8]) -> Self {
         Self(hex::encode(&Sha256::digest(canonical)))
     }
@@ -197,8 +198,7 @@ impl RequestHash {
     }
 }
 
-/// What a request is called in answers and in the log: its client's name for it when that is harmless there and of bearable
-/// length, else a fresh one.
+/// The id of a request in responses and in the log: the client's own if it is short and harmless there, else a fresh one.
 pub fn request_id(given: Option<&[u8]>, random: &dyn Random) -> String {
     let legal = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
     match given {

@@ -14,7 +14,7 @@ pub enum JobKind {
     Brand,
 }
 
-/// Text that names no kind of job.
+/// The text is not the name of a kind of job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown kind of job {0:?}; the kinds are {generation} and {training}", generation = JobKind::Illustration, training = JobKind::Brand)]
 pub struct UnknownKind(String);

@@ -1,4 +1,4 @@
-//! What travels through the queue: which job to look at, and nothing that the store knows better.
+//! What travels through the queue: the id of a job, and nothing that the store keeps.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const MESSAGE_VERSION: u32 = 1;
 pub struct JobMessage {
     /// Schema version.
     pub v: u32,
-    /// Which subscription it belongs to.
+    /// Decides the topic and the subscription.
     pub kind: JobKind,
     /// The job to work on.
     pub job_id: JobId,
@@ -25,7 +25,7 @@ pub struct JobMessage {
 }
 
 impl JobMessage {
-    /// A message that asks a worker to look at this job.
+    /// A message that tells a worker to look at this job.
     pub fn new(job_id: JobId, trace: Option<TraceContext>) -> Self {
         Self { v: MESSAGE_VERSION, kind: job_id.kind(), job_id, trace }
     }
@@ -36,7 +36,7 @@ impl JobMessage {
         serde_json::json!({ "v": v, "kind": kind, "jobId": job_id }).to_string().into_bytes()
     }
 
-    /// The message's attributes: the trace under both names that Google's client libraries know.
+    /// The message's attributes: the trace, under both names that Google's client libraries read.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         let trace = self.trace.as_ref().map(ToString::to_string);
         let names = ["traceparent", "googclient_traceparent"];
@@ -44,18 +44,18 @@ impl JobMessage {
     }
 }
 
-/// A job that nobody will try again by itself.
+/// A job or a message that nothing tries again unless an operator redrives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Same key, same letter: recording it twice leaves one.
+    /// Identifies the dead letter: recording it twice leaves one.
     pub key: String,
-    /// The job, when there is one.
+    /// The job, if the message names one.
     pub job_id: Option<JobId>,
-    /// Why it is dead.
+    /// Why it failed.
     pub error: JobError,
     /// Attempts the job had started.
     pub attempts: u32,
-    /// The message's data, verbatim: what was received, or what a redrive would publish.
+    /// The message's data, verbatim: the data received, or the data that a redrive would publish.
     pub data: Vec<u8>,
     /// The message's attributes.
     pub attributes: BTreeMap<String, String>,

@@ -1,4 +1,7 @@
-//! The rulebook: every rule about a job and its money as a pure function, without I/O, clock or async.
+//! The rules about a job and its money, as pure functions: no I/O, no clock, no async.
+//!
+//! Start with [`job`]: its state, and the verbs that change it. No two files of this folder import each other, directly
+//! or through others.
 
 pub mod archive;
 pub mod brand;

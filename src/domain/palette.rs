@@ -18,7 +18,7 @@ pub struct Rgb {
     pub b: u8,
 }
 
-/// Text that is no colour.
+/// The text is not a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a colour is written #rrggbb, for example #ff6600")]
 pub struct InvalidColor;
@@ -66,13 +66,13 @@ pub struct OkLab {
 }
 
 impl OkLab {
-    /// The Euclidean distance: 0.02 is hardly seen, 0.2 is another colour.
+    /// The Euclidean distance: 0.02 is hardly visible, 0.2 is another colour.
     pub fn distance(self, other: Self) -> f64 {
         let (l, a, b) = (self.l - other.l, self.a - other.a, self.b - other.b);
         (l * l + a * a + b * b).sqrt()
     }
 
-    /// How far from grey.
+    /// The distance from grey.
     pub fn chroma(self) -> f64 {
         self.a.hypot(self.b)
     }
@@ -101,10 +101,10 @@ impl From<Rgb> for OkLab {
     }
 }
 
-/// A colour of a palette and the share of the pictures it stands for.
+/// A colour of a palette and its share of the pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Swatch {
-    /// The colour: one that really occurs.
+    /// A colour that occurs in the pictures.
     pub color: Rgb,
     /// From 0 to 1; the shares of a palette sum to 1.
     pub share: f64,
@@ -112,8 +112,8 @@ pub struct Swatch {
 
 /// The few colours that characterise a weighted set of colours, the largest share first.
 ///
-/// Weighted k-means in `OKLab`, without randomness: the same colours give the same palette. Near-white and near-black are
-/// kept apart from the rest: paper and ink cover most of a picture and would pull every mean towards grey.
+/// Weighted k-means in `OKLab`, without randomness: the same colours give the same palette. Near-white and near-black
+/// are separate from the rest, because paper and ink cover most of a picture and would pull every mean towards grey.
 pub fn palette(colors: &[(Rgb, f64)], size: usize) -> Vec<Swatch> {
     let total: f64 = colors.iter().map(|(_, weight)| weight.max(0.0)).sum();
     if total <= 0.0 || size == 0 {
@@ -127,7 +127,7 @@ pub fn palette(colors: &[(Rgb, f64)], size: usize) -> Vec<Swatch> {
     let (plain, chromatic): (Vec<Point>, Vec<Point>) =
         points.into_iter().partition(|point| point.lab.is_near_white_or_black());
     let (light, dark): (Vec<Point>, Vec<Point>) = plain.into_iter().partition(|point| point.lab.l > 0.5);
-    // Paper and ink get one place each, and only when they matter or there is nothing else.
+    // Paper and ink get one swatch each, and only if they matter or there is nothing else.
     let matters = |group: &[Point]| chromatic.is_empty() || group.iter().map(|p| p.weight).sum::<f64>() >= 0.05;
     let mut swatches: Vec<Swatch> =
         [&light, &dark].into_iter().filter(|group| matters(group)).flat_map(|group| clusters(group, 1)).collect();
@@ -141,7 +141,7 @@ pub fn palette(colors: &[(Rgb, f64)], size: usize) -> Vec<Swatch> {
     swatches
 }
 
-/// How far the colours of `picture` are from `brand`, on average: each by its share, to its nearest brand colour.
+/// The average distance of the colours of `picture` from `brand`: of each to its nearest brand colour, weighted by share.
 pub fn distance(picture: &[Swatch], brand: &[Rgb]) -> Option<f64> {
     let brand: Vec<OkLab> = brand.iter().map(|color| OkLab::from(*color)).collect();
     let mut sum = 0.0;
@@ -153,10 +153,10 @@ pub fn distance(picture: &[Swatch], brand: &[Rgb]) -> Option<f64> {
     (!picture.is_empty()).then_some(sum)
 }
 
-/// Colours of a brand, at most and (where its pictures have as many) at least.
+/// The number of colours of a brand. The minimum holds only if its pictures have that many.
 const BRAND_COLORS: std::ops::RangeInclusive<usize> = 5..=8;
 
-/// A brand's colours: those that were given, then the learnt ones that are not nearly among them already.
+/// A brand's colours: the given ones, then the learnt ones that differ enough from all before them.
 pub fn of_brand(given: &[Rgb], learnt: &[Swatch]) -> Vec<Rgb> {
     let mut brand: Vec<Rgb> = Vec::new();
     let far = |brand: &[Rgb], color: Rgb, gap: f64| {
@@ -167,7 +167,7 @@ pub fn of_brand(given: &[Rgb], learnt: &[Swatch]) -> Vec<Rgb> {
             brand.push(*color);
         }
     }
-    // Pictures of few colours may fill the places with finer shades, and marks so small that they are hardly seen.
+    // If the pictures have few colours, finer shades and tiny marks may fill the minimum.
     for (gap, share, size) in [(0.1, 0.01, *BRAND_COLORS.end()), (0.04, 0.0, *BRAND_COLORS.start())] {
         for swatch in learnt.iter().filter(|swatch| swatch.share >= share) {
             if brand.len() < size && far(&brand, swatch.color, gap) {
@@ -185,7 +185,7 @@ struct Point {
     weight: f64,
 }
 
-/// Rounds of Lloyd's algorithm, at most; it settles long before.
+/// Rounds of Lloyd's algorithm, at most; it converges much earlier.
 const ROUNDS: usize = 24;
 
 fn clusters(points: &[Point], k: usize) -> Vec<Swatch> {
@@ -203,14 +203,14 @@ fn clusters(points: &[Point], k: usize) -> Vec<Swatch> {
     }
     let swatch = |(n, center): (usize, &OkLab)| {
         let own = || points.iter().zip(&members).filter(|(_, member)| **member == n).map(|(point, _)| point);
-        // The colour shown is one that occurs: a mean of two colours may be a third that nobody chose.
+        // Show a colour that occurs: the mean of two colours may be a third that is in no picture.
         let color = own().min_by(|x, y| x.lab.distance(*center).total_cmp(&y.lab.distance(*center)))?.color;
         Some(Swatch { color, share: own().map(|point| point.weight).sum() })
     };
     centers.iter().enumerate().filter_map(swatch).collect()
 }
 
-/// The heaviest colour, then again and again the one that is farthest from all chosen, by weight.
+/// The heaviest colour, then repeatedly the colour with the greatest product of weight and squared distance from the chosen ones.
 fn seeds(points: &[Point], k: usize) -> Vec<OkLab> {
     let mut centers: Vec<OkLab> = Vec::with_capacity(k);
     while centers.len() < k {
@@ -220,7 +220,7 @@ fn seeds(points: &[Point], k: usize) -> Vec<OkLab> {
         };
         let Some(best) = points.iter().max_by(|x, y| worth(x).total_cmp(&worth(y))) else { break };
         if worth(best) <= f64::EPSILON {
-            break; // fewer different colours than places
+            break; // fewer different colours than clusters
         }
         centers.push(best.lab);
     }

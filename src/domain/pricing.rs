@@ -7,7 +7,7 @@ use super::credits::Credits;
 pub struct Prices {
     /// Credits for an image whose longest side is at most `large_above_px`.
     pub image: Credits,
-    /// Credits for a larger image.
+    /// Credits for an image with a longer side.
     pub image_large: Credits,
     /// The longest side, in pixels, that still costs `image`.
     pub large_above_px: u32,

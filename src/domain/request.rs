@@ -1,4 +1,4 @@
-//! What a person asks for, validated at once: every wrong field is named, not just the first.
+//! A request for pictures. Validation reports every invalid field, not just the first.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,67 +8,65 @@ use super::{
     style::{Catalogue, Style},
 };
 
-/// What a request may ask for.
+/// The limits of a request for pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
-    /// Characters (Unicode scalar values) of a prompt, at most.
+    /// Characters (Unicode scalar values) of the longest prompt.
     pub prompt_chars: usize,
-    /// The shortest side of a picture, in pixels.
+    /// The smallest width or height, in pixels.
     pub min_side: u32,
-    /// The longest side of a picture, in pixels.
+    /// The largest width or height, in pixels.
     pub max_side: u32,
-    /// Pictures of one job, at most.
+    /// The most pictures of one job.
     pub max_count: u32,
 }
 
-/// The side of a picture, in pixels, when the request names none.
+/// The default width and height, in pixels.
 pub const DEFAULT_SIDE: u32 = 1024;
-/// The largest seed, so that every engine can take it.
+/// The largest seed that every engine accepts.
 pub const MAX_SEED: u32 = i32::MAX as u32;
 
-/// The body of `POST /generate` as it came in. Integers are wide so that an absurd number is a field error with a
+/// A request for pictures as it came in. Integers are wide so that an absurd number is a field error with a
 /// pointer, not a parse error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GenerateRequest {
-    /// Who asks, where the gateway does not know it from a token.
-    pub user_id: Option<String>,
     /// What to draw.
     pub prompt: Option<String>,
-    /// A style of the catalogue; its first when absent.
+    /// The id of a style or of a ready brand. Without an id and a name, the first style of the catalogue.
     pub style_id: Option<String>,
-    /// The style's name, as people read it: chooses the style when `style_id` does not.
+    /// The display name of a style. It selects the style if `style_id` is absent.
     pub style_name: Option<String>,
-    /// Pixels; 1024 when absent.
+    /// Pixels; [`DEFAULT_SIDE`] by default.
     pub width: Option<i128>,
-    /// Pixels; 1024 when absent.
+    /// Pixels; [`DEFAULT_SIDE`] by default.
     pub height: Option<i128>,
-    /// Pictures; 1 when absent.
+    /// Pictures; 1 by default.
     pub count: Option<i128>,
-    /// The same seed and request give the same picture, where the engine can.
+    /// The same seed and request give the same picture, if the engine supports it.
     pub seed: Option<i128>,
 }
 
-/// What to draw, complete and valid: everything an engine needs beside the seed's default.
+/// What to draw, complete and valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IllustrationSpec {
-    /// The person's words, verbatim.
+    /// The user's words, verbatim.
     pub prompt: String,
-    /// The style, copied so that a later change of the catalogue does not change an accepted job.
+    /// A copy of the style, so that a later change of the catalogue does not change an accepted job.
     pub style: Style,
     /// Pixels.
     pub width: u32,
     /// Pixels.
     pub height: u32,
-    /// Pictures, 1 or more.
+    /// Pictures, at least 1.
     pub count: u32,
-    /// At most [`MAX_SEED`].
+    /// At most [`MAX_SEED`]; `None` lets the engine choose.
     pub seed: Option<u32>,
 }
 
 impl IllustrationSpec {
-    /// What makes two requests "the same" under one idempotency key: the user and everything that shapes the result.
+    /// The hash that two requests under one idempotency key must share: of the user and of everything that shapes the
+    /// result.
     pub fn hash(&self, user: &UserId) -> RequestHash {
         let canonical = serde_json::json!([
             user.as_str(),
@@ -82,21 +80,21 @@ impl IllustrationSpec {
         RequestHash::of(canonical.to_string().as_bytes())
     }
 
-    /// The prompt an engine gets.
+    /// The prompt for an engine.
     pub fn final_prompt(&self) -> String {
         self.style.compose(&self.prompt)
     }
 
-    /// The prompt an engine gets that is shown so many pictures of the style with it.
-    pub fn final_prompt_with(&self, pictures: usize) -> String {
-        self.style.compose_shown(&self.prompt, pictures)
+    /// The prompt for an engine that receives this number of reference pictures of the style.
+    pub fn final_prompt_with_references(&self, references: usize) -> String {
+        self.style.compose_with_references(&self.prompt, references)
     }
 }
 
 impl GenerateRequest {
-    /// The request with its defaults filled in, or everything that is wrong with it.
+    /// The request with its defaults, or all its errors.
     ///
-    /// A style id that is no style of the catalogue may be a brand's: `brand` is what the caller found under it.
+    /// `brand` is the style of the brand that `style_id` names, if it names one.
     pub fn validate(
         &self,
         limits: &RequestLimits,
@@ -114,7 +112,7 @@ impl GenerateRequest {
                 .find(id)
                 .or(brand)
                 .ok_or_else(|| unknown("styleId", format!("{}, or the id of a ready brand", catalogue.ids()))),
-            (None, Some(name)) => catalogue.named(name).ok_or_else(|| unknown("styleName", catalogue.names())),
+            (None, Some(name)) => catalogue.find_by_name(name).ok_or_else(|| unknown("styleName", catalogue.names())),
             (None, None) => Ok(catalogue.default_style()),
         };
         let style = style.map_err(|error| errors.push(error)).ok();

@@ -1,25 +1,25 @@
-//! When to try again: full jitter, a provider's `Retry-After` first, a bound on everything.
+//! When to try again: exponential backoff with full jitter; a provider's `Retry-After` wins; a cap on every wait.
 
 use std::time::Duration;
 
-/// How often and how patiently a job is tried.
+/// How often a job is tried, and how long it waits in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts a job may start, at least 1.
     pub max_attempts: u32,
-    /// The upper bound of the first wait; doubles with each attempt.
+    /// The longest first wait; it doubles with each attempt.
     pub base: Duration,
-    /// The upper bound of every wait, a provider's `Retry-After` included.
+    /// The longest wait of all, even if the provider's `Retry-After` is longer.
     pub cap: Duration,
 }
 
 impl RetryPolicy {
     /// The wait after `attempt` (1 is the first) failed: `jitter × min(cap, base × 2^(attempt − 1))`.
     ///
-    /// `jitter` lies in `[0, 1]`. A wait the provider asked for wins, bounded by `cap`.
+    /// `jitter` is from 0 to 1. The provider's `Retry-After` wins, up to `cap`.
     pub fn delay(&self, attempt: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
-        if let Some(asked) = retry_after {
-            return asked.min(self.cap);
+        if let Some(wait) = retry_after {
+            return wait.min(self.cap);
         }
         doubled(self.base, attempt.saturating_sub(1), self.cap).mul_f64(jitter.clamp(0.0, 1.0))
     }

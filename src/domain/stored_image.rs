@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A stored picture.
+/// A picture in the media store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredImage {

@@ -1,44 +1,44 @@
-//! Styles: a catalogue to choose from, and the one place where a prompt is composed.
+//! The catalogue of styles, and the composition of prompts.
 
 use serde::{Deserialize, Serialize};
 
 use super::palette::Rgb;
 
-/// One style of the catalogue.
+/// A style of the catalogue or of a brand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Style {
-    /// What requests name: lower-case letters, digits and dashes.
+    /// The id that requests name: lower-case letters, digits and dashes; for a brand its job id.
     pub id: String,
-    /// What people read.
+    /// The display name.
     pub name: String,
-    /// One sentence about how it looks.
+    /// One sentence about its look.
     pub description: String,
-    /// What is added to the prompt.
+    /// Text that is added to the prompt.
     pub modifier: String,
-    /// Colours to draw in; empty when the style leaves them to the engine.
+    /// Colours to draw in; if empty, the engine chooses.
     #[serde(default)]
     pub palette: Vec<Rgb>,
-    /// Of a brand's style: what a training has left for engines that can use it.
+    /// For a brand's style: the results of its training, for engines that can use them.
     #[serde(default)]
     pub learnt: Learnt,
 }
 
-/// What a training has left for engines.
+/// The results of a training, for engines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Learnt {
     /// Media keys of pictures that show the style.
     pub references: Vec<String>,
-    /// Where the trained model is.
+    /// The location of the trained model.
     pub model_path: Option<String>,
 }
 
-/// Pictures that show a brand's style to an engine that takes any, at most.
+/// The most reference pictures of a brand that an engine receives.
 pub const MAX_REFERENCES: usize = 4;
 
 impl Style {
-    /// The prompt an engine gets: the person's words first, verbatim, then how to draw them.
+    /// The prompt for an engine: the user's words first, verbatim, then the style.
     pub fn compose(&self, prompt: &str) -> String {
         let mut composed = prompt.to_owned();
         if !self.modifier.is_empty() {
@@ -51,14 +51,14 @@ impl Style {
         composed
     }
 
-    /// The same for an engine that is shown so many pictures of the style with it: without a word on what they are for, a
-    /// model takes their subjects for a part of what to draw.
-    pub fn compose_shown(&self, prompt: &str, pictures: usize) -> String {
+    /// The prompt for an engine that also receives reference pictures of the style. It explains the pictures; otherwise a
+    /// model draws their subjects, too.
+    pub fn compose_with_references(&self, prompt: &str, references: usize) -> String {
         let composed = self.compose(prompt);
-        let (these, their) = match pictures {
+        let (these, their) = match references {
             0 => return composed,
             1 => ("The attached picture shows".to_owned(), "its"),
-            _ => (format!("The {pictures} attached pictures show"), "their"),
+            _ => (format!("The {references} attached pictures show"), "their"),
         };
         format!(
             "{}. {these} how to draw, not what: keep to {their} style, {their} colours and {their} line, and take over \
@@ -68,7 +68,7 @@ impl Style {
     }
 }
 
-/// The styles on offer, in the order they are shown. Never empty.
+/// The available styles, in display order. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue(Vec<Style>);
 
@@ -84,54 +84,54 @@ impl Catalogue {
                 return Err(InvalidCatalogue::Id(style.id.clone()));
             }
             if styles[..at].iter().any(|earlier| earlier.id == style.id) {
-                return Err(InvalidCatalogue::Twice(style.id.clone()));
+                return Err(InvalidCatalogue::Duplicate(style.id.clone()));
             }
         }
         Ok(Self(styles))
     }
 
-    /// The style of that id.
+    /// The style with this id.
     pub fn find(&self, id: &str) -> Option<&Style> {
         self.0.iter().find(|style| style.id == id)
     }
 
-    /// The style of that name, as people write it: without regard to case.
-    pub fn named(&self, name: &str) -> Option<&Style> {
+    /// The style with this display name, in any case.
+    pub fn find_by_name(&self, name: &str) -> Option<&Style> {
         let wanted = name.trim().to_lowercase();
         self.0.iter().find(|style| style.name.to_lowercase() == wanted)
     }
 
-    /// What a request that names no style gets: the first.
+    /// The style of a request that names none: the first.
     pub fn default_style(&self) -> &Style {
         &self.0[0]
     }
 
-    /// All of them, in order.
+    /// All styles, in display order.
     pub fn iter(&self) -> impl Iterator<Item = &Style> {
         self.0.iter()
     }
 
-    /// The ids, for an error that lists the valid values.
+    /// All ids, for an error that lists the valid values.
     pub fn ids(&self) -> String {
         self.0.iter().map(|style| style.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The names, for an error that lists the valid values.
+    /// All display names, for an error that lists the valid values.
     pub fn names(&self) -> String {
         self.0.iter().map(|style| style.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Why a list of styles is no catalogue.
+/// Why a list of styles cannot be a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCatalogue {
-    /// There is nothing to choose.
+    /// The list is empty.
     #[error("the catalogue needs at least one style")]
     Empty,
-    /// An id that cannot be named in a request.
+    /// The id has characters that are not allowed.
     #[error("style id {0:?} must be 1 to 64 lower-case letters, digits or dashes")]
     Id(String),
-    /// Two styles of one id.
+    /// Two styles have this id.
     #[error("style id {0:?} occurs twice")]
-    Twice(String),
+    Duplicate(String),
 }

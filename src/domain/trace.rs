@@ -1,4 +1,4 @@
-//! W3C trace context: one id that ties a request's log lines to its job's, through the queue and every retry.
+//! W3C trace context: one id links a request's log lines to those of its job, through the queue and every retry.
 
 use std::{fmt, str::FromStr};
 
@@ -39,7 +39,7 @@ impl TraceContext {
     }
 }
 
-/// A header that is not a usable trace context; the caller starts a new trace.
+/// The header is not a usable trace context; the caller starts a new trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent of version 00 with non-zero ids")]
 pub struct InvalidTrace;

@@ -1,4 +1,4 @@
-//! An upload: a place for a picture to learn from, or for an archive of them, promised before the bytes come.
+//! An upload: a training picture or an archive of pictures. A client announces it first and sends the bytes afterwards.
 
 use std::{fmt, str::FromStr};
 
@@ -16,13 +16,13 @@ use super::{
 #[serde(try_from = "String", into = "String")]
 pub struct UploadId(String);
 
-/// Text that is no upload id.
+/// The text is not an upload id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an upload id is upl_ and 20 letters or digits")]
 pub struct InvalidUploadId;
 
 impl UploadId {
-    /// A fresh id that nobody can guess.
+    /// A fresh id that cannot be guessed.
     pub fn random(random: &dyn Random) -> Self {
         Self(random_text("upl_", random))
     }
@@ -32,7 +32,8 @@ impl UploadId {
         &self.0
     }
 
-    /// The id of a picture that came in an archive: the same for the same archive (SHA-256) under the same id, always.
+    /// The id of picture `n` of an archive. `content` is the archive's SHA-256. Unpacking an archive again gives the same
+    /// ids.
     pub fn derived(archive: &Self, content: &[u8; 32], n: usize) -> Self {
         let mut hash = Sha256::new();
         hash.update(archive.as_str());
@@ -73,56 +74,56 @@ impl fmt::Display for UploadId {
     }
 }
 
-/// What may be uploaded.
+/// The limits of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
-    /// Bytes of a file, at most.
+    /// Bytes of the largest picture file.
     pub max_bytes: usize,
-    /// Width times height, at most.
+    /// Pixels (width times height) of the largest picture.
     pub max_pixels: u64,
-    /// Bytes of an archive of pictures, at most.
+    /// Bytes of the largest archive.
     pub max_archive_bytes: usize,
 }
 
-/// The media type of archives that are taken.
+/// The media type of an archive.
 pub const ARCHIVE_TYPE: &str = "application/zip";
-/// The media types that are taken.
+/// The media types that are accepted.
 pub const UPLOAD_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", ARCHIVE_TYPE];
-/// Characters of a file's name, at most.
+/// Characters of the longest file name.
 const NAME_CHARS: usize = 255;
 
 /// The body of `POST /uploads` as it came in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UploadRequest {
-    /// What the file is called where it comes from. Checked for its length and then forgotten: no path is made of it.
+    /// The name of the file on the client's machine. It is checked and then dropped; it never becomes part of a path.
     pub file_name: Option<String>,
-    /// What the file is said to be.
+    /// The announced media type.
     pub content_type: Option<String>,
-    /// How many bytes it is said to have.
+    /// The announced number of bytes.
     pub size: Option<i128>,
 }
 
-/// What a good request announces.
+/// A valid announcement of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announced {
+pub struct AnnouncedUpload {
     /// The media type.
     pub content_type: &'static str,
     /// Bytes.
     pub size: u64,
 }
 
-impl Announced {
-    /// Whether it is an archive of pictures.
+impl AnnouncedUpload {
+    /// Whether it announces an archive.
     pub fn is_archive(&self) -> bool {
         self.content_type == ARCHIVE_TYPE
     }
 }
 
 impl UploadRequest {
-    /// What it announces, or everything that is wrong with the request.
+    /// The announcement, or all its errors.
     ///
-    /// This only spares people a transfer that would be refused: what counts is what the bytes turn out to be.
-    pub fn validate(&self, limits: &UploadLimits) -> Result<Announced, Vec<FieldError>> {
+    /// This check only avoids transfers that would be refused. The bytes themselves are checked when they arrive.
+    pub fn validate(&self, limits: &UploadLimits) -> Result<AnnouncedUpload, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = self.file_name.as_deref().unwrap_or_default();
         if name.trim().is_empty() || name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
@@ -142,7 +143,7 @@ impl UploadRequest {
             errors.push(FieldError::new("size", format!("must be a whole number of bytes from 1 to {max}")));
         }
         match (content_type, size) {
-            (Some(content_type), Some(size)) if errors.is_empty() => Ok(Announced { content_type, size }),
+            (Some(content_type), Some(size)) if errors.is_empty() => Ok(AnnouncedUpload { content_type, size }),
             _ => Err(errors),
         }
     }

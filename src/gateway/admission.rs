@@ -1,5 +1,5 @@
-//! Who is let in: before a byte of a body is read, an address is held to its rate and the gateway to the number of
-//! requests it has in hand; the user's rate follows as soon as the user is known.
+//! Admits requests: before a byte of a body is read, the limits of the client's address and of concurrent requests apply.
+//! The user's limit applies as soon as the user is known.
 
 use std::{
     convert::Infallible,
@@ -21,28 +21,28 @@ use tower::{Layer, Service};
 use super::{
     GatewayState,
     problem::{Code, Problem},
-    rate::Left,
+    rate::Remaining,
 };
 use crate::domain::ids::UserId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Answered whatever happens: an orchestrator that hears nothing kills the process that is busy.
+/// Always admitted: an orchestrator kills a process that does not answer its probe, even if it is only busy.
 const PROBE: &str = "/health";
-/// When to come back to a gateway with too much in hand.
+/// The `Retry-After` of an overloaded gateway.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is known of a request that was let in.
+/// The state of an admitted request, kept in its extensions.
 #[derive(Clone)]
-pub(super) struct Admitted(Arc<Inner>);
+pub(super) struct Admission(Arc<Inner>);
 
 struct Inner {
     permit: Mutex<Option<OwnedSemaphorePermit>>,
-    user: OnceLock<Left>,
+    user_limit: OnceLock<Remaining>,
 }
 
-impl Admitted {
-    /// Lets others have the permit of a request that from here on only waits.
-    pub fn give_way(extensions: &Extensions) {
+impl Admission {
+    /// Releases the permit of a request that only waits from now on, so that another request can be admitted.
+    pub fn release_permit(extensions: &Extensions) {
         if let Some(Self(inner)) = extensions.get() {
             inner.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -50,19 +50,19 @@ impl Admitted {
 }
 
 impl GatewayState {
-    /// Holds the user to their rate. Once for each request, as soon as it is known who asks.
+    /// Applies the user's limit. Call this once per request, as soon as the user is known.
     pub(super) fn admit(&self, user: &UserId, extensions: &Extensions) -> Result<(), Problem> {
-        let Some(rate) = &self.0.user_rate else { return Ok(()) };
-        let left = rate.take(user)?;
-        if let Some(Admitted(inner)) = extensions.get() {
-            // The routes ask once; a second answer would only be a moment newer.
-            let _ = inner.user.set(left);
+        let Some(limit) = &self.0.user_limit else { return Ok(()) };
+        let remaining = limit.take(user)?;
+        if let Some(Admission(inner)) = extensions.get() {
+            // If it is already set, the earlier value is as good.
+            let _ = inner.user_limit.set(remaining);
         }
         Ok(())
     }
 }
 
-/// Puts [`Admit`] before a service.
+/// Wraps a service in [`Admit`].
 #[derive(Clone)]
 pub(super) struct AdmitLayer(pub GatewayState);
 
@@ -73,7 +73,8 @@ impl<S> Layer<S> for AdmitLayer {
     }
 }
 
-/// Lets requests in, or not. A service by hand: `middleware::from_fn` would box the routes anew for every request.
+/// Admits or refuses requests. A hand-written service, because `middleware::from_fn` would box the routes anew for every
+/// request.
 #[derive(Clone)]
 pub(super) struct Admit<S> {
     gateway: GatewayState,
@@ -97,64 +98,66 @@ where
         if request.uri().path() == PROBE {
             return Box::pin(self.inner.call(request));
         }
-        let (address, admitted) = match enter(&self.gateway, &request) {
-            Ok(entered) => entered,
-            Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_response()))),
+        let (address_limit, admission) = match admit_request(&self.gateway, &request) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_response()))),
         };
-        request.extensions_mut().insert(admitted.clone());
-        let answer = self.inner.call(request);
+        request.extensions_mut().insert(admission.clone());
+        let response = self.inner.call(request);
         let gateway = self.gateway.clone();
         Box::pin(async move {
-            let mut response = answer.await?;
+            let mut response = response.await?;
             let headers = response.headers_mut();
-            // A refusal by the user's rate has its own.
-            if let (Some(rate), Some(left)) = (&gateway.0.user_rate, admitted.0.user.get()) {
-                rate.describe(*left, headers);
+            // A refusal by the user's limit already has that limit's headers.
+            if let (Some(limit), Some(remaining)) = (&gateway.0.user_limit, admission.0.user_limit.get()) {
+                limit.add_headers(*remaining, headers);
             }
-            if let (Some(rate), Some(left)) = (&gateway.0.address_rate, address) {
-                rate.describe(left, headers);
+            if let (Some(limit), Some(remaining)) = (&gateway.0.address_limit, address_limit) {
+                limit.add_headers(remaining, headers);
             }
             Ok(response)
         })
     }
 }
 
-fn enter(gateway: &GatewayState, request: &Request) -> Result<(Option<Left>, Admitted), Problem> {
-    let address = match &gateway.0.address_rate {
-        Some(rate) => address(request, gateway.0.trusted_proxies).map(|address| rate.take(address)).transpose()?,
+fn admit_request(gateway: &GatewayState, request: &Request) -> Result<(Option<Remaining>, Admission), Problem> {
+    let address_limit = match &gateway.0.address_limit {
+        Some(limit) => {
+            let address = client_address(request, gateway.0.trusted_proxies);
+            address.map(|address| limit.take(client_network(address))).transpose()?
+        }
         None => None,
     };
     let permit = match &gateway.0.permits {
         Some(permits) => Some(Arc::clone(permits).try_acquire_owned().map_err(|_| overloaded())?),
         None => None,
     };
-    Ok((address, Admitted(Arc::new(Inner { permit: Mutex::new(permit), user: OnceLock::new() }))))
+    Ok((address_limit, Admission(Arc::new(Inner { permit: Mutex::new(permit), user_limit: OnceLock::new() }))))
 }
 
 fn overloaded() -> Problem {
     Problem::new(Code::Overloaded, "too many requests at once; try again in a moment").retry_after(Some(RETRY))
 }
 
-/// Whose request it is, as far as addresses tell: what the outermost proxy that is trusted has seen, or the peer.
-fn address(request: &Request, trusted_proxies: usize) -> Option<IpAddr> {
-    let seen = forwarded(request.headers(), trusted_proxies);
+/// The client's address: as reported by the outermost trusted proxy, or the peer of the connection.
+fn client_address(request: &Request, trusted_proxies: usize) -> Option<IpAddr> {
     let peer = || Some(request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip());
-    seen.or_else(peer).map(household)
+    forwarded_address(request.headers(), trusted_proxies).or_else(peer)
 }
 
-/// Each proxy appends whom it saw, so the last entries are those of our own; anything before them a client may have
-/// written itself.
-fn forwarded(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> {
-    let before = trusted_proxies.checked_sub(1)?;
+/// Each proxy appends the address of its peer, so our own proxies have written the last entries. The client itself may
+/// have written the ones before.
+fn forwarded_address(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> {
+    let skipped = trusted_proxies.checked_sub(1)?;
     let lines = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok());
     let entries: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
-    let entry = entries.iter().rev().nth(before)?;
+    let entry = entries.iter().rev().nth(skipped)?;
     let with_port = || entry.parse().map(|address: SocketAddr| address.ip());
     entry.parse().or_else(|_| with_port()).ok()
 }
 
-/// One customer has a whole /64 of IPv6 addresses, and must not have as many buckets.
-fn household(address: IpAddr) -> IpAddr {
+/// The network that shares one bucket: a customer usually has a whole /64 of IPv6 addresses.
+fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
         v4 @ IpAddr::V4(_) => v4,
@@ -166,13 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_our_own_proxies_wrote_is_believed() {
+    fn only_entries_of_trusted_proxies_count() {
         let of = |lines: &[&'static str], proxies| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(FORWARDED_FOR, axum::http::HeaderValue::from_static(line));
             }
-            forwarded(&headers, proxies).map(|address| address.to_string())
+            forwarded_address(&headers, proxies).map(|address| address.to_string())
         };
         let forged = ["6.6.6.6, 203.0.113.7"];
         assert_eq!(of(&forged, 0), None);
@@ -180,15 +183,15 @@ mod tests {
         assert_eq!(of(&["6.6.6.6, 203.0.113.7", "10.0.0.1"], 2).as_deref(), Some("203.0.113.7"));
         assert_eq!(of(&["203.0.113.7:4711"], 1).as_deref(), Some("203.0.113.7"));
         assert_eq!(of(&["[2001:db8::1]:4711"], 1).as_deref(), Some("2001:db8::1"));
-        // Fewer proxies than there should be, or nonsense: the peer counts.
+        // With fewer entries than proxies, or an unreadable entry, the peer counts.
         assert_eq!(of(&["203.0.113.7"], 2), None);
         assert_eq!(of(&["203.0.113.7, "], 1), None);
         assert_eq!(of(&[], 1), None);
     }
 
     #[test]
-    fn a_household_has_one_bucket() {
-        let of = |text: &str| household(text.parse().expect("an address")).to_string();
+    fn one_network_has_one_bucket() {
+        let of = |text: &str| client_network(text.parse().expect("an address")).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("::ffff:203.0.113.7"), "203.0.113.7");
         assert_eq!(of("203.0.113.7"), "203.0.113.7");

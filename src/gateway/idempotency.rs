@@ -1,33 +1,33 @@
-//! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header-07): a quoted string, accepted unquoted too.
+//! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header-07): a quoted string, also accepted without
+//! quotes.
 
 use axum::http::{HeaderMap, HeaderName};
 
 use super::problem::{Code, Problem};
 
-/// The request's header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Says of an answer that the request had been accepted before.
+/// Marks the response to a repeated request.
 pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 const MAX_CHARS: usize = 255;
 
-/// The key without its quotes; `None` when there is no such header.
+/// The key without its quotes; `None` if the request has no such header.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(refused());
+        return Err(invalid());
     }
-    let text = value.to_str().map_err(|_| refused())?.trim();
+    let text = value.to_str().map_err(|_| invalid())?.trim();
     let key = match text.strip_prefix('"') {
         Some(quoted) => unquoted(quoted),
         None => (!text.contains('"')).then(|| text.to_owned()),
     };
     let printable = |key: &String| key.bytes().all(|b| (b' '..=b'~').contains(&b));
-    key.filter(|key| !key.trim().is_empty() && key.len() <= MAX_CHARS && printable(key)).map(Some).ok_or_else(refused)
+    key.filter(|key| !key.trim().is_empty() && key.len() <= MAX_CHARS && printable(key)).map(Some).ok_or_else(invalid)
 }
 
-/// The content of a structured-field string whose opening quote is gone.
+/// The content of a structured-field string, given without its opening quote.
 fn unquoted(text: &str) -> Option<String> {
     let mut key = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -40,10 +40,10 @@ fn unquoted(text: &str) -> Option<String> {
     }
 }
 
-fn refused() -> Problem {
+fn invalid() -> Problem {
     Problem::new(
         Code::IdempotencyKeyInvalid,
-        "Idempotency-Key must be given once, as 1 to 255 printable ASCII characters, best in double quotes",
+        "Idempotency-Key must be given once, as 1 to 255 printable ASCII characters, preferably in double quotes",
     )
 }
 
@@ -51,7 +51,7 @@ fn refused() -> Problem {
 mod tests {
     use super::*;
 
-    /// The key, or `None` when the header is refused.
+    /// The key, or `None` if the header is invalid.
     fn parsed(text: &[u8]) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_KEY, axum::http::HeaderValue::from_bytes(text).unwrap());
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_and_bare_name_the_same_key() {
+    fn quoted_and_unquoted_keys_are_equal() {
         let key = Some("8e03978e-40d5".to_owned());
         assert_eq!(parsed(b"\"8e03978e-40d5\""), key);
         assert_eq!(parsed(b"8e03978e-40d5"), key);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_keys_are_rejected() {
         let long = vec![b'k'; 256];
         for bad in [
             &b""[..],

@@ -1,7 +1,7 @@
-//! The HTTP API: identifies the caller, permits requests into use cases and their answers into JSON, events or pictures.
+//! The HTTP API: identifies the caller, runs a use case, and responds with JSON, events or pictures.
 //!
-//! `router.rs` shows every route at a glance; each noun has its file in `routes/`. HTTP statuses of errors are decided
-//! in `problem.rs` and nowhere else.
+//! `router.rs` lists every route; each noun has its own file in `routes/`. Only `problem.rs` decides the HTTP status of an
+//! error.
 
 mod admission;
 mod auth;
@@ -14,6 +14,7 @@ mod prefer;
 mod present;
 mod problem;
 mod rate;
+mod resource;
 mod router;
 mod routes;
 mod sse;
@@ -30,58 +31,60 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub use auth::{Auth, SignIn};
+pub use auth::{Auth, FirebaseAuth};
 pub use router::router;
 
-use self::{rate::Rate, streams::Streams};
+use self::{rate::RateLimit, streams::Streams};
 use crate::{
     domain::{
         Timestamp,
         clock::{Clock, Random},
     },
     jobs::{Control, Queries, Readiness, Submission, UseCases},
+    net,
 };
 
-/// What the gateway needs to be told.
+/// The settings of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// The address clients use, for links in answers; `None`: the request's own `Host`.
+    /// The base of links in responses; `None` uses the `Host` of each request.
     pub public_url: Option<Url>,
-    /// Bytes of a JSON body, at most.
+    /// The maximum size of a JSON body, in bytes.
     pub body_limit: usize,
-    /// Origins (`https://app.example`) whose pages may call the API; empty: none but its own.
+    /// Origins (`https://app.example`) whose pages may call the API; if empty, only pages of the gateway itself.
     pub cors_origins: Vec<String>,
-    /// How callers are known.
+    /// How callers are identified.
     pub auth: Auth,
-    /// What callers may cost.
+    /// Limits on what callers may use.
     pub limits: GatewayLimits,
-    /// The version that `/health` and the API description name.
+    /// The version in `/health` and in the API description.
     pub version: &'static str,
 }
 
-/// What callers may cost; `None` where there is no bound.
+/// Limits on what callers may use; `None` means no limit.
 #[derive(Debug, Clone)]
 pub struct GatewayLimits {
-    /// How long a JSON body may take to arrive: who sends a byte now and then is not to hold a connection for ever.
+    /// How long a JSON body may take to arrive, so that a slow client cannot hold a connection for ever.
     pub body_timeout: Duration,
-    /// The same for a file, which may come over a slow line.
+    /// How long a file may take to arrive.
     pub upload_timeout: Duration,
-    /// Requests in hand at once. Streams and submits that wait for their end are not among them.
+    /// Concurrent requests. Streams, and submits that wait for the end of their job, do not count.
     pub requests: Option<NonZeroUsize>,
-    /// Requests a minute of one user.
+    /// Requests a minute from one user.
     pub user_requests: Option<NonZeroU32>,
-    /// Requests a minute of one address.
+    /// Requests a minute from one address.
     pub address_requests: Option<NonZeroU32>,
-    /// Our own proxies before this gateway, each of which appends to `X-Forwarded-For`; 0: the peer is the client.
+    /// The number of our own proxies before this gateway, each of which appends to `X-Forwarded-For`; with 0, the peer is
+    /// the client.
     pub trusted_proxies: usize,
-    /// Streams open at once.
+    /// Open streams in total.
     pub streams: Option<NonZeroUsize>,
-    /// Streams of one user open at once.
+    /// Open streams of one user.
     pub streams_per_user: Option<NonZeroUsize>,
 }
 
 impl Default for GatewayLimits {
-    /// No bounds but those of time.
+    /// Only the timeouts.
     fn default() -> Self {
         Self {
             body_timeout: Duration::from_secs(15),
@@ -96,13 +99,13 @@ impl Default for GatewayLimits {
     }
 }
 
-/// Settings that cannot be used.
+/// Why settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
-    /// A CORS origin that no browser would send.
+    /// Browsers never send this CORS origin.
     #[error("cors origin {0:?} must be scheme://host or scheme://host:port, without a path")]
     Origin(String),
-    /// A public URL that links cannot begin with.
+    /// Links cannot be built from this public URL.
     #[error("public url {0} must be http or https, without user, query or fragment")]
     PublicUrl(Url),
 }
@@ -118,7 +121,7 @@ struct Inner {
     readiness: Arc<Readiness>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    /// `public_url` without its trailing slash.
+    /// Without the trailing slash.
     public_url: Option<Arc<str>>,
     body_limit: usize,
     cors_origins: Vec<HeaderValue>,
@@ -127,23 +130,23 @@ struct Inner {
     body_timeout: Duration,
     upload_timeout: Duration,
     permits: Option<Arc<Semaphore>>,
-    user_rate: Option<Rate>,
-    address_rate: Option<Rate>,
+    user_limit: Option<RateLimit>,
+    address_limit: Option<RateLimit>,
     trusted_proxies: usize,
     streams: Streams,
     drain: CancellationToken,
 }
 
 impl GatewayState {
-    /// The state of a gateway over these use cases. Once `drain` is cancelled, `/ready` says no and streams end.
+    /// The state of a gateway over these use cases. Once `drain` is cancelled, `/ready` responds 503 and streams end.
     pub fn new(
         jobs: &UseCases,
         settings: GatewaySettings,
         drain: CancellationToken,
     ) -> std::result::Result<Self, InvalidSettings> {
         let GatewaySettings { public_url, body_limit, cors_origins, auth, limits, version } = settings;
-        let public_url = public_url.map(|url| base(&url).ok_or(InvalidSettings::PublicUrl(url))).transpose()?;
-        let cors_origins = cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?;
+        let public_url = public_url.map(link_base).transpose()?;
+        let cors_origins = cors_origins.into_iter().map(cors_origin).collect::<Result<_, _>>()?;
         let permits = |requests: NonZeroUsize| Arc::new(Semaphore::new(requests.get().min(Semaphore::MAX_PERMITS)));
         Ok(Self(Arc::new(Inner {
             submission: Arc::clone(&jobs.submission),
@@ -160,8 +163,8 @@ impl GatewayState {
             body_timeout: limits.body_timeout,
             upload_timeout: limits.upload_timeout,
             permits: limits.requests.map(permits),
-            user_rate: limits.user_requests.map(|quota| Rate::per_minute("user", quota)),
-            address_rate: limits.address_requests.map(|quota| Rate::per_minute("address", quota)),
+            user_limit: limits.user_requests.map(|quota| RateLimit::per_minute("user", quota)),
+            address_limit: limits.address_requests.map(|quota| RateLimit::per_minute("address", quota)),
             trusted_proxies: limits.trusted_proxies,
             streams: Streams::new(limits.streams, limits.streams_per_user),
             drain,
@@ -184,12 +187,12 @@ impl GatewayState {
         &self.0.readiness
     }
 
-    fn random(&self) -> &dyn Random {
-        &*self.0.random
-    }
-
     fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    fn random(&self) -> &dyn Random {
+        &*self.0.random
     }
 
     fn drain(&self) -> &CancellationToken {
@@ -197,18 +200,16 @@ impl GatewayState {
     }
 }
 
-fn base(url: &Url) -> Option<Arc<str>> {
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    let usable = matches!(url.scheme(), "http" | "https") && plain && url.fragment().is_none();
-    usable.then(|| Arc::from(url.as_str().trim_end_matches('/')))
+fn link_base(url: Url) -> Result<Arc<str>, InvalidSettings> {
+    if !net::is_http_base(&url) {
+        return Err(InvalidSettings::PublicUrl(url));
+    }
+    Ok(Arc::from(url.as_str().trim_end_matches('/')))
 }
 
-/// An origin exactly as browsers spell it, so that comparing bytes is enough.
-fn origin(text: String) -> Result<HeaderValue, InvalidSettings> {
-    let exact =
-        Url::parse(&text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text);
+fn cors_origin(text: String) -> Result<HeaderValue, InvalidSettings> {
     match HeaderValue::from_str(&text) {
-        Ok(value) if exact => Ok(value),
+        Ok(value) if net::is_http_origin(&text) => Ok(value),
         _ => Err(InvalidSettings::Origin(text)),
     }
 }

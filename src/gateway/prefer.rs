@@ -1,19 +1,18 @@
-//! The `Prefer` header (RFC 7240): answer at once, or wait for the result.
+//! The `Prefer` header (RFC 7240): respond at once, or wait for the result.
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The request's header, and the name to vary by.
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// Says of an answer which preferences were honoured.
+/// The preferences that a response honours.
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The longest wait that is honoured, in seconds. Proxies cut what stays silent for a minute, Cloud Run as it is deployed
-/// too, and the submit before the wait takes its time.
+/// The longest wait in seconds. Proxies, and Cloud Run as deployed here, end a request after a silent minute, and the submit
+/// before the wait also takes time.
 const MAX_WAIT: u64 = 50;
 
-/// What a client prefers, as far as this API can honour it.
+/// The preferences that this API can honour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Prefer {
     respond_async: bool,
@@ -21,8 +20,8 @@ pub(super) struct Prefer {
 }
 
 impl Prefer {
-    /// The preferences of a request. What is unknown or makes no sense is ignored, as RFC 7240 asks; of a preference
-    /// given twice the first counts.
+    /// The preferences of a request. Unknown and unusable ones are ignored, as RFC 7240 requires; if a preference is
+    /// repeated, the first one counts.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut prefer = Self::default();
         let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
@@ -39,12 +38,12 @@ impl Prefer {
         prefer
     }
 
-    /// How long to hold the answer.
+    /// How long to delay the response.
     pub fn wait(self) -> Option<Duration> {
         self.wait_seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
     }
 
-    /// `Preference-Applied`: what was honoured.
+    /// The value of `Preference-Applied`.
     pub fn applied(self) -> Option<HeaderValue> {
         match (self.respond_async, self.wait_seconds) {
             (false, None) => None,

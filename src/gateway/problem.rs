@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem documents. The only place that knows which HTTP status an error has.
+//! Errors as RFC 9457 problem documents. Only this module maps errors to HTTP statuses.
 
 mod code;
 
@@ -12,11 +12,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) use self::code::Code;
-use super::present::VerdictView;
+use super::present::ImageCheckView;
 use crate::{
     domain::{field_error::FieldError, kind::JobKind},
     error::{BackendError, ErrorKind},
-    identity::Unidentified,
+    identity::IdentityError,
     jobs::{SubmitError, UploadError},
     media::image::PictureError,
 };
@@ -24,42 +24,42 @@ use crate::{
 /// The media type of a problem document.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// How long a client waits before it tries again when nobody knows better.
+/// The `Retry-After` of a 503 without a better estimate.
 const DEFAULT_RETRY: Duration = Duration::from_secs(2);
-/// The same when the client has to wait for its own jobs.
+/// The `Retry-After` if the client has to wait for its own jobs.
 const JOBS_RETRY: Duration = Duration::from_secs(5);
-/// The same when an operator has to act first.
+/// The `Retry-After` if an operator has to act first.
 const BROKEN_RETRY: Duration = Duration::from_secs(30);
 
-/// A wrong part of the request.
+/// An invalid part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct WrongField {
-    /// JSON Pointer to the field, or to the parameter when `in` says so.
+pub(super) struct InvalidField {
+    /// JSON Pointer to the field, or to the parameter or backend that `in` announces.
     #[schema(example = "/width")]
     pub pointer: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     #[schema(example = "must be a whole number from 256 to 2048")]
     pub detail: String,
-    /// `query` for a query parameter; absent for a field of the body.
+    /// `query` for a query parameter, `backend` for a backend that is not ready; absent for a field of the body.
     #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!("query"))]
-    pub place: Option<&'static str>,
+    pub location: Option<&'static str>,
 }
 
-impl WrongField {
-    /// A wrong query parameter.
+impl InvalidField {
+    /// An invalid query parameter.
     pub fn query(name: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: format!("/{name}"), detail: detail.into(), place: Some("query") }
+        Self { pointer: format!("/{name}"), detail: detail.into(), location: Some("query") }
     }
 }
 
-impl From<FieldError> for WrongField {
+impl From<FieldError> for InvalidField {
     fn from(FieldError { pointer, detail }: FieldError) -> Self {
-        Self { pointer, detail, place: None }
+        Self { pointer, detail, location: None }
     }
 }
 
-/// An error on its way out. `observe.rs` adds what only it knows (path and request id) and writes the document.
+/// An error response. `observe.rs` adds the path and the request id, and writes the document.
 #[derive(Debug, Clone)]
 pub(super) struct Problem(Box<Inner>);
 
@@ -67,18 +67,18 @@ pub(super) struct Problem(Box<Inner>);
 struct Inner {
     code: Code,
     detail: Cow<'static, str>,
-    errors: Vec<WrongField>,
-    verdicts: Vec<VerdictView>,
+    errors: Vec<InvalidField>,
+    image_checks: Vec<ImageCheckView>,
     retry_after: Option<Duration>,
     headers: HeaderMap,
 }
 
-/// What every error looks like: RFC 9457 with the members this API adds.
+/// An error: RFC 9457 with the additional members of this API.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
 pub(super) struct ProblemDocument<'a> {
-    /// Names the kind of problem as a URI; `code` is its last part.
+    /// The kind of problem as a URI; `code` is its last part.
     #[schema(example = "urn:mediaforge:problem:invalid_fields")]
     r#type: String,
     /// The kind of problem, for people.
@@ -90,50 +90,49 @@ pub(super) struct ProblemDocument<'a> {
     /// What went wrong this time.
     #[schema(example = "invalid count: must be a whole number from 1 to 4")]
     detail: &'a str,
-    /// The path that was asked for.
+    /// The path of the request.
     #[schema(example = "/generate")]
     instance: &'a str,
     /// The kind of problem, for programs.
     #[schema(example = "invalid_fields")]
     code: &'a str,
-    /// Names this request in the server's log; also in `X-Request-Id`.
+    /// Identifies this request in the server's log; also in `X-Request-Id`.
     #[schema(example = "req_7d3f0c1be2a94f658d1c0a9b8e7f6a5b")]
     request_id: &'a str,
     /// Whether the same request may succeed later; `Retry-After` says when.
     #[schema(example = false)]
     retryable: bool,
-    /// Every wrong field, where fields are what is wrong.
+    /// All invalid fields.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
-    errors: &'a [WrongField],
-    /// On every training image, where some are unfit.
+    errors: &'a [InvalidField],
+    /// The result of the check of every training image, if some cannot be used.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
-    verdicts: &'a [VerdictView],
+    verdicts: &'a [ImageCheckView],
     /// Always false.
     #[schema(example = false)]
     success: bool,
 }
 
 impl Problem {
-    /// A problem of this kind; the detail says what is wrong this time and what would be right.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY);
         let detail = detail.into();
-        let (errors, verdicts) = (Vec::new(), Vec::new());
-        Self(Box::new(Inner { code, detail, errors, verdicts, retry_after, headers: HeaderMap::new() }))
+        let (errors, image_checks) = (Vec::new(), Vec::new());
+        Self(Box::new(Inner { code, detail, errors, image_checks, retry_after, headers: HeaderMap::new() }))
     }
 
-    /// Wrong fields or parameters, all of them.
-    pub fn invalid(errors: Vec<WrongField>) -> Self {
+    /// All invalid fields and parameters of a request.
+    pub fn invalid(errors: Vec<InvalidField>) -> Self {
         let detail = match errors.len() {
             1 => format!("invalid {}: {}", errors[0].pointer.trim_start_matches('/'), errors[0].detail),
-            n => format!("{n} fields are invalid; `errors` says what is wrong with each"),
+            n => format!("{n} fields are invalid; `errors` explains each of them"),
         };
         Self::new(Code::InvalidFields, detail).with_errors(errors)
     }
 
-    /// No token, or none that is good: the same answer whatever is wrong with it.
+    /// The response does not depend on what is wrong with the token.
     pub fn unauthorized() -> Self {
         Self::challenge(Code::Unauthorized, "send a valid token as Authorization: Bearer TOKEN; sign in to get one")
     }
@@ -143,38 +142,36 @@ impl Problem {
         Self::new(code, detail).with_header(header::WWW_AUTHENTICATE, challenge)
     }
 
-    /// A request in the name of another than the token's user.
-    pub fn not_you() -> Self {
-        Self::new(Code::NotYou, "userId must be the user id of the token, or be left out")
+    /// The `userId` of the request differs from the token's user.
+    pub fn user_id_mismatch() -> Self {
+        Self::new(Code::UserIdMismatch, "userId must be the user id of the token, or be left out")
     }
 
-    /// No such job, or somebody else's: the two must not be told apart.
-    pub fn no_such(kind: JobKind) -> Self {
+    /// The job does not exist, or belongs to another user: the response must not tell the two apart.
+    pub fn job_not_found(kind: JobKind) -> Self {
         Self::new(Code::NotFound, format!("no such {}", kind.noun()))
     }
 
-    /// The same with the places that are wrong.
     #[must_use]
-    pub fn with_errors(mut self, errors: Vec<WrongField>) -> Self {
+    pub fn with_errors(mut self, errors: Vec<InvalidField>) -> Self {
         self.0.errors = errors;
         self
     }
 
-    /// The same with a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
         self
     }
 
-    /// The same, with when to try again, where that is known.
+    /// Sets `Retry-After`; `None` keeps the present value.
     #[must_use]
     pub fn retry_after(mut self, after: Option<Duration>) -> Self {
         self.0.retry_after = after.or(self.0.retry_after);
         self
     }
 
-    /// The problem of an answer that carries only a status, from a library that knows nothing of problems.
+    /// The problem for a response of a library that has only a status.
     pub fn of_status(status: StatusCode) -> Option<Self> {
         let (code, detail) = match status {
             StatusCode::NOT_FOUND => (Code::NotFound, "there is nothing here"),
@@ -186,13 +183,13 @@ impl Problem {
         Some(Self::new(code, detail))
     }
 
-    /// What a problem of this status looks like, for the API's description.
+    /// An example of a problem with this status, for the API description.
     pub fn example(status: &str) -> Option<Self> {
         let problem = match status {
             "400" => Self::new(Code::Malformed, "expected `,` or `}` at line 1 column 32"),
             "401" => Self::unauthorized(),
             "402" => Self::new(Code::InsufficientCredits, "4 credits needed, 3 available"),
-            "403" => Self::not_you(),
+            "403" => Self::user_id_mismatch(),
             "404" => Self::new(Code::NotFound, "there is nothing here"),
             "408" => Self::new(Code::RequestTimeout, "the body did not arrive in time"),
             "409" => Self::new(Code::JobNotFinished, "cancel it or wait for its end, then delete it"),
@@ -216,7 +213,7 @@ impl Problem {
         self.0.code.as_str()
     }
 
-    /// The document, in the context of its request.
+    /// The document for a request with this path and id.
     pub fn document(&self, instance: &str, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.0.code.row();
         let document = ProblemDocument {
@@ -229,10 +226,10 @@ impl Problem {
             request_id,
             retryable: self.0.code.retryable(),
             errors: &self.0.errors,
-            verdicts: &self.0.verdicts,
+            verdicts: &self.0.image_checks,
             success: false,
         };
-        // Strings, numbers and lists only: this cannot fail, and an error about an error helps nobody.
+        // Strings, numbers and lists always serialize.
         serde_json::to_vec(&document).unwrap_or_default()
     }
 }
@@ -242,7 +239,7 @@ impl IntoResponse for Problem {
         let mut response = self.0.code.status().into_response();
         response.headers_mut().extend(self.0.headers.clone());
         if let Some(after) = self.0.retry_after {
-            // Rounded up: a client that comes back too early is turned away again.
+            // Rounded up: a client that returns too early would be refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -252,13 +249,15 @@ impl IntoResponse for Problem {
 }
 
 impl From<BackendError> for Problem {
-    /// Logs the error, once, with all it knows; the client learns only what follows for them.
+    /// Logs the error in full; the client receives only what it can act on.
     fn from(error: BackendError) -> Self {
         let (code, detail) = match error.kind {
             ErrorKind::Unavailable => (Code::Unavailable, "a backend cannot be reached; try again later"),
-            ErrorKind::Timeout => (Code::Timeout, "a backend did not answer in time; it may have happened or not"),
-            ErrorKind::Conflict => (Code::Busy, "it kept changing meanwhile; try again"),
-            ErrorKind::Broken => (Code::BackendBroken, "a backend is damaged or full; its operator has been told"),
+            ErrorKind::Timeout => {
+                (Code::Timeout, "a backend did not answer in time; the change may have happened or not")
+            }
+            ErrorKind::Conflict => (Code::Busy, "the job kept changing; try again"),
+            ErrorKind::Broken => (Code::BackendBroken, "a backend is damaged or full; an operator has to repair it"),
             ErrorKind::AlreadyExists | ErrorKind::Refused | ErrorKind::Internal => {
                 (Code::Internal, "something went wrong on our side")
             }
@@ -268,31 +267,33 @@ impl From<BackendError> for Problem {
         } else {
             tracing::error!(op = error.op, %error, "backend failed");
         }
-        let known = error.retry_after.or((error.kind == ErrorKind::Broken).then_some(BROKEN_RETRY));
+        let retry_after = error.retry_after.or((error.kind == ErrorKind::Broken).then_some(BROKEN_RETRY));
         match code {
             Code::Internal => Self::new(code, detail),
-            code => Self::new(code, detail).retry_after(known),
+            code => Self::new(code, detail).retry_after(retry_after),
         }
     }
 }
 
-impl From<Unidentified> for Problem {
-    /// Logs the cause: a caller who tries tokens out learns nothing from the answers.
-    fn from(why: Unidentified) -> Self {
-        match why {
-            Unidentified::Refused(cause) => {
+impl From<IdentityError> for Problem {
+    /// Logs the cause; the response does not contain it, so that a caller cannot learn from guesses.
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::InvalidToken(cause) => {
                 tracing::info!(%cause, "caller not identified");
                 Self::unauthorized()
             }
-            Unidentified::PathTokenExpired => Self::challenge(
+            IdentityError::PathTokenExpired => Self::challenge(
                 Code::StreamTokenExpired,
-                "ask for a new address: POST .../stream-token for events, GET the job for its pictures",
+                "get a new address: POST .../stream-token for events, GET the job for its pictures",
             ),
-            Unidentified::UnusableUser(invalid) => Self::new(Code::UnusableUser, format!("the user id: {invalid}")),
-            Unidentified::Anonymous => Self::new(Code::UnusableUser, "anonymous users cannot call; sign in"),
-            Unidentified::KeysUnavailable { retry_after } => {
-                tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
-                let detail = "the keys that tokens are signed with cannot be fetched; try again later";
+            IdentityError::UnusableUser(invalid) => {
+                Self::new(Code::UnusableUser, format!("the user id of the token cannot be used: {invalid}"))
+            }
+            IdentityError::Anonymous => Self::new(Code::UnusableUser, "anonymous users are not allowed; sign in"),
+            IdentityError::KeysUnavailable { retry_after } => {
+                tracing::warn!("callers cannot be identified: the keys that verify tokens could not be fetched");
+                let detail = "the keys that verify tokens cannot be fetched; try again later";
                 Self::new(Code::SignInUnavailable, detail).retry_after(Some(retry_after))
             }
         }
@@ -302,24 +303,25 @@ impl From<Unidentified> for Problem {
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::Invalid(errors) => Self::invalid(errors.into_iter().map(WrongField::from).collect()),
+            SubmitError::Invalid(errors) => Self::invalid(errors.into_iter().map(InvalidField::from).collect()),
             SubmitError::Unfit { errors, verdicts } => {
-                let mut problem = Self::invalid(errors.into_iter().map(WrongField::from).collect());
-                problem.0.verdicts = verdicts.into_iter().map(VerdictView::from).collect();
+                let mut problem = Self::invalid(errors.into_iter().map(InvalidField::from).collect());
+                problem.0.image_checks = verdicts.into_iter().map(ImageCheckView::from).collect();
                 problem
             }
-            SubmitError::NoSuchBrand => Self::no_such(JobKind::Brand),
+            SubmitError::NoSuchBrand => Self::job_not_found(JobKind::Brand),
             SubmitError::KeyReused => {
-                Self::new(Code::IdempotencyKeyReused, "use a fresh key, or repeat the first request unchanged")
+                Self::new(Code::IdempotencyKeyReused, "use a new key, or repeat the first request unchanged")
             }
-            SubmitError::KeySpent => Self::new(Code::IdempotencyKeySpent, "use a fresh key to make it again"),
+            SubmitError::KeySpent => Self::new(Code::IdempotencyKeySpent, "use a new key to create the job again"),
             SubmitError::NoCredits { needed, available } => {
                 Self::new(Code::InsufficientCredits, format!("{needed} credits needed, {available} available"))
             }
-            SubmitError::TooManyJobs(most) => {
-                Self::new(Code::TooManyJobs, format!("a user may have {most} unfinished jobs; wait for one to end"))
-                    .retry_after(Some(JOBS_RETRY))
-            }
+            SubmitError::TooManyJobs(most) => Self::new(
+                Code::TooManyJobs,
+                format!("a user may have {most} unfinished jobs; wait until one is finished"),
+            )
+            .retry_after(Some(JOBS_RETRY)),
             SubmitError::Backend(error) => error.into(),
         }
     }
@@ -337,7 +339,7 @@ impl From<UploadError> for Problem {
             }
             UploadError::Refused(refused) => Self::new(Code::UnusablePicture, refused.to_string()),
             UploadError::RefusedArchive(refused) => Self::new(Code::UnusableArchive, refused.to_string()),
-            UploadError::Taken => Self::new(Code::UploadTaken, "POST /uploads makes a place for it"),
+            UploadError::Taken => Self::new(Code::UploadTaken, "use POST /uploads to upload another file"),
             UploadError::Backend(error) => error.into(),
         }
     }

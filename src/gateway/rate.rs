@@ -1,4 +1,4 @@
-//! How many requests a minute: a bucket per user or address that refills evenly, in bounded memory.
+//! Limits of requests a minute: each user or address has a bucket that refills evenly. Memory is bounded.
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
@@ -18,94 +18,94 @@ use tokio::time::Instant;
 
 use super::problem::{Code, Problem};
 
-/// By which policies a request was judged (draft-ietf-httpapi-ratelimit-headers-10).
+/// The policies that were applied to a request (draft-ietf-httpapi-ratelimit-headers-10).
 pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// What each of them leaves.
+/// What remains under each policy.
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Seconds in which an empty bucket is full again.
+/// Seconds in which an empty bucket refills.
 const WINDOW: u32 = 60;
-/// Buckets that are told apart, at about 50 bytes each.
-const MANY: usize = 1 << 18;
-/// Beyond, clients share this many: unfair, but bounded.
-const SHARED: u64 = 1 << 16;
-/// After so many requests buckets that are full again are forgotten.
-const TIDY_EVERY: u32 = 1 << 14;
+/// Above this number of buckets (about 50 bytes each), clients share buckets.
+const MAX_BUCKETS: usize = 1 << 18;
+/// The number of shared buckets: unfair to their clients, but bounded.
+const SHARED_BUCKETS: u64 = 1 << 16;
+/// The number of requests after which full buckets are dropped.
+const CLEAN_UP_EVERY: u32 = 1 << 14;
 
-/// Requests a minute, for each of many clients.
-pub(super) struct Rate {
+/// A limit of requests a minute for each of many clients.
+pub(super) struct RateLimit {
     name: &'static str,
     quota: NonZeroU32,
     policy: HeaderValue,
-    buckets: RateLimiter<u64, DashMapStateStore<u64>, Ticks, StateInformationMiddleware>,
-    ticks: Ticks,
-    /// Clients are told apart by a hash that only this process can make, so nobody aims at somebody else's bucket.
-    secret: RandomState,
-    judged: AtomicU32,
-    is_crowded: AtomicBool,
+    buckets: RateLimiter<u64, DashMapStateStore<u64>, RuntimeClock, StateInformationMiddleware>,
+    clock: RuntimeClock,
+    /// A keyed hash chooses the bucket, so that a client cannot aim at the bucket of another one.
+    hasher: RandomState,
+    requests: AtomicU32,
+    shares_buckets: AtomicBool,
 }
 
-/// Time since the start, by the runtime's clock, which tests may move.
+/// The time since the start, by the clock of the runtime, which tests can advance.
 #[derive(Debug, Clone)]
-struct Ticks(Instant);
+struct RuntimeClock(Instant);
 
-impl Clock for Ticks {
+impl Clock for RuntimeClock {
     type Instant = Duration;
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-impl ReasonablyRealtime for Ticks {}
+impl ReasonablyRealtime for RuntimeClock {}
 
-/// What a client has left.
+/// What remains of a client's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     requests: u32,
-    /// Until the bucket is full again; of an empty one, until there is a request in it.
+    /// Until the bucket is full again; if it is empty, until it allows one request.
     seconds: u64,
 }
 
-impl Rate {
-    /// `quota` requests a minute for each client, as many of them at once.
+impl RateLimit {
+    /// `quota` requests a minute for each client; a client may send all of them at once.
     pub fn per_minute(name: &'static str, quota: NonZeroU32) -> Self {
-        let ticks = Ticks(Instant::now());
+        let clock = RuntimeClock(Instant::now());
         let policy = format!("\"{name}\";q={quota};w={WINDOW}");
         Self {
             name,
             quota,
             policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("")),
-            buckets: RateLimiter::new(Quota::per_minute(quota), DashMapStateStore::default(), ticks.clone()),
-            ticks,
-            secret: RandomState::new(),
-            judged: AtomicU32::new(0),
-            is_crowded: AtomicBool::new(false),
+            buckets: RateLimiter::new(Quota::per_minute(quota), DashMapStateStore::default(), clock.clone()),
+            clock,
+            hasher: RandomState::new(),
+            requests: AtomicU32::new(0),
+            shares_buckets: AtomicBool::new(false),
         }
     }
 
-    /// Takes a request out of the client's bucket, and says what is left in it, or what to answer when it is empty.
-    pub fn take(&self, client: impl Hash) -> Result<Left, Problem> {
-        if self.judged.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
-            self.tidy();
+    /// Takes one request out of the client's bucket. Returns what remains, or the refusal if the bucket is empty.
+    pub fn take(&self, client: impl Hash) -> Result<Remaining, Problem> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) % CLEAN_UP_EVERY == CLEAN_UP_EVERY - 1 {
+            self.clean_up();
         }
-        let hash = self.secret.hash_one(client);
-        let bucket = if self.is_crowded.load(Ordering::Relaxed) { hash % SHARED } else { hash };
+        let hash = self.hasher.hash_one(client);
+        let bucket = if self.shares_buckets.load(Ordering::Relaxed) { hash % SHARED_BUCKETS } else { hash };
         match self.buckets.check_key(&bucket) {
             Ok(state) => {
                 let requests = state.remaining_burst_capacity();
                 let used = u64::from(self.quota.get().saturating_sub(requests));
                 let seconds = (used * u64::from(WINDOW)).div_ceil(u64::from(self.quota.get()));
-                Ok(Left { requests, seconds })
+                Ok(Remaining { requests, seconds })
             }
-            Err(empty) => Err(self.refused(empty.wait_time_from(self.ticks.now()))),
+            Err(empty) => Err(self.refused(empty.wait_time_from(self.clock.now()))),
         }
     }
 
     fn refused(&self, wait: Duration) -> Problem {
         let detail = format!("{} requests a minute are allowed to one {}", self.quota, self.name);
-        let left = Left { requests: 0, seconds: wait.as_secs() + u64::from(wait.subsec_nanos() > 0) };
+        let remaining = Remaining { requests: 0, seconds: wait.as_secs() + u64::from(wait.subsec_nanos() > 0) };
         let mut headers = HeaderMap::new();
-        self.describe(left, &mut headers);
+        self.add_headers(remaining, &mut headers);
         let problem = Problem::new(Code::TooManyRequests, detail).retry_after(Some(wait));
         headers.into_iter().fold(problem, |problem, (name, value)| match name {
             Some(name) => problem.with_header(name, value),
@@ -113,22 +113,22 @@ impl Rate {
         })
     }
 
-    /// Adds the policy and what is left to an answer's headers; other policies may stand there already.
-    pub fn describe(&self, left: Left, headers: &mut HeaderMap) {
+    /// Appends this policy and what remains to a response's headers, which may contain other policies.
+    pub fn add_headers(&self, remaining: Remaining, headers: &mut HeaderMap) {
         headers.append(RATELIMIT_POLICY, self.policy.clone());
-        let Left { requests, seconds } = left;
+        let Remaining { requests, seconds } = remaining;
         if let Ok(value) = HeaderValue::try_from(format!("\"{}\";r={requests};t={seconds}", self.name)) {
             headers.append(RATELIMIT, value);
         }
     }
 
-    fn tidy(&self) {
+    fn clean_up(&self) {
         self.buckets.retain_recent();
         let clients = self.buckets.len();
-        if clients < MANY / 2 {
+        if clients < MAX_BUCKETS / 2 {
             self.buckets.shrink_to_fit();
         }
-        self.is_crowded.store(clients >= MANY, Ordering::Relaxed);
+        self.shares_buckets.store(clients >= MAX_BUCKETS, Ordering::Relaxed);
     }
 }
 
@@ -138,39 +138,41 @@ mod tests {
 
     use super::*;
 
-    fn rate(quota: u32) -> Rate {
-        Rate::per_minute("user", NonZeroU32::new(quota).expect("some"))
+    fn limit(quota: u32) -> RateLimit {
+        RateLimit::per_minute("user", NonZeroU32::new(quota).expect("some"))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_empties_and_refills_evenly() {
-        let rate = rate(3);
-        let left = |requests, seconds| Left { requests, seconds };
-        let taken: Vec<_> = (0..3).map(|_| rate.take("ada").expect("allowed")).collect();
-        assert_eq!(taken, [left(2, 20), left(1, 40), left(0, 60)]);
-        assert!(rate.take("ada").is_err());
-        assert_eq!(rate.take("bob").expect("a bucket of his own"), left(2, 20));
+        let limit = limit(3);
+        let remaining = |requests, seconds| Remaining { requests, seconds };
+        let taken: Vec<_> = (0..3).map(|_| limit.take("ada").expect("allowed")).collect();
+        assert_eq!(taken, [remaining(2, 20), remaining(1, 40), remaining(0, 60)]);
+        assert!(limit.take("ada").is_err());
+        assert_eq!(limit.take("bob").expect("another client has its own bucket"), remaining(2, 20));
         advance(Duration::from_secs(19)).await;
-        assert!(rate.take("ada").is_err());
+        assert!(limit.take("ada").is_err());
         advance(Duration::from_secs(1)).await;
-        assert_eq!(rate.take("ada").expect("a third of a minute later"), left(0, 60));
+        assert_eq!(limit.take("ada").expect("a third of a minute later"), remaining(0, 60));
         advance(Duration::from_mins(5)).await;
-        assert_eq!(rate.take("ada").expect("full, and not fuller"), left(2, 20));
+        assert_eq!(limit.take("ada").expect("full, and not fuller"), remaining(2, 20));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_number_of_clients_costs_bounded_memory() {
-        let rate = rate(1);
-        let many = u32::try_from(MANY).expect("a number");
+    async fn memory_is_bounded_for_any_number_of_clients() {
+        let limit = limit(1);
+        let many = u32::try_from(MAX_BUCKETS).expect("a number");
         for client in 0..2 * many {
-            let _ = rate.take(client);
+            let _ = limit.take(client);
         }
-        let most = MANY + usize::try_from(SHARED).expect("a number") + usize::try_from(TIDY_EVERY).expect("a number");
-        assert!(rate.buckets.len() <= most, "{} buckets", rate.buckets.len());
-        // The crowd has gone: everybody has a bucket again, and the memory is given back.
+        let most = MAX_BUCKETS
+            + usize::try_from(SHARED_BUCKETS).expect("a number")
+            + usize::try_from(CLEAN_UP_EVERY).expect("a number");
+        assert!(limit.buckets.len() <= most, "{} buckets", limit.buckets.len());
+        // Once the clients are idle, each gets its own bucket again, and the memory is freed.
         advance(Duration::from_mins(2)).await;
-        rate.tidy();
-        assert!(rate.buckets.is_empty());
-        assert!(!rate.is_crowded.load(Ordering::Relaxed));
+        limit.clean_up();
+        assert!(limit.buckets.is_empty());
+        assert!(!limit.shares_buckets.load(Ordering::Relaxed));
     }
 }

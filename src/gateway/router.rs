@@ -1,4 +1,4 @@
-//! Every route, at a glance.
+//! Every route of the API.
 
 use axum::{
     Router,
@@ -13,40 +13,32 @@ use super::{
     GatewayState,
     admission::AdmitLayer,
     idempotency, observe, openapi, prefer,
+    present::{BrandView, IllustrationView},
     problem::{Code, Problem},
     rate,
-    routes::{
-        brands, credits, docs, events, generate, health, illustrations, media, stream_tokens, styles, train, uploads,
-    },
+    routes::{credits, docs, events, generate, health, jobs, media, stream_tokens, styles, train, uploads},
 };
+use crate::server::REQUEST_ID;
 
 /// The HTTP API as a service.
 pub fn router(state: GatewayState) -> Router {
-    let (api, described) = OpenApiRouter::with_openapi(openapi::frame(&state))
+    let (api, description) = OpenApiRouter::with_openapi(openapi::base(&state))
         .routes(routes!(generate::generate))
-        .routes(routes!(illustrations::list))
-        .routes(routes!(illustrations::get, illustrations::delete))
-        .routes(routes!(illustrations::cancel))
-        .routes(routes!(uploads::offer))
+        .merge(jobs::router::<IllustrationView<'static>>())
+        .routes(routes!(uploads::create))
         .routes(routes!(uploads::put))
         .routes(routes!(train::train))
-        .routes(routes!(brands::list))
-        .routes(routes!(brands::get, brands::delete))
-        .routes(routes!(brands::cancel))
-        .routes(routes!(events::of_one))
-        .routes(routes!(events::of_brand))
-        .routes(routes!(events::of_all))
-        .routes(routes!(stream_tokens::of_one))
-        .routes(routes!(stream_tokens::of_brand))
-        .routes(routes!(stream_tokens::of_all))
+        .merge(jobs::router::<BrandView<'static>>())
+        .routes(routes!(events::all_events))
+        .routes(routes!(stream_tokens::for_all))
         .routes(routes!(styles::list))
         .routes(routes!(credits::get))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(media::get))
         .split_for_parts();
-    let described = openapi::complete(described, &state);
-    let pages = docs::router(&described);
+    let description = openapi::complete(description, &state);
+    let pages = docs::router(&description);
     api.merge(pages)
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -57,15 +49,15 @@ pub fn router(state: GatewayState) -> Router {
 }
 
 async fn no_such_route() -> Problem {
-    Problem::new(Code::NotFound, "there is no such path; GET /openapi.json lists them all")
+    Problem::new(Code::NotFound, "there is no such path; GET /openapi.json lists all paths")
 }
 
-/// axum adds `Allow`.
+/// axum adds the `Allow` header.
 async fn no_such_method(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
     }
-    Problem::new(Code::MethodNotAllowed, format!("{method} is not possible here; see the Allow header")).into_response()
+    Problem::new(Code::MethodNotAllowed, format!("{method} is not allowed here; see the Allow header")).into_response()
 }
 
 fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::util::Identity> {
@@ -81,7 +73,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             header::RANGE,
             idempotency::IDEMPOTENCY_KEY,
             prefer::PREFER,
-            observe::REQUEST_ID,
+            REQUEST_ID,
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
         ])
@@ -96,7 +88,7 @@ fn cors(state: &GatewayState) -> tower::util::Either<CorsLayer, tower::layer::ut
             prefer::PREFERENCE_APPLIED,
             rate::RATELIMIT,
             rate::RATELIMIT_POLICY,
-            observe::REQUEST_ID,
+            REQUEST_ID,
         ])
         .max_age(std::time::Duration::from_mins(10));
     tower::util::Either::Left(layer)

@@ -1,6 +1,11 @@
-//! Server-sent events: a stream of jobs that clients can leave and resume without missing how a job ended.
+//! Server-sent events: a stream of jobs that a client can leave and resume without missing how a job ended.
 
-use std::{collections::HashMap, collections::VecDeque, convert::Infallible, fmt::Display, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    fmt::Display,
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -14,7 +19,7 @@ use futures::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{GatewayState, params::Params, present::Presenter, streams::StreamPermit};
+use super::{GatewayState, params::QueryParams, present::Presenter, streams::StreamPermit};
 use crate::{
     domain::{
         ids::JobId,
@@ -24,67 +29,69 @@ use crate::{
     store::{Version, Versioned},
 };
 
-/// A silent connection is taken for dead by proxies; a comment now and then keeps it.
+/// Proxies close silent connections; a comment at this interval keeps the stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long clients wait before they reconnect, in milliseconds.
 const RETRY_MS: u64 = 2_000;
-/// Of how many jobs a stream remembers what it told before it forgets the finished ones.
-const REMEMBERED: usize = 1_000;
+/// When a stream remembers the sent state of this many jobs, it forgets the finished ones.
+const MAX_REMEMBERED: usize = 1_000;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Where a client says it stopped reading: the header that `EventSource` sends, or `?last_event_id=`. What makes no
-/// sense is ignored: the client cannot help what it sends, and then gets everything.
+/// The last event that the client has received: from the header that `EventSource` sends, or from `?last_event_id=`. An
+/// unusable value is ignored and the client receives everything, because a browser cannot correct what it sends.
 pub(super) fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<u64> {
     let header = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    header.or_else(|| Params::of(uri).one("last_event_id").ok()??.parse().ok())
+    header.or_else(|| QueryParams::of(uri).one("last_event_id").ok()??.parse().ok())
 }
 
-/// What the `id:` of an event is.
+/// The meaning of an event's `id:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ids {
+pub(super) enum EventIds {
     /// The job's version, on a stream of one job.
     Version,
-    /// When the event was sent, in milliseconds since 1970, on a stream of many: it tells which endings were missed.
+    /// When the event was sent, in milliseconds since 1970, on a stream of all jobs: it tells which endings a client has
+    /// missed.
     Time,
 }
 
-/// A stream of job events in the making.
+/// The events of one response.
 pub(super) struct JobEvents {
     gateway: GatewayState,
     presenter: Presenter,
-    ids: Ids,
-    /// What comes before the changes.
+    ids: EventIds,
+    /// States to send before the changes.
     first: VecDeque<Versioned<Job>>,
     changes: BoxStream<'static, Result<Versioned<Job>, BackendError>>,
-    seen: HashMap<JobId, Seen>,
+    sent: HashMap<JobId, SentState>,
     keep_alive: Interval,
     ended: bool,
-    /// Counts this stream until its end.
+    /// Counts this stream as open until it ends.
     _permit: StreamPermit,
 }
 
-/// What a client has been told of a job.
+/// The state of a job that the client has received.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Seen {
+struct SentState {
     version: Version,
     status: Status,
     attempt: u32,
-    cancelling: bool,
+    is_cancelling: bool,
     progress: Option<Progress>,
 }
 
-impl Seen {
+impl SentState {
     fn of(job: &Versioned<Job>) -> Self {
-        let (progress, cancelling) = match &job.value.state {
+        let (progress, is_cancelling) = match &job.value.state {
             State::Running { progress, cancel_by, .. } => (*progress, cancel_by.is_some()),
             _ => (None, false),
         };
         let (status, attempt) = (job.value.status(), job.value.attempt());
-        Self { version: job.version, status, attempt, cancelling, progress }
+        Self { version: job.version, status, attempt, is_cancelling, progress }
     }
 
-    /// The event that tells of this; `None` when the client knows already (a heartbeat changes nothing to be seen).
-    fn event(&self, before: Option<&Self>) -> Option<&'static str> {
+    /// The name of the event that reports this state; `None` if the client sees no difference, for example after a
+    /// heartbeat.
+    fn event_name(&self, before: Option<&Self>) -> Option<&'static str> {
         let name = match self.status {
             Status::Queued => "job.queued",
             Status::Running => "job.processing",
@@ -96,12 +103,12 @@ impl Seen {
         if self.version <= before.version {
             return None;
         }
-        let same_stage =
-            (self.status, self.attempt, self.cancelling) == (before.status, before.attempt, before.cancelling);
+        let is_same_stage =
+            (self.status, self.attempt, self.is_cancelling) == (before.status, before.attempt, before.is_cancelling);
         match (&before.progress, &self.progress) {
-            _ if !same_stage => Some(name),
+            _ if !is_same_stage => Some(name),
             (before, now) if before == now => None,
-            // Within an attempt progress never falls, so this is the same attempt, counted anew after a hand-back.
+            // Progress never falls within an attempt, so the attempt was handed back and started again.
             (Some(_), None) => Some(name),
             _ => Some("job.progress"),
         }
@@ -109,11 +116,11 @@ impl Seen {
 }
 
 impl JobEvents {
-    /// Events of `first` and then of `changes`.
+    /// The events of `first`, followed by those of `changes`.
     pub fn new(
         gateway: GatewayState,
         presenter: Presenter,
-        ids: Ids,
+        ids: EventIds,
         first: impl IntoIterator<Item = Versioned<Job>>,
         changes: BoxStream<'static, Result<Versioned<Job>, BackendError>>,
         permit: StreamPermit,
@@ -127,21 +134,21 @@ impl JobEvents {
             ids,
             first,
             changes,
-            seen: HashMap::new(),
+            sent: HashMap::new(),
             keep_alive,
             ended: false,
             _permit: permit,
         }
     }
 
-    /// Takes it that the client knows this state.
-    pub fn already_told(&mut self, job: &Versioned<Job>) {
-        self.seen.insert(job.value.id.clone(), Seen::of(job));
+    /// Treats this state as already sent.
+    pub fn assume_sent(&mut self, job: &Versioned<Job>) {
+        self.sent.insert(job.value.id.clone(), SentState::of(job));
     }
 
-    /// The answer: `retry:` once, then the events.
+    /// The response: `retry:` once, then the events.
     pub fn into_response(self) -> Response {
-        let hello = stream::iter([Ok::<_, Infallible>(retry(RETRY_MS))]);
+        let retry = stream::iter([Ok::<_, Infallible>(retry_frame(RETRY_MS))]);
         let events = stream::unfold(self, |mut events| async move {
             let frame = events.next_frame().await?;
             Some((Ok(frame), events))
@@ -149,10 +156,10 @@ impl JobEvents {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            // Tells nginx and its kin to pass every event on at once.
+            // nginx and similar proxies then pass every event on at once.
             (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
-        (headers, Body::from_stream(hello.chain(events))).into_response()
+        (headers, Body::from_stream(retry.chain(events))).into_response()
     }
 
     async fn next_frame(&mut self) -> Option<Bytes> {
@@ -160,7 +167,7 @@ impl JobEvents {
             let drain = self.gateway.drain().clone();
             let change = if let Some(job) = self.first.pop_front() {
                 if self.first.is_empty() {
-                    // A stream is idle for most of its life, and there may be thousands.
+                    // A stream is idle most of the time, and there may be thousands: give the memory back.
                     self.first = VecDeque::new();
                 }
                 Some(Ok(job))
@@ -169,67 +176,66 @@ impl JobEvents {
                     biased;
                     () = drain.cancelled() => {
                         self.ended = true;
-                        // Spread out, so that not everybody comes back in the same instant.
-                        let spread = self.gateway.random().next_u64() % RETRY_MS;
-                        return Some(retry(RETRY_MS / 2 + spread));
+                        // A random delay, so that the clients do not all reconnect at the same moment.
+                        let jitter = self.gateway.random().next_u64() % RETRY_MS;
+                        return Some(retry_frame(RETRY_MS / 2 + jitter));
                     }
                     change = self.changes.next() => change,
                     _ = self.keep_alive.tick() => return Some(Bytes::from_static(b": keep-alive\n\n")),
                 }
             };
-            let told = match change {
-                Some(Ok(job)) => self.tell(&job).await,
+            let frame = match change {
+                Some(Ok(job)) => self.frame_for(&job).await,
                 Some(Err(error)) => Err(error),
                 None => {
                     self.ended = true;
                     Ok(None)
                 }
             };
-            match told {
+            match frame {
                 Ok(None) => {}
                 Ok(Some(frame)) => {
                     self.keep_alive.reset();
                     return Some(frame);
                 }
                 Err(error) => {
-                    // The client reconnects and resumes, so nothing is lost; a stream that went on would be.
+                    // End the stream: the client reconnects and resumes. If the stream went on, this change would be lost.
                     tracing::warn!(op = error.op, %error, "event stream ended");
                     self.ended = true;
-                    return Some(retry(RETRY_MS));
+                    return Some(retry_frame(RETRY_MS));
                 }
             }
         }
         None
     }
 
-    async fn tell(&mut self, job: &Versioned<Job>) -> Result<Option<Bytes>, BackendError> {
-        let now = Seen::of(job);
-        let event = now.event(self.seen.get(&job.value.id));
-        let Some(event) = event else {
-            if let Some(seen) = self.seen.get_mut(&job.value.id) {
-                seen.version = seen.version.max(now.version);
+    async fn frame_for(&mut self, job: &Versioned<Job>) -> Result<Option<Bytes>, BackendError> {
+        let now = SentState::of(job);
+        let Some(name) = now.event_name(self.sent.get(&job.value.id)) else {
+            if let Some(sent) = self.sent.get_mut(&job.value.id) {
+                sent.version = sent.version.max(now.version);
             }
             return Ok(None);
         };
         let view = self.presenter.job(job).await?;
-        if self.seen.len() >= REMEMBERED {
-            // A stream of all may stay open for weeks. Told twice is bearable; growing for ever is not.
-            self.seen.retain(|_, seen| !seen.status.is_final());
+        if self.sent.len() >= MAX_REMEMBERED {
+            // A stream of all jobs may stay open for weeks: a repeated event is harmless, unbounded memory is not.
+            self.sent.retain(|_, sent| !sent.status.is_final());
         }
-        self.seen.insert(job.value.id.clone(), now);
+        self.sent.insert(job.value.id.clone(), now);
         let id = match self.ids {
-            Ids::Version => job.version.0,
-            Ids::Time => u64::try_from(self.gateway.now().as_millisecond()).unwrap_or_default(),
+            EventIds::Version => job.version.0,
+            EventIds::Time => u64::try_from(self.gateway.now().as_millisecond()).unwrap_or_default(),
         };
-        Ok(serde_json::to_string(&view).ok().map(|data| frame(event, id, &data)))
+        Ok(serde_json::to_string(&view).ok().map(|data| event_frame(name, id, &data)))
     }
 }
 
-/// JSON has no raw line breaks, so its text is one `data:` line.
-fn frame(event: &str, id: impl Display, data: &str) -> Bytes {
-    Bytes::from(format!("event: {event}\nid: {id}\ndata: {data}\n\n"))
+/// `data` is JSON without raw line breaks, so it fits on one `data:` line.
+fn event_frame(name: &str, id: impl Display, data: &str) -> Bytes {
+    Bytes::from(format!("event: {name}\nid: {id}\ndata: {data}\n\n"))
 }
 
-fn retry(ms: u64) -> Bytes {
+fn retry_frame(ms: u64) -> Bytes {
     Bytes::from(format!("retry: {ms}\n\n"))
 }

@@ -1,4 +1,4 @@
-//! How many answers may stay open: event streams, and submits that wait for their end.
+//! Limits on responses that stay open: event streams, and submits that wait for the end of their job.
 
 use std::{
     collections::HashMap,
@@ -13,56 +13,56 @@ use super::{
 };
 use crate::domain::ids::UserId;
 
-/// When a client may try again: streams end when they end, so nobody knows better.
+/// The `Retry-After` of a refused stream. Nothing tells when an open stream will end.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The streams that are open.
+/// The open streams of this gateway.
 pub(super) struct Streams {
-    in_all: Option<NonZeroUsize>,
-    per_user: Option<NonZeroUsize>,
-    open: Mutex<Open>,
+    max_total: Option<NonZeroUsize>,
+    max_per_user: Option<NonZeroUsize>,
+    open: Mutex<OpenStreams>,
 }
 
 #[derive(Default)]
-struct Open {
-    all: usize,
-    /// Users with none are not in it.
-    users: HashMap<UserId, usize>,
+struct OpenStreams {
+    total: usize,
+    /// Only users with at least one stream.
+    by_user: HashMap<UserId, usize>,
 }
 
-/// A permit for a stream, until it is dropped.
+/// Counts one stream as open until it is dropped.
 pub(super) struct StreamPermit {
     gateway: GatewayState,
     user: UserId,
 }
 
 impl Streams {
-    /// None is open; `None` for no bound.
-    pub fn new(in_all: Option<NonZeroUsize>, per_user: Option<NonZeroUsize>) -> Self {
-        Self { in_all, per_user, open: Mutex::default() }
+    /// `None` means no limit.
+    pub fn new(max_total: Option<NonZeroUsize>, max_per_user: Option<NonZeroUsize>) -> Self {
+        Self { max_total, max_per_user, open: Mutex::default() }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
-        // Nothing under this lock can leave the numbers half changed.
+    fn open(&self) -> MutexGuard<'_, OpenStreams> {
+        // A panic under this lock cannot leave the numbers half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StreamPermit {
     /// A permit for one more stream of the user.
-    pub fn take(gateway: &GatewayState, user: &UserId) -> Result<Self, Problem> {
-        let Streams { in_all, per_user, .. } = gateway.0.streams;
+    pub fn acquire(gateway: &GatewayState, user: &UserId) -> Result<Self, Problem> {
+        let Streams { max_total, max_per_user, .. } = gateway.0.streams;
         let refuse = |detail: String| Err(Problem::new(Code::TooManyStreams, detail).retry_after(Some(RETRY)));
         let mut open = gateway.0.streams.open();
-        if in_all.is_some_and(|most| open.all >= most.get()) {
-            return refuse("this gateway has as many streams open as it may; poll instead".to_owned());
+        if max_total.is_some_and(|max| open.total >= max.get()) {
+            return refuse("this gateway has reached its limit of open streams; poll instead".to_owned());
         }
-        let of_user = open.users.get(user).copied().unwrap_or_default();
-        if let Some(most) = per_user.filter(|most| of_user >= most.get()) {
-            return refuse(format!("a user may have {most} streams open; GET /events watches all jobs in one"));
+        let of_user = open.by_user.get(user).copied().unwrap_or_default();
+        if let Some(max) = max_per_user.filter(|max| of_user >= max.get()) {
+            return refuse(format!("a user may have {max} open streams; GET /events watches all jobs in one"));
         }
-        open.all += 1;
-        open.users.insert(user.clone(), of_user + 1);
+        open.total += 1;
+        open.by_user.insert(user.clone(), of_user + 1);
         drop(open);
         Ok(Self { gateway: gateway.clone(), user: user.clone() })
     }
@@ -71,11 +71,11 @@ impl StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.gateway.0.streams.open();
-        open.all -= 1;
-        if let Some(of_user) = open.users.get_mut(&self.user) {
+        open.total -= 1;
+        if let Some(of_user) = open.by_user.get_mut(&self.user) {
             *of_user -= 1;
             if *of_user == 0 {
-                open.users.remove(&self.user);
+                open.by_user.remove(&self.user);
             }
         }
     }

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use super::token::{Authorization, TokenError, TokenSource};
-use crate::http::{self, ExchangeError, HttpResponse, Limits};
+use crate::{
+    http::{self, ExchangeError, HttpResponse, Limits},
+    net,
+};
 
 /// Sends requests with this process's access token.
 pub struct RestClient {
@@ -73,13 +76,7 @@ impl RestClient {
 
 /// Whether nothing between here and the address can read what is sent.
 fn is_private(address: &Url) -> bool {
-    let is_loopback = match address.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    address.scheme() == "https" || is_loopback
+    address.scheme() == "https" || net::is_loopback(address)
 }
 
 /// An error as Google's APIs write it: `google.rpc.Status` in JSON.

@@ -1,22 +1,22 @@
-//! The one token of a request (RFC 6750).
+//! The bearer token of a request (RFC 6750).
 
 use http::{HeaderMap, header};
 
-use super::Cause;
+use super::TokenError;
 
-/// The token in `Authorization: Bearer TOKEN`. The scheme may be spelt in any case; two headers are none, for nobody can
-/// say which of them a proxy has looked at.
-pub fn bearer(headers: &HeaderMap) -> Result<&str, Cause> {
+/// The token in `Authorization: Bearer TOKEN`. The scheme is case-insensitive. Repeated headers are refused, because a proxy
+/// may have checked either of them.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(Cause::Missing)?;
+    let value = values.next().ok_or(TokenError::Missing)?;
     if values.next().is_some() {
-        return Err(Cause::Repeated);
+        return Err(TokenError::Repeated);
     }
-    let text = value.to_str().map_err(|_| Cause::NotBearer)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Cause::NotBearer)?;
+    let text = value.to_str().map_err(|_| TokenError::NotBearer)?;
+    let (scheme, token) = text.split_once(' ').ok_or(TokenError::NotBearer)?;
     let token = token.trim_start_matches(' ');
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains([' ', ',']) {
-        return Err(Cause::NotBearer);
+        return Err(TokenError::NotBearer);
     }
     Ok(token)
 }

@@ -6,23 +6,23 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    Cause, KeySet, Unidentified,
+    IdentityError, KeySet, TokenError,
     token::{Token, seconds},
 };
 use crate::domain::{clock::Clock, ids::UserId};
 
-/// How far clocks may differ, in seconds: what Firebase's own libraries allow.
+/// The allowed clock difference in seconds, as in Firebase's own libraries.
 const SKEW: i64 = 300;
-/// Characters of a user's id, at most.
-const UID_CHARS: usize = 128;
-/// Whom custom tokens are made for.
+/// The maximum length of a user id.
+const MAX_UID_CHARS: usize = 128;
+/// The audience of custom tokens.
 const CUSTOM_TOKEN_AUDIENCE: &str =
     "https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit";
 
 /// Verifies ID tokens of one Firebase project.
 ///
-/// It looks at the token alone: a user who is disabled, or whose tokens are revoked, is let in until the token's hour is
-/// over. Custom tokens and session cookies are refused.
+/// Only the token is checked: a disabled user, or one whose tokens are revoked, is admitted until the token expires after an
+/// hour. Custom tokens and session cookies are refused.
 pub struct Firebase {
     project: String,
     issuer: String,
@@ -31,7 +31,7 @@ pub struct Firebase {
     allow_anonymous: bool,
 }
 
-/// What an ID token says, as far as it is looked at. `aud` is one text: a list is of somebody else.
+/// The checked claims of an ID token. `aud` is a single string in a Firebase token, so a list is refused.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
@@ -57,7 +57,7 @@ impl fmt::Debug for Firebase {
 }
 
 impl Firebase {
-    /// A verifier of this project's tokens; the project's id, not its number.
+    /// A verifier for the tokens of this project. Pass the project id, not the project number.
     pub fn new(project: impl Into<String>, keys: KeySet, clock: Arc<dyn Clock>) -> Self {
         let project = project.into();
         Self {
@@ -69,58 +69,58 @@ impl Firebase {
         }
     }
 
-    /// The same, which also lets in users who have not signed in. Each is a new user, with a new account's credits.
+    /// Also admits anonymous users. Each of them is a new user with the credits of a new account.
     #[must_use]
     pub fn allowing_anonymous(self, allow_anonymous: bool) -> Self {
         Self { allow_anonymous, ..self }
     }
 
-    /// The user whose token it is.
-    pub async fn verify(&self, token: &str) -> Result<UserId, Unidentified> {
+    /// The user of the token.
+    pub async fn verify(&self, token: &str) -> Result<UserId, IdentityError> {
         let token = Token::parse(token, Algorithm::RS256)?;
         let kid = token.header.kid.as_deref().unwrap_or_default();
         if kid.is_empty() {
-            return Err(without_key(&token).into());
+            return Err(missing_key_id(&token).into());
         }
         let claims: Claims = token.claims()?;
-        // Before the key: what is not for us causes no fetch.
+        // Check the claims first, so that a token for another service causes no fetch of keys.
         self.check(&claims)?;
         token.verify(&self.keys.key(kid).await?, Algorithm::RS256)?;
         if claims.firebase.sign_in_provider == "anonymous" && !self.allow_anonymous {
-            return Err(Unidentified::Anonymous);
+            return Err(IdentityError::Anonymous);
         }
-        claims.sub.parse().map_err(Unidentified::UnusableUser)
+        claims.sub.parse().map_err(IdentityError::UnusableUser)
     }
 
-    fn check(&self, claims: &Claims) -> Result<(), Cause> {
+    fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let now = seconds(self.clock.now());
         if claims.aud != self.project {
-            return Err(Cause::Audience);
+            return Err(TokenError::Audience);
         }
         if claims.iss != self.issuer {
-            return Err(Cause::Issuer);
+            return Err(TokenError::Issuer);
         }
-        if claims.sub.is_empty() || claims.sub.chars().count() > UID_CHARS {
-            return Err(Cause::Subject);
+        if claims.sub.is_empty() || claims.sub.chars().count() > MAX_UID_CHARS {
+            return Err(TokenError::Subject);
         }
         if claims.iat > now + SKEW || claims.auth_time > now + SKEW {
-            return Err(Cause::Future);
+            return Err(TokenError::Future);
         }
         if claims.exp <= now - SKEW {
-            return Err(Cause::Expired);
+            return Err(TokenError::Expired);
         }
         Ok(())
     }
 }
 
-/// Why a token names no key.
-fn without_key(token: &Token<'_>) -> Cause {
+/// Tells a custom token from other tokens without a key id.
+fn missing_key_id(token: &Token<'_>) -> TokenError {
     #[derive(Deserialize)]
     struct Audience {
         aud: String,
     }
     match token.claims() {
-        Ok(Audience { aud }) if aud == CUSTOM_TOKEN_AUDIENCE => Cause::CustomToken,
-        _ => Cause::NoKeyId,
+        Ok(Audience { aud }) if aud == CUSTOM_TOKEN_AUDIENCE => TokenError::CustomToken,
+        _ => TokenError::NoKeyId,
     }
 }

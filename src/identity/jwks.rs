@@ -1,4 +1,4 @@
-//! The public keys of a token's issuer, fetched and kept.
+//! Fetches and caches the public keys of a token issuer.
 
 use std::{
     collections::HashMap,
@@ -16,37 +16,37 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::{Cause, Unidentified};
+use super::{IdentityError, TokenError};
 use crate::domain::{
     Timestamp,
     clock::{Clock, after, until},
     retry::doubled,
 };
 
-/// How long a fetch may take in all.
+/// The total time for one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a key set, at most; Google's have about two thousand.
-const LONGEST: usize = 256 << 10;
-/// Keys of a set, at most; Google's have two to four.
-const MOST_KEYS: usize = 100;
-/// Bytes of an RSA modulus: 2048 to 8192 bits.
+/// The maximum size of a key set in bytes; Google's have about 2000.
+const MAX_BYTES: usize = 256 << 10;
+/// The maximum number of keys; Google's sets have two to four.
+const MAX_KEYS: usize = 100;
+/// The size of an RSA modulus in bytes: 2048 to 8192 bits.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
-/// How long keys are good for, whatever `Cache-Control` says: not so short that every request fetches, and not so long
-/// that a key that was withdrawn is believed for days.
-const SHORTEST_AGE: Duration = Duration::from_mins(1);
-const LONGEST_AGE: Duration = Duration::from_hours(24);
-/// The same where it says nothing.
-const DEFAULT_AGE: Duration = Duration::from_hours(1);
-/// How often a key that nobody knows is looked for: a client who makes names up causes no more fetches than this.
-const SEARCH_EVERY: Duration = Duration::from_mins(1);
-/// The pause after a failed fetch; it doubles with each further one.
+/// Bounds of a key set's lifetime, whatever `Cache-Control` says: long enough that not every request fetches, and short
+/// enough that a withdrawn key is not accepted for days.
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// The lifetime without `Cache-Control`.
+const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
+/// The minimum interval between fetches for an unknown key id, so that a client with invented ids cannot cause more.
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_mins(1);
+/// The pause after a failed fetch. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// The RSA keys at one address, for the whole process: clones share them.
+/// The RSA keys at one address, shared by all clones.
 ///
-/// Fetched when first needed and again when their time is over. While that fails the old ones are good; while one task
-/// fetches, others use the old ones, or wait where there are none.
+/// The keys are fetched when first needed, and again when they expire. If a fetch fails, the old keys stay valid. While one
+/// task fetches, other tasks use the old keys, or wait if there are none.
 #[derive(Clone)]
 pub struct KeySet(Arc<Inner>);
 
@@ -54,44 +54,44 @@ struct Inner {
     url: Url,
     client: Client,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
-    /// Held by the one task that fetches.
+    cache: Mutex<Cache>,
+    /// Held by the task that fetches.
     fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
-struct Kept {
-    /// By their ids; empty: none were ever had.
+struct Cache {
+    /// By key id; empty until the first successful fetch.
     keys: HashMap<String, DecodingKey>,
     fresh_until: Option<Timestamp>,
-    /// When an unknown key was last looked for.
-    searched_at: Option<Timestamp>,
-    /// Fetches that failed since the last that did not.
+    /// When an unknown key id last caused a fetch.
+    unknown_key_at: Option<Timestamp>,
+    /// Consecutive failed fetches.
     failures: u32,
     retry_at: Option<Timestamp>,
 }
 
-/// What is known of a key before anything is fetched.
-enum Known {
-    /// It is good.
-    Good(DecodingKey),
-    /// The keys should be fetched; until then this old one is good.
-    Old(DecodingKey),
-    /// The keys must be fetched to tell.
-    Untold,
-    /// There is none.
+/// The result of looking up a key in the cache.
+enum KeyLookup {
+    /// The key is valid.
+    Fresh(DecodingKey),
+    /// The key is valid until new keys are fetched, which is due.
+    Stale(DecodingKey),
+    /// The keys must be fetched first.
+    FetchRequired,
+    /// The issuer has no such key.
     Unknown,
-    /// Nobody can tell before then.
+    /// The last fetch failed; the next one is due after this time.
     Unavailable(Duration),
 }
 
-impl From<Known> for Result<DecodingKey, Unidentified> {
-    fn from(known: Known) -> Self {
-        match known {
-            Known::Good(key) | Known::Old(key) => Ok(key),
-            Known::Unavailable(retry_after) => Err(Unidentified::KeysUnavailable { retry_after }),
-            // Whoever still cannot tell has fetched this instant: it is not among them.
-            Known::Unknown | Known::Untold => Err(Cause::UnknownKey.into()),
+impl From<KeyLookup> for Result<DecodingKey, IdentityError> {
+    fn from(lookup: KeyLookup) -> Self {
+        match lookup {
+            KeyLookup::Fresh(key) | KeyLookup::Stale(key) => Ok(key),
+            KeyLookup::Unavailable(retry_after) => Err(IdentityError::KeysUnavailable { retry_after }),
+            // A fetch has just finished, and the key is not among the fetched ones.
+            KeyLookup::Unknown | KeyLookup::FetchRequired => Err(TokenError::UnknownKey.into()),
         }
     }
 }
@@ -103,55 +103,55 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// The JSON Web Key Set (RFC 7517) at this address. Nothing is fetched yet.
+    /// The JSON Web Key Set (RFC 7517) at this address. It is not fetched yet.
     pub fn new(url: Url, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
         let client = crate::http::client()?;
-        Ok(Self(Arc::new(Inner { url, client, clock, kept: Mutex::default(), fetching: Arc::default() })))
+        Ok(Self(Arc::new(Inner { url, client, clock, cache: Mutex::default(), fetching: Arc::default() })))
     }
 
-    /// The key of this id.
-    pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, Unidentified> {
+    /// The key with this id.
+    pub(super) async fn key(&self, kid: &str) -> Result<DecodingKey, IdentityError> {
         let fetching = Arc::clone(&self.0.fetching);
-        let permit = match (self.known(kid), Arc::clone(&fetching).try_lock_owned()) {
-            (Known::Old(_) | Known::Untold, Ok(permit)) => permit,
-            (Known::Untold, Err(_)) => fetching.lock_owned().await,
-            (known, _) => return known.into(),
+        let permit = match (self.lookup(kid), Arc::clone(&fetching).try_lock_owned()) {
+            (KeyLookup::Stale(_) | KeyLookup::FetchRequired, Ok(permit)) => permit,
+            (KeyLookup::FetchRequired, Err(_)) => fetching.lock_owned().await,
+            (lookup, _) => return lookup.into(),
         };
-        // Another task may have fetched them while this one waited for its permit.
-        match self.known(kid) {
-            Known::Old(_) | Known::Untold => {}
-            known => return known.into(),
+        // Another task may have fetched the keys while this one waited for the lock.
+        match self.lookup(kid) {
+            KeyLookup::Stale(_) | KeyLookup::FetchRequired => {}
+            lookup => return lookup.into(),
         }
-        // A task of its own: a client who hangs up must not undo what others wait for.
+        // A separate task, so that a client that disconnects does not cancel the fetch for the others.
         let fetch = self.clone().fetch(permit).in_current_span();
         if tokio::spawn(fetch).await.is_err() {
             // The process is ending.
-            return Err(Unidentified::KeysUnavailable { retry_after: FIRST_PAUSE });
+            return Err(IdentityError::KeysUnavailable { retry_after: FIRST_PAUSE });
         }
-        self.known(kid).into()
+        self.lookup(kid).into()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Nothing under this lock can leave it half changed.
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // A panic under this lock cannot leave the cache half changed.
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, kid: &str) -> Known {
+    fn lookup(&self, kid: &str) -> KeyLookup {
         let now = self.0.clock.now();
-        let kept = self.kept();
-        let is_fresh = kept.fresh_until.is_some_and(|until| now < until);
+        let cache = self.cache();
+        let is_fresh = cache.fresh_until.is_some_and(|until| now < until);
         let left = |at: Option<Timestamp>| at.map(|at| until(now, at)).filter(|left| !left.is_zero());
-        let pause = left(kept.retry_at);
-        let searched = left(kept.searched_at.map(|at| after(at, SEARCH_EVERY)));
-        match (kept.keys.get(kid), is_fresh) {
-            (Some(key), _) if is_fresh || pause.is_some() => Known::Good(key.clone()),
-            (Some(key), _) => Known::Old(key.clone()),
-            (None, false) => pause.map_or(Known::Untold, Known::Unavailable),
-            (None, true) => match searched {
-                None => Known::Untold,
-                // The search failed: it may well be a new key.
-                Some(left) if kept.failures > 0 => Known::Unavailable(left),
-                Some(_) => Known::Unknown,
+        let pause = left(cache.retry_at);
+        let interval = left(cache.unknown_key_at.map(|at| after(at, UNKNOWN_KEY_INTERVAL)));
+        match (cache.keys.get(kid), is_fresh) {
+            (Some(key), _) if is_fresh || pause.is_some() => KeyLookup::Fresh(key.clone()),
+            (Some(key), _) => KeyLookup::Stale(key.clone()),
+            (None, false) => pause.map_or(KeyLookup::FetchRequired, KeyLookup::Unavailable),
+            (None, true) => match interval {
+                None => KeyLookup::FetchRequired,
+                // The fetch failed, so it may be a new key.
+                Some(left) if cache.failures > 0 => KeyLookup::Unavailable(left),
+                Some(_) => KeyLookup::Unknown,
             },
         }
     }
@@ -159,30 +159,30 @@ impl KeySet {
     async fn fetch(self, permit: OwnedMutexGuard<()>) {
         {
             let now = self.0.clock.now();
-            let mut kept = self.kept();
-            if kept.fresh_until.is_some_and(|until| now < until) {
-                kept.searched_at = Some(now);
+            let mut cache = self.cache();
+            if cache.fresh_until.is_some_and(|until| now < until) {
+                cache.unknown_key_at = Some(now);
             }
         }
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.download()).await.unwrap_or(Err(FetchError::Slow));
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.download()).await.unwrap_or(Err(FetchError::Timeout));
         let now = self.0.clock.now();
-        let mut kept = self.kept();
+        let mut cache = self.cache();
         match fetched {
-            Ok((keys, age)) => {
-                tracing::debug!(url = %self.0.url, keys = keys.len(), seconds = age.as_secs(), "keys fetched");
-                kept.keys = keys;
-                kept.fresh_until = Some(after(now, age));
-                (kept.failures, kept.retry_at) = (0, None);
+            Ok((keys, lifetime)) => {
+                tracing::debug!(url = %self.0.url, keys = keys.len(), seconds = lifetime.as_secs(), "keys fetched");
+                cache.keys = keys;
+                cache.fresh_until = Some(after(now, lifetime));
+                (cache.failures, cache.retry_at) = (0, None);
             }
             Err(error) => {
-                let had = kept.keys.len();
-                kept.retry_at = Some(after(now, doubled(FIRST_PAUSE, kept.failures, LONGEST_PAUSE)));
-                kept.failures = kept.failures.saturating_add(1);
+                let old_keys = cache.keys.len();
+                cache.retry_at = Some(after(now, doubled(FIRST_PAUSE, cache.failures, MAX_PAUSE)));
+                cache.failures = cache.failures.saturating_add(1);
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(url = %self.0.url, error, old_keys = had, "the keys of tokens cannot be fetched");
+                tracing::warn!(url = %self.0.url, error, old_keys, "the keys that verify tokens cannot be fetched");
             }
         }
-        drop(kept);
+        drop(cache);
         drop(permit);
     }
 
@@ -191,33 +191,33 @@ impl KeySet {
         if response.status().as_u16() != 200 {
             return Err(FetchError::Status(response.status().as_u16()));
         }
-        let age = age(response.headers());
+        let lifetime = lifetime(response.headers());
         let keys = keys(&body(response).await?)?;
-        Ok((keys, age))
+        Ok((keys, lifetime))
     }
 }
 
-/// Why there are no new keys.
+/// Why the keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("no answer in time")]
-    Slow,
-    #[error("no answer")]
+    #[error("the server did not respond in time")]
+    Timeout,
+    #[error("the request failed")]
     Http(#[from] reqwest::Error),
-    #[error("the answer has the status {0}")]
+    #[error("the response has the status {0}")]
     Status(u16),
-    #[error("the answer is longer than a key set")]
+    #[error("the response is too long for a key set")]
     TooLong,
-    #[error("the answer is no key set")]
+    #[error("the response is not a key set")]
     Json(#[from] serde_json::Error),
-    #[error("the answer has no RSA key to verify RS256 with")]
+    #[error("the response contains no RSA key for RS256")]
     NoKeys,
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LONGEST {
+        if body.len() + chunk.len() > MAX_BYTES {
             return Err(FetchError::TooLong);
         }
         body.extend_from_slice(&chunk);
@@ -225,43 +225,43 @@ async fn body(mut response: Response) -> Result<Vec<u8>, FetchError> {
     Ok(body)
 }
 
-/// The keys that RS256 can be verified with; others in the set are passed over, as RFC 7517 §5 says.
+/// The keys that can verify RS256; other keys are ignored, as RFC 7517 §5 requires.
 fn keys(body: &[u8]) -> Result<HashMap<String, DecodingKey>, FetchError> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
     let Set { keys } = serde_json::from_slice(body)?;
-    let keys: HashMap<_, _> = keys.iter().take(MOST_KEYS).filter_map(key).collect();
+    let keys: HashMap<_, _> = keys.iter().take(MAX_KEYS).filter_map(key).collect();
     if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(keys) }
 }
 
 fn key(jwk: &Value) -> Option<(String, DecodingKey)> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let fits = |name: &str, wanted: &str| text(name).is_none_or(|is| is == wanted);
+    let allows = |name: &str, expected: &str| text(name).is_none_or(|value| value == expected);
     let kid = text("kid").filter(|kid| !kid.is_empty())?;
-    if text("kty") != Some("RSA") || !fits("alg", "RS256") || !fits("use", "sig") {
+    if text("kty") != Some("RSA") || !allows("alg", "RS256") || !allows("use", "sig") {
         return None;
     }
     let (modulus, exponent) = (text("n")?, text("e")?);
-    // Four characters of base64 are three bytes.
+    // Four base64 characters encode three bytes.
     if !MODULUS_BYTES.contains(&(modulus.len() * 3 / 4)) {
         return None;
     }
     Some((kid.to_owned(), DecodingKey::from_rsa_components(modulus, exponent).ok()?))
 }
 
-/// How long the answer says it is good for, less the time it has lain in caches on its way.
-fn age(headers: &HeaderMap) -> Duration {
+/// The lifetime according to `Cache-Control`, less the time (`Age`) that the response has spent in caches.
+fn lifetime(headers: &HeaderMap) -> Duration {
     let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
     let directives: Vec<_> = lines.flat_map(|line| line.split(',')).map(|it| it.trim().to_ascii_lowercase()).collect();
     if directives.iter().any(|it| it == "no-store" || it == "no-cache") {
-        return SHORTEST_AGE;
+        return MIN_LIFETIME;
     }
-    let most = directives.iter().find_map(|it| it.strip_prefix("max-age=")?.trim_matches('"').parse().ok());
+    let max_age = directives.iter().find_map(|it| it.strip_prefix("max-age=")?.trim_matches('"').parse().ok());
     let past = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok()).unwrap_or(0);
-    let age = most.map_or(DEFAULT_AGE, |most: u64| Duration::from_secs(most.saturating_sub(past)));
-    age.clamp(SHORTEST_AGE, LONGEST_AGE)
+    let lifetime = max_age.map_or(DEFAULT_LIFETIME, |seconds: u64| Duration::from_secs(seconds.saturating_sub(past)));
+    lifetime.clamp(MIN_LIFETIME, MAX_LIFETIME)
 }
 
 #[cfg(test)]
@@ -269,12 +269,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_good_for_as_long_as_their_answer_says_within_reason() {
+    fn the_lifetime_of_keys_follows_cache_control_within_bounds() {
         let of = |control: Option<&'static str>, past: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             control.map(|it| headers.append(header::CACHE_CONTROL, http::HeaderValue::from_static(it)));
             past.map(|it| headers.append(header::AGE, http::HeaderValue::from_static(it)));
-            age(&headers).as_secs()
+            lifetime(&headers).as_secs()
         };
         assert_eq!(of(Some("public, max-age=19302, must-revalidate, no-transform"), None), 19302);
         assert_eq!(of(Some("Max-Age=19302"), Some("302")), 19000);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_for_this_algorithm_are_taken() {
+    fn only_keys_for_rs256_are_used() {
         let n = "A".repeat(342);
         let small = "A".repeat(100);
         let set = serde_json::json!({ "keys": [

@@ -1,8 +1,10 @@
-//! Who calls: verifies the tokens of Firebase users, of Google's service accounts, and those that open one path.
+//! Identifies callers: verifies the ID tokens of Firebase users, the OIDC tokens of Google's service accounts, and tokens that
+//! open one path.
 //!
-//! The two kinds of caller have different issuers, keys and audiences, so each has a verifier of its own: a user's token
-//! never opens the worker, nor a service account's the gateway. Time is the [`Clock`](crate::domain::clock::Clock)'s: what a
-//! library says about expiry goes by a clock that no test can move, so only signatures are left to it.
+//! Users and service accounts have different issuers, keys and audiences, and therefore separate verifiers: a user's token
+//! never opens the worker, and a service account's token never opens the gateway. Time comes from the
+//! [`Clock`](crate::domain::clock::Clock). The JWT library only verifies signatures, because its expiry check uses a clock
+//! that tests cannot set.
 
 mod bearer;
 mod firebase;
@@ -17,109 +19,92 @@ pub use bearer::bearer;
 pub use firebase::Firebase;
 pub use jwks::KeySet;
 pub use oidc::Oidc;
-pub use path_token::{PathTokens, Ticket};
+pub use path_token::{PathTokens, SignedPathToken};
 
 use crate::domain::ids::InvalidId;
 
-/// Why a caller is not known.
+/// Why a caller could not be identified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unidentified {
-    /// There is no token, or it is not good. The cause is for the log: a caller who guesses is not helped.
+pub enum IdentityError {
+    /// The token is missing or invalid. The cause is for the log only, so that a caller cannot learn from guesses.
     #[error("{0}")]
-    Refused(Cause),
-    /// A token for one path was good once.
-    #[error("its time has passed")]
+    InvalidToken(TokenError),
+    /// The path token was valid, but has expired.
+    #[error("the token has expired")]
     PathTokenExpired,
-    /// The token is good, and its user has an id that cannot be one here.
-    #[error("its user cannot be one here: {0}")]
+    /// The token is valid, but its user id cannot be used here.
+    #[error("the user id of the token cannot be used: {0}")]
     UnusableUser(InvalidId),
-    /// The token is good, and its user has not signed in: anybody can have as many of those as they like.
-    #[error("its user is anonymous")]
+    /// The token is valid, but belongs to an anonymous user. Anyone can create any number of anonymous users.
+    #[error("the user of the token is anonymous")]
     Anonymous,
-    /// The keys that tokens are signed with were never had, or are too old to know this one: nobody can tell.
-    #[error("the keys that tokens are signed with cannot be fetched")]
+    /// The token cannot be verified, because the keys were never fetched or are too old to contain its key.
+    #[error("the keys that verify tokens cannot be fetched")]
     KeysUnavailable {
-        /// When they are asked for again.
+        /// When the next fetch is due.
         retry_after: Duration,
     },
 }
 
-impl From<Cause> for Unidentified {
-    fn from(cause: Cause) -> Self {
-        Self::Refused(cause)
+impl From<TokenError> for IdentityError {
+    fn from(cause: TokenError) -> Self {
+        Self::InvalidToken(cause)
     }
 }
 
-/// What is wrong with a token. Nothing of the token is in it, so that it may be logged.
+/// What is wrong with a token. Contains nothing of the token, so it can be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Cause {
-    /// The request has none.
-    #[error("there is no token")]
+pub enum TokenError {
+    #[error("the request has no token")]
     Missing,
-    /// `Authorization` is no `Bearer TOKEN`.
-    #[error("Authorization is no bearer token")]
+    #[error("the Authorization header is not a bearer token")]
     NotBearer,
     /// Several headers, or a header and a parameter.
-    #[error("there is more than one token")]
+    #[error("the request has more than one token")]
     Repeated,
-    /// Longer than any real one.
-    #[error("it is too long")]
+    #[error("the token is too long")]
     TooLong,
-    /// Not three parts of base64url without padding.
-    #[error("it is not three parts of base64url")]
+    #[error("the token is not three parts of base64url without padding")]
     NotThreeParts,
-    /// A header that cannot be read.
-    #[error("its header cannot be read")]
+    #[error("the header of the token cannot be read")]
     Header,
-    /// Another algorithm than the one that is used.
-    #[error("its algorithm is not the one that is used")]
+    #[error("the token has an unexpected algorithm")]
     Algorithm,
-    /// A header that demands extensions nobody here knows.
-    #[error("its header demands extensions")]
+    /// `crit` lists extensions that the verifier must support.
+    #[error("the header of the token requires extensions")]
     Critical,
-    /// No key is named.
-    #[error("it names no key")]
+    #[error("the token has no key id")]
     NoKeyId,
-    /// A token that is exchanged for an ID token first.
     #[error("it is a custom token; sign in with it and send the ID token")]
     CustomToken,
-    /// Claims that are missing, repeated or of a wrong type.
-    #[error("its claims are missing or cannot be read")]
+    /// Claims are missing, repeated or of a wrong type.
+    #[error("the claims of the token are missing or cannot be read")]
     Claims,
-    /// Made by somebody else.
-    #[error("its issuer is another")]
+    #[error("the token has another issuer")]
     Issuer,
-    /// Made for somebody else.
-    #[error("its audience is another")]
+    #[error("the token has another audience")]
     Audience,
-    /// No user, or one whose id is too long.
-    #[error("its subject is empty or too long")]
+    #[error("the subject of the token is empty or too long")]
     Subject,
-    /// Its time has passed.
-    #[error("its time has passed")]
+    #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
-    #[error("it is from the future")]
+    #[error("the token is from the future")]
     Future,
-    /// A key that its issuer does not have.
-    #[error("its key is unknown")]
+    #[error("the issuer has no key with the key id of the token")]
     UnknownKey,
-    /// A signature that is not that key's.
-    #[error("its signature is wrong")]
+    #[error("the signature of the token is wrong")]
     Signature,
-    /// Cloud Run has taken the signature away, where it was to be verified here.
-    #[error("Cloud Run has removed its signature, which worker.push_auth = \"oidc\" needs")]
+    /// The signature was to be verified here.
+    #[error("Cloud Run has removed the signature, which worker.push_auth = \"oidc\" needs")]
     SignatureRemoved,
-    /// The signature is still there, where Cloud Run was to verify it.
-    #[error("Cloud Run has not verified its signature; does the service require authentication?")]
+    /// The signature was to be verified by Cloud Run.
+    #[error("Cloud Run has not verified the signature; does the service require authentication?")]
     NotVerifiedByCloudRun,
-    /// A service account that may not call.
-    #[error("its service account is none of worker.oidc.service_accounts")]
+    #[error("worker.oidc.service_accounts does not contain the service account of the token")]
     Account,
-    /// An email that Google does not vouch for.
-    #[error("its email is not verified")]
+    #[error("the email of the token is not verified")]
     EmailNotVerified,
-    /// A token for another path, or for another use of it.
-    #[error("it opens another path")]
+    /// A token for another path or another purpose.
+    #[error("the token opens another path")]
     OtherPath,
 }

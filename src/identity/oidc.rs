@@ -1,4 +1,4 @@
-//! OIDC tokens of Google's service accounts: what Pub/Sub and the scheduler send.
+//! OIDC tokens of Google's service accounts, as sent by Pub/Sub and Cloud Scheduler.
 
 use std::{fmt, sync::Arc};
 
@@ -7,36 +7,36 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    Cause, KeySet, Unidentified, bearer,
+    IdentityError, KeySet, TokenError, bearer,
     token::{Token, seconds},
 };
 use crate::domain::clock::Clock;
 
-/// How far clocks may differ, in seconds.
+/// The allowed clock difference in seconds.
 const SKEW: i64 = 30;
-/// Both spellings that Google uses.
+/// Google uses both spellings.
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
-/// What Cloud Run puts where the signature was, once IAM has verified it.
-const REMOVED: &str = "SIGNATURE_REMOVED_BY_GOOGLE";
-/// IAM looks at this header first and then leaves `Authorization` as the caller wrote it.
-const OTHER_HEADER: HeaderName = HeaderName::from_static("x-serverless-authorization");
+/// Cloud Run replaces the signature by this text after IAM has verified it.
+const REMOVED_SIGNATURE: &str = "SIGNATURE_REMOVED_BY_GOOGLE";
+/// If this header is present, IAM checks it and leaves `Authorization` as the caller has sent it.
+const SERVERLESS_AUTHORIZATION: HeaderName = HeaderName::from_static("x-serverless-authorization");
 
-/// Verifies who pushes.
+/// Verifies the tokens of push requests.
 ///
-/// That Google has signed a token says little, for everybody with a service account can have one signed for any audience:
-/// what counts is whose account it is. Tokens are sent again and again for up to an hour, so their age is no ground.
+/// Google's signature alone proves little: anyone with a service account can get a token for any audience. The account of the
+/// token decides. Tokens are reused for up to an hour, so a token is not refused because of its age.
 pub struct Oidc {
-    signature: Signature,
+    signature: SignatureCheck,
     audience: String,
     accounts: Vec<String>,
     clock: Arc<dyn Clock>,
 }
 
-/// Who verifies the signature.
-enum Signature {
-    Here(KeySet),
-    /// Cloud Run's IAM, before the request came here.
-    Removed,
+/// Where the signature is verified.
+enum SignatureCheck {
+    Local(KeySet),
+    /// IAM has verified it before the request reached this process.
+    CloudRun,
 }
 
 #[derive(Deserialize)]
@@ -56,54 +56,54 @@ impl fmt::Debug for Oidc {
 }
 
 impl Oidc {
-    /// Verifies tokens in full: made for this audience, by one of these accounts (emails).
+    /// Verifies tokens completely: signature, audience and account (email).
     pub fn verified_here(audience: String, accounts: Vec<String>, keys: KeySet, clock: Arc<dyn Clock>) -> Self {
-        Self { signature: Signature::Here(keys), audience, accounts, clock }
+        Self { signature: SignatureCheck::Local(keys), audience, accounts, clock }
     }
 
-    /// Looks at the claims of tokens whose signature Cloud Run's IAM has verified and removed. Only for a service that
-    /// requires authentication: anybody can write what stands in a signature's place.
+    /// Checks the claims of tokens whose signature Cloud Run's IAM has verified and removed. Use this only for a service that
+    /// requires authentication, because anyone can send a token with a removed signature.
     pub fn verified_by_cloud_run(audience: String, accounts: Vec<String>, clock: Arc<dyn Clock>) -> Self {
-        Self { signature: Signature::Removed, audience, accounts, clock }
+        Self { signature: SignatureCheck::CloudRun, audience, accounts, clock }
     }
 
-    /// Lets a request in, by its headers.
-    pub async fn verify(&self, headers: &HeaderMap) -> Result<(), Unidentified> {
+    /// Verifies the token in a request's headers.
+    pub async fn verify(&self, headers: &HeaderMap) -> Result<(), IdentityError> {
         let token = Token::parse(bearer(headers)?, Algorithm::RS256)?;
         self.check(&token.claims()?)?;
-        let is_removed = token.signature == REMOVED;
+        let is_removed = token.signature == REMOVED_SIGNATURE;
         match &self.signature {
-            Signature::Here(_) if is_removed => Err(Cause::SignatureRemoved.into()),
-            Signature::Here(keys) => {
-                let kid = token.header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(Cause::NoKeyId)?;
+            SignatureCheck::Local(_) if is_removed => Err(TokenError::SignatureRemoved.into()),
+            SignatureCheck::Local(keys) => {
+                let kid = token.header.kid.as_deref().filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKeyId)?;
                 Ok(token.verify(&keys.key(kid).await?, Algorithm::RS256)?)
             }
-            Signature::Removed if !is_removed || headers.contains_key(OTHER_HEADER) => {
-                Err(Cause::NotVerifiedByCloudRun.into())
+            SignatureCheck::CloudRun if !is_removed || headers.contains_key(SERVERLESS_AUTHORIZATION) => {
+                Err(TokenError::NotVerifiedByCloudRun.into())
             }
-            Signature::Removed => Ok(()),
+            SignatureCheck::CloudRun => Ok(()),
         }
     }
 
-    fn check(&self, claims: &Claims) -> Result<(), Cause> {
+    fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let now = seconds(self.clock.now());
         if !ISSUERS.contains(&claims.iss.as_str()) {
-            return Err(Cause::Issuer);
+            return Err(TokenError::Issuer);
         }
         if claims.aud != self.audience {
-            return Err(Cause::Audience);
+            return Err(TokenError::Audience);
         }
         if claims.iat > now + SKEW {
-            return Err(Cause::Future);
+            return Err(TokenError::Future);
         }
         if claims.exp <= now - SKEW {
-            return Err(Cause::Expired);
+            return Err(TokenError::Expired);
         }
         if !self.accounts.contains(&claims.email) {
-            return Err(Cause::Account);
+            return Err(TokenError::Account);
         }
         if !claims.email_verified {
-            return Err(Cause::EmailNotVerified);
+            return Err(TokenError::EmailNotVerified);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The outside of a token: three parts, a header, claims. Nothing of it is believed yet.
+//! Parses tokens: three parts, a header, claims. Nothing is verified yet.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
@@ -7,23 +7,23 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use super::Cause;
+use super::TokenError;
 use crate::domain::Timestamp;
 
-/// Bytes of a token, at most. Firebase allows 1000 bytes of custom claims; real tokens have one or two thousand in all.
-const LONGEST: usize = 8 << 10;
+/// The maximum size of a token in bytes. Firebase allows 1000 bytes of custom claims; real tokens have 1000 to 2000 bytes.
+const MAX_BYTES: usize = 8 << 10;
 
-/// A token in the form of a JWT (RFC 7519).
+/// A JWT (RFC 7519).
 pub(super) struct Token<'a> {
-    /// What is signed: header and claims as they were sent.
+    /// The signed text: header and claims as received.
     signed: &'a str,
-    /// The third part as it was sent.
+    /// The third part as received.
     pub signature: &'a str,
     pub header: Header,
     claims: Vec<u8>,
 }
 
-/// What a header says. `jku`, `x5u` and the like name places to fetch keys from: nobody looks at them.
+/// The header. `jku`, `x5u` and similar fields are ignored on purpose: they tell where to fetch keys.
 #[derive(Deserialize)]
 pub(super) struct Header {
     alg: String,
@@ -33,41 +33,41 @@ pub(super) struct Header {
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart; the algorithm must be the one that its verifier uses.
-    pub fn parse(text: &'a str, algorithm: Algorithm) -> Result<Self, Cause> {
-        if text.len() > LONGEST {
-            return Err(Cause::TooLong);
+    /// Parses a token, which must have this algorithm.
+    pub fn parse(text: &'a str, algorithm: Algorithm) -> Result<Self, TokenError> {
+        if text.len() > MAX_BYTES {
+            return Err(TokenError::TooLong);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Cause::NotThreeParts)?;
-        let (header, claims) = signed.split_once('.').ok_or(Cause::NotThreeParts)?;
-        // The alphabet has no dot, so a fourth part fails here.
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Cause::NotThreeParts);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Cause::Header)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::NotThreeParts)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::NotThreeParts)?;
+        // base64url has no dot, so a fourth part fails here.
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotThreeParts);
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Header)?;
         let claims = decode(claims)?;
         if header.alg.parse() != Ok(algorithm) {
-            return Err(Cause::Algorithm);
+            return Err(TokenError::Algorithm);
         }
         if header.crit.is_some() {
-            return Err(Cause::Critical);
+            return Err(TokenError::Critical);
         }
         Ok(Self { signed, signature, header, claims })
     }
 
-    /// The claims as `T`, which fails where one that `T` needs is missing or repeated.
-    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Cause> {
-        serde_json::from_slice(&self.claims).map_err(|_| Cause::Claims)
+    /// The claims as `T`; fails if a claim of `T` is missing or repeated.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, TokenError> {
+        serde_json::from_slice(&self.claims).map_err(|_| TokenError::Claims)
     }
 
-    /// Whether the key has signed it.
-    pub fn verify(&self, key: &DecodingKey, algorithm: Algorithm) -> Result<(), Cause> {
+    /// Verifies the signature.
+    pub fn verify(&self, key: &DecodingKey, algorithm: Algorithm) -> Result<(), TokenError> {
         match crypto::verify(self.signature, self.signed.as_bytes(), key, algorithm) {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Cause::Signature),
+            Ok(false) | Err(_) => Err(TokenError::Signature),
         }
     }
 }
 
-/// Now, in the seconds since 1970 that tokens count in.
+/// Seconds since 1970, as used in tokens.
 pub(super) fn seconds(now: Timestamp) -> i64 {
     now.as_second()
 }

@@ -59,7 +59,7 @@ impl JobWriter {
         let id = job.id.clone();
         let published = async {
             self.queue.dead_letter(&dead_letter).await?;
-            match job.dead_lettered() {
+            match job.mark_dead_lettered() {
                 Ok(next) => self.store.commit(version, &next).await.map(drop),
                 Err(_) => Ok(()),
             }

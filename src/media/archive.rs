@@ -18,7 +18,8 @@ use zip::{
 };
 
 use crate::domain::archive::{
-    ArchiveError, ArchiveLimits, CAPTION_BYTES, EntryError, EntryKind, Listed, Planned, caption_error, is_archive, plan,
+    ArchiveError, ArchiveLimits, CAPTION_BYTES, EntryError, EntryKind, ListedEntry, PlannedPicture, caption_error,
+    is_archive, plan,
 };
 
 /// Bytes of the list of entries, at most: it is kept in memory, with names, comments and extra fields of any length.
@@ -51,7 +52,7 @@ pub struct Archive {
     bytes: u64,
     limits: ArchiveLimits,
     entries: Vec<OwnedZipFileEntry>,
-    planned: Vec<Planned>,
+    planned: Vec<PlannedPicture>,
     expanded: u64,
 }
 
@@ -109,7 +110,7 @@ impl Archive {
 
     /// A picture with what belongs to it; `None` behind the last.
     pub fn member(&mut self, n: usize) -> Result<Option<Member>, Failure> {
-        let Some(Planned { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
+        let Some(PlannedPicture { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
         let most = self.limits.max_picture_bytes;
         let picture = self.inflated(&name, at, most)?;
         if picture.as_ref().is_ok_and(|bytes| is_archive(bytes)) {
@@ -155,7 +156,10 @@ impl Archive {
 }
 
 /// The entries, as the archive has them and as the rules look at them. Names that occur twice are both there.
-fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<OwnedZipFileEntry>, Vec<Listed>), Failure> {
+fn list(
+    file: &mut BufReader<File>,
+    limits: &ArchiveLimits,
+) -> Result<(Vec<OwnedZipFileEntry>, Vec<ListedEntry>), Failure> {
     let too_many = || ArchiveError::TooManyEntries { most: limits.max_entries };
     // Offsets count from the first byte: an archive behind something else is none.
     let begins = list_begins(file)?;
@@ -183,7 +187,7 @@ fn list(file: &mut BufReader<File>, limits: &ArchiveLimits) -> Result<(Vec<Owned
             None | Some(0 | PLAIN_FILE) => EntryKind::File,
             Some(_) => EntryKind::Special,
         };
-        listed.push(Listed {
+        listed.push(ListedEntry {
             name: entry.name().map_err(broken)?.into_owned(),
             kind,
             is_encrypted: entry.encrypted(),

@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod disk;
+#[cfg(feature = "google-cloud")]
 mod gcs;
 pub mod image;
 
@@ -13,7 +14,6 @@ use futures::stream::BoxStream;
 
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
-    config::GcsConfig,
     domain::{
         Timestamp,
         ids::{JobId, UserId},
@@ -290,7 +290,8 @@ pub fn open_disk(data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
 }
 
 /// Opens a bucket of Google Cloud Storage. Nothing is connected before it is first used.
-pub fn open_gcs(config: &GcsConfig) -> Result<Arc<dyn MediaStore>> {
+#[cfg(feature = "google-cloud")]
+pub fn open_gcs(config: &crate::config::GcsConfig) -> Result<Arc<dyn MediaStore>> {
     Ok(Arc::new(gcs::GcsMedia::open(config)?))
 }
 

@@ -2,20 +2,20 @@
 
 mod dead_letter;
 mod embedded;
+#[cfg(feature = "google-cloud")]
 mod pubsub;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::{
-    dead_letter::StoredDeadLetter,
-    embedded::Broker,
-    pubsub::{Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision},
+#[cfg(feature = "google-cloud")]
+pub use self::pubsub::{
+    Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision,
 };
+pub use self::{dead_letter::StoredDeadLetter, embedded::Broker};
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
-    config::PubSubConfig,
     domain::{job::Dispatch, message::DeadLetter},
     embedded::Embedded,
     intercept::intercept,
@@ -27,7 +27,8 @@ pub fn open_embedded(embedded: &Embedded) -> Arc<dyn JobQueue> {
 }
 
 /// The queue in a project of Google Cloud. Nothing is connected before it is first used.
-pub fn open_pubsub(project: &str, config: &PubSubConfig) -> Arc<dyn JobQueue> {
+#[cfg(feature = "google-cloud")]
+pub fn open_pubsub(project: &str, config: &crate::config::PubSubConfig) -> Arc<dyn JobQueue> {
     Arc::new(pubsub::PubSubQueue::new(project, config))
 }
 

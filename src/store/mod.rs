@@ -2,6 +2,7 @@
 //! that a job, its ledger entries and the balance change in one atomic step.
 
 pub mod document;
+#[cfg(feature = "google-cloud")]
 mod firestore;
 mod sqlite;
 mod watch;
@@ -13,14 +14,13 @@ use futures::stream::BoxStream;
 
 use crate::domain::{
     Timestamp,
-    clock::{SystemClock, SystemRandom},
     credits::{Account, CreditsError, LedgerEntry},
     ids::{AccountId, JobId, TeamId, UserId},
     job::{Job, Status, Transition},
     kind::JobKind,
 };
 pub use crate::error::{BackendError, ErrorKind};
-use crate::{config::FirestoreConfig, embedded::Embedded, intercept::intercept};
+use crate::{embedded::Embedded, intercept::intercept};
 
 /// The two ports of one backend.
 #[derive(Clone)]
@@ -44,8 +44,10 @@ pub fn open_sqlite(embedded: &Embedded) -> Stores {
 }
 
 /// Opens the store in a Google Cloud project. It connects on first use.
-pub fn open_firestore(project: &str, config: &FirestoreConfig) -> Result<Stores> {
-    let store = firestore::FirestoreStore::new(project, config, Arc::new(SystemClock), Arc::new(SystemRandom));
+#[cfg(feature = "google-cloud")]
+pub fn open_firestore(project: &str, config: &crate::config::FirestoreConfig) -> Result<Stores> {
+    let (clock, random) = (crate::domain::clock::SystemClock, crate::domain::clock::SystemRandom);
+    let store = firestore::FirestoreStore::new(project, config, Arc::new(clock), Arc::new(random));
     Ok(Stores::of(store))
 }
 

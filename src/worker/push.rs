@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{Worker, delivery::PushOutcome, observe};
-use crate::{domain::kind::JobKind, identity::Unidentified, jobs::BreakerStatus};
+use crate::{domain::kind::JobKind, identity::IdentityError, jobs::BreakerStatus};
 
 /// Bytes of a push, at most: a Pub/Sub message of 10 MB is 13.4 MB of JSON, and a 413 would be a refusal for ever.
 const PUSH_LIMIT: usize = 14 << 20;
@@ -75,7 +75,7 @@ async fn identified(State(worker): State<Worker>, request: Request, next: Next) 
     let Some(callers) = &worker.callers else { return next.run(request).await };
     match callers.verify(request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(Unidentified::KeysUnavailable { .. }) => {
+        Err(IdentityError::KeysUnavailable { .. }) => {
             tracing::warn!("callers cannot be identified: the keys of tokens were not fetched");
             refuse("the keys that tokens are signed with cannot be fetched")
         }

@@ -10,7 +10,7 @@ use mediaforge::{
 
 use crate::{path, pipeline::Pipeline, text};
 
-/// An instruction: its name and the rest of its line.
+/// The instructions, as (name, rest of the line).
 fn instructions() -> Vec<(String, String)> {
     let dockerfile = text("Dockerfile").replace("\\\n", " ");
     let lines = dockerfile.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -23,9 +23,9 @@ fn instructions() -> Vec<(String, String)> {
 /// The instructions of a stage.
 fn stage(name: &str) -> Vec<(String, String)> {
     let all = instructions();
-    let begins =
+    let is_start =
         |(instruction, rest): &(String, String)| instruction == "FROM" && rest.ends_with(&format!(" AS {name}"));
-    let at = all.iter().position(begins).unwrap_or_else(|| panic!("no stage {name}"));
+    let at = all.iter().position(is_start).unwrap_or_else(|| panic!("no stage {name}"));
     all[at + 1..].iter().take_while(|(instruction, _)| instruction != "FROM").cloned().collect()
 }
 
@@ -35,7 +35,7 @@ fn only(instruction: &str, stage: &[(String, String)]) -> String {
     (*one).clone()
 }
 
-/// What a stage copies from the sources, as (from, to).
+/// The files that a stage copies from the sources, as (from, to).
 fn copies(name: &str) -> Vec<(String, String)> {
     let copies =
         stage(name).into_iter().filter(|(instruction, rest)| instruction == "COPY" && !rest.contains("--from="));
@@ -48,38 +48,38 @@ fn copies(name: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether `.dockerignore` lets a path through: the last line that fits decides.
+/// Whether `.dockerignore` includes a path: the last matching line decides.
 fn is_sent(file: &str) -> bool {
     let ignore = text(".dockerignore");
     let lines = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.fold(true, |sent, line| {
-        let (lets, pattern) = line.strip_prefix('!').map_or((false, line), |pattern| (true, pattern));
-        let fits =
+        let (included, pattern) = line.strip_prefix('!').map_or((false, line), |pattern| (true, pattern));
+        let matches =
             pattern == "*" || file == pattern || file.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('/'));
-        if fits { lets } else { sent }
+        if matches { included } else { sent }
     })
 }
 
 fn exec_form(line: &str) -> Vec<String> {
-    serde_json::from_str(line).unwrap_or_else(|_| panic!("a shell would run {line}"))
+    serde_json::from_str(line).unwrap_or_else(|_| panic!("not in exec form, so a shell would run it: {line}"))
 }
 
 #[test]
-fn what_is_copied_is_there_and_sent() {
+fn copied_files_exist_and_are_sent() {
     for stage in ["dependencies", "build"] {
         for (from, _) in copies(stage) {
             assert!(path(&from).exists(), "{from}");
-            assert!(is_sent(&from), ".dockerignore keeps {from} out");
+            assert!(is_sent(&from), ".dockerignore excludes {from}");
         }
     }
     for out in ["target/release/mediaforge", ".git/config", "data/mediaforge.db", "tests/e2e/main.rs", ".env"] {
-        assert!(!is_sent(out), "{out} is sent");
+        assert!(!is_sent(out), ".dockerignore includes {out}");
     }
 }
 
-/// What Cargo sees of the dependencies' stage: it must find every manifest, and the lock file must fit them.
+/// In the stage `dependencies`, Cargo must find every manifest, and the lock file must match them.
 #[test]
-fn cargo_accepts_the_sources_of_the_dependencies() {
+fn cargo_accepts_the_sources_of_the_dependencies_stage() {
     let build = tempfile::tempdir().expect("a directory");
     for (from, to) in copies("dependencies") {
         let name = Path::new(&from).file_name().expect("a file");
@@ -92,7 +92,7 @@ fn cargo_accepts_the_sources_of_the_dependencies() {
     let made = Command::new("sh").args(["-ceu", sources]).current_dir(build.path()).status().expect("a shell");
     assert!(made.success());
     assert_eq!(cargo.trim(), "cargo build --release --locked --bin mediaforge");
-    // As the build resolves it: without the packages that only tests or other systems need.
+    // Resolves as the build does, without packages for tests or other systems.
     let cargo = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--edges=normal,build", "--prefix=none"])
         .current_dir(build.path())
@@ -104,12 +104,12 @@ fn cargo_accepts_the_sources_of_the_dependencies() {
 }
 
 #[test]
-fn what_the_sources_include_is_copied() {
-    // `include_str!` of src/ names nothing but config/ and src/ itself.
+fn files_included_by_the_sources_are_copied() {
+    // `include_str!` in src/ names only files in config/ and src/.
     let copied: Vec<_> = copies("build").into_iter().map(|(from, _)| from).collect();
     assert_eq!(copied, ["config", "src"]);
     let manifest = text("Cargo.toml");
-    assert!(!manifest.contains("\nbuild ="), "a build script would have to be copied");
+    assert!(!manifest.contains("\nbuild ="), "a build script must be copied too");
 }
 
 #[test]
@@ -119,16 +119,16 @@ fn the_image_runs_this_program_without_a_shell_or_root() {
     assert_eq!(entrypoint, ["/usr/local/bin/mediaforge"]);
     assert!(runtime.iter().any(|(name, rest)| name == "COPY" && rest.ends_with(&entrypoint[0])));
     let arguments = exec_form(&only("CMD", &runtime));
-    Cli::try_parse_from(entrypoint.iter().chain(&arguments)).expect("the arguments are understood");
+    Cli::try_parse_from(entrypoint.iter().chain(&arguments)).expect("valid arguments");
     assert_eq!(only("USER", &runtime), "nonroot:nonroot");
     let variables = only("ENV", &runtime);
     let environment = Environment::of([variables.split_once('=').expect("a variable")]);
-    let loaded = load(&Sources { environment, ..Sources::default() }).expect("the variables are known");
+    let loaded = load(&Sources { environment, ..Sources::default() }).expect("valid variables");
     assert_eq!(loaded.config.data_dir, Path::new("/data"));
 }
 
 #[test]
-fn it_is_built_and_tested_with_the_rust_of_the_manifest() {
+fn it_is_built_and_tested_with_the_rust_version_of_the_manifest() {
     let manifest: toml::Table = text("Cargo.toml").parse().expect("TOML");
     let version = manifest["package"]["rust-version"].as_str().expect("a version");
     let from = |stage: &str| {
@@ -139,6 +139,6 @@ fn it_is_built_and_tested_with_the_rust_of_the_manifest() {
     let rust = from("base").expect("a base");
     assert!(rust.starts_with(&format!("rust:{version}.")), "{rust}");
     assert_eq!(Pipeline::running().step("test").name, rust);
-    // The C library of the one is that of the other.
+    // Both stages must have the same C library.
     assert!(rust.ends_with("-bookworm") && from("runtime").expect("a runtime").contains("debian12"));
 }

@@ -1,6 +1,7 @@
-//! Holds the files that deploy to what they deploy: the image, the pipeline, and what both name of this program.
+//! Checks the files that deploy the program, and the documentation, against the program.
 
 mod image;
+mod pages;
 mod pipeline;
 mod services;
 mod shell;
@@ -17,16 +18,16 @@ fn text(relative: &str) -> String {
     fs::read_to_string(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
 }
 
-/// Where Firestore's rules and indexes lie, for the tool that deploys them.
+/// `firebase.json` tells the deploying tool where the rules and indexes are.
 #[test]
-fn what_is_deployed_to_firestore_is_there() {
+fn firebase_json_names_rules_and_indexes_that_exist() {
     let firebase: serde_json::Value = serde_json::from_str(&text("firebase.json")).expect("JSON");
     let rules = text(firebase["firestore"]["rules"].as_str().expect("a path"));
     for collection in ["illustrations/{illustrationId}", "brands/{brandId}", "users/{uid}", "teams/{teamId}", "ledger/"]
     {
         assert!(rules.contains(&format!("match /{collection}")), "{collection}");
     }
-    // Whoever may write is the server, which these rules do not hold.
+    // Only the server writes, and the rules do not apply to it.
     for allow in rules.lines().map(str::trim).filter(|line| line.starts_with("allow") && line.contains("write")) {
         assert!(allow.ends_with(": if false;"), "{allow}");
     }

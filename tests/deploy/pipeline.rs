@@ -1,4 +1,4 @@
-//! `cloudbuild.yaml`, with its substitutions made as Cloud Build makes them.
+//! `cloudbuild.yaml`, with substitutions as in Cloud Build.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{shell, text};
 
-/// What Cloud Build knows of every build.
+/// The built-in substitutions of Cloud Build.
 const BUILT_IN: [(&str, &str); 3] =
     [("PROJECT_ID", "my-project"), ("PROJECT_NUMBER", "123456789"), ("BUILD_ID", "b-1")];
 
@@ -34,17 +34,17 @@ pub struct Step {
 }
 
 impl Pipeline {
-    /// As it is written.
+    /// The file, without substitutions.
     pub fn written() -> Self {
         serde_yaml_ng::from_str(&text("cloudbuild.yaml")).expect("a build")
     }
 
-    /// As it runs, in a project called `my-project`.
+    /// The file with substitutions, for the project `my-project`.
     pub fn running() -> Self {
         let mut pipeline = Self::written();
         let mut values: BTreeMap<String, String> = pipeline.substitutions.clone();
         values.extend(BUILT_IN.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        // Those that name others, which `dynamicSubstitutions` allows, one level deep.
+        // `dynamicSubstitutions` allows substitutions in substitutions, one level deep.
         let values = values.iter().map(|(name, value)| (name.clone(), substitute(value, &values))).collect();
         for step in &mut pipeline.steps {
             step.name = substitute(&step.name, &values);
@@ -64,14 +64,14 @@ impl Pipeline {
         call.clone()
     }
 
-    /// The call of a step that begins so.
+    /// The `gcloud` call of a step that begins with these words.
     pub fn call_of(&self, id: &str, begins: &str) -> shell::Command {
         let calls = shell::calls_of("gcloud", self.step(id).script());
         let found = calls.iter().find(|call| call[1..].join(" ").starts_with(begins));
         found.unwrap_or_else(|| panic!("{id}: {calls:?}")).clone()
     }
 
-    /// Every step that has ended when this one begins.
+    /// Every step that ends before this one begins.
     fn before(&self, id: &str) -> BTreeSet<&str> {
         let waits = self.step(id).wait_for.iter().filter(|other| *other != "-");
         waits.flat_map(|other| self.before(other).into_iter().chain([self.step(other).id.as_str()])).collect()
@@ -79,14 +79,14 @@ impl Pipeline {
 }
 
 impl Step {
-    /// What its shell runs.
+    /// The script that its shell runs.
     pub fn script(&self) -> &str {
         assert_eq!((self.entrypoint.as_deref(), self.args[0].as_str()), (Some("bash"), "-ceu"), "{}", self.id);
         &self.args[1]
     }
 }
 
-/// The names that a text substitutes.
+/// The substitutions in a text.
 fn names(text: &str) -> Vec<String> {
     pieces(text).into_iter().filter_map(Result::err).collect()
 }
@@ -96,7 +96,7 @@ fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     pieces(text).into_iter().map(|piece| piece.unwrap_or_else(value)).collect()
 }
 
-/// A text as plain parts and, as errors, the names between them. `$$` is a plain dollar.
+/// The parts of a text: plain text as `Ok`, names of substitutions as `Err`. `$$` is a plain dollar.
 fn pieces(text: &str) -> Vec<Result<String, String>> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while let Some((plain, after)) = rest.split_once('$') {
@@ -129,8 +129,11 @@ fn every_substitution_is_defined_and_used() {
     let built_in = BUILT_IN.map(|(name, _)| name.to_owned());
     let defined: BTreeSet<String> = pipeline.substitutions.keys().cloned().chain(built_in).collect();
     assert_eq!(used, defined);
-    assert!(pipeline.substitutions.keys().all(|name| name.starts_with('_')), "others are Cloud Build's own");
-    // One that names one that names another is left half made.
+    assert!(
+        pipeline.substitutions.keys().all(|name| name.starts_with('_')),
+        "other names are reserved for Cloud Build"
+    );
+    // Cloud Build does not substitute more than one level deep.
     for (name, value) in &pipeline.substitutions {
         for other in names(value) {
             let inner = pipeline.substitutions.get(&other).map(|value| names(value)).unwrap_or_default();
@@ -140,25 +143,25 @@ fn every_substitution_is_defined_and_used() {
 }
 
 #[test]
-fn an_account_of_ones_own_says_where_its_logs_go() {
+fn a_build_with_its_own_account_sets_where_its_logs_go() {
     assert_eq!(Pipeline::written().options["logging"], "CLOUD_LOGGING_ONLY");
 }
 
 #[test]
-fn the_steps_run_in_an_order_that_works() {
+fn the_steps_run_in_a_valid_order() {
     let pipeline = Pipeline::running();
     for (at, step) in pipeline.steps.iter().enumerate() {
         let earlier: Vec<_> = pipeline.steps[..at].iter().map(|step| step.id.as_str()).collect();
-        assert!(!earlier.contains(&step.id.as_str()), "{} is there twice", step.id);
-        assert!(!step.wait_for.is_empty(), "{}: without waitFor it waits for all before it", step.id);
+        assert!(!earlier.contains(&step.id.as_str()), "two steps have the id {}", step.id);
+        assert!(!step.wait_for.is_empty(), "{}: without waitFor, a step waits for all steps before it", step.id);
         for other in step.wait_for.iter().filter(|other| *other != "-") {
-            assert!(earlier.contains(&other.as_str()), "{} waits for {other}, which does not stand before it", step.id);
+            assert!(earlier.contains(&other.as_str()), "{} waits for {other}, which is not before it", step.id);
         }
     }
     for (step, needs) in [
         ("build", &["test"][..]),
         ("worker", &["push", "firestore"]),
-        // A subscription pushes from the moment it is there.
+        // A subscription pushes as soon as it exists.
         ("provision", &["worker", "invokers"]),
         ("dead-letters", &["provision"]),
         ("sweep", &["invokers"]),
@@ -166,7 +169,7 @@ fn the_steps_run_in_an_order_that_works() {
         ("verify", &["gateway"]),
     ] {
         let before = pipeline.before(step);
-        assert!(needs.iter().all(|needed| before.contains(needed)), "{step} begins after {before:?}");
+        assert!(needs.iter().all(|needed| before.contains(needed)), "{step} begins only after {before:?}");
     }
     assert_eq!(pipeline.timeout, "5400s");
 }
@@ -181,20 +184,20 @@ fn every_gcloud_command_and_flag_exists() {
         .chain([setup.as_str()])
         .flat_map(|script| shell::calls_of("gcloud", script))
         .collect();
-    assert!(calls.len() >= 26, "some are not seen: {}", calls.len());
+    assert!(calls.len() >= 26, "not all calls are found: {}", calls.len());
     for call in &calls {
         shell::check_gcloud(call);
     }
 }
 
 #[test]
-fn what_the_pipeline_counts_on_is_made_by_the_setup() {
+fn the_setup_creates_what_the_pipeline_needs() {
     let (pipeline, setup) = (Pipeline::written(), text("config/google-cloud-setup"));
     let accounts = setup.lines().find_map(|line| line.strip_prefix("for name in ")?.strip_suffix("build; do"));
     let accounts: Vec<_> = accounts.expect("the accounts").split_whitespace().collect();
     for (name, value) in pipeline.substitutions.iter().filter(|(name, _)| name.ends_with("_ACCOUNT")) {
         let account = value.strip_suffix("@${PROJECT_ID}.iam.gserviceaccount.com").expect("an account of the project");
-        let account = account.strip_prefix("mediaforge-").expect("one of ours");
+        let account = account.strip_prefix("mediaforge-").expect("a name that begins with mediaforge-");
         assert!(accounts.contains(&account), "{name}");
     }
     assert!(pipeline.service_account.contains("mediaforge-build@$PROJECT_ID"));
@@ -207,7 +210,7 @@ fn what_the_pipeline_counts_on_is_made_by_the_setup() {
 }
 
 #[test]
-fn no_project_and_no_secret_stands_in_the_files() {
+fn the_files_contain_no_project_and_no_secret() {
     for file in ["cloudbuild.yaml", "Dockerfile", "config/google-cloud-setup"] {
         let text = text(file);
         for (at, _) in text.match_indices(".iam.gserviceaccount.com") {
@@ -220,18 +223,18 @@ fn no_project_and_no_secret_stands_in_the_files() {
 }
 
 #[test]
-fn the_services_get_no_more_rights_than_they_use() {
+fn the_services_get_only_the_rights_that_they_use() {
     let setup = text("config/google-cloud-setup");
     let setup: Vec<_> = shell::calls_of("gcloud", &setup);
     let roles = |command: &str| -> BTreeSet<String> {
         let calls = setup.iter().filter(|call| call[1..].join(" ").starts_with(command));
         calls.filter_map(|call| Some(shell::flag(call, "--role")?.to_owned())).collect()
     };
-    // The role that an error asks for.
+    // The same role as in the error message.
     let [bucket] = roles("storage buckets add-iam-policy-binding").into_iter().collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(bucket, "roles/storage.objectUser");
     assert!(text("src/media/gcs/api.rs").contains(&format!("{bucket} on the bucket")));
-    // Who may sign in an account's name may be it: Pub/Sub as the pusher, the gateway as itself.
+    // An account that creates tokens of another one can act as it: only Pub/Sub as the pusher, and the gateway as itself.
     let signs = setup.iter().filter(|call| call.join(" ").contains("roles/iam.serviceAccountTokenCreator"));
     let signs: Vec<_> = signs.map(|call| (call[4].as_str(), shell::flag(call, "--member").unwrap())).collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What the two services are started with, held to the command line and the configuration of this program.
+//! Checks the arguments and variables of the two services against the command line and the configuration.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     text,
 };
 
-/// What Pub/Sub waits for a push to be answered, at most.
+/// The maximum ack deadline of Pub/Sub.
 const ACK_DEADLINE: Duration = Duration::from_mins(10);
 
-/// `KEY=VALUE` pairs of a list; `^|^` in front of one names what stands between them.
+/// `KEY=VALUE` pairs of a list; the prefix `^|^` sets the separator.
 fn pairs(list: &str) -> BTreeMap<String, String> {
     let (separator, list) = match list.strip_prefix('^') {
         Some(rest) => rest.split_once('^').expect("a separator"),
@@ -30,13 +30,13 @@ fn pairs(list: &str) -> BTreeMap<String, String> {
     list.split(separator).map(pair).collect()
 }
 
-/// The configuration of a service, as Cloud Run starts it.
+/// The configuration of a service as started by Cloud Run.
 fn configuration(deploy: &Command, roles: Roles) -> Config {
     let mut variables = pairs(flag(deploy, "--set-env-vars").expect("variables"));
     assert!(variables.keys().all(|name| name.starts_with("MEDIAFORGE_")), "{variables:?}");
     for (name, secret) in flag(deploy, "--set-secrets").map(pairs).unwrap_or_default() {
         let (_, version) = secret.split_once(':').unwrap_or_else(|| panic!("{secret}"));
-        assert!(version.parse::<u32>().is_ok(), "{secret} changes under a revision that runs");
+        assert!(version.parse::<u32>().is_ok(), "{secret} could change under a running revision");
         variables.insert(name, "0123456789abcdef0123456789abcdef".to_owned());
     }
     variables.insert("PORT".to_owned(), "8080".to_owned());
@@ -49,7 +49,7 @@ fn configuration(deploy: &Command, roles: Roles) -> Config {
     loaded.config
 }
 
-fn understood(arguments: &[&str]) {
+fn check_arguments(arguments: &[&str]) {
     Cli::try_parse_from(std::iter::once("mediaforge").chain(arguments.iter().copied()))
         .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
 }
@@ -59,7 +59,7 @@ fn number(deploy: &Command, name: &str) -> u64 {
 }
 
 #[test]
-fn the_services_start_with_arguments_and_variables_that_are_understood() {
+fn the_services_start_with_valid_arguments_and_variables() {
     let pipeline = Pipeline::running();
     for (step, name, role, roles) in
         [("gateway", "api-gateway", "gateway", Roles::GATEWAY), ("worker", "worker", "worker", Roles::WORKER)]
@@ -68,18 +68,18 @@ fn the_services_start_with_arguments_and_variables_that_are_understood() {
         assert_eq!(deploy[1..4], ["run", "deploy", name]);
         let arguments: Vec<_> = flag(&deploy, "--args").expect("arguments").split(',').collect();
         assert_eq!(arguments, ["serve", role]);
-        understood(&arguments);
+        check_arguments(&arguments);
         let config = configuration(&deploy, roles);
         let listen = if roles.gateway { config.gateway.listen } else { config.worker.listen };
         assert_eq!(listen.to_string(), "0.0.0.0:8080");
-        assert!(!config.is_embedded(), "nothing that is kept lies on the disk of an instance");
+        assert!(!config.is_embedded(), "an instance keeps nothing on its disk");
         assert_eq!(config.gcp.project.as_deref(), Some("my-project"));
         assert_eq!(config.media.gcs.bucket.as_deref(), Some("my-project-mediaforge"));
     }
 }
 
 #[test]
-fn a_wrong_variable_would_be_noticed() {
+fn a_wrong_variable_is_noticed() {
     let mut deploy = Pipeline::running().call("worker");
     for word in &mut deploy {
         *word = word.replace("WORKER__SLOTS", "WORKER__SLOT");
@@ -88,7 +88,7 @@ fn a_wrong_variable_would_be_noticed() {
 }
 
 #[test]
-fn both_run_the_same_digest() {
+fn both_services_run_the_same_digest() {
     let pipeline = Pipeline::running();
     let [gateway, worker] = ["gateway", "worker"].map(|step| pipeline.call(step));
     let image = flag(&worker, "--image").expect("an image");
@@ -99,7 +99,7 @@ fn both_run_the_same_digest() {
 }
 
 #[test]
-fn the_sizes_are_those_of_the_services() {
+fn the_services_have_their_sizes() {
     let pipeline = Pipeline::running();
     let gateway = pipeline.call("gateway");
     for flag in ["--allow-unauthenticated", "--memory=512Mi", "--timeout=60", "--max-instances=10", "--cpu=1"] {
@@ -112,20 +112,20 @@ fn the_sizes_are_those_of_the_services() {
         "--cpu=2",
         "--timeout=3600",
         "--max-instances=10",
-        // A push is answered before its job is done.
+        // A push is answered before its job ends.
         "--no-cpu-throttling",
     ] {
         assert!(worker.iter().any(|word| word == flag), "{flag}");
     }
     let config = configuration(&worker, Roles::WORKER);
-    assert_eq!(number(&worker, "--concurrency"), config.worker.slots as u64 + 1, "one more than slots, for /sweep");
+    assert_eq!(number(&worker, "--concurrency"), config.worker.slots as u64 + 1, "one more than the slots, for /sweep");
     assert!(config.worker.slot_wait < ACK_DEADLINE);
     assert!(Duration::from_secs(number(&worker, "--timeout")) >= ACK_DEADLINE);
     assert!(number(&gateway, "--concurrency") <= config.server.requests as u64);
 }
 
 #[test]
-fn a_submit_that_waits_is_answered_before_cloud_run_cuts_it() {
+fn a_waiting_submit_is_answered_before_cloud_run_cuts_it_off() {
     let wait = text("src/gateway/prefer.rs");
     let wait =
         wait.lines().find_map(|line| line.strip_prefix("const MAX_WAIT: u64 = ")?.strip_suffix(';')?.parse().ok());
@@ -136,15 +136,18 @@ fn a_submit_that_waits_is_answered_before_cloud_run_cuts_it() {
 }
 
 #[test]
-fn an_instance_counts_as_started_without_asking_the_backends() {
+fn an_instance_starts_without_calling_the_backends() {
     let pipeline = Pipeline::running();
     for step in ["gateway", "worker"] {
         let deploy = pipeline.call(step);
         let probe = pairs(flag(&deploy, "--startup-probe").expect("a probe"));
-        assert_eq!(probe["httpGet.path"], "/health", "with /ready an outage of a backend would end every instance");
+        assert_eq!(probe["httpGet.path"], "/health", "with /ready, an outage of a backend would stop every instance");
         let seconds = |name: &str| probe[name].parse::<u32>().expect("a number");
         assert!(seconds("timeoutSeconds") < seconds("periodSeconds"));
-        assert!(seconds("periodSeconds") * seconds("failureThreshold") <= 240, "it must listen within four minutes");
+        assert!(
+            seconds("periodSeconds") * seconds("failureThreshold") <= 240,
+            "the limit of Cloud Run is four minutes"
+        );
     }
     assert!(text("src/worker/push.rs").contains("\"/health\"") && text("src/worker/push.rs").contains("\"/sweep\""));
 }
@@ -155,7 +158,7 @@ fn variables(step: &Step) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
+fn the_worker_accepts_the_accounts_that_push_and_sweep() {
     let pipeline = Pipeline::running();
     let worker = pipeline.call("worker");
     let config = configuration(&worker, Roles::WORKER);
@@ -165,10 +168,10 @@ fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
     assert_eq!(flag(&worker, "--set-custom-audiences"), Some(audience.as_str()));
 
     let provision = pipeline.step("provision");
-    understood(&provision.args.iter().map(String::as_str).collect::<Vec<_>>());
+    check_arguments(&provision.args.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(provision.name, "us-central1-docker.pkg.dev/my-project/mediaforge/mediaforge:b-1");
     let environment = Environment::of(variables(provision)).with_user_data_dir("/data");
-    let provisioned = load(&Sources { environment, ..Sources::default() }).expect("the variables are known").config;
+    let provisioned = load(&Sources { environment, ..Sources::default() }).expect("valid variables").config;
     assert_eq!(provisioned.worker.oidc.audience.as_deref(), Some(audience.as_str()));
     assert_eq!(provisioned.queue.pubsub.push_url.expect("an address").as_str(), format!("{audience}/"));
     let pusher = provisioned.queue.pubsub.push_service_account.expect("an account");
@@ -185,7 +188,7 @@ fn who_pushes_and_who_sweeps_is_whom_the_worker_expects() {
 }
 
 #[test]
-fn the_dead_letters_of_pub_sub_are_those_of_the_queue() {
+fn pub_sub_uses_the_dead_letter_topic_of_the_queue() {
     use mediaforge::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();

@@ -1,17 +1,17 @@
-//! As much of a shell's grammar as the scripts here use.
+//! The parts of a shell's grammar that the scripts use.
 
-/// A command with its arguments, quotes removed.
+/// A command with its arguments, without quotes.
 pub type Command = Vec<String>;
 
-/// The commands of a script that call `program`, wherever they stand in a line.
+/// The commands of a script that call `program`, at any position of a line.
 pub fn calls_of(program: &str, script: &str) -> Vec<Command> {
     let script = script.replace("\\\n", " ");
     let lines = script.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.flat_map(commands).filter_map(|words| since(program, &words)).collect()
+    lines.flat_map(commands).filter_map(|words| from_program(program, &words)).collect()
 }
 
-/// The command from the word that is the program's name on: what stands before it is `if`, `then` and the like.
-fn since(program: &str, words: &[String]) -> Option<Command> {
+/// The command from the name of the program on, without words such as `if` or `then` before it.
+fn from_program(program: &str, words: &[String]) -> Option<Command> {
     let at = words.iter().position(|word| word.trim_start_matches("number=$(") == program)?;
     Some(words[at..].to_vec())
 }
@@ -46,7 +46,7 @@ pub fn flag<'a>(command: &'a [String], name: &str) -> Option<&'a str> {
     command.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Flags of `gcloud` that cannot be tried here, spelled as its reference spells them.
+/// Commands and flags of `gcloud`, copied from its reference, because it is not installed here.
 const FLAGS: &[(&str, &[&str])] = &[
     (
         "run deploy",
@@ -117,6 +117,6 @@ pub fn check_gcloud(command: &[String]) {
         .unwrap_or_else(|| panic!("gcloud has no command {line:?}"));
     for word in command.iter().filter(|word| word.starts_with('-')) {
         let name = word.split('=').next().expect("a name");
-        assert!(flags.contains(&name) || name == "--project", "{name} is no flag of gcloud {line}");
+        assert!(flags.contains(&name) || name == "--project", "gcloud {line} has no flag {name}");
     }
 }

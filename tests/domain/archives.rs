@@ -1,7 +1,7 @@
-//! Archives: what counts in them, and which are refused by their list alone.
+//! Archives: which entries are pictures, and which archives are refused by their directory alone.
 
 use mediaforge::domain::archive::{
-    ArchiveError, ArchiveLimits, EntryError, EntryKind, Listed, Planned, caption_error, is_archive, plan,
+    ArchiveError, ArchiveLimits, EntryError, EntryKind, ListedEntry, PlannedPicture, caption_error, is_archive, plan,
 };
 use proptest::prelude::*;
 
@@ -11,16 +11,16 @@ fn limits() -> ArchiveLimits {
     ArchiveLimits::of_pictures(50, 20 << 20)
 }
 
-fn file(name: &str) -> Listed {
-    Listed { name: name.to_owned(), kind: EntryKind::File, is_encrypted: false, is_plain_method: true, size: 1000 }
+fn file(name: &str) -> ListedEntry {
+    ListedEntry { name: name.to_owned(), kind: EntryKind::File, is_encrypted: false, is_plain_method: true, size: 1000 }
 }
 
-fn planned(names: &[&str]) -> Result<Vec<Planned>, ArchiveError> {
+fn planned(names: &[&str]) -> Result<Vec<PlannedPicture>, ArchiveError> {
     plan(&names.iter().map(|name| file(name)).collect::<Vec<_>>(), BYTES, &limits())
 }
 
 #[test]
-fn pictures_are_sorted_and_paired_and_clutter_is_left_out() {
+fn pictures_are_sorted_and_paired_with_captions_and_clutter_is_skipped() {
     let mut entries: Vec<_> = [
         "set/b.png",
         "./set/A.JPG",
@@ -39,12 +39,12 @@ fn pictures_are_sorted_and_paired_and_clutter_is_left_out() {
     .map(file)
     .into();
     entries.retain(|entry| !entry.name.starts_with(".hidden"));
-    entries.push(Listed { kind: EntryKind::Folder, ..file("set/") });
-    entries.push(Listed { kind: EntryKind::Folder, ..file("./") });
+    entries.push(ListedEntry { kind: EntryKind::Folder, ..file("set/") });
+    entries.push(ListedEntry { kind: EntryKind::Folder, ..file("./") });
     let found: Vec<_> = plan(&entries, BYTES, &limits())
         .expect("an archive")
         .into_iter()
-        .map(|Planned { name, at, caption }| {
+        .map(|PlannedPicture { name, at, caption }| {
             (name, entries[at].name.clone(), caption.map(|at| entries[at].name.clone()))
         })
         .collect();
@@ -61,8 +61,8 @@ fn pictures_are_sorted_and_paired_and_clutter_is_left_out() {
 }
 
 #[test]
-fn entries_that_no_honest_archive_has_refuse_it() {
-    let is = |listed: Listed, wrong: EntryError| {
+fn a_suspicious_entry_refuses_the_archive() {
+    let is = |listed: ListedEntry, wrong: EntryError| {
         let name = listed.name.clone();
         let refused = plan(&[file("a.png"), listed], BYTES, &limits()).expect_err(&name);
         let ArchiveError::Entry { wrong: found, .. } = refused else { panic!("{name}: {refused}") };
@@ -85,29 +85,29 @@ fn entries_that_no_honest_archive_has_refuse_it() {
     is(file("__MACOSX/../../x"), EntryError::Path);
     is(file(&"x".repeat(256)), EntryError::LongName);
     is(file("a/b/c.png"), EntryError::Deep);
-    is(file("A.PNG"), EntryError::Twice);
-    is(file("a.png"), EntryError::Twice);
+    is(file("A.PNG"), EntryError::Duplicate);
+    is(file("a.png"), EntryError::Duplicate);
     for name in ["more.zip", "a/more.TAR", "x.tar.gz", "x.7z", "x.rar"] {
         is(file(name), EntryError::Archive);
     }
-    is(Listed { kind: EntryKind::Special, ..file("link") }, EntryError::Special);
-    is(Listed { kind: EntryKind::Special, ..file(".link") }, EntryError::Special);
-    is(Listed { is_encrypted: true, ..file("b.png") }, EntryError::Encrypted);
-    is(Listed { is_plain_method: false, ..file("b.png") }, EntryError::Method);
+    is(ListedEntry { kind: EntryKind::Special, ..file("link") }, EntryError::Special);
+    is(ListedEntry { kind: EntryKind::Special, ..file(".link") }, EntryError::Special);
+    is(ListedEntry { is_encrypted: true, ..file("b.png") }, EntryError::Encrypted);
+    is(ListedEntry { is_plain_method: false, ..file("b.png") }, EntryError::Method);
 }
 
 #[test]
-fn what_it_comes_to_is_limited() {
-    let refused = |entries: &[Listed], bytes| plan(entries, bytes, &limits()).expect_err("too much");
-    let sized = |size| Listed { size, ..file("a.png") };
+fn the_unpacked_size_is_limited() {
+    let refused = |entries: &[ListedEntry], bytes| plan(entries, bytes, &limits()).expect_err("too much");
+    let sized = |size| ListedEntry { size, ..file("a.png") };
     assert_eq!(refused(&[sized(500_000_001)], u64::MAX), ArchiveError::Expands { most: 500_000_000 });
     assert_eq!(refused(&[sized(u64::MAX), sized(u64::MAX)], u64::MAX), ArchiveError::Expands { most: 500_000_000 });
-    assert_eq!(refused(&[sized(100_001)], 1000), ArchiveError::Dense { most: 100 });
+    assert_eq!(refused(&[sized(100_001)], 1000), ArchiveError::Ratio { most: 100 });
     assert!(plan(&[sized(100_000)], 1000, &limits()).is_ok());
     assert!(plan(&[sized(500_000_000)], u64::MAX, &limits()).is_ok());
-    // What is left out is counted too.
+    // Skipped entries count, too.
     assert_eq!(
-        refused(&[file("a.png"), Listed { size: 1 << 40, ..file(".x") }], u64::MAX),
+        refused(&[file("a.png"), ListedEntry { size: 1 << 40, ..file(".x") }], u64::MAX),
         ArchiveError::Expands { most: 500_000_000 }
     );
 
@@ -121,7 +121,7 @@ fn what_it_comes_to_is_limited() {
 }
 
 #[test]
-fn a_caption_is_short_and_text() {
+fn a_caption_is_short_utf8_text() {
     assert_eq!(caption_error("ein Fuchs 🦊".as_bytes()), None);
     assert_eq!(caption_error("ü".repeat(1000).as_bytes()), None);
     assert!(caption_error("ü".repeat(1001).as_bytes()).is_some_and(|why| why.contains("1000")));
@@ -131,10 +131,10 @@ fn a_caption_is_short_and_text() {
 
 proptest! {
     #[test]
-    fn no_name_leads_out(names in proptest::collection::vec("[a./\\\\:\u{0}B]{0,8}", 1..6)) {
+    fn no_planned_name_leaves_the_archive(names in proptest::collection::vec("[a./\\\\:\u{0}B]{0,8}", 1..6)) {
         if let Ok(planned) = plan(&names.iter().map(|name| file(name)).collect::<Vec<_>>(), BYTES, &limits()) {
             prop_assert!(planned.is_sorted_by(|one, other| one.name <= other.name));
-            for Planned { name, .. } in planned {
+            for PlannedPicture { name, .. } in planned {
                 prop_assert!(!name.starts_with('/') && !name.contains('\\') && name.split('/').count() <= 2);
                 prop_assert!(name.split('/').all(|part| !["", ".", ".."].contains(&part)));
             }

@@ -1,7 +1,7 @@
-//! Trainings: what may be asked, and which pictures are fit.
+//! Trainings: valid requests, and the check of their pictures.
 
 use mediaforge::domain::{
-    brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, Upload, judge},
+    brand::{BrandLimits, ImageCheck, ImageFacts, TrainRequest, UploadContent, check_images},
     upload::UploadId,
 };
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn request(images: usize) -> TrainRequest {
 }
 
 #[test]
-fn everything_wrong_with_a_training_is_named_at_once() {
+fn all_invalid_fields_of_a_training_are_reported_at_once() {
     let wrong = TrainRequest {
         brand_name: Some("  ".into()),
         brand_colors: Some(["#ff6600", "orange", "#FF6600", "#1", "#2", "#3"].map(String::from).to_vec()),
@@ -45,7 +45,7 @@ fn everything_wrong_with_a_training_is_named_at_once() {
     ];
     assert_eq!(pointers, expected);
     assert_eq!(request(5).validate(&LIMITS).expect("valid").name, "Acme");
-    // One may be an archive of many.
+    // A single upload may be an archive of many pictures.
     assert!(request(1).validate(&LIMITS).is_ok());
     assert!(request(0).validate(&LIMITS).is_err() && request(51).validate(&LIMITS).is_err());
     let counts = [4, 5, 50, 51].map(|count| LIMITS.check_count(count).is_none());
@@ -53,17 +53,17 @@ fn everything_wrong_with_a_training_is_named_at_once() {
 }
 
 #[test]
-fn each_picture_gets_its_verdict() {
-    let picture = |width, height, fingerprint| Upload::Picture(ImageFacts { width, height, fingerprint });
+fn each_picture_is_checked() {
+    let picture = |width, height, fingerprint| UploadContent::Picture(ImageFacts { width, height, fingerprint });
     let uploads = [
         picture(800, 600, 0xffff_0000),
-        Upload::Missing,
-        Upload::NotAnImage("an animation".to_owned()),
+        UploadContent::Missing,
+        UploadContent::NotAnImage("an animation".to_owned()),
         picture(2000, 511, 0),
         picture(2000, 600, 0),
         picture(1024, 1024, 0xffff_0001),
         picture(1024, 1024, 0x0000_ffff),
-        Upload::BadCaption("not UTF-8".to_owned()),
+        UploadContent::BadCaption("not UTF-8".to_owned()),
     ];
     let expected = [
         ImageCheck::Ok,
@@ -75,7 +75,7 @@ fn each_picture_gets_its_verdict() {
         ImageCheck::Ok,
         ImageCheck::BadCaption { why: "not UTF-8".to_owned() },
     ];
-    assert_eq!(judge(&uploads, &LIMITS), expected);
+    assert_eq!(check_images(&uploads, &LIMITS), expected);
 }
 
 proptest! {
@@ -84,10 +84,10 @@ proptest! {
         let uploads: Vec<_> = sides
             .iter()
             .map(|(width, height, fingerprint)| {
-                Upload::Picture(ImageFacts { width: *width, height: *height, fingerprint: *fingerprint })
+                UploadContent::Picture(ImageFacts { width: *width, height: *height, fingerprint: *fingerprint })
             })
             .collect();
-        let verdicts = judge(&uploads, &LIMITS);
+        let verdicts = check_images(&uploads, &LIMITS);
         prop_assert_eq!(verdicts.len(), uploads.len());
         let fit: Vec<_> = sides.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == ImageCheck::Ok).collect();
         for (n, ((width, height, print), _)) in fit.iter().enumerate() {

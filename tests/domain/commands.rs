@@ -1,5 +1,5 @@
-//! Whatever happens to a job, in whatever order and however often: its hold is settled once, final states stay,
-//! the ledger balances, and it is never without a next step.
+//! Any sequence of commands on a job: its hold is settled once, final states absorb, the ledger balances, and an unfinished
+//! job always has a next step.
 
 mod examples;
 
@@ -44,7 +44,7 @@ enum Command {
     Cancel,
     HandBack,
     Postpone { seconds: u64 },
-    Recall,
+    Reschedule,
     ReleaseDeadLease,
     Overdue,
     DeadLettered,
@@ -69,7 +69,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Cancel),
         1 => Just(Command::HandBack),
         2 => (0..2000_u64).prop_map(|seconds| Command::Postpone { seconds }),
-        1 => Just(Command::Recall),
+        1 => Just(Command::Reschedule),
         1 => Just(Command::ReleaseDeadLease),
         3 => Just(Command::Overdue),
         1 => Just(Command::DeadLettered),
@@ -104,10 +104,10 @@ fn apply(job: Job, command: &Command, now: Timestamp) -> Result<Transition, Tran
             let reason = JobError::new(ErrorCode::RateLimited, "busy");
             job.postpone(now, after(now, Duration::from_secs(*seconds)), reason, &POLICY)
         }
-        Command::Recall => job.recall(now),
+        Command::Reschedule => job.reschedule(now),
         Command::ReleaseDeadLease => job.release_dead_lease(now, &POLICY),
         Command::Overdue => job.overdue(now, &POLICY),
-        Command::DeadLettered => job.dead_lettered(),
+        Command::DeadLettered => job.mark_dead_lettered(),
         Command::Redrive => job.redrive(now, TIME_LIMIT, &POLICY),
     }
 }
@@ -174,7 +174,7 @@ fn submission(work: Work) -> Submission {
     }
 }
 
-/// The provider's operation that the next attempt would re-attach to.
+/// The provider's operation to which the next attempt re-attaches.
 fn operation(job: &Job) -> Option<&str> {
     match &job.state {
         State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),
@@ -182,7 +182,7 @@ fn operation(job: &Job) -> Option<&str> {
     }
 }
 
-/// What a store does with the ledger of a transition: every id once, with its effect on the balance.
+/// Applies ledger entries as a store does: every id once, with its effect on the balance.
 #[derive(Default)]
 struct Books {
     account: Account,
@@ -193,7 +193,7 @@ struct Books {
 impl Books {
     fn post(&mut self, entries: &[LedgerEntry]) -> Result<(), TestCaseError> {
         for entry in entries {
-            prop_assert!(entry.amount > 0, "an entry of nothing: {entry:?}");
+            prop_assert!(entry.amount > 0, "an entry of zero credits: {entry:?}");
             if self.ids.insert(entry.id.clone()) {
                 self.account = self.account.apply(entry).map_err(|error| TestCaseError::fail(error.to_string()))?;
                 self.entries.push(entry.clone());
@@ -212,7 +212,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn money_and_states_hold_under_any_sequence(
+    fn credits_and_states_are_consistent_after_any_sequence_of_commands(
         work in work(),
         steps in proptest::collection::vec((command(), 0..120_u64), 1..60),
     ) {
@@ -234,16 +234,16 @@ proptest! {
                 let redriven = matches!(command, Command::Redrive) && matches!(before.state, State::Failed { .. });
                 prop_assert!(redriven, "{command:?} led out of {:?}", before.state);
             }
-            // Nothing unfinished is without a moment at which somebody looks at it.
+            // Every unfinished job has a moment at which the sweeper acts on it.
             prop_assert_eq!(job.due_at().is_none(), job.status().is_final() && job.dead_letter().is_none());
             if let Some(due) = job.due_at() {
                 prop_assert!(due <= job.deadline.max(now));
             }
-            // Whoever is put back into the queue has a message on its way.
+            // A job that returns to the queue has a message to publish.
             if !matches!(before.state, State::Queued { .. }) && matches!(job.state, State::Queued { .. }) {
                 prop_assert!(next.dispatch.is_some());
             }
-            // A provider's operation is begun by `attach` and outlives its worker; only a failure or an end drops it.
+            // `attach` records an operation, which outlives the worker; only a failure or a final state drops it.
             match &command {
                 Command::Attach { operation: begun } => {
                     let begun = format!("operations/{begun}");
@@ -254,7 +254,7 @@ proptest! {
                 _ => prop_assert_eq!(operation(&job), operation(&before), "{:?}", command),
             }
             // Waiting costs no attempt.
-            if matches!(command, Command::Postpone { .. } | Command::Recall) {
+            if matches!(command, Command::Postpone { .. } | Command::Reschedule) {
                 prop_assert_eq!(job.attempt(), before.attempt());
                 prop_assert_eq!(job.status(), before.status());
             }
@@ -290,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn an_untouched_job_ends_by_itself(work in work(), lease in 1..60_u64, starts in proptest::collection::vec(any::<bool>(), 64)) {
+    fn a_job_without_a_worker_ends_by_itself(work in work(), lease in 1..60_u64, starts in proptest::collection::vec(any::<bool>(), 64)) {
         let mut now = Timestamp::from_second(1_800_000_000).expect("a time");
         let mut job = Job::submit(submission(work), now, &PRICES, &POLICY).job;
         let begin = now;
@@ -302,7 +302,7 @@ proptest! {
             now = due.max(now);
             match job.clone().overdue(now, &POLICY) {
                 Ok(next) => job = next.job,
-                Err(_) => job = job.dead_lettered().expect("owed").job,
+                Err(_) => job = job.mark_dead_lettered().expect("owed").job,
             }
         }
         now = after(begin, TIME_LIMIT).max(now);

@@ -1,4 +1,4 @@
-//! What is an identifier and what is not.
+//! Identifiers: valid and invalid texts.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn a_key_names_one_job_per_user_and_kind(user in "[a-z]{1,8}", other in "[a-z]{1,8}", key in ".{1,40}") {
+    fn an_idempotency_key_gives_one_id_per_user_and_kind(user in "[a-z]{1,8}", other in "[a-z]{1,8}", key in ".{1,40}") {
         let (a, b): (UserId, UserId) = (user.parse().expect("user"), other.parse().expect("user"));
         let id = JobId::derived(JobKind::Illustration, &a, &key);
         prop_assert_eq!(&id, &JobId::derived(JobKind::Illustration, &a, &key));
@@ -41,14 +41,14 @@ proptest! {
 }
 
 #[test]
-fn random_ids_do_not_repeat_and_look_right() {
+fn random_ids_are_well_formed_and_do_not_repeat() {
     let ids: HashSet<_> = (0..10_000).map(|_| JobId::random(JobKind::Illustration, &SystemRandom)).collect();
     assert_eq!(ids.len(), 10_000);
     assert!(ids.iter().all(|id| id.as_str().parse::<JobId>().is_ok() && id.as_str().len() == 24));
 }
 
 #[test]
-fn paths_and_controls_are_no_user_ids() {
+fn paths_and_control_characters_are_not_user_ids() {
     for text in ["", ".", "..", "../x", "a/b", "a\\b", "a b", "a\0b", "-a", "a\n", "é", &"x".repeat(129)] {
         assert!(text.parse::<UserId>().is_err(), "{text:?}");
     }
@@ -58,7 +58,7 @@ fn paths_and_controls_are_no_user_ids() {
 }
 
 #[test]
-fn a_trace_of_zeros_or_another_version_is_none() {
+fn a_trace_of_zeros_or_of_another_version_is_invalid() {
     let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     assert!(good.parse::<TraceContext>().is_ok());
     for bad in [

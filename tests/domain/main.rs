@@ -1,4 +1,4 @@
-//! The rulebook under any sequence of commands.
+//! The domain's rules, mostly as properties over any sequence of commands.
 
 mod archives;
 mod brands;

@@ -1,4 +1,4 @@
-//! A training goes on at its provider whatever becomes of its worker: the next attempt finds it.
+//! A training continues at its provider when its worker disappears; the next attempt finds it.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn claim(job: Job, now: Timestamp) -> Job {
     job.start(now, lease, &POLICY).expect("it can be started").job
 }
 
-/// A training that its first attempt began.
+/// A training whose first attempt has started an operation.
 fn attached() -> Job {
     let submission = Submission {
         id: JobId::random(JobKind::Brand, &SystemRandom),
@@ -53,12 +53,12 @@ fn failure() -> AttemptFailure {
 }
 
 #[test]
-fn whoever_takes_over_finds_the_operation() {
+fn the_next_attempt_finds_the_operation() {
     type Interruption = fn(Job) -> Result<Transition, TransitionError>;
     let interruptions: [(&str, Interruption, u32); 3] = [
         ("a worker that shuts down", |job| job.hand_back(at(10), &POLICY), 0),
         ("a worker that disappears", |job| job.overdue(at(100), &POLICY), 1),
-        ("an attempt that fails beside it", |job| job.set_back(at(10), failure(), &POLICY, 0.5), 1),
+        ("an attempt that fails beside it", |job| job.fail_keeping_operation(at(10), failure(), &POLICY, 0.5), 1),
     ];
     for (what, interrupt, attempts) in interruptions {
         let waiting = interrupt(attached()).expect("it applies").job;
@@ -72,14 +72,14 @@ fn whoever_takes_over_finds_the_operation() {
 }
 
 #[test]
-fn an_operation_that_failed_is_not_found_again() {
+fn a_failed_operation_is_forgotten() {
     let waiting = attached().fail(at(10), failure(), &POLICY, 0.5).expect("it runs").job;
     assert_eq!((waiting.attempt(), waiting.operation()), (1, None));
     assert_eq!(claim(waiting, at(200)).operation(), None);
 }
 
 #[test]
-fn a_finished_job_has_none() {
+fn a_finished_job_has_no_operation() {
     let stopped = attached().cancel(at(10)).expect("it runs").job;
     assert_eq!((stopped.status(), stopped.operation()), (Status::Cancelled, None));
     let late = attached().overdue(at(7200), &POLICY).expect("it is late").job;
@@ -87,7 +87,7 @@ fn a_finished_job_has_none() {
 }
 
 #[test]
-fn a_ready_brand_may_not_be_removed_by_age() {
+fn a_ready_brand_is_never_removed_by_age() {
     let trained =
         TrainedBrand { palette: Vec::new(), model_path: None, samples: Vec::new(), cost_micro_usd: 0, training_ms: 1 };
     let ready = attached().complete(at(10), Output::Brand(trained)).expect("it runs").job;

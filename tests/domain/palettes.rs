@@ -1,4 +1,4 @@
-//! Palettes: few, true, and apart when the colours are.
+//! Palettes: few colours, all of which occur in the pictures.
 
 use mediaforge::domain::palette::{OkLab, Rgb, distance, of_brand, palette};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ fn rgb(text: &str) -> Rgb {
 }
 
 #[test]
-fn the_colours_of_a_poster_come_out_by_their_share() {
+fn the_colours_of_a_poster_are_sorted_by_share() {
     let (orange, orange2, navy, paper) = (rgb("#ff6600"), rgb("#fb6a05"), rgb("#102a43"), rgb("#ffffff"));
     let swatches = palette(&[(paper, 60.0), (orange, 20.0), (orange2, 5.0), (navy, 15.0)], 3);
     let colors: Vec<_> = swatches.iter().map(|swatch| swatch.color).collect();
@@ -25,7 +25,7 @@ fn paper_and_ink_do_not_turn_the_colours_grey() {
 }
 
 #[test]
-fn a_picture_in_a_brands_colours_is_nearer_to_it_than_to_another() {
+fn a_picture_in_a_brands_colours_is_closer_to_that_brand() {
     let picture = palette(&[(rgb("#ff7711"), 5.0), (rgb("#222f5b"), 3.0)], 5);
     let near = distance(&picture, &[rgb("#ff6600"), rgb("#1f2d5a")]).expect("a distance");
     let far = distance(&picture, &[rgb("#00aa55"), rgb("#ffccee")]).expect("a distance");
@@ -42,14 +42,14 @@ fn white_is_white_in_oklab() {
 }
 
 #[test]
-fn a_brand_has_its_given_colours_and_then_what_its_pictures_add() {
+fn a_brand_has_its_given_colours_and_then_learnt_ones() {
     let given = [rgb("#ff6600"), rgb("#14213d")];
     let colors = ["#fb6a05", "#ffffff", "#0a9396", "#94d2bd", "#9b2226", "#ee9b00", "#e9d8a6", "#005f73", "#ca6702"];
     let weighted: Vec<_> = colors.iter().zip(1_u32..).map(|(color, n)| (rgb(color), f64::from(20 - n))).collect();
     let brand = of_brand(&given, &palette(&weighted, 12));
     assert_eq!((&brand[..2], brand.len()), (&given[..], 8));
     assert!(!brand.contains(&rgb("#fb6a05")), "{brand:?} has orange already");
-    // Few colours make a small palette: none is made up, and shades fill it only as far as they can be told apart.
+    // Few colours make a small palette: it contains no invented colour, and only distinguishable shades fill it.
     let few = [(rgb("#111111"), 9.0), (rgb("#ffd60a"), 5.0), (rgb("#ffeb80"), 0.1), (rgb("#ffd70c"), 0.1)];
     assert_eq!(of_brand(&[], &palette(&few, 12)), [rgb("#111111"), rgb("#ffd60a"), rgb("#ffeb80")]);
     assert_eq!(of_brand(&given, &[]), given);
@@ -57,7 +57,7 @@ fn a_brand_has_its_given_colours_and_then_what_its_pictures_add() {
 
 proptest! {
     #[test]
-    fn any_colours_give_a_small_true_palette(
+    fn any_colours_give_a_small_palette_of_colours_that_occur(
         colors in proptest::collection::vec(((any::<u8>(), any::<u8>(), any::<u8>()), 0.0..100.0_f64), 0..80),
         size in 0..8_usize,
     ) {

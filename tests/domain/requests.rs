@@ -1,4 +1,4 @@
-//! Requests: everything wrong is named at once; everything right is complete.
+//! Requests: all errors are reported at once, and a valid request is complete.
 
 use mediaforge::domain::{
     ids::UserId,
@@ -29,7 +29,7 @@ fn pointers(request: &GenerateRequest) -> Vec<String> {
 }
 
 #[test]
-fn the_shortest_request_has_sensible_defaults() {
+fn the_shortest_request_gets_defaults() {
     let request = GenerateRequest { prompt: Some("a cat".into()), ..GenerateRequest::default() };
     let spec = request.validate(&LIMITS, &catalogue(), None).expect("valid");
     assert_eq!((spec.width, spec.height, spec.count, spec.seed), (1024, 1024, 1, None));
@@ -37,7 +37,7 @@ fn the_shortest_request_has_sensible_defaults() {
 }
 
 #[test]
-fn everything_wrong_is_named_at_once() {
+fn all_invalid_fields_are_reported_at_once() {
     let request = GenerateRequest {
         prompt: Some("  ".into()),
         style_id: Some("oil".into()),
@@ -54,7 +54,7 @@ fn everything_wrong_is_named_at_once() {
 }
 
 #[test]
-fn a_style_is_chosen_by_its_name_when_no_id_says_otherwise() {
+fn a_style_name_selects_the_style_if_there_is_no_id() {
     let named = |id: Option<&str>, name: &str| GenerateRequest {
         prompt: Some("a cat".into()),
         style_id: id.map(str::to_owned),
@@ -81,7 +81,7 @@ fn prompts_are_counted_in_characters_and_kept_verbatim() {
 
 proptest! {
     #[test]
-    fn what_validates_is_within_the_limits(
+    fn a_valid_request_is_within_the_limits(
         width in any::<i64>(), height in 200..2100_i64, count in -1..6_i64, seed in any::<i64>(), style in "[a-z0-9-]{1,10}",
     ) {
         let request = GenerateRequest {

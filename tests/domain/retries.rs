@@ -1,4 +1,4 @@
-//! Backoff is bounded, grows, and yields to the provider.
+//! Backoff grows up to a cap; a provider's Retry-After wins.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn a_delay_never_exceeds_its_bound(
+    fn a_delay_never_exceeds_its_limit(
         attempt in any::<u32>(),
         jitter in any::<f64>(),
         base in 0..10_000_u64,
@@ -23,7 +23,7 @@ proptest! {
     }
 
     #[test]
-    fn the_bound_doubles_until_the_cap(attempt in 1..40_u32) {
+    fn the_limit_doubles_until_the_cap(attempt in 1..40_u32) {
         let policy = RetryPolicy { max_attempts: 5, base: Duration::from_secs(10), cap: Duration::from_mins(10) };
         let full = |attempt| policy.delay(attempt, 1.0, None);
         prop_assert!(full(attempt + 1) >= full(attempt));

@@ -14,7 +14,7 @@ fn style(modifier: &str, palette: &[&str]) -> Style {
 }
 
 #[test]
-fn the_words_come_first_and_then_the_style_and_its_colours() {
+fn a_prompt_begins_with_the_users_words() {
     let brand = style("in the visual style of the brand Acme", &["#ff6600", "#003366"]);
     let composed = "a fox, in the visual style of the brand Acme, in the colours #ff6600, #003366";
     assert_eq!(brand.compose("a fox"), composed);
@@ -22,16 +22,16 @@ fn the_words_come_first_and_then_the_style_and_its_colours() {
 }
 
 #[test]
-fn pictures_of_the_style_are_explained() {
+fn reference_pictures_are_explained_in_the_prompt() {
     let brand = style("in ink", &["#ff6600"]);
-    assert_eq!(brand.compose_shown("a fox", 0), brand.compose("a fox"));
+    assert_eq!(brand.compose_with_references("a fox", 0), brand.compose("a fox"));
     assert_eq!(
-        brand.compose_shown("a fox", 1),
+        brand.compose_with_references("a fox", 1),
         "a fox, in ink, in the colours #ff6600. The attached picture shows how to draw, not what: keep to its style, its \
          colours and its line, and take over none of its subjects."
     );
     assert_eq!(
-        style("", &[]).compose_shown("a fox.", 4),
+        style("", &[]).compose_with_references("a fox.", 4),
         "a fox. The 4 attached pictures show how to draw, not what: keep to their style, their colours and their line, \
          and take over none of their subjects."
     );

@@ -1,4 +1,4 @@
-//! Jobs that wait for an engine, come too early, or lose their worker.
+//! Jobs that wait for an engine, are delivered too early, or lose their worker.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn busy() -> JobError {
 }
 
 #[test]
-fn a_postponed_job_waits_without_an_attempt_and_says_why() {
+fn a_postponed_job_waits_without_an_attempt_and_shows_the_reason() {
     let next = submitted().postpone(at(1), at(60), busy(), &POLICY).expect("it waits");
     assert_eq!(next.dispatch.as_ref().map(|dispatch| dispatch.not_before), Some(at(60)));
     assert!(next.ledger.is_empty(), "its credits stay held");
@@ -79,14 +79,14 @@ fn a_postponed_job_ends_at_its_deadline_and_names_the_reason() {
 }
 
 #[test]
-fn a_job_that_nobody_took_says_so_at_its_deadline() {
+fn a_job_that_no_worker_claimed_says_so_at_its_deadline() {
     let late = submitted().overdue(at(DEADLINE), &POLICY).expect("overdue").job;
     let State::Failed { error, .. } = &late.state else { panic!("{:?}", late.state) };
     assert!(error.message.contains("no worker was free"), "{}", error.message);
 }
 
 #[test]
-fn only_a_waiting_job_is_postponed() {
+fn only_a_queued_job_can_be_postponed() {
     let running = started(submitted(), 0);
     assert_eq!(running.clone().postpone(at(1), at(2), busy(), &POLICY), Err(TransitionError::NotQueued));
     let ended = running.cancel(at(1)).expect("cancelled").job;
@@ -94,31 +94,31 @@ fn only_a_waiting_job_is_postponed() {
 }
 
 #[test]
-fn a_job_whose_message_came_early_is_due_when_its_time_has_come() {
+fn a_rescheduled_job_is_due_at_its_earliest_start() {
     let job = started(submitted(), 0);
     let failure = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
     let waiting = job.fail(at(1), failure, &POLICY, 0.5).expect("failed").job;
     assert_eq!(waiting.due_at(), Some(at(36)), "after 5 s of backoff and 30 s for the message");
-    let recalled = waiting.recall(at(2)).expect("it is early");
-    assert_eq!((recalled.job.due_at(), recalled.dispatch), (Some(at(6)), None));
-    let next = recalled.job.clone().overdue(at(6), &POLICY).expect("overdue");
+    let rescheduled = waiting.reschedule(at(2)).expect("it is early");
+    assert_eq!((rescheduled.job.due_at(), rescheduled.dispatch), (Some(at(6)), None));
+    let next = rescheduled.job.clone().overdue(at(6), &POLICY).expect("overdue");
     assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(6)));
-    assert_eq!(recalled.job.recall(at(6)), Err(TransitionError::NotEarly));
+    assert_eq!(rescheduled.job.reschedule(at(6)), Err(TransitionError::NotScheduled));
 }
 
 #[test]
-fn a_job_that_waits_for_nothing_is_not_early_by_a_clock_that_is_behind() {
+fn a_new_job_may_start_even_if_the_workers_clock_is_behind() {
     let ahead = at(600);
     let new = submitted_at(600);
     assert_eq!(new.waits_until(at(0)), None);
     let running = started(new.clone(), 0);
     let handed_back = running.hand_back(ahead, &POLICY).expect("handed back").job;
     assert_eq!(started(handed_back, 1).attempt(), 1);
-    assert_eq!(new.recall(at(0)), Err(TransitionError::NotEarly));
+    assert_eq!(new.reschedule(at(0)), Err(TransitionError::NotScheduled));
 }
 
 #[test]
-fn a_job_whose_worker_is_dead_goes_on_before_its_lease_lapses() {
+fn a_dead_workers_job_is_requeued_before_its_lease_lapses() {
     let next = started(submitted(), 0).release_dead_lease(at(1), &POLICY).expect("taken");
     assert_eq!((next.job.status(), next.job.attempt()), (Status::Queued, 1));
     assert_eq!(next.dispatch.map(|dispatch| dispatch.not_before), Some(at(1)));
@@ -136,12 +136,15 @@ fn a_job_whose_worker_is_dead_goes_on_before_its_lease_lapses() {
 #[test]
 fn a_misconfigured_engine_costs_no_attempt() {
     let job = started(submitted(), 0);
-    let job = job.set_back(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0).expect("set back").job;
+    let job = job
+        .fail_keeping_operation(at(1), AttemptFailure::misconfigured("no such model"), &POLICY, 0.0)
+        .expect("set back")
+        .job;
     assert_eq!((job.status(), job.attempt()), (Status::Queued, 0));
 }
 
 #[test]
-fn a_queue_that_keeps_no_message_leaves_what_is_to_come_to_the_sweeper() {
+fn without_delayed_messages_the_sweeper_publishes_what_is_due() {
     let policy = JobPolicy { queue_delays: false, ..POLICY };
     let failed = started(submitted(), 1).fail(
         at(2),
@@ -150,13 +153,13 @@ fn a_queue_that_keeps_no_message_leaves_what_is_to_come_to_the_sweeper() {
         0.5,
     );
     let next = failed.expect("a retry");
-    assert_eq!(next.dispatch, None, "it would come at once, for nothing");
+    assert_eq!(next.dispatch, None, "a message would arrive at once, too early");
     let due = next.job.due_at().expect("a moment");
-    assert_eq!(Some(due), next.job.waits_until(at(2)), "the sweep publishes it the moment its time has come");
+    assert_eq!(Some(due), next.job.waits_until(at(2)), "the sweep publishes it at its earliest start");
     let swept = next.job.overdue(due, &policy).expect("it is due");
     assert!(swept.dispatch.is_some());
     assert_eq!(swept.job.due_at(), Some(after(due, Duration::from_secs(30))));
-    // What may start at once is published with the commit.
+    // A job that may start at once is published with the commit.
     let handed_back = started(submitted(), 1).hand_back(at(2), &policy).expect("handed back");
     assert!(handed_back.dispatch.is_some());
 }

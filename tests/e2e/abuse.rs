@@ -1,4 +1,4 @@
-//! Clients that mean harm, or know no better: each gets its refusal, others notice nothing, and memory stays flat.
+//! Malicious and broken clients: each is refused, other clients are not affected, and memory stays bounded.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::{System, TIMEOUT, Topology};
 
-/// Bytes that the process may have needed at its peak, whatever was sent to it.
+/// The allowed peak memory of the process in bytes.
 #[cfg(target_os = "linux")]
 const PEAK: u64 = 200 << 20;
 
@@ -29,32 +29,32 @@ async fn connect(url: &str) -> TcpStream {
     TcpStream::connect(address(url)).await.expect("a connection")
 }
 
-/// Everything the server still says until it closes the connection, which it must do.
+/// Reads until the server closes the connection, which it must do.
 async fn until_closed(connection: &mut TcpStream) -> String {
-    let mut said = Vec::new();
-    // A reset is a close, too: the server does not read what it has refused.
-    let _ = timeout(TIMEOUT, connection.read_to_end(&mut said)).await.expect("the server closes the connection");
-    String::from_utf8_lossy(&said).into_owned()
+    let mut received = Vec::new();
+    // A reset also counts as closed, because the server does not read what it has refused.
+    let _ = timeout(TIMEOUT, connection.read_to_end(&mut received)).await.expect("the server closes the connection");
+    String::from_utf8_lossy(&received).into_owned()
 }
 
-/// What the server says to these bytes, then closing the connection.
-async fn said(url: &str, bytes: &[u8]) -> String {
+/// Sends these bytes and returns the response of the server, which must close the connection.
+async fn response_to(url: &str, bytes: &[u8]) -> String {
     let mut connection = connect(url).await;
-    let _ = connection.write_all(bytes).await; // refused half way is refused
+    let _ = connection.write_all(bytes).await; // the server may refuse before the end
     until_closed(&mut connection).await
 }
 
 fn status(answer: &str) -> u16 {
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    status.unwrap_or_else(|| panic!("no answer: {answer:?}"))
+    status.unwrap_or_else(|| panic!("no response: {answer:?}"))
 }
 
 fn post(path: &str, headers: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{headers}\r\n")
 }
 
-/// Both servers, each with a path that takes a body.
-fn doors(system: &System) -> [(String, &'static str); 2] {
+/// Both servers, each with a path that accepts a body.
+fn servers(system: &System) -> [(String, &'static str); 2] {
     [(system.gateway.clone(), "/generate"), (system.worker.clone(), "/process-generation")]
 }
 
@@ -71,12 +71,12 @@ async fn finish(system: System) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_slow_is_let_go() {
+async fn slow_clients_are_disconnected() {
     let system = System::start(Topology::TwoProcesses, &SHORT).await;
-    for (url, path) in doors(&system) {
-        // Heads that never end: nothing, a part, and a byte now and then.
-        assert_eq!(said(&url, b"").await, "");
-        assert_eq!(said(&url, b"POST /generate HTTP/1.1\r\nHost: te").await, "");
+    for (url, path) in servers(&system) {
+        // Heads that never end: nothing, a part, and one line at a time.
+        assert_eq!(response_to(&url, b"").await, "");
+        assert_eq!(response_to(&url, b"POST /generate HTTP/1.1\r\nHost: te").await, "");
         let mut drips = connect(&url).await;
         let drip = async {
             drips.write_all(b"GET /health HTTP/1.1\r\n").await.expect("sent");
@@ -87,23 +87,24 @@ async fn who_is_slow_is_let_go() {
         timeout(TIMEOUT, drip).await.expect("the server closes the connection");
         // Bodies that never end.
         for headers in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
-            let answer = said(&url, format!("{}{{", post(path, headers)).as_bytes()).await;
+            let answer = response_to(&url, format!("{}{{", post(path, headers)).as_bytes()).await;
             assert!(matches!(status(&answer), 408 | 400), "{path}: {answer}");
         }
-        let answer = said(&url, format!("{}{{", post(path, "Content-Length: 100\r\n")).as_bytes()).await;
+        let answer = response_to(&url, format!("{}{{", post(path, "Content-Length: 100\r\n")).as_bytes()).await;
         assert_eq!(status(&answer), 408, "{path}: {answer}");
     }
     finish(system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_idles_is_let_go() {
+async fn idle_clients_are_disconnected() {
     let idle = [("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "300ms"), ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "600ms")];
     let system = System::start(Topology::TwoProcesses, &idle).await;
-    for (url, _) in doors(&system) {
-        // Kept alive, but not for ever: neither in silence nor with half a request.
+    for (url, _) in servers(&system) {
+        // The connection is kept alive for a limited time, with no or half a request.
         for rest in ["", "GET /health HT"] {
-            let answer = said(&url, format!("GET /health HTTP/1.1\r\nHost: test\r\n\r\n{rest}").as_bytes()).await;
+            let answer =
+                response_to(&url, format!("GET /health HTTP/1.1\r\nHost: test\r\n\r\n{rest}").as_bytes()).await;
             assert_eq!(status(&answer), 200, "{answer}");
         }
     }
@@ -111,14 +112,14 @@ async fn who_idles_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_connections_shuts_nobody_out() {
+async fn a_flood_of_connections_does_not_lock_out_others() {
     let few = [
         ("MEDIAFORGE_SERVER__CONNECTIONS", "64"),
         ("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "5m"),
         ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "1h"),
     ];
     let system = System::start(Topology::OneProcess, &few).await;
-    // One that has work under way and must not be cut off for others.
+    // An open stream, which must not be closed to make room for others.
     let mut stream = connect(&system.gateway).await;
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
     let mut hello = [0; 1024];
@@ -134,24 +135,24 @@ async fn a_flood_of_connections_shuts_nobody_out() {
         }
         flood.push(connection);
         if n % 50 == 0 {
-            // Others come on connections of their own.
+            // Other clients can still connect.
             let health = crate::support::client().get(system.url("/health")).send().await.expect("an answer");
             assert_eq!(health.status(), 200);
         }
     }
     let id = system.submit("ada", "a cat").await;
     assert_eq!(system.finished("ada", &id).await["status"], "completed");
-    // The stream has lived through it all.
+    // The stream is still open.
     system.submit("local", "a dog").await;
-    let heard = timeout(TIMEOUT, stream.read(&mut hello)).await.expect("an event").expect("an open stream");
-    assert!(heard > 0);
+    let length = timeout(TIMEOUT, stream.read(&mut hello)).await.expect("an event").expect("an open stream");
+    assert!(length > 0);
     drop(flood);
     let id = system.submit("local", "a bird").await;
     system.finished("local", &id).await;
     finish(system).await;
 }
 
-/// Streams are never closed for others, so they must leave room by themselves.
+/// Streams are never closed to make room, so their number must be limited.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_never_take_every_connection() {
     let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_SERVER__CONNECTIONS", "16")]).await;
@@ -160,10 +161,11 @@ async fn streams_never_take_every_connection() {
         let mut stream = connect(&system.gateway).await;
         let head = format!("GET /events?userId=user-{n} HTTP/1.1\r\nHost: test\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
-        let mut said = [0; 1024];
-        let length = timeout(TIMEOUT, stream.read(&mut said)).await.expect("an answer").expect("an open connection");
+        let mut received = [0; 1024];
+        let length =
+            timeout(TIMEOUT, stream.read(&mut received)).await.expect("an answer").expect("an open connection");
         let expected = if n < 14 { 200 } else { 429 };
-        assert_eq!(status(&String::from_utf8_lossy(&said[..length])), expected, "stream {n}");
+        assert_eq!(status(&String::from_utf8_lossy(&received[..length])), expected, "stream {n}");
         streams.push(stream);
     }
     let health = crate::support::client().get(system.url("/health")).send().await.expect("an answer");
@@ -173,13 +175,13 @@ async fn streams_never_take_every_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_idle_connections_leave_others_alone() {
+async fn thousands_of_idle_connections_do_not_affect_others() {
     let system = System::start(
         Topology::OneProcess,
         &[("MEDIAFORGE_SERVER__HEADER_TIMEOUT", "5m"), ("MEDIAFORGE_SERVER__IDLE_TIMEOUT", "1h")],
     )
     .await;
-    // As many as this process may open, short of what the test itself needs.
+    // As many as this process may open, minus what the test itself needs.
     let many = open_files().saturating_sub(500).min(10_000);
     let mut idle = Vec::new();
     for n in 0..many {
@@ -194,7 +196,7 @@ async fn thousands_of_idle_connections_leave_others_alone() {
     finish(system).await;
 }
 
-/// The system of few files: the crowd is then met by errors of `accept`.
+/// With few files, `accept` fails during the flood.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_out_of_files_recovers() {
     let data = tempfile::tempdir().expect("a directory");
@@ -206,7 +208,7 @@ async fn a_process_out_of_files_recovers() {
     limited.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.stderr(std::fs::File::create(&log).expect("a log"));
     let mut child = tokio::process::Command::from(limited).kill_on_drop(true).spawn().expect("the binary starts");
-    let places = timeout(TIMEOUT, async {
+    let addresses = timeout(TIMEOUT, async {
         loop {
             if let Ok(text) = std::fs::read(&ready) {
                 break serde_json::from_slice::<Value>(&text).expect("written as a whole");
@@ -215,8 +217,8 @@ async fn a_process_out_of_files_recovers() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    let places = places.await.expect("ready in time");
-    let urls = ["gateway", "worker"].map(|role| crate::support::text(&places, role));
+    let addresses = addresses.await.expect("ready in time");
+    let urls = ["gateway", "worker"].map(|role| crate::support::text(&addresses, role));
     let mut flood = Vec::new();
     for url in urls.iter().cycle().take(300) {
         flood.push(connect(url).await);
@@ -238,13 +240,13 @@ fn open_files() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endless_and_lying_bodies_are_refused_at_the_limit() {
+async fn bodies_beyond_the_limit_are_refused() {
     let system = System::start(Topology::TwoProcesses, &[]).await;
-    for (url, path) in doors(&system) {
-        // It says that a gigabyte comes: refused before it is sent.
-        let answer = said(&url, post(path, "Content-Length: 1000000000\r\n").as_bytes()).await;
+    for (url, path) in servers(&system) {
+        // A declared length of a gigabyte is refused before the body arrives.
+        let answer = response_to(&url, post(path, "Content-Length: 1000000000\r\n").as_bytes()).await;
         assert_eq!(status(&answer), 413, "{answer}");
-        // It comes in pieces without an end, to a server that stops taking it.
+        // An endless chunked body: the server stops reading it.
         let mut connection = connect(&url).await;
         connection.write_all(post(path, "Transfer-Encoding: chunked\r\n").as_bytes()).await.expect("sent");
         let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
@@ -255,30 +257,30 @@ async fn endless_and_lying_bodies_are_refused_at_the_limit() {
                 sent += 1 << 20;
             }
         };
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let listen = async {
-            let _ = from.read_to_end(&mut heard).await;
+            let _ = from.read_to_end(&mut received).await;
         };
         timeout(TIMEOUT, futures::future::join(flood, listen)).await.expect("the server closes the connection");
-        assert!(sent < 64 << 20, "it took {} MiB", sent >> 20);
-        let heard = String::from_utf8_lossy(&heard).into_owned();
-        // The reset for the unread rest may overtake the answer.
-        assert!(heard.is_empty() || status(&heard) == 413, "{heard}");
+        assert!(sent < 64 << 20, "the server read {} MiB", sent >> 20);
+        let received = String::from_utf8_lossy(&received).into_owned();
+        // The reset for the unread rest may arrive before the response.
+        assert!(received.is_empty() || status(&received) == 413, "{received}");
     }
     let headers = ["X-A: b\r\n".repeat(1000), format!("X-A: {}\r\n", "b".repeat(1 << 20))];
     for ((url, path), headers) in
-        doors(&system).iter().flat_map(|door| headers.iter().map(move |headers| (door, headers)))
+        servers(&system).iter().flat_map(|server| headers.iter().map(move |headers| (server, headers)))
     {
-        let answer = said(url, post(path, headers).as_bytes()).await;
+        let answer = response_to(url, post(path, headers).as_bytes()).await;
         assert!(answer.is_empty() || status(&answer) == 431, "{path}: {answer}");
     }
-    let answer = said(&system.gateway, post("/generate", &"X-A: b\r\n".repeat(200)).as_bytes()).await;
+    let answer = response_to(&system.gateway, post("/generate", &"X-A: b\r\n".repeat(200)).as_bytes()).await;
     assert_eq!(status(&answer), 431);
     finish(system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_and_paths_lead_nowhere() {
+async fn names_and_paths_cannot_escape() {
     let system = System::start(Topology::OneProcess, &[]).await;
     let long = "a".repeat(300);
     let names =
@@ -290,7 +292,7 @@ async fn names_and_paths_lead_nowhere() {
             format!("/media/{name}"),
             format!("/media/illustrations/{name}/x"),
         ] {
-            let answer = said(
+            let answer = response_to(
                 &system.gateway,
                 format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
             )
@@ -298,13 +300,13 @@ async fn names_and_paths_lead_nowhere() {
             assert!(matches!(status(&answer), 400 | 404), "{path}: {answer}");
             assert!(!answer.contains("root:") && !answer.contains("\r\nSet-Cookie"), "{answer}");
         }
-        let answer = said(
+        let answer = response_to(
             &system.gateway,
             format!("GET /illustrations?after={name} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
         )
         .await;
         assert_eq!(status(&answer), 422, "{name}: {answer}");
-        let answer = said(
+        let answer = response_to(
             &system.gateway,
             format!("GET /credits?userId={name} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
         )
@@ -312,9 +314,11 @@ async fn names_and_paths_lead_nowhere() {
         assert_eq!(status(&answer), 422, "{name}: {answer}");
     }
     for path in ["/media/../mediaforge.db", "/media/./../../mediaforge.db", "//etc/passwd", "/docs/../../x"] {
-        let answer =
-            said(&system.gateway, format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes())
-                .await;
+        let answer = response_to(
+            &system.gateway,
+            format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
         assert_eq!(status(&answer), 404, "{path}: {answer}");
     }
     for key in ["k".repeat(10_000), String::new(), "schlüssel".to_owned()] {
@@ -323,14 +327,14 @@ async fn names_and_paths_lead_nowhere() {
             "/generate",
             &format!("Idempotency-Key: {key}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len()),
         );
-        let answer = said(&system.gateway, format!("{head}{body}").as_bytes()).await;
+        let answer = response_to(&system.gateway, format!("{head}{body}").as_bytes()).await;
         assert_eq!(status(&answer), 400, "{answer}");
     }
     finish(system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_people_write_stays_on_its_line_of_the_log() {
+async fn user_input_cannot_forge_log_lines() {
     let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_TELEMETRY__FILTER", "debug")]).await;
     let forged = "a cat\n{\"severity\":\"EMERGENCY\",\"message\":\"forged\"}\r\n\u{2028}\u{1b}]0;x\u{7}";
     let prompt = "a cat\n{\"severity\":\"EMERGENCY\",\"message\":\"forged\"}";

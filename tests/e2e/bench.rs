@@ -1,6 +1,4 @@
-//! `mediaforge bench` with tiny numbers: it measures everything, and says so when it cannot.
-
-use std::process::{Output, Stdio};
+//! `mediaforge bench` with small numbers.
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -9,31 +7,24 @@ use nix::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{System, TIMEOUT, Topology, command};
+use crate::{
+    output::{json, run},
+    support::{System, TIMEOUT, Topology, command},
+};
 
-/// A run of the command with its temporary directory below `dir`.
+/// The command, with its temporary directory below `dir`.
 fn bench(dir: &std::path::Path, arguments: &[&str]) -> Command {
     let mut bench = command(dir.join("nothing"));
-    // What the shell says about another system must not change what is measured.
+    // Variables of the shell must not change the measured system.
     bench.env("MEDIAFORGE_ENGINE__DEFAULT", "preview").env("TMPDIR", dir);
     bench.args(["bench", "--connections", "1,4"]).args(arguments);
     if !arguments.contains(&"--duration") {
         bench.args(["--duration", "300ms"]);
     }
-    bench.stdout(Stdio::piped()).stderr(Stdio::piped());
     bench
 }
 
-async fn run(command: &mut Command) -> Output {
-    let child = command.spawn().expect("starts");
-    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-/// How many samples a result has; they must be plausible.
+/// The number of samples of a result. Checks that its values are plausible.
 fn count(report: &Value, id: &str) -> u64 {
     let result = &report["results"][id];
     let number = |field: &str| result[field].as_f64().unwrap_or_else(|| panic!("{field} of {id} in {report:#}"));
@@ -47,12 +38,12 @@ fn count(report: &Value, id: &str) -> u64 {
     result["count"].as_u64().unwrap_or_else(|| panic!("a count of {id} in {report:#}"))
 }
 
-fn remains(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn files_in(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_system_of_its_own_is_measured_beside_its_floors_and_leaves_nothing_behind() {
+async fn its_own_system_is_measured_with_floors_and_leaves_no_files() {
     let dir = tempfile::tempdir().expect("a directory");
     let arguments = ["--jobs", "50", "--watchers", "5", "--rate", "20", "--seed-jobs", "100", "--json"];
     let output = run(&mut bench(dir.path(), &arguments)).await;
@@ -63,7 +54,7 @@ async fn a_system_of_its_own_is_measured_beside_its_floors_and_leaves_nothing_be
     assert_eq!(report["seededJobs"], 100);
     assert_eq!(report["settings"]["MEDIAFORGE_ENGINE__DEFAULT"], "noop");
     assert!(report["machine"]["cores"].as_u64().expect("cores") >= 1);
-    // 20 a second for twice 300 ms; each of them waited, ended and was seen.
+    // 20 per second for 600 ms; every job was measured.
     for id in ["submit.gentle", "queue", "endToEnd", "event.withCommit"] {
         assert_eq!(count(&report, id), 12, "{id}");
     }
@@ -86,11 +77,11 @@ async fn a_system_of_its_own_is_measured_beside_its_floors_and_leaves_nothing_be
         let bytes = |id: &str| report["results"][id]["bytes"].as_u64().expect("bytes");
         assert!(bytes("memory.idle") > 1 << 20 && bytes("memory.peak") >= bytes("memory.idle"));
     }
-    assert_eq!(remains(dir.path()), [] as [std::path::PathBuf; 0]);
+    assert_eq!(files_in(dir.path()), [] as [std::path::PathBuf; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_system_is_measured_from_outside_and_what_cannot_be_is_said() {
+async fn a_running_system_is_measured_and_missing_figures_are_explained() {
     let system = System::start(Topology::OneProcess, &[("MEDIAFORGE_ENGINE__DEFAULT", "noop")]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let arguments = ["--jobs", "20", "--rate", "20", "--url", &system.gateway];
@@ -103,13 +94,13 @@ async fn a_running_system_is_measured_from_outside_and_what_cannot_be_is_said() 
         assert!(report["notMeasured"][id].as_str().is_some_and(|reason| reason.len() > 10), "{id} in {report:#}");
         assert!(report["results"].get(id).is_none());
     }
-    assert_eq!(remains(dir.path()), [] as [std::path::PathBuf; 0]);
+    assert_eq!(files_in(dir.path()), [] as [std::path::PathBuf; 0]);
     system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_system_are_counted_and_are_a_failure() {
-    // A picture a user, and the load asks for more.
+async fn errors_of_the_system_are_counted_and_fail_the_command() {
+    // No user has credits.
     let environment = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "0s"), ("MEDIAFORGE_CREDITS__STARTING_GRANT", "0")];
     let system = System::start(Topology::OneProcess, &environment).await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -117,17 +108,17 @@ async fn errors_of_the_system_are_counted_and_are_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(text.contains("× POST /generate answered 402"), "{text}");
-    assert!(!text.contains('\u{1b}'), "no colours when piped");
+    assert!(!text.contains('\u{1b}'), "colours although the output is a pipe");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_interrupted_leaves_nothing_behind() {
+async fn an_interrupted_run_leaves_no_files() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut child = bench(dir.path(), &["--only", "start,submit", "--duration", "1h"]).spawn().expect("starts");
     let id = Pid::from_raw(i32::try_from(child.id().expect("running")).expect("a process id"));
-    // The measured system runs once its data is there.
+    // The ready file shows that the measured system is running.
     let runs = async {
-        while !remains(dir.path()).iter().any(|run| run.join("data.ready.json").exists()) {
+        while !files_in(dir.path()).iter().any(|run| run.join("data.ready.json").exists()) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
@@ -135,5 +126,5 @@ async fn a_run_that_is_interrupted_leaves_nothing_behind() {
     kill(id, Signal::SIGINT).expect("a signal");
     let status = tokio::time::timeout(TIMEOUT, child.wait()).await.expect("ends").expect("a status");
     assert_eq!(status.code(), Some(130));
-    assert_eq!(remains(dir.path()), [] as [std::path::PathBuf; 0]);
+    assert_eq!(files_in(dir.path()), [] as [std::path::PathBuf; 0]);
 }

@@ -1,27 +1,11 @@
-//! The command line as a person or a script uses it.
-
-use std::process::{Output, Stdio};
+//! The command line, used by hand and by scripts.
 
 use image::GenericImageView as _;
-use serde_json::Value;
-use tokio::process::Command;
 
-use crate::support::{System, TIMEOUT, Topology, command};
-
-async fn run(command: &mut Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
-}
-
-fn stdout(output: &Output) -> String {
-    let text = String::from_utf8(output.stdout.clone()).expect("text");
-    assert!(!text.contains('\u{1b}'), "no colours when piped: {text:?}");
-    text
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
+use crate::{
+    output::{json, run, stderr, stdout},
+    support::{System, Topology, command},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generate_saves_the_pictures_and_prints_their_paths() {
@@ -38,12 +22,11 @@ async fn generate_saves_the_pictures_and_prints_their_paths() {
         assert!(path.starts_with(out.path()));
         assert_eq!(image::open(path).expect("a picture").dimensions(), (400, 300));
     }
-    assert_eq!(std::fs::read_dir(out.path()).expect("a directory").count(), 2, "nothing else is left behind");
+    assert_eq!(std::fs::read_dir(out.path()).expect("a directory").count(), 2, "no other file is left");
 
-    let mut json = command(system.data_dir());
-    json.args(["generate", "a fox", "--size", "256x256", "--json", "--url", &system.gateway, "-o"]).arg(out.path());
-    let output = run(&mut json).await;
-    let job: Value = serde_json::from_str(&stdout(&output)).expect("one JSON object");
+    let mut generate = command(system.data_dir());
+    generate.args(["generate", "a fox", "--size", "256x256", "--json", "--url", &system.gateway, "-o"]).arg(out.path());
+    let job = json(&run(&mut generate).await);
     assert_eq!(job["status"], "completed");
     assert!(std::path::Path::new(job["files"][0].as_str().expect("a path")).exists());
     system.finish().await;
@@ -54,7 +37,7 @@ async fn generate_needs_no_server() {
     let data = tempfile::tempdir().expect("a directory");
     let out = tempfile::tempdir().expect("a directory");
     let mut generate = command(data.path().join("data"));
-    // A port that nobody listens on stands for "the local gateway is not running".
+    // Nothing listens on this port, as if the local gateway were not running.
     generate.env("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:1");
     generate.args(["generate", "a sailboat at sunset", "--size", "256x256", "-o"]).arg(out.path());
     let output = run(&mut generate).await;
@@ -65,7 +48,7 @@ async fn generate_needs_no_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generate_says_what_is_wrong_by_words_and_exit_code() {
+async fn generate_explains_each_error_and_sets_the_exit_code() {
     let environment = [("MEDIAFORGE_CREDITS__STARTING_GRANT", "1"), ("MEDIAFORGE_ENGINE__PREVIEW__FILTERED", "1.0")];
     let system = System::start(Topology::OneProcess, &environment).await;
     let gateway = system.gateway.clone();
@@ -94,18 +77,18 @@ async fn generate_says_what_is_wrong_by_words_and_exit_code() {
     nowhere.args(["-o", "/proc/nowhere"]);
     let output = run(&mut nowhere).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert_eq!(system.credits("local").await, (1, 0, 0, 1), "what cannot be saved is not paid for");
+    assert_eq!(system.credits("local").await, (1, 0, 0, 1), "a job whose pictures cannot be saved costs nothing");
 
-    let mut nobody = command(system.data_dir());
-    nobody.args(["generate", "a cat", "--url", "http://127.0.0.1:1"]);
-    let output = run(&mut nobody).await;
+    let mut unreachable = command(system.data_dir());
+    unreachable.args(["generate", "a cat", "--url", "http://127.0.0.1:1"]);
+    let output = run(&mut unreachable).await;
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert!(stderr(&output).contains("127.0.0.1:1"), "{}", stderr(&output));
     system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn help_config_and_completions_read_well() {
+async fn help_config_and_completions_are_printed() {
     let data = tempfile::tempdir().expect("a directory");
     for arguments in [&["--help"][..], &["serve", "--help"], &["generate", "--help"], &["config", "--help"]] {
         let output = run(command(data.path()).args(arguments)).await;
@@ -117,14 +100,13 @@ async fn help_config_and_completions_read_well() {
 
     let mut config = command(data.path());
     config.env("MEDIAFORGE_WORKER__SLOTS", "3").args(["config", "--json"]);
-    let values: Value = serde_json::from_str(&stdout(&run(&mut config).await)).expect("JSON");
-    let text = values.to_string();
-    assert!(text.contains("MEDIAFORGE_WORKER__SLOTS"), "each value says where it came from: {text}");
+    let text = json(&run(&mut config).await).to_string();
+    assert!(text.contains("MEDIAFORGE_WORKER__SLOTS"), "each value shows its origin: {text}");
     let output = run(command(data.path()).args(["config"])).await;
     let text = stdout(&output);
     let origin = text.lines().find(|line| line.starts_with("slots = ")).expect("the slots");
     assert!(origin.contains("# default"), "{origin}");
-    assert!(text.parse::<toml::Table>().is_ok(), "what is printed can be read again");
+    assert!(text.parse::<toml::Table>().is_ok(), "the output is valid TOML");
 
     let output = run(command(data.path()).args(["conjure"])).await;
     assert_eq!(output.status.code(), Some(2));

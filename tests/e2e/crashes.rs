@@ -1,4 +1,4 @@
-//! kill -9 and SIGTERM at any moment: every 202 is there afterwards, completes, and is paid once.
+//! kill -9 and SIGTERM at any moment: every accepted job survives, completes, and is charged once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,6 @@ use tokio::sync::Mutex;
 
 use crate::support::{Role, System, Topology, answer, text};
 
-/// How the processes end under load.
 #[derive(Clone, Copy)]
 enum End {
     Killed,
@@ -17,13 +16,13 @@ enum End {
 async fn every_202_survives(topology: Topology, end: End) {
     let mut environment = vec![("MEDIAFORGE_WORKER__LEASE", "2s"), ("MEDIAFORGE_WORKER__SLOTS", "4")];
     if let End::Stopped = end {
-        // Some of the work ends within the drain, and some is handed back.
+        // Some work finishes within the drain, and some is handed back.
         environment.extend([("MEDIAFORGE_WORKER__DRAIN", "200ms"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "300ms")]);
     }
     let mut system = System::start(topology, &environment).await;
     let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
     for round in 0..3 {
-        // Load from eight clients until the processes die under them.
+        // Eight clients submit until the processes end.
         let clients: Vec<_> = (0..8)
             .map(|client| {
                 let submit = system.signed("ada", system.client.post(system.url("/generate")));
@@ -68,7 +67,7 @@ async fn every_202_survives(topology: Topology, end: End) {
         assert_eq!(picture.status(), 200);
         paid += 1;
     }
-    // A job whose 202 was lost on the way is there as well; its client can find it by its key.
+    // The list also contains jobs whose 202 was lost; their clients can find them by their keys.
     let (mut after, mut all) = (String::new(), 0);
     loop {
         let page = system.get(&format!("/illustrations?userId=ada&limit=100{after}")).await;
@@ -118,8 +117,8 @@ async fn a_stop_under_load_loses_nothing_on_google_cloud() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_takes_over_from_the_worker_that_was_killed_without_waiting_for_its_lease() {
-    // Nobody would wait for such a lease.
+async fn a_start_takes_over_the_jobs_of_a_killed_worker_without_waiting_for_their_leases() {
+    // The lease is longer than the time limit of the test.
     let environment = [("MEDIAFORGE_WORKER__LEASE", "10m"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
     for topology in [Topology::OneProcess, Topology::TwoProcesses] {
         let mut system = System::start(topology, &environment).await;
@@ -135,15 +134,15 @@ async fn a_start_takes_over_from_the_worker_that_was_killed_without_waiting_for_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wait_for_the_next_attempt_outlives_the_process() {
+async fn the_backoff_survives_a_restart() {
     let knob = "MEDIAFORGE_ENGINE__PREVIEW__UNAVAILABLE";
     let slow = [(knob, "1.0"), ("MEDIAFORGE_JOBS__BACKOFF", "2s"), ("MEDIAFORGE_JOBS__BACKOFF_CAP", "2s")];
     for topology in [Topology::OneProcess, Topology::GoogleCloud] {
-        a_wait_outlives_the_process(topology, &slow, knob).await;
+        check_backoff_survives_a_restart(topology, &slow, knob).await;
     }
 }
 
-async fn a_wait_outlives_the_process(topology: Topology, slow: &[(&str, &str)], knob: &str) {
+async fn check_backoff_survives_a_restart(topology: Topology, slow: &[(&str, &str)], knob: &str) {
     let mut system = System::start(topology, slow).await;
     let id = system.submit("ada", "a cat").await;
     let path = format!("/illustrations/{id}?userId=ada");
@@ -160,7 +159,7 @@ async fn a_wait_outlives_the_process(topology: Topology, slow: &[(&str, &str)], 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
+async fn a_job_whose_worker_died_is_taken_over_and_charged_once() {
     let environment = [("MEDIAFORGE_WORKER__LEASE", "1s"), ("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")];
     for topology in Topology::EVERY {
         let mut system = System::start(topology, &environment).await;
@@ -170,7 +169,7 @@ async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
             system.kill().await;
             system.launch().await;
         } else {
-            // The gateway goes on, and shows what becomes of it.
+            // The gateway keeps running and shows the job.
             system.kill_role(Role::Worker).await;
             system.launch_role(Role::Worker).await;
         }
@@ -184,7 +183,7 @@ async fn a_job_whose_worker_died_is_taken_over_and_paid_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_goes_on_while_its_gateway_dies() {
+async fn a_job_continues_while_its_gateway_restarts() {
     for topology in [Topology::TwoProcesses, Topology::GoogleCloud] {
         let mut system = System::start(topology, &[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "1s")]).await;
         let id = system.submit("ada", "a cat").await;

@@ -1,4 +1,4 @@
-//! A prompt becomes a picture: the same story on one process, on two, and on Google Cloud.
+//! A prompt becomes a picture: the same test on one process, on two, and on Google Cloud.
 
 use image::GenericImageView as _;
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     assert_eq!(accepted, json!({ "success": true, "illustrationId": id, "status": "queued" }));
     assert_eq!(location, format!("/illustrations/{id}"));
 
-    // Watched live: the snapshot first, growing versions, the final state last, then the end.
+    // Events: a snapshot first, increasing versions, the final state last, then the end of the stream.
     let events = system.all_events(&format!("{location}/events?userId=ada"), None).await;
     let versions: Vec<u64> = events.iter().map(|event| event.id.parse().expect("a version")).collect();
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
@@ -56,7 +56,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     }
     assert_eq!(system.credits("ada").await, (granted - 2, 0, 2, granted));
 
-    // The pictures open, in exactly the size asked for.
+    // The pictures have exactly the requested size.
     let urls: Vec<_> =
         job["imageUrls"].as_array().expect("urls").iter().map(|url| url.as_str().expect("text")).collect();
     assert_eq!((urls.len(), Some(urls[0])), (2, job["imageUrl"].as_str()));
@@ -71,13 +71,13 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
         assert_eq!(image::load_from_memory(&bytes).expect("a picture").dimensions(), (640, 400));
         pictures.push(bytes);
     }
-    assert_ne!(pictures[0], pictures[1], "two pictures, not one twice");
+    assert_ne!(pictures[0], pictures[1], "the two pictures differ");
     let thumbnail = system.client.get(text(&job, "thumbnailUrl")).send().await.expect("an answer");
     assert_eq!(thumbnail.headers()["content-type"], "image/webp");
     let thumbnail = image::load_from_memory(&thumbnail.bytes().await.expect("bytes")).expect("a thumbnail");
     assert_eq!(thumbnail.dimensions(), (384, 240));
 
-    // The same request under the same key is the same job; another one is refused.
+    // The same request with the same key finds the same job; a different request is refused.
     let again = system.client.post(system.url("/generate")).header("idempotency-key", "first").json(&body);
     let again = system.signed("ada", again).send().await.expect("an answer");
     assert_eq!(
@@ -92,7 +92,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
     assert_eq!((status, problem["success"].as_bool()), (422, Some(false)));
     assert_eq!(system.credits("ada").await, (granted - 2, 0, 2, granted));
 
-    // A client that comes back later gets the final state, and a stranger gets nothing.
+    // A client that reconnects later gets the final state. Another user gets nothing.
     let late = system.all_events(&format!("{location}/events?userId=ada"), Some("1")).await;
     assert_eq!(late.last().map(|event| event.event.clone()).as_deref(), Some("job.completed"));
     let get = |user: &str| system.signed(user, system.client.get(system.url(&format!("{location}?userId={user}"))));
@@ -100,7 +100,7 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
         |user: &str| system.signed(user, system.client.delete(system.url(&format!("{location}?userId={user}"))));
     assert_eq!(answer(get("eve")).await.0, 404);
 
-    // Listed, then deleted with its pictures.
+    // The job is listed, then deleted with its pictures.
     let list = system.get("/illustrations?userId=ada&status=completed&limit=1").await;
     assert_eq!((list["data"][0]["illustrationId"].as_str(), list["hasMore"].as_bool()), (Some(&*id), Some(false)));
     let picture = text(&job, "imageUrl");
@@ -112,13 +112,13 @@ async fn a_prompt_becomes_a_picture(topology: Topology) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_sees_all_their_jobs_in_one_stream_and_none_of_others() {
+async fn a_stream_has_all_jobs_of_its_user_and_no_others() {
     for topology in [Topology::TwoProcesses, Topology::GoogleCloud] {
-        everything_of_a_user_in_one_stream(topology).await;
+        check_stream_of_a_user(topology).await;
     }
 }
 
-async fn everything_of_a_user_in_one_stream(topology: Topology) {
+async fn check_stream_of_a_user(topology: Topology) {
     use futures::StreamExt as _;
     let system = System::start(topology, &[]).await;
     let mut events = system.events("/events?userId=ada", None).await;
@@ -182,7 +182,7 @@ async fn nothing_is_written_without_credits(topology: Topology) {
     assert_eq!(system.credits("poor").await, (3, 0, 0, 3));
     assert_eq!(system.get("/illustrations?userId=poor").await["data"], json!([]));
 
-    // Fifty at once with credits for three: three are accepted, and the balance never goes below zero.
+    // Fifty submits at once with credits for three: three are accepted, and the balance never goes below zero.
     let one = json!({ "userId": "poor", "prompt": "a castle", "width": 256, "height": 256 });
     let answers = futures::future::join_all((0..50).map(|_| system.post("/generate", &one))).await;
     let accepted = answers.iter().filter(|(status, _)| *status == 202).count();

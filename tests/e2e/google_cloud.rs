@@ -1,5 +1,4 @@
-//! What only Google Cloud has: callers with tokens, keys that change, a queue that loses what is published, refusals and
-//! lost answers of its services.
+//! Cases that exist only on Google Cloud: tokens, key rotation, lost messages, refusals and lost replies of its services.
 
 use std::time::Duration;
 
@@ -21,12 +20,12 @@ async fn started(environment: &[(&str, &str)]) -> System {
     System::start(Topology::GoogleCloud, environment).await
 }
 
-/// What the gateway answers to whoever comes with this token.
+/// The status of the gateway for a request with this token.
 async fn credits_with(system: &System, token: &str) -> u16 {
     answer(system.client.get(system.url("/credits")).bearer_auth(token)).await.0
 }
 
-/// What the worker answers to whoever comes with this token.
+/// The status of the worker for a request with this token.
 async fn sweep_with(system: &System, token: &str) -> u16 {
     answer(system.client.post(format!("{}/sweep", system.worker)).bearer_auth(token)).await.0
 }
@@ -43,7 +42,7 @@ fn claims(user: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_no_good_token_gets_nowhere() {
+async fn requests_without_a_valid_token_are_refused() {
     let system = started(&[]).await;
     let identity = system.cloud().emulator.identity();
     assert_eq!(credits_with(&system, &system.cloud().user_token("ada")).await, 200);
@@ -54,7 +53,7 @@ async fn who_has_no_good_token_gets_nowhere() {
     for (what, token) in [
         ("expired", identity.firebase_token(PROJECT, "ada", &json!({ "iat": now() - 7200, "exp": now() - 3600 }))),
         ("of another project", identity.firebase_token("another-project", "ada", &json!({}))),
-        ("signed by nobody", identity.sign(&none, &claims("ada"), Signing::Written(""))),
+        ("without a signature", identity.sign(&none, &claims("ada"), Signing::Written(""))),
         ("signed by a stranger", identity.sign(&header, &claims("ada"), Signing::Stranger)),
         ("a service account's", system.cloud().service_token(PUSH_ACCOUNT, &json!({}))),
     ] {
@@ -70,23 +69,23 @@ async fn who_has_no_good_token_gets_nowhere() {
     assert_eq!(answer(system.client.post(format!("{}/sweep", system.worker))).await.0, 401);
     for (what, token) in [
         ("expired", service(json!({ "iat": now() - 7200, "exp": now() - 3600 }))),
-        ("for somebody else", service(json!({ "aud": "https://example.com" }))),
-        ("of an email that nobody verified", service(json!({ "email_verified": false }))),
+        ("for another audience", service(json!({ "aud": "https://example.com" }))),
+        ("with an unverified email", service(json!({ "email_verified": false }))),
         ("of a stranger", service(json!({ "email": "eve@elsewhere.iam.gserviceaccount.com" }))),
         ("a user's", system.cloud().user_token("ada")),
     ] {
         let status = sweep_with(&system, &token).await;
         assert!(matches!(status, 401 | 403), "{what}: {status}");
     }
-    // What is wrong with a token is in the log; the token is not.
+    // The log contains the reason, but never the token.
     assert!(!system.logs().contains("eyJ"), "{}", system.logs());
-    // Nor are lines of libraries, with paths of the machine that built them.
+    // The log contains no lines of libraries with paths of the build machine.
     assert!(!system.logs().contains("cargo/registry"), "{}", system.logs());
     system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_change_in_mid_run_change_nothing() {
+async fn key_rotation_does_not_interrupt_service() {
     let system = started(&[]).await;
     let identity = system.cloud().emulator.identity();
     let before = system.cloud().user_token("ada");
@@ -94,7 +93,7 @@ async fn keys_that_change_in_mid_run_change_nothing() {
     assert_eq!(system.finished("ada", &id).await["status"], "completed");
     let fetches = [Issuer::Firebase, Issuer::Google].map(|issuer| identity.fetches(issuer));
 
-    // The tokens of the old keys stay good, as long as those are published.
+    // Tokens of the old keys stay valid as long as the keys are published.
     for issuer in [Issuer::Firebase, Issuer::Google] {
         identity.rotate(issuer, true);
     }
@@ -110,7 +109,7 @@ async fn keys_that_change_in_mid_run_change_nothing() {
 async fn a_job_whose_message_was_never_published_is_published_by_the_sweeper() {
     let system = started(&[]).await;
     let faults = system.cloud().emulator.faults();
-    // However often the client tries within its time.
+    // Refuses all tries of the client.
     faults.inject("/Publish", Fault::Refuse(Code::PermissionDenied), 1);
     let id = system.submit("ada", "a cat").await;
     let job = system.finished("ada", &id).await;
@@ -121,7 +120,7 @@ async fn a_job_whose_message_was_never_published_is_published_by_the_sweeper() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_get_lost_cost_nothing_twice() {
+async fn lost_replies_charge_nothing_twice() {
     let system = started(&[]).await;
     let (emulator, storage) = (&system.cloud().emulator, &system.cloud().storage);
     let mut spent = 0;
@@ -142,7 +141,7 @@ async fn answers_that_get_lost_cost_nothing_twice() {
                 let request = system.client.post(system.url("/generate")).header("idempotency-key", format!("{spent}"));
                 answer(system.signed("ada", request).json(&body)).await
             };
-            // A client that hears nothing certain asks again, with the same key.
+            // After a 503 the client retries with the same key.
             let accepted = timeout(TIMEOUT, async {
                 loop {
                     let (status, answer) = submit().await;
@@ -165,14 +164,14 @@ async fn answers_that_get_lost_cost_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_go_on_when_firestore_ends_its_streams() {
+async fn events_continue_when_firestore_ends_its_streams() {
     use futures::StreamExt as _;
     let system = started(&[("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "2s")]).await;
     let id = system.submit("ada", "a cat").await;
     let mut events = system.events(&format!("/illustrations/{id}/events?userId=ada"), None).await;
     assert!(timeout(TIMEOUT, events.next()).await.expect("in time").is_some());
     let firestore = system.cloud().emulator.firestore();
-    assert!(firestore.listeners() > 0, "it is Firestore that is watched");
+    assert!(firestore.listeners() > 0, "the gateway listens to Firestore");
     firestore.reset_listeners();
     let rest: Vec<_> = timeout(TIMEOUT, events.map(|event| event.event).collect()).await.expect("in time");
     assert_eq!(rest.last().map(String::as_str), Some("job.completed"), "{rest:?}");
@@ -189,7 +188,7 @@ async fn an_event_source_watches_with_a_token_in_its_address() {
     let url = stream["url"].as_str().expect("an address");
     let events: Vec<_> = crate::support::sse::open(system.client.get(url), None).await.collect().await;
     assert_eq!(events.last().map(|event| event.event.as_str()), Some("job.completed"));
-    // It opens nothing else.
+    // The token opens nothing else.
     let token = stream["token"].as_str().expect("a token");
     let other = system.client.get(system.url(&format!("/illustrations/{id}?token={token}")));
     assert_eq!(answer(other).await.0, 401);
@@ -197,14 +196,14 @@ async fn an_event_source_watches_with_a_token_in_its_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_asks_no_backend_and_ready_names_what_is_missing() {
+async fn a_start_needs_no_backend_and_ready_names_the_missing_one() {
     let mut system = started(&[("MEDIAFORGE_JOBS__BACKEND_TIMEOUT", "500ms")]).await;
     for base in [&system.gateway, &system.worker] {
         let (status, ready) = answer(system.client.get(format!("{base}/ready"))).await;
         assert_eq!(status, 200, "{ready}");
     }
     system.terminate().await;
-    // Nobody listens there.
+    // Nothing listens there.
     system.set("MEDIAFORGE_STORE__FIRESTORE__ENDPOINT", Some("http://127.0.0.1:9"));
     system.launch_role(Role::Gateway).await;
     let (status, health) = answer(system.client.get(system.url("/health"))).await;

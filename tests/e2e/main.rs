@@ -1,4 +1,4 @@
-//! The real binary, driven as people and programs drive it: HTTP, events, command line, signals.
+//! The real binary, used over HTTP, events, command line and signals.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,6 +16,8 @@ mod flow;
 mod google_cloud;
 mod log;
 mod operator;
+#[path = "../support/output.rs"]
+mod output;
 mod provision;
 mod shutdown;
 mod startup;

@@ -1,25 +1,21 @@
 //! Credits and teams from the command line, beside a running system.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{System, TIMEOUT, Topology, books, command};
+use crate::{
+    output::all_output as text,
+    support::{System, Topology, books, command},
+};
 
 async fn run(data_dir: &std::path::Path, arguments: &[&str]) -> Output {
-    let mut command = command(data_dir);
-    let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr].concat();
-    String::from_utf8(both).expect("text")
+    crate::output::run(command(data_dir).args(arguments)).await
 }
 
 fn json(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {}", text(output)))
+    crate::output::json(output)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +39,7 @@ async fn credits_are_granted_and_shown_beside_a_running_system() {
     }
     assert_eq!(system.credits("ada").await, (12, 0, 0, 12), "the running system sees it");
 
-    // The welcome comes on top at the first job.
+    // The first job adds the starting grant.
     let id = system.submit("ada", "a fox").await;
     system.finished("ada", &id).await;
     assert_eq!(system.credits("ada").await, (21, 0, 1, 22));
@@ -63,7 +59,7 @@ async fn credits_are_granted_and_shown_beside_a_running_system() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_go_in_and_out_of_teams() {
+async fn users_join_and_leave_teams() {
     let system = System::start(Topology::OneProcess, &[]).await;
     let data = system.data_dir();
     let output = run(&data, &["team", "add", "acme", "ada", "bob", "--json"]).await;
@@ -74,9 +70,9 @@ async fn people_go_in_and_out_of_teams() {
 
     let output = run(&data, &["team", "remove", "acme", "bob", "zoe"]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("zoe is not in acme"), "{}", text(&output));
+    assert!(text(&output).contains("zoe is not a member of acme"), "{}", text(&output));
     let shown = text(&run(&data, &["team", "show", "bob", "zoe"]).await);
-    assert!(shown.contains("bob is in acme") && shown.contains("zoe is in no team"), "{shown}");
+    assert!(shown.contains("bob is in acme") && shown.contains("zoe is not in a team"), "{shown}");
     let output = run(&data, &["team", "remove", "acme", "bob", "--json"]).await;
     assert_eq!(json(&output)["teams"]["bob"], Value::Null);
     let output = run(&data, &["team", "add", "zoo", "ada"]).await;
@@ -85,7 +81,7 @@ async fn people_go_in_and_out_of_teams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_begins_no_data_directory_and_granting_does() {
+async fn reading_commands_create_no_data_directory_and_granting_does() {
     let parent = tempfile::tempdir().expect("a directory");
     let data = parent.path().join("data");
     for arguments in [&["credits", "show"][..], &["team", "show", "ada"], &["team", "remove", "acme", "ada"]] {

@@ -1,6 +1,6 @@
 //! `mediaforge provision` on an emulator of Pub/Sub.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use gcloud_emulator::{Emulator, Fault};
 use google_cloud_auth::credentials::anonymous;
@@ -12,7 +12,7 @@ use google_cloud_wkt::{Duration, FieldMask};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::support::{TIMEOUT, command};
+use crate::{output::all_output as text, support::command};
 
 const PROJECT: &str = "forge-test";
 const SETTINGS: [(&str, &str); 4] = [
@@ -38,12 +38,7 @@ async fn run(settings: &[(&str, &str)], emulator: &Emulator, arguments: &[&str])
     let mut command = command(std::env::temp_dir().join("mediaforge-has-no-data-here"));
     command.env("MEDIAFORGE_PROFILE", "gcp").env("PUBSUB_EMULATOR_HOST", emulator.address().to_string());
     command.envs(settings.iter().copied()).arg("provision").args(arguments);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8([&output.stdout[..], &output.stderr].concat()).expect("text")
+    crate::output::run(&mut command).await
 }
 
 /// The exit code, and for each topic and subscription what was to be done and whether it was.
@@ -174,7 +169,7 @@ async fn what_cannot_be_changed_is_named_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1), "{shown}");
     for part in [
         "projects/forge-test/topics/brand-training-jobs -> projects/forge-test/topics/job-dlq  (cannot be changed)",
-        "what differs in job-dlq-sub cannot be changed",
+        "job-dlq-sub cannot be repaired: a setting that differs cannot be changed",
         "gcloud pubsub subscriptions delete job-dlq-sub --project=forge-test",
     ] {
         assert!(shown.contains(part), "{part} is not in\n{shown}");

@@ -1,4 +1,4 @@
-//! Ctrl-C: running work is finished or handed back, streams end, and the process exits in time.
+//! Shutdown: running work is finished or handed back, streams end, and the process exits in time.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn work_that_fits_the_drain_is_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once_and_the_job_goes_on_after_the_start() {
+async fn a_second_signal_ends_the_process_at_once_and_the_job_continues_after_a_restart() {
     let slow = [("MEDIAFORGE_ENGINE__PREVIEW__HANG", "1.0"), ("MEDIAFORGE_WORKER__DRAIN", "8s")];
     let mut system = System::start(Topology::OneProcess, &slow).await;
     let id = system.submit("ada", "a cat").await;
@@ -40,7 +40,7 @@ async fn a_second_signal_ends_it_at_once_and_the_job_goes_on_after_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_that_does_not_is_handed_back_without_costing_an_attempt() {
+async fn work_that_exceeds_the_drain_is_handed_back_without_costing_an_attempt() {
     for topology in Topology::EVERY {
         let slow = [("MEDIAFORGE_ENGINE__PREVIEW__LATENCY", "4s"), ("MEDIAFORGE_WORKER__DRAIN", "500ms")];
         let mut system = System::start(topology, &slow).await;
@@ -50,7 +50,7 @@ async fn work_that_does_not_is_handed_back_without_costing_an_attempt() {
         assert!(events.next().await.is_some());
         let took = system.terminate().await;
         assert!(took < Duration::from_secs(9), "{took:?}");
-        while events.next().await.is_some() {} // the stream ends instead of holding the process up
+        while events.next().await.is_some() {} // the stream ends and does not delay the exit
         system.launch().await;
         let job = system.finished("ada", &id).await;
         assert_eq!(

@@ -1,43 +1,30 @@
-//! `mediaforge train` and `generate --style`, as a person uses them.
+//! `mediaforge train` and `generate --style`.
 
 use std::{
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Output,
     sync::Arc,
 };
 
 use image::{Rgb, RgbImage};
-use serde_json::Value;
 
 use crate::archives::{Item, archive};
-use crate::support::{System, TIMEOUT, Topology, books, command};
+use crate::support::{System, Topology, books, command};
 
-/// A training that lasts long enough to be seen.
+/// A training that takes long enough for its progress to be seen.
 const SHORT: (&str, &str) = ("MEDIAFORGE_TRAINER__MOCK__DURATION", "3s");
 const ORANGE: Rgb<u8> = Rgb([0xff, 0x66, 0x00]);
 
+pub use crate::output::{json, stderr, stdout};
+
+/// Runs the binary with these variables, arguments and files.
 pub async fn run(data_dir: &Path, environment: &[(&str, &str)], arguments: &[&str], files: &[PathBuf]) -> Output {
     let mut command = command(data_dir);
     command.envs(environment.iter().copied()).args(arguments).args(files);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("ends").expect("output")
+    crate::output::run(&mut command).await
 }
 
-pub fn stdout(output: &Output) -> String {
-    let text = String::from_utf8(output.stdout.clone()).expect("text");
-    assert!(!text.contains('\u{1b}'), "no colours when piped: {text:?}");
-    text
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-pub fn json(output: &Output) -> Value {
-    serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
-}
-
-/// Pictures that no fingerprint takes for each other: each a mosaic of its own in orange, blue and shades between.
+/// Pictures with different fingerprints: mosaics in orange, blue and shades in between.
 pub fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
     let picture = |n: u32| {
         let path = dir.join(format!("picture-{n}.png"));
@@ -59,21 +46,24 @@ pub fn pictures(dir: &Path, side: u32) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_is_trained_shown_and_drawn_in() {
-    a_brand_of_ones_own(System::start(Topology::OneProcess, &[SHORT]).await).await;
+    train_a_brand_and_draw_in_it(System::start(Topology::OneProcess, &[SHORT]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_is_trained_shown_and_drawn_in_on_google_cloud() {
     let system = System::start(Topology::GoogleCloud, &[SHORT]).await;
     let storage = Arc::clone(&system.cloud().storage);
-    a_brand_of_ones_own(system).await;
+    train_a_brand_and_draw_in_it(system).await;
     let uploads: Vec<_> =
         storage.requests().into_iter().filter(|request| request.method == reqwest::Method::PUT).collect();
-    assert_eq!(uploads.len(), 10, "five pictures of a dry run and five of a training went there");
-    assert!(uploads.iter().all(|put| !put.headers.contains_key("authorization")), "with nothing but the signature");
+    assert_eq!(uploads.len(), 10, "five uploads for the dry run and five for the training");
+    assert!(
+        uploads.iter().all(|put| !put.headers.contains_key("authorization")),
+        "uploads to the bucket carry no token"
+    );
 }
 
-async fn a_brand_of_ones_own(system: System) {
+async fn train_a_brand_and_draw_in_it(system: System) {
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let (data, url) = (system.data_dir(), system.gateway.clone());
@@ -81,7 +71,7 @@ async fn a_brand_of_ones_own(system: System) {
     let (ada, eve) = ([("MEDIAFORGE_TOKEN", ada.as_str())], [("MEDIAFORGE_TOKEN", eve.as_str())]);
     let before = system.credits("ada").await;
 
-    // What would come of it, and what it would cost.
+    // A dry run shows the verdicts and the price.
     let dry = run(&data, &ada, &["train", "Acme", "--dry-run", "--user", "ada", "--url", &url], &files).await;
     assert!(dry.status.success(), "{}", stderr(&dry));
     let table = stdout(&dry);
@@ -99,9 +89,9 @@ async fn a_brand_of_ones_own(system: System) {
     assert!(shown.contains("#ff6600") && shown.contains("--style Acme"), "{shown}");
     let saved: Vec<_> = std::fs::read_dir(&samples).expect("samples").collect();
     assert_eq!(saved.len(), 3, "{shown}");
-    assert!(stderr(&trained).contains("training"), "progress is told: {}", stderr(&trained));
+    assert!(stderr(&trained).contains("training"), "progress is shown: {}", stderr(&trained));
 
-    // The same again finds the same brand, without uploads and without paying.
+    // Repeating the command finds the same brand, without uploads and without paying again.
     let again = run(&data, &ada, &[&arguments[..], &["--json"]].concat(), &files).await;
     assert!(again.status.success(), "{}", stderr(&again));
     let brand = json(&again);
@@ -111,7 +101,7 @@ async fn a_brand_of_ones_own(system: System) {
     let (available, held, spent, granted) = system.credits("ada").await;
     assert_eq!((held, spent, available + 25), (0, 25, granted), "one capture of the price");
 
-    // By name in any case, and by id; nobody else has it.
+    // The brand is found by its name in any case and by its id, but not by another user.
     for style in ["aCME", brand["brandId"].as_str().expect("an id")] {
         let arguments =
             ["generate", "a fox", "--style", style, "--size", "256x256", "--json", "--user", "ada", "-o", out];
@@ -126,24 +116,24 @@ async fn a_brand_of_ones_own(system: System) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_that_are_not_fit_are_named_before_anything_is_paid() {
+async fn unfit_pictures_are_listed_before_anything_is_charged() {
     let system = System::start(Topology::OneProcess, &[SHORT]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let (data, url) = (system.data_dir(), system.gateway.clone());
     let before = system.credits("local").await;
 
-    // What is visible from here is not even uploaded.
+    // The command itself refuses some files before it uploads anything.
     let text = dir.path().join("notes.png");
     std::fs::write(&text, "no picture").expect("a file");
     let wrong = [&files[..], &[text, dir.path().join("gone.png")]].concat();
     let output = run(&data, &[], &["train", "Acme", "--url", &url], &wrong).await;
     assert_eq!(output.status.code(), Some(2));
-    for part in ["2 of 7", "notes.png: is no PNG", "gone.png: there is no such file"] {
+    for part in ["2 of 7", "notes.png: is neither a PNG", "gone.png: does not exist"] {
         assert!(stderr(&output).contains(part), "{part} in {}", stderr(&output));
     }
 
-    // The rest is the service's to say.
+    // The service checks the rest.
     let small = dir.path().join("small.png");
     RgbImage::from_pixel(300, 300, ORANGE).save(&small).expect("a picture");
     let twin = dir.path().join("twin.png");
@@ -160,7 +150,7 @@ async fn pictures_that_are_not_fit_are_named_before_anything_is_paid() {
                 answer["verdicts"].as_array().expect("verdicts").iter().map(|verdict| &verdict["verdict"]).collect();
             assert_eq!(verdicts, ["ok", "ok", "ok", "ok", "ok", "too_small", "near_duplicate"]);
         } else {
-            assert!(stderr(&output).contains("picture-2.png"), "the twin is named: {}", stderr(&output));
+            assert!(stderr(&output).contains("picture-2.png"), "the duplicate is named: {}", stderr(&output));
             assert_eq!(stdout(&output), "");
         }
     }
@@ -173,12 +163,12 @@ async fn pictures_that_are_not_fit_are_named_before_anything_is_paid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zip_is_trained_on_like_its_pictures() {
-    trained_on_a_zip(&[SHORT]).await;
+async fn a_zip_can_be_trained_on() {
+    train_on_a_zip(&[SHORT]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_is_a_zip_in_a_bucket() {
+async fn a_zip_in_a_bucket_can_be_trained_on() {
     let storage = gcloud_emulator::Storage::start().await.unwrap_or_else(|error| panic!("{error}"));
     let bucket = storage.create_bucket().await.expect("a bucket");
     let dir = tempfile::tempdir().expect("a directory");
@@ -191,10 +181,10 @@ async fn so_is_a_zip_in_a_bucket() {
         ("MEDIAFORGE_MEDIA__GCS__ENDPOINT", &storage.url()),
         ("MEDIAFORGE_MEDIA__GCS__SIGNING_KEY__FILE", key.to_str().expect("text")),
     ];
-    trained_on_a_zip(&environment).await;
+    train_on_a_zip(&environment).await;
 }
 
-async fn trained_on_a_zip(environment: &[(&str, &str)]) {
+async fn train_on_a_zip(environment: &[(&str, &str)]) {
     let system = System::start(Topology::OneProcess, environment).await;
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
@@ -207,7 +197,7 @@ async fn trained_on_a_zip(environment: &[(&str, &str)]) {
     let item = |n: usize| Item::deflated(&format!("set/{n}.png"), &std::fs::read(&files[n]).expect("a picture"));
     let four: Vec<_> = (0..4).map(item).collect();
 
-    // One of them is no picture, and one lies beside the archive.
+    // One entry is not a picture, and one picture is outside the archive.
     let odd = zip("odd.zip", &[&four[..], &[Item::stored("set/x.svg", "<svg/>")]].concat());
     let output = run(&data, &[], &["train", "Acme", "--url", &url], &[odd, files[4].clone()]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
@@ -217,7 +207,7 @@ async fn trained_on_a_zip(environment: &[(&str, &str)]) {
     let hostile = zip("hostile.zip", &[&four[..], &[Item::stored("../x.png", "x")]].concat());
     let output = run(&data, &[], &["train", "Acme", "--url", &url], &[hostile]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("no plain path inside the archive"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("not a plain path inside the archive"), "{}", stderr(&output));
 
     let good = zip("good.zip", &(0..5).map(item).collect::<Vec<_>>());
     let trained = run(&data, &[], &["train", "Acme", "--json", "--url", &url], &[good]).await;
@@ -232,7 +222,7 @@ async fn train_needs_no_server() {
     let dir = tempfile::tempdir().expect("a directory");
     let files = pictures(dir.path(), 600);
     let data = dir.path().join("data");
-    // A port that nobody listens on stands for "the local gateway is not running".
+    // Nothing listens on this port, as if the local gateway were not running.
     let environment = [SHORT, ("MEDIAFORGE_GATEWAY__LISTEN", "127.0.0.1:1")];
     let trained = run(&data, &environment, &["train", "Acme", "--json"], &files).await;
     assert!(trained.status.success(), "{}", stderr(&trained));

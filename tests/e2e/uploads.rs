@@ -1,4 +1,4 @@
-//! Hostile uploads against the real binary: each is refused with a reason, and none makes the process grow.
+//! Malicious uploads to the real binary: each is refused with a reason and uses little memory.
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use crate::{
     support::{System, Topology, answer, text},
 };
 
-/// Bytes that the process may have needed at its peak, whatever was sent to it.
+/// The allowed peak memory of the process in bytes.
 #[cfg(target_os = "linux")]
 const PEAK: u64 = 150 << 20;
 
-/// The four bytes behind a PNG chunk (bitwise CRC-32: slow and short).
+/// The checksum of a PNG chunk (bitwise CRC-32: slow but short).
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
@@ -25,10 +25,10 @@ fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
     [length.as_slice(), &named, &crc(&named).to_be_bytes()].concat()
 }
 
-/// A PNG that announces `side` × `side` pixels and brings hardly any.
+/// A PNG that declares `side` × `side` pixels but contains almost no data.
 fn bomb(side: u32) -> Vec<u8> {
     let header = [side.to_be_bytes().as_slice(), &side.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
-    // An empty deflate stream: the pixels would all be made up by a careless decoder.
+    // An empty deflate stream; a careless decoder would allocate all the pixels.
     let pixels = [0x78, 0x9c, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01];
     [b"\x89PNG\r\n\x1a\n".as_slice(), &chunk(b"IHDR", &header), &chunk(b"IDAT", &pixels), &chunk(b"IEND", b"")].concat()
 }
@@ -46,14 +46,14 @@ async fn upload(system: &System, name: &str, bytes: Vec<u8>) -> (u16, Value) {
 }
 
 async fn put(system: &System, name: &str, bytes: Vec<u8>) -> reqwest::RequestBuilder {
-    let place = json!({ "userId": "ada", "fileName": name, "contentType": "image/png", "size": 1000 });
-    let (status, place) = system.post("/uploads", &place).await;
-    assert_eq!(status, 201, "{place}");
-    system.client.put(text(&place, "uploadUrl")).header("content-type", "image/png").body(bytes)
+    let request = json!({ "userId": "ada", "fileName": name, "contentType": "image/png", "size": 1000 });
+    let (status, target) = system.post("/uploads", &request).await;
+    assert_eq!(status, 201, "{target}");
+    system.client.put(text(&target, "uploadUrl")).header("content-type", "image/png").body(bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
+async fn malicious_uploads_are_refused_with_a_reason_and_use_little_memory() {
     let system = System::start(Topology::OneProcess, &[]).await;
     let png = picture(600, 600, ImageFormat::Png);
     let jpeg = picture(600, 600, ImageFormat::Jpeg);
@@ -75,11 +75,11 @@ async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
     }
     let name = json!({ "fileName": "a\r\nSet-Cookie: a=b", "contentType": "image/png", "size": 1 });
     assert_eq!(system.post("/uploads", &name).await.0, 422);
-    // The answer comes before the last byte is sent; a client that is still sending may find the connection closed.
+    // The response comes before the last byte is sent, so the client may find the connection closed.
     let huge = put(&system, "huge.png", vec![0x89; 30 << 20]).await.send().await;
-    assert!(huge.is_err() || huge.is_ok_and(|answer| answer.status() == 413), "announced as 1,000 bytes, 30 MiB sent");
+    assert!(huge.is_err() || huge.is_ok_and(|answer| answer.status() == 413), "declared as 1,000 bytes, sent 30 MiB");
 
-    // What follows a picture's end is not kept, and many at once are decoded in turn.
+    // Data after the end of a picture is dropped, and concurrent uploads are decoded one after the other.
     let polyglot = [png, b"PK\x03\x04 and a zip behind it".repeat(1000)].concat();
     let uploads = (0..8).map(|n| upload(&system, "poster.png", [polyglot.clone(), vec![n]].concat()));
     for (status, taken) in futures::future::join_all(uploads).await {
@@ -91,34 +91,36 @@ async fn hostile_uploads_are_refused_with_a_reason_and_little_memory() {
 }
 
 async fn send_archive(system: &System, bytes: Vec<u8>) -> (u16, Value) {
-    let place = json!({ "userId": "ada", "fileName": "set.zip", "contentType": "application/zip", "size": 1000 });
-    let (status, place) = system.post("/uploads", &place).await;
-    assert_eq!(status, 201, "{place}");
-    answer(system.client.put(text(&place, "uploadUrl")).header("content-type", "application/zip").body(bytes)).await
+    let request = json!({ "userId": "ada", "fileName": "set.zip", "contentType": "application/zip", "size": 1000 });
+    let (status, target) = system.post("/uploads", &request).await;
+    assert_eq!(status, 201, "{target}");
+    answer(system.client.put(text(&target, "uploadUrl")).header("content-type", "application/zip").body(bytes)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_archives_cost_little_memory() {
+async fn malicious_archives_use_little_memory() {
     let system = System::start(Topology::OneProcess, &[]).await;
     let zeros = Item::deflated("zeros.png", &vec![0; 19 << 20]);
     let pad = Item::stored(".pad", vec![7; 2 << 20]);
-    // Within the limits together, and each too large to be held beside the others.
+    // Within the limits, but too large to hold all pictures in memory at once.
     let mut heavy: Vec<_> = (0..8).map(|n| zeros.clone().named(&format!("{n}.png"))).collect();
     heavy.push(pad.clone());
     let (status, taken) = send_archive(&system, archive(&heavy)).await;
     assert_eq!((status, taken["pictures"].as_u64()), (200, Some(8)), "{taken}");
-    // Beyond them, by its words and in truth.
+    // Beyond the limits, both declared and actual.
     let bombs = [
         archive(std::slice::from_ref(&zeros)),
         archive(&(0..40).map(|n| zeros.clone().named(&format!("{n}.png"))).collect::<Vec<_>>()),
         archive(&[pad, zeros.claiming(100)]),
     ];
-    for (bomb, reason) in bombs.into_iter().zip(["times its size", "more than 500000000 bytes", "not of the size"]) {
+    for (bomb, reason) in
+        bombs.into_iter().zip(["times its size", "more than 500000000 bytes", "does not have the size"])
+    {
         let (status, problem) = send_archive(&system, bomb).await;
         assert_eq!((status, text(&problem, "code").as_str()), (422, "unusable_archive"), "{problem}");
         assert!(text(&problem, "detail").contains(reason), "{reason}: {problem}");
     }
-    // A large one lies on the disk while it is looked at.
+    // A large archive is on the disk while it is checked.
     let large = [Item::stored(".pad", vec![7; 120 << 20]), Item::stored("a.png", picture(600, 600, ImageFormat::Png))];
     let (status, taken) = send_archive(&system, archive(&large)).await;
     assert_eq!((status, taken["pictures"].as_u64()), (200, Some(1)), "{taken}");

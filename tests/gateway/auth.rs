@@ -1,4 +1,4 @@
-//! Callers who sign in: whose token is good, what it opens, and what it does not.
+//! Callers that sign in: valid tokens and what they give access to.
 
 mod addresses;
 mod callers;
@@ -12,7 +12,7 @@ use gcloud_emulator::{
     identity::{Issuer, Signing},
 };
 use mediaforge::{
-    gateway::{Auth, GatewayLimits, GatewaySettings, SignIn},
+    gateway::{Auth, FirebaseAuth, GatewayLimits, GatewaySettings},
     identity::{Firebase, KeySet, PathTokens},
 };
 use serde_json::{Value, json};
@@ -21,16 +21,16 @@ use crate::support::{Response, TestClock, World, settings, world_with};
 
 /// The project whose users may call.
 const PROJECT: &str = "forge-test";
-/// 2026-03-01T12:00:00Z, when the clocks of these tests stand still.
+/// 2026-03-01T12:00:00Z, the time of the test clocks.
 const NOON: i64 = 1_772_366_400;
 const STREAM_KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-/// A gateway whose callers sign in, and who signs their tokens.
+/// A gateway whose callers sign in, and the issuer of their tokens.
 struct Site {
     world: World,
     google: Emulator,
     clock: Arc<TestClock>,
-    /// A verifier like the gateway's, on the same keys: it says why.
+    /// A verifier with the gateway's keys, whose errors tell the cause.
     users: Firebase,
 }
 
@@ -43,15 +43,15 @@ impl Site {
         let google = Emulator::start().await.unwrap();
         let clock = Arc::new(TestClock::new());
         let keys = keys_at(&format!("{}{}", google.url(), Issuer::Firebase.path()), &clock);
-        let sign_in = SignIn {
+        let firebase = FirebaseAuth {
             users: Firebase::new(PROJECT, keys.clone(), clock.clone()),
             paths: PathTokens::new(STREAM_KEY, Duration::from_mins(5), clock.clone()),
         };
-        let world = world_with(GatewaySettings { auth: Auth::Firebase(Arc::new(sign_in)), limits, ..settings() });
+        let world = world_with(GatewaySettings { auth: Auth::Firebase(Arc::new(firebase)), limits, ..settings() });
         Self { world, google, users: Firebase::new(PROJECT, keys, clock.clone()), clock }
     }
 
-    /// The user's token: good from noon to one.
+    /// The user's token, valid from 12:00 to 13:00.
     fn token(&self, uid: &str) -> String {
         self.token_of(&claims(uid))
     }
@@ -80,7 +80,7 @@ impl Site {
         self.world.generate_with(body, &[("authorization", &format!("Bearer {token}"))]).await
     }
 
-    /// A job of this user, accepted.
+    /// Submits a job as this user.
     async fn job_of(&self, uid: &str) -> String {
         let answer = self.generate(&json!({ "prompt": "a lighthouse at dawn" }), &self.token(uid)).await;
         assert_eq!(answer.status, 202, "{}", answer.json());
@@ -92,7 +92,7 @@ fn keys_at(url: &str, clock: &Arc<TestClock>) -> KeySet {
     KeySet::new(url.parse().unwrap(), clock.clone()).unwrap()
 }
 
-/// What Firebase writes for a user who signed in at noon.
+/// The claims of a user that signed in at noon.
 fn claims(uid: &str) -> Value {
     json!({
         "iss": format!("https://securetoken.google.com/{PROJECT}"), "aud": PROJECT, "sub": uid, "user_id": uid,
@@ -101,7 +101,7 @@ fn claims(uid: &str) -> Value {
     })
 }
 
-/// The same with some claims changed; null takes one away.
+/// The claims with some changes; null removes a claim.
 fn changed(changes: &Value) -> Value {
     let mut all = claims("ann");
     for (name, value) in changes.as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! Bodies that people, scripts and attackers send.
+//! Invalid bodies.
 
 use axum::{
     body::{Body, Bytes},
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{BODY_LIMIT, post_json, request, world};
 
-/// Body, status, and a part of the detail or the pointer of the first error.
+/// Name, body, status, and a part of the detail or the pointer of the first error.
 fn cases() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
     let text = |text: &str| text.as_bytes().to_vec();
     let deep = format!("{{\"prompt\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
@@ -36,16 +36,16 @@ fn cases() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("duplicate field", text(r#"{"prompt":"a","prompt":"b"}"#), 400, "duplicate field `prompt`"),
         ("unknown field", text(r#"{"prompt":"a","widht":512}"#), 400, "expected one of `userId`, `prompt`"),
         ("wrong case", text(r#"{"Prompt":"a"}"#), 400, "unknown field `Prompt`"),
-        ("number for text", text(r#"{"prompt":5}"#), 400, "/prompt"),
-        ("text for number", text(r#"{"prompt":"a","count":"4"}"#), 400, "/count"),
+        ("number instead of text", text(r#"{"prompt":5}"#), 400, "/prompt"),
+        ("text instead of number", text(r#"{"prompt":"a","count":"4"}"#), 400, "/count"),
         ("fraction", text(r#"{"prompt":"a","count":1.5}"#), 400, "/count"),
-        ("fraction of nothing", text(r#"{"prompt":"a","count":1.0}"#), 400, "/count"),
+        ("fraction that is whole", text(r#"{"prompt":"a","count":1.0}"#), 400, "/count"),
         ("exponent", text(r#"{"prompt":"a","width":1e3}"#), 400, "/width"),
         ("minus zero", text(r#"{"prompt":"a","count":-0}"#), 400, "/count"),
         ("1e400", text(r#"{"prompt":"a","width":1e400}"#), 400, "number out of range"),
         ("NaN", text(r#"{"prompt":"a","width":NaN}"#), 400, "expected value"),
-        ("object for number", text(r#"{"prompt":"a","width":{}}"#), 400, "/width"),
-        ("bool for number", text(r#"{"prompt":"a","width":true}"#), 400, "/width"),
+        ("object instead of number", text(r#"{"prompt":"a","width":{}}"#), 400, "/width"),
+        ("bool instead of number", text(r#"{"prompt":"a","width":true}"#), 400, "/width"),
         ("negative", text(r#"{"prompt":"a","width":-512}"#), 422, "/width"),
         ("zero", text(r#"{"prompt":"a","height":0}"#), 422, "/height"),
         ("2^31", text(r#"{"prompt":"a","width":2147483648}"#), 422, "/width"),
@@ -57,16 +57,16 @@ fn cases() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("no prompt", text("{}"), 422, "/prompt"),
         ("null prompt", text(r#"{"prompt":null}"#), 422, "/prompt"),
         ("empty prompt", text(r#"{"prompt":""}"#), 422, "/prompt"),
-        ("spaces for a prompt", text("{\"prompt\":\" \u{2003}\u{a0} \"}"), 422, "/prompt"),
+        ("only spaces as prompt", text("{\"prompt\":\" \u{2003}\u{a0} \"}"), 422, "/prompt"),
         ("long prompt", json!({ "prompt": "é".repeat(2001) }).to_string().into_bytes(), 422, "/prompt"),
-        ("path for a user", text(r#"{"prompt":"a","userId":"../../etc/passwd"}"#), 422, "/userId"),
+        ("path as user", text(r#"{"prompt":"a","userId":"../../etc/passwd"}"#), 422, "/userId"),
         ("empty user", text(r#"{"prompt":"a","userId":""}"#), 422, "/userId"),
         ("unknown style", text(r#"{"prompt":"a","styleId":"oil"}"#), 422, "/styleId"),
     ]
 }
 
 #[tokio::test]
-async fn bad_bodies_are_refused_with_their_reason() {
+async fn invalid_bodies_are_refused_with_a_reason() {
     let world = world();
     for (name, body, status, reason) in cases() {
         let code = if status == 400 { "malformed_request" } else { "invalid_fields" };
@@ -79,7 +79,7 @@ async fn bad_bodies_are_refused_with_their_reason() {
 }
 
 #[tokio::test]
-async fn refusals_read_well() {
+async fn refusals_are_readable() {
     let world = world();
     let bodies = [
         r#"{"prompt":"a","widht":512}"#,
@@ -96,7 +96,7 @@ async fn refusals_read_well() {
 }
 
 #[tokio::test]
-async fn odd_but_valid_prompts_are_kept_verbatim() {
+async fn unusual_valid_prompts_are_kept_unchanged() {
     let world = world();
     let prompts = [
         "\u{202e}drawkcab",
@@ -115,7 +115,7 @@ async fn odd_but_valid_prompts_are_kept_verbatim() {
 }
 
 #[tokio::test]
-async fn what_a_parser_quotes_is_cut_short() {
+async fn parser_errors_are_truncated() {
     let world = world();
     for body in [json!({ "width": "x".repeat(60_000) }), json!({ "x".repeat(60_000): 1 })] {
         let problem = world.generate(&body).await.problem(400, "malformed_request");
@@ -124,25 +124,25 @@ async fn what_a_parser_quotes_is_cut_short() {
 }
 
 #[tokio::test]
-async fn bodies_over_the_limit() {
+async fn bodies_over_the_limit_are_refused() {
     let world = world();
     let exact = format!("{{\"prompt\":\"a\"}}{}", " ".repeat(BODY_LIMIT - 14));
     assert_eq!(exact.len(), BODY_LIMIT);
     assert_eq!(world.generate_raw(exact.clone()).await.status, StatusCode::ACCEPTED);
     let problem = world.generate_raw(format!("{exact} ")).await.problem(413, "payload_too_large");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
-    // By what it says of itself, before a byte is read.
+    // By its Content-Length, before a byte is read.
     let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let announced = post_json().header("content-length", "1000000000").body(never).unwrap();
     world.send(announced).await.problem(413, "payload_too_large");
-    // Without an end, and without a length.
+    // A body without end and without Content-Length.
     let chunk = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1000]));
     let endless = Body::from_stream(futures::stream::repeat_with(chunk));
     world.send(post_json().body(endless).unwrap()).await.problem(413, "payload_too_large");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_comes() {
+async fn a_body_that_does_not_arrive_times_out() {
     let world = world();
     let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let problem = world.send(post_json().body(never).unwrap()).await.problem(408, "request_timeout");
@@ -153,7 +153,7 @@ async fn a_body_that_never_comes() {
 }
 
 #[tokio::test]
-async fn a_body_in_pieces_is_put_together() {
+async fn a_chunked_body_is_joined() {
     let world = world();
     let pieces = [&b"{\"pro"[..], b"", b"mpt\":", b"\"a boat\"}"]
         .map(|piece| Ok::<_, std::io::Error>(Bytes::from_static(piece)));
@@ -162,7 +162,7 @@ async fn a_body_in_pieces_is_put_together() {
 }
 
 #[tokio::test]
-async fn content_types() {
+async fn only_json_content_types_are_accepted() {
     let world = world();
     let send = async |kind: Option<&str>| {
         let builder = request(Method::POST, "/generate");

@@ -1,4 +1,4 @@
-//! Brands: who sees them, how they are watched, stopped and deleted, and how one draws in them.
+//! Brands: visibility, events, cancellation, deletion, and their use as styles.
 
 use axum::http::Method;
 use serde_json::json;
@@ -6,15 +6,15 @@ use serde_json::json;
 use crate::support::world;
 
 #[tokio::test]
-async fn a_ready_brand_shows_what_was_learnt() {
+async fn a_ready_brand_shows_its_results() {
     let world = world();
     world.grant("users/ann", 50).await;
-    let id = world.brand("ann").await;
+    let id = world.queued_brand("ann").await;
     world.start(&id).await;
-    world.beat(&id, Some(0.5)).await;
+    world.heartbeat(&id, Some(0.5)).await;
     let training = world.get(&format!("/brands/{id}?userId=ann")).await.json();
     assert_eq!((&training["status"], &training["progress"]["fraction"]), (&json!("training"), &json!(0.5)));
-    world.ready(&id, "ann").await;
+    world.complete_brand(&id, "ann").await;
     let brand = world.get(&format!("/brands/{id}?userId=ann")).await.json();
     let expected = json!({
         "brandId": id, "status": "ready", "userId": "ann", "name": "Acme", "colors": ["#ff6600"],
@@ -28,13 +28,13 @@ async fn a_ready_brand_shows_what_was_learnt() {
 }
 
 #[tokio::test]
-async fn a_team_shares_brands_and_credits_and_nobody_else_does() {
+async fn only_team_members_share_brands_and_credits() {
     let world = world();
     for user in ["ann", "bob"] {
         world.join(user, "acme").await;
     }
     world.grant("teams/acme", 40).await;
-    let id = world.brand("ann").await;
+    let id = world.queued_brand("ann").await;
     let balance = world.get("/credits?userId=bob").await.json();
     assert_eq!((&balance["account"], &balance["held"]), (&json!("teams/acme"), &json!(25)));
     assert_eq!(world.get(&format!("/brands/{id}?userId=bob")).await.json()["teamId"], "acme");
@@ -42,14 +42,14 @@ async fn a_team_shares_brands_and_credits_and_nobody_else_does() {
     world.get(&format!("/brands/{id}/events?userId=eve")).await.problem(404, "not_found");
     world.call(Method::POST, &format!("/brands/{id}/cancel?userId=eve")).await.problem(404, "not_found");
     world.call(Method::DELETE, &format!("/brands/{id}?userId=eve")).await.problem(404, "not_found");
-    // A brand is no illustration, and the other way round.
+    // A brand id is not an illustration id.
     world.get(&format!("/illustrations/{id}?userId=ann")).await.problem(404, "not_found");
-    // Pictures stay private within the team, and the team pays for them.
+    // Illustrations stay private within the team, but the team pays for them.
     let picture = world.generate(&json!({ "userId": "ann", "prompt": "a cat" })).await.json();
     let picture = picture["illustrationId"].as_str().unwrap().to_owned();
     world.get(&format!("/illustrations/{picture}?userId=bob")).await.problem(404, "not_found");
     assert_eq!(world.get("/credits?userId=bob").await.json()["held"], 26);
-    // Any member may stop and delete a brand.
+    // Every member may cancel and delete a brand.
     let cancelled = world.call(Method::POST, &format!("/brands/{id}/cancel?userId=bob")).await;
     assert_eq!((cancelled.status.as_u16(), &cancelled.json()["status"]), (200, &json!("cancelled")));
     assert_eq!(world.get("/credits?userId=ann").await.json()["held"], 1);
@@ -60,18 +60,18 @@ async fn a_team_shares_brands_and_credits_and_nobody_else_does() {
 }
 
 #[tokio::test]
-async fn lists_join_the_own_and_the_teams() {
+async fn lists_contain_own_and_team_brands() {
     let world = world();
     world.grant("users/ann", 100).await;
-    let private = world.brand("ann").await;
+    let private = world.queued_brand("ann").await;
     world.clock.advance_ms(1000);
     for user in ["ann", "bob"] {
         world.join(user, "acme").await;
     }
     world.grant("teams/acme", 100).await;
-    let shared = world.brand("ann").await;
+    let shared = world.queued_brand("ann").await;
     world.clock.advance_ms(1000);
-    let bobs = world.brand("bob").await;
+    let bobs = world.queued_brand("bob").await;
     let ids = async |path: &str| -> Vec<String> {
         let page = world.get(path).await.json();
         page["data"].as_array().unwrap().iter().map(|one| one["brandId"].as_str().unwrap().to_owned()).collect()
@@ -91,10 +91,10 @@ async fn lists_join_the_own_and_the_teams() {
 }
 
 #[tokio::test]
-async fn a_brand_is_watched_like_a_picture() {
+async fn a_brand_has_the_same_events_as_an_illustration() {
     let world = world();
     world.grant("users/ann", 50).await;
-    let id = world.brand("ann").await;
+    let id = world.queued_brand("ann").await;
     let mut one = world.events(&format!("/brands/{id}/events?userId=ann"), &[]).await;
     let mut all = world.events("/events?userId=ann", &[]).await;
     for events in [&mut one, &mut all] {
@@ -107,15 +107,15 @@ async fn a_brand_is_watched_like_a_picture() {
         let event = events.event().await;
         assert_eq!((event.name.as_str(), &event.data["status"]), ("job.processing", &json!("training")));
     }
-    world.beat(&id, Some(0.25)).await;
+    world.heartbeat(&id, Some(0.25)).await;
     assert_eq!(one.event().await.name, "job.progress");
     assert_eq!(all.event().await.name, "job.progress");
-    world.ready(&id, "ann").await;
+    world.complete_brand(&id, "ann").await;
     let event = one.event().await;
     assert_eq!((event.name.as_str(), &event.data["status"]), ("job.completed", &json!("ready")));
     assert_eq!(one.frame().await, None);
     assert_eq!(all.event().await.data["palette"][1], "#1b2a41");
-    // Who comes back to the stream of all hears of its end.
+    // A client that resumes the stream of all jobs receives the end.
     drop(all);
     let mut back = world.events("/events?userId=ann&last_event_id=1772366400000", &[]).await;
     back.frame().await;
@@ -128,14 +128,14 @@ async fn a_ready_brand_is_a_style() {
     world.join("ann", "acme").await;
     world.join("bob", "acme").await;
     world.grant("teams/acme", 100).await;
-    let id = world.brand("ann").await;
+    let id = world.queued_brand("ann").await;
     let draw = |user: &str| json!({ "userId": user, "prompt": "a cat", "styleId": id });
     let problem = world.generate(&draw("bob")).await.problem(422, "invalid_fields");
     let wrong = json!([{ "pointer": "/styleId", "detail": "this brand is queued; only a ready one can be used" }]);
     assert_eq!(problem["errors"], wrong);
     assert_eq!(world.get("/styles?userId=bob").await.json()["data"].as_array().unwrap().len(), 2);
     world.start(&id).await;
-    world.ready(&id, "ann").await;
+    world.complete_brand(&id, "ann").await;
     let styles = world.get("/styles?userId=bob").await.json();
     let style = json!({
         "styleId": id, "name": "Acme", "description": "The style of Acme, trained from 5 pictures", "brandId": id,

@@ -1,4 +1,4 @@
-//! Zip archives as datasets: what is taken from them, and everything they are refused for.
+//! Zip archives as datasets: their content, and all reasons to refuse them.
 
 use axum::{body::Body, http::Method};
 use image::ImageFormat;
@@ -17,13 +17,13 @@ fn png(seed: u64) -> Vec<u8> {
     encoded(&blocks(seed, 160, 130), ImageFormat::Png)
 }
 
-/// An archive that is fit, of pictures from this seed on.
-fn fit(first: u64, count: u64) -> Vec<u8> {
+/// A valid archive of pictures, starting with this seed.
+fn valid_archive(first: u64, count: u64) -> Vec<u8> {
     let item = |seed| Item::deflated(&format!("set/{seed:03}.png"), &png(seed));
     archive(&(first..first + count).map(item).collect::<Vec<_>>())
 }
 
-async fn place(world: &World, size: usize) -> String {
+async fn create_upload(world: &World, size: usize) -> String {
     let body = json!({ "userId": "ann", "fileName": "a.zip", "contentType": "application/zip", "size": size });
     let answer = world.post("/uploads", &body).await;
     assert_eq!(answer.status, 201, "{}", answer.json());
@@ -38,8 +38,8 @@ async fn put(world: &World, id: &str, bytes: Vec<u8>) -> Response {
     world.send(request.body(Body::from(bytes)).unwrap()).await
 }
 
-async fn sent(world: &World, bytes: Vec<u8>) -> String {
-    let id = place(world, bytes.len()).await;
+async fn upload(world: &World, bytes: Vec<u8>) -> String {
+    let id = create_upload(world, bytes.len()).await;
     let answer = put(world, &id, bytes).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
     id
@@ -49,7 +49,7 @@ fn training(images: &[&str]) -> Value {
     json!({ "userId": "ann", "brandName": "Acme", "trainingImages": images })
 }
 
-async fn examined(world: &World, images: &[&str]) -> Value {
+async fn dry_run(world: &World, images: &[&str]) -> Value {
     let answer = world.post("/train-brand?dryRun=true", &training(images)).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
     answer.json()
@@ -60,7 +60,7 @@ fn field<'a>(answer: &'a Value, field: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn an_archive_stands_for_its_pictures() {
+async fn an_archive_counts_as_its_pictures() {
     let world = world();
     world.grant("users/ann", 30).await;
     let items = [
@@ -72,22 +72,21 @@ async fn an_archive_stands_for_its_pictures() {
         Item::stored("__MACOSX/set/._a.png", "resource fork"),
         Item::stored("set/.DS_Store", "finder"),
     ];
-    let id = place(&world, 1000).await;
+    let id = create_upload(&world, 1000).await;
     let answer = put(&world, &id, archive(&items)).await;
     assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({ "uploadId": id, "pictures": 3 })));
-    // The same again is the same, another one is not.
+    // The same file may be sent again; a different file may not.
     assert_eq!(put(&world, &id, archive(&items)).await.json(), answer.json());
-    put(&world, &id, fit(0, 5)).await.problem(409, "upload_taken");
+    put(&world, &id, valid_archive(0, 5)).await.problem(409, "upload_taken");
     world.put(&format!("/uploads/{id}?userId=ann"), png(0)).await.problem(409, "upload_taken");
 
-    // Three are too few; with two single ones they are enough.
+    // Three pictures are too few; two more single pictures make them enough.
     let problem = world.post("/train-brand?dryRun=true", &training(&[&id])).await.problem(422, "invalid_fields");
     assert_eq!(problem["errors"][0]["pointer"], "/trainingImages");
-    assert_eq!(problem["errors"][0]["detail"], "must be the uploadIds of 5 to 50 pictures; there are 3");
-    let singles =
-        [world.uploaded("ann", &blocks(3, 160, 130)).await, world.uploaded("ann", &blocks(4, 160, 130)).await];
+    assert_eq!(problem["errors"][0]["detail"], "must list the uploadIds of 5 to 50 pictures; there are 3");
+    let singles = [world.upload("ann", &blocks(3, 160, 130)).await, world.upload("ann", &blocks(4, 160, 130)).await];
     let images = [&singles[0], &id, &singles[1]].map(String::as_str);
-    let answer = examined(&world, &images).await;
+    let answer = dry_run(&world, &images).await;
     assert_eq!(answer["accepted"], true);
     assert_eq!(field(&answer, "verdict"), vec!["ok"; 5]);
     assert_eq!(
@@ -106,7 +105,7 @@ async fn an_archive_stands_for_its_pictures() {
     let brand = accepted.json()["brandId"].as_str().unwrap().to_owned();
     assert_eq!(world.get(&format!("/brands/{brand}?userId=ann")).await.json()["imageCount"], 5);
     assert_eq!(world.media.list(&format!("brands/ann/{brand}/"), 100).await.unwrap().len(), 5);
-    // Nobody else has it.
+    // Another user cannot use them.
     let mut theirs = training(&images);
     theirs["userId"] = json!("bob");
     let answer = world.post("/train-brand?dryRun=true", &theirs).await.json();
@@ -114,7 +113,7 @@ async fn an_archive_stands_for_its_pictures() {
 }
 
 #[tokio::test]
-async fn each_picture_of_an_archive_has_its_verdict() {
+async fn each_picture_of_an_archive_is_checked() {
     let world = world();
     let whole = png(6);
     let animated = [&whole[..33], &chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]), &whole[33..]].concat();
@@ -133,8 +132,8 @@ async fn each_picture_of_an_archive_has_its_verdict() {
         Item::stored("j-heavy.png", vec![7; (1 << 20) + 1]),
         Item::stored("k-notes.md", "# notes"),
     ]);
-    let id = sent(&world, archive(&items)).await;
-    let answer = examined(&world, &[&id]).await;
+    let id = upload(&world, archive(&items)).await;
+    let answer = dry_run(&world, &[&id]).await;
     assert_eq!(answer["accepted"], false);
     let expected = [
         "ok",
@@ -175,11 +174,11 @@ async fn each_picture_of_an_archive_has_its_verdict() {
 }
 
 #[tokio::test]
-async fn hostile_archives_are_refused_with_one_reason() {
+async fn malicious_archives_are_refused_with_one_reason() {
     let world = world();
     let good = || Item::deflated("a.png", &png(0));
     let with_good = |item: Item| archive(&[good(), item]);
-    let whole = fit(0, 5);
+    let whole = valid_archive(0, 5);
     let zeros = vec![0; 900_000];
     let lying = archive(&[good(), Item::deflated("b.png", &zeros).claiming(5000)]);
     let modest = archive(&[Item::deflated("b.png", &png(1)).claiming(100_000), good()]);
@@ -206,19 +205,19 @@ async fn hostile_archives_are_refused_with_one_reason() {
         ("only long clutter", archive(&comment(300)), "more than 255 characters"),
         ("a bomb", archive(&bomb), "more than 100 times its size"),
         ("a bomb in its words", with_good(Item::stored("b.png", "x").claiming(u32::MAX)), "more than 500000000 bytes"),
-        ("more than it says", lying, "b.png in the archive is not of the size"),
-        ("less than it says", modest, "b.png in the archive is not of the size"),
+        ("more than it says", lying, "b.png in the archive does not have the size"),
+        ("less than it says", modest, "b.png in the archive does not have the size"),
         ("10,000 entries", archive(&many), "more than 1000 files"),
         ("51 pictures", archive(&pictures), "holds 51 pictures; at most 50"),
-        ("upwards", with_good(Item::stored("../../etc/passwd", "x")), "no plain path"),
-        ("absolute", with_good(Item::stored("/etc/passwd", "x")), "no plain path"),
-        ("absolute on Windows", with_good(Item::stored("C:\\x.png", "x")), "no plain path"),
+        ("upwards", with_good(Item::stored("../../etc/passwd", "x")), "not a plain path"),
+        ("absolute", with_good(Item::stored("/etc/passwd", "x")), "not a plain path"),
+        ("absolute on Windows", with_good(Item::stored("C:\\x.png", "x")), "not a plain path"),
         ("a link", with_good(Item::stored("b.png", "/etc/passwd").mode(0o120_777)), "is a link"),
         ("a device", with_good(Item::stored("b.png", []).mode(0o020_644)), "is a link or something else"),
         ("encrypted", with_good(Item::stored("b.png", png(1)).encrypted()), "b.png in the archive is encrypted"),
         ("another method", with_good(Item::stored("b.png", png(1)).method(12)), "another method than deflate"),
-        ("the same name", with_good(Item::stored("a.png", png(1))), "is there twice"),
-        ("nearly the same name", with_good(Item::stored("A.PNG", png(1))), "is there twice"),
+        ("the same name", with_good(Item::stored("a.png", png(1))), "occurs twice"),
+        ("nearly the same name", with_good(Item::stored("A.PNG", png(1))), "occurs twice"),
         (
             "an archive by name",
             with_good(Item::stored("more.zip", "x")),
@@ -229,7 +228,7 @@ async fn hostile_archives_are_refused_with_one_reason() {
     ];
     let mut wrong = Vec::new();
     for (what, bytes, reason) in cases {
-        let id = place(&world, 1000).await;
+        let id = create_upload(&world, 1000).await;
         let answer = put(&world, &id, bytes).await;
         let problem = answer.json();
         let is_right = problem["code"] == "unusable_archive" && problem["detail"].as_str().unwrap().contains(reason);
@@ -241,33 +240,33 @@ async fn hostile_archives_are_refused_with_one_reason() {
 }
 
 #[tokio::test]
-async fn an_archive_has_a_limit_of_its_own() {
+async fn archives_have_their_own_size_limit() {
     let world = world();
     let body = json!({ "userId": "ann", "fileName": "a", "contentType": "application/zip", "size": (4 << 20) + 1 });
     let problem = world.post("/uploads", &body).await.problem(422, "invalid_fields");
     assert_eq!(problem["errors"][0]["detail"], "must be a whole number of bytes from 1 to 4194304");
-    let id = place(&world, 1000).await;
+    let id = create_upload(&world, 1000).await;
     put(&world, &id, vec![b'P'; (4 << 20) + 1]).await.problem(413, "payload_too_large");
-    // Larger than a picture may be.
+    // Larger than the limit for a picture.
     let mut items = vec![Item::stored(".pad", vec![7; 2 << 20])];
     items.extend((0..5).map(|seed| Item::stored(&format!("{seed}.png"), png(seed))));
     assert_eq!(put(&world, &id, archive(&items)).await.json()["pictures"], 5);
 }
 
 #[tokio::test]
-async fn an_archive_that_was_broken_off_is_taken_up_again_and_expires_whole() {
+async fn an_interrupted_archive_is_resumed_and_expires_completely() {
     let world = world();
-    let (id, bytes) = (place(&world, 1000).await, fit(0, 5));
-    // Its facts are lost: nobody knows that it was taken.
+    let (id, bytes) = (create_upload(&world, 1000).await, valid_archive(0, 5));
+    // Its facts are lost, so nothing shows that it was stored.
     assert_eq!(put(&world, &id, bytes.clone()).await.status, 200);
     let facts = format!("uploads/ann/{id}.json").parse().unwrap();
     world.media.delete(&facts).await.unwrap();
     let before = world.media.list("uploads/ann/", 100).await.unwrap().len();
     assert_eq!(put(&world, &id, bytes).await.status, 200);
     assert_eq!(world.media.list("uploads/ann/", 100).await.unwrap().len(), before + 1, "the same pictures, once");
-    assert_eq!(field(&examined(&world, &[&id]).await, "verdict"), vec!["ok"; 5]);
+    assert_eq!(field(&dry_run(&world, &[&id]).await, "verdict"), vec!["ok"; 5]);
     world.clock.advance_ms(50 * 365 * 86_400_000);
     world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!(world.media.list("uploads/", 100).await.unwrap(), []);
-    assert_eq!(field(&examined(&world, &[&id]).await, "verdict"), ["missing"]);
+    assert_eq!(field(&dry_run(&world, &[&id]).await, "verdict"), ["missing"]);
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: order, silence about nothing, resumption, the end.
+//! Server-sent events: order, resumption and the end; no event without a visible change.
 
 use std::time::Duration;
 
@@ -13,36 +13,36 @@ fn path(id: &str) -> String {
 
 async fn open(world: &World, path: &str, headers: &[(&str, &str)]) -> Events {
     let mut events = world.events(path, headers).await;
-    let hello = events.frame().await.unwrap();
-    assert!(hello.starts_with("retry: ") && hello.ends_with("\n\n"), "{hello:?}");
+    let retry = events.frame().await.unwrap();
+    assert!(retry.starts_with("retry: ") && retry.ends_with("\n\n"), "{retry:?}");
     events
 }
 
 #[tokio::test]
-async fn the_snapshot_comes_first_then_each_change_then_the_end() {
+async fn a_stream_has_the_snapshot_each_change_and_the_end() {
     let world = world();
     let id = world.queued("local").await;
     let mut events = open(&world, &path(&id), &[]).await;
     assert_eq!(events.headers["content-type"], "text/event-stream");
     assert_eq!(events.headers["cache-control"], "no-store");
     assert_eq!(events.headers["x-accel-buffering"], "no");
-    let mut told = vec![events.event().await];
+    let mut received = vec![events.event().await];
     world.start(&id).await;
-    told.push(events.event().await);
-    world.beat(&id, None).await; // nothing to be seen
-    world.beat(&id, Some(0.5)).await;
-    told.push(events.event().await);
-    world.beat(&id, Some(0.5)).await; // nothing to be seen
+    received.push(events.event().await);
+    world.heartbeat(&id, None).await; // no visible change
+    world.heartbeat(&id, Some(0.5)).await;
+    received.push(events.event().await);
+    world.heartbeat(&id, Some(0.5)).await; // no visible change
     world.call(Method::POST, &format!("/illustrations/{id}/cancel")).await;
-    told.push(events.event().await);
+    received.push(events.event().await);
     let now = "2026-03-01T12:00:01Z".parse().unwrap();
     world.change(&id, |job| job.cancel(now)).await;
-    told.push(events.event().await);
+    received.push(events.event().await);
     assert_eq!(events.frame().await, None);
-    assert!(told.iter().all(|event| event.data["illustrationId"] == id));
-    let told: Vec<_> = told.iter().map(|event| (event.name.as_str(), event.id.as_str())).collect();
+    assert!(received.iter().all(|event| event.data["illustrationId"] == id));
+    let received: Vec<_> = received.iter().map(|event| (event.name.as_str(), event.id.as_str())).collect();
     assert_eq!(
-        told,
+        received,
         [
             ("job.queued", "1"),
             ("job.processing", "2"),
@@ -54,7 +54,7 @@ async fn the_snapshot_comes_first_then_each_change_then_the_end() {
 }
 
 #[tokio::test]
-async fn data_is_the_job_as_its_path_shows_it() {
+async fn the_data_of_an_event_is_the_job() {
     let world = world();
     let id = world.queued("local").await;
     world.start(&id).await;
@@ -67,27 +67,27 @@ async fn data_is_the_job_as_its_path_shows_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_is_told_what_it_does_not_know() {
+async fn a_resumed_stream_sends_what_the_client_has_missed() {
     let world = world();
     let id = world.queued("local").await;
     world.start(&id).await;
-    // It knows version 2: nothing until the next change.
-    let mut knows = open(&world, &path(&id), &[("last-event-id", "2")]).await;
-    // It knows version 1, by the query: the snapshot.
+    // The client has version 2: nothing until the next change.
+    let mut current = open(&world, &path(&id), &[("last-event-id", "2")]).await;
+    // The client has version 1, according to the query: the snapshot.
     let mut behind = open(&world, &format!("{}?last_event_id=1", path(&id)), &[]).await;
     assert_eq!(behind.event().await.id, "2");
-    // What it sends is no version: everything.
-    let mut confused = open(&world, &path(&id), &[("last-event-id", "x")]).await;
-    assert_eq!(confused.event().await.id, "2");
-    world.beat(&id, Some(0.5)).await;
-    for events in [&mut knows, &mut behind, &mut confused] {
+    // An invalid version: everything.
+    let mut invalid = open(&world, &path(&id), &[("last-event-id", "x")]).await;
+    assert_eq!(invalid.event().await.id, "2");
+    world.heartbeat(&id, Some(0.5)).await;
+    for events in [&mut current, &mut behind, &mut invalid] {
         let event = events.event().await;
         assert_eq!((event.name.as_str(), event.id.as_str()), ("job.progress", "3"));
     }
 }
 
 #[tokio::test]
-async fn the_end_is_told_again_unless_it_is_known() {
+async fn the_final_event_is_repeated_unless_the_client_has_it() {
     let world = world();
     let id = world.queued("local").await;
     world.start(&id).await;
@@ -102,7 +102,7 @@ async fn the_end_is_told_again_unless_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_silent_stream_is_kept_alive() {
+async fn an_idle_stream_is_kept_alive() {
     let world = world();
     let id = world.queued("local").await;
     tokio::time::pause();
@@ -112,13 +112,13 @@ async fn a_silent_stream_is_kept_alive() {
     for _ in 0..2 {
         assert_eq!(events.frame().await.unwrap(), ": keep-alive\n\n");
     }
-    // Timers count whole milliseconds of a time that was stopped somewhere between two.
+    // Timers count whole milliseconds, and time was paused within one.
     let late = started.elapsed().abs_diff(Duration::from_secs(30));
     assert!(late < Duration::from_millis(100), "{late:?}");
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_sends_clients_away() {
+async fn a_stopping_gateway_ends_its_streams() {
     let world = world();
     let id = world.queued("local").await;
     let mut one = open(&world, &path(&id), &[]).await;
@@ -134,7 +134,7 @@ async fn a_gateway_that_stops_sends_clients_away() {
 }
 
 #[tokio::test]
-async fn all_of_a_users_jobs_in_one_stream() {
+async fn one_stream_has_all_jobs_of_a_user() {
     let world = world();
     let (one, foreign) = (world.queued("ann").await, world.queued("bob").await);
     let mut events = open(&world, "/events?userId=ann", &[]).await;
@@ -153,9 +153,9 @@ async fn all_of_a_users_jobs_in_one_stream() {
 }
 
 #[tokio::test]
-async fn a_resumed_stream_of_all_tells_what_ended_meanwhile() {
+async fn a_resumed_stream_of_all_jobs_sends_the_ends_that_were_missed() {
     let world = world();
-    let (old, missed, open_still) = (world.queued("ann").await, world.queued("ann").await, world.queued("ann").await);
+    let (old, missed, unfinished) = (world.queued("ann").await, world.queued("ann").await, world.queued("ann").await);
     world.start(&old).await;
     world.complete(&old).await;
     world.clock.advance_ms(120_000);
@@ -167,13 +167,13 @@ async fn a_resumed_stream_of_all_tells_what_ended_meanwhile() {
     let mut events = open(&world, "/events?userId=ann", &[("last-event-id", &last)]).await;
     let (first, second) = (events.event().await, events.event().await);
     assert_eq!((first.name.as_str(), &first.data["illustrationId"]), ("job.completed", &missed.into()));
-    assert_eq!((second.name.as_str(), &second.data["illustrationId"]), ("job.queued", &open_still.into()));
+    assert_eq!((second.name.as_str(), &second.data["illustrationId"]), ("job.queued", &unfinished.into()));
     tokio::time::pause();
     assert_eq!(events.frame().await.unwrap(), ": keep-alive\n\n");
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_a_problem_not_an_empty_stream() {
+async fn a_failing_store_is_a_problem_instead_of_an_empty_stream() {
     let world = world();
     let id = world.queued("local").await;
     world.faults.store.fail(Some(ErrorKind::Unavailable));

@@ -28,7 +28,7 @@ async fn a_prompt_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_team_of_the_moment_pays() {
+async fn the_current_team_pays() {
     let world = world();
     let payer = async || {
         let answer = world.generate(&json!({ "userId": "ann", "prompt": "x" })).await;
@@ -47,7 +47,7 @@ async fn the_team_of_the_moment_pays() {
 }
 
 #[tokio::test]
-async fn the_caller_is_the_bodys_user_then_the_querys_then_local() {
+async fn the_caller_is_the_user_of_the_body_or_of_the_query_or_local() {
     let world = world();
     let send = async |path: &str, body: serde_json::Value| {
         let mut request = post_json().body(Body::from(body.to_string())).unwrap();
@@ -62,7 +62,7 @@ async fn the_caller_is_the_bodys_user_then_the_querys_then_local() {
 }
 
 #[tokio::test]
-async fn the_same_key_and_body_find_the_first_job() {
+async fn the_same_key_and_body_return_the_first_job() {
     let world = world();
     let body = json!({ "userId": "ann", "prompt": "a boat" });
     let first = world.generate_with(&body, &[("idempotency-key", "\"k 1\"")]).await;
@@ -71,14 +71,14 @@ async fn the_same_key_and_body_find_the_first_job() {
     assert_eq!((again.status, again.json()), (StatusCode::ACCEPTED, first.json()));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(world.job_count().await, 1);
-    // Keys are the user's own.
+    // Keys belong to one user.
     let bobs = json!({ "userId": "bob", "prompt": "a boat" });
     let other = world.generate_with(&bobs, &[("idempotency-key", "k 1")]).await;
     assert_ne!(other.json()["illustrationId"], first.json()["illustrationId"]);
 }
 
 #[tokio::test]
-async fn two_requests_at_once_under_one_key_make_one_job() {
+async fn two_concurrent_requests_with_one_key_create_one_job() {
     let world = world();
     let body = json!({ "userId": "ann", "prompt": "a boat" });
     let send = || world.generate_with(&body, &[("idempotency-key", "k")]);
@@ -88,7 +88,7 @@ async fn two_requests_at_once_under_one_key_make_one_job() {
 }
 
 #[tokio::test]
-async fn another_body_under_the_key_is_refused() {
+async fn another_body_with_the_same_key_is_refused() {
     let world = world();
     world.generate_with(&json!({ "prompt": "a boat" }), &[("idempotency-key", "k")]).await;
     let other = world.generate_with(&json!({ "prompt": "a goat" }), &[("idempotency-key", "k")]).await;
@@ -109,7 +109,7 @@ async fn the_key_of_a_deleted_job_is_spent() {
 }
 
 #[tokio::test]
-async fn unusable_keys_are_refused() {
+async fn invalid_keys_are_refused() {
     let world = world();
     let long = "k".repeat(10_000);
     for key in ["", "\"\"", "\"open", "a\"b", &long] {
@@ -123,7 +123,7 @@ async fn unusable_keys_are_refused() {
 }
 
 #[tokio::test]
-async fn without_credits_nothing_is_written() {
+async fn without_credits_nothing_is_stored() {
     let world = world();
     let large = json!({ "userId": "ann", "prompt": "x", "width": 2048, "count": 4 });
     assert_eq!(world.generate(&large).await.status, StatusCode::ACCEPTED);
@@ -134,7 +134,7 @@ async fn without_credits_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn all_invalid_fields_are_reported_together() {
     let world = world();
     let answer = world
         .generate(&json!({
@@ -147,7 +147,7 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn backends_that_fail_are_503_or_500_and_leak_nothing() {
+async fn failing_backends_are_503_or_500_and_leak_nothing() {
     let world = world();
     let cases = [
         (ErrorKind::Unavailable, 503, "unavailable"),
@@ -166,7 +166,7 @@ async fn backends_that_fail_are_503_or_500_and_leak_nothing() {
 }
 
 #[tokio::test]
-async fn prefer_wait_holds_the_answer_until_the_end() {
+async fn prefer_wait_delays_the_response_until_the_end() {
     let world = world();
     let body = json!({ "prompt": "x" });
     let key = [("idempotency-key", "k"), ("prefer", "wait=30")];
@@ -187,7 +187,7 @@ async fn prefer_wait_holds_the_answer_until_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn prefer_wait_ends_with_202_when_the_time_is_up() {
+async fn prefer_wait_ends_with_202_after_the_wait() {
     let world = world();
     let started = tokio::time::Instant::now();
     let answer = world.generate_with(&json!({ "prompt": "x" }), &[("prefer", "wait=600")]).await;
@@ -198,7 +198,7 @@ async fn prefer_wait_ends_with_202_when_the_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_answers_those_who_wait() {
+async fn a_stopping_gateway_answers_waiting_clients() {
     let world = world();
     let started = tokio::time::Instant::now();
     let stop = async {
@@ -238,7 +238,7 @@ async fn the_clients_trace_reaches_the_job() {
 }
 
 #[tokio::test]
-async fn many_at_once_cannot_overdraw() {
+async fn concurrent_requests_cannot_overdraw() {
     let world = world();
     let body = json!({ "userId": "ann", "prompt": "x", "width": 2048, "count": 4 });
     let answers = futures::future::join_all((0..50).map(|_| world.generate(&body))).await;

@@ -1,4 +1,4 @@
-//! `/illustrations`: shape, pages, cancel, delete, and nobody else's.
+//! `/illustrations`: shape, pages, cancel, delete, visibility.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ async fn a_job_is_shown_in_every_state() {
     let mut shown: Vec<Value> = vec![world.get(&path).await.json()];
     world.clock.advance_ms(1500);
     world.start(&id).await;
-    world.beat(&id, Some(0.25)).await;
+    world.heartbeat(&id, Some(0.25)).await;
     shown.push(world.get(&path).await.json());
     world.clock.advance_ms(2000);
     world.complete(&id).await;
@@ -27,7 +27,7 @@ async fn a_job_is_shown_in_every_state() {
 }
 
 #[tokio::test]
-async fn a_failed_job_says_why() {
+async fn a_failed_job_shows_its_error() {
     use mediaforge::domain::{
         clock::Clock as _,
         failure::{AttemptFailure, ErrorCode},
@@ -46,12 +46,12 @@ async fn a_failed_job_says_why() {
 }
 
 #[tokio::test]
-async fn what_was_withheld_is_told_and_not_charged() {
+async fn withheld_pictures_are_reported_and_not_charged() {
     let world = world();
     let body = json!({ "userId": "local", "prompt": "a cat", "count": 2 });
     let id = world.generate(&body).await.json()["illustrationId"].as_str().unwrap().to_owned();
     world.start(&id).await;
-    world.deliver(&id, 1).await;
+    world.complete_filtered(&id, 1).await;
     let job = world.get(&format!("/illustrations/{id}")).await.json();
     assert_eq!((&job["status"], &job["filtered"], &job["creditsUsed"]), (&json!("completed"), &json!(1), &json!(1)));
     assert_eq!(job["imageUrls"].as_array().map(Vec::len), Some(1));
@@ -60,7 +60,7 @@ async fn what_was_withheld_is_told_and_not_charged() {
 }
 
 #[tokio::test]
-async fn a_waiting_job_says_what_it_waits_for() {
+async fn a_waiting_job_shows_why_it_waits() {
     use mediaforge::domain::{
         clock::{Clock as _, after},
         failure::{ErrorCode, JobError},
@@ -79,7 +79,7 @@ async fn a_waiting_job_says_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn links_begin_with_the_public_url_or_with_a_sane_host() {
+async fn links_begin_with_the_public_url_or_a_valid_host() {
     let public = Some("https://pictures.example/api/".parse().unwrap());
     let world = world_with(mediaforge::gateway::GatewaySettings { public_url: public, ..settings() });
     let id = world.queued("local").await;
@@ -97,7 +97,7 @@ async fn links_begin_with_the_public_url_or_with_a_sane_host() {
     let forwarded = [("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "https")];
     let url = world.get_with(&path, &forwarded).await.json()["imageUrl"].as_str().unwrap().to_owned();
     assert!(url.starts_with("http://gateway.test:8080/media/"), "{url}");
-    // Two hosts, or one that is none: nothing of it reaches an answer.
+    // With two hosts or an invalid one, no host reaches the response.
     let url = world.get_with(&path, &[("host", "evil.example")]).await.json()["imageUrl"].as_str().unwrap().to_owned();
     assert!(url.starts_with("/media/"), "{url}");
     for host in ["a@evil.example", "evil.example/x", "<b>", ""] {
@@ -108,7 +108,7 @@ async fn links_begin_with_the_public_url_or_with_a_sane_host() {
 }
 
 #[tokio::test]
-async fn somebody_elses_job_does_not_exist() {
+async fn the_job_of_another_user_does_not_exist() {
     let world = world();
     let id = world.queued("ann").await;
     let problem = world.get(&format!("/illustrations/{id}?userId=bob")).await.problem(404, "not_found");
@@ -117,7 +117,7 @@ async fn somebody_elses_job_does_not_exist() {
         let path = format!("/illustrations/{id}{tail}?userId=bob");
         world.call(method, &path).await.problem(404, "not_found");
     }
-    // Exactly as one that nobody has, and as what cannot be one.
+    // The response is the same for an unknown and for an invalid id.
     for id in ["ill_00000000000000000000", "brd_00000000000000000000", "ill_", "..%2F..%2Fetc", "%FF", "ill_%00"] {
         let other = world.get(&format!("/illustrations/{id}?userId=bob")).await.problem(404, "not_found");
         assert_eq!(other["detail"], problem["detail"], "{id}");
@@ -159,7 +159,7 @@ async fn pages_follow_each_other_by_link() {
 }
 
 #[tokio::test]
-async fn wrong_parameters_are_named_at_once() {
+async fn all_invalid_parameters_are_reported_together() {
     let world = world();
     let answer = world.get("/illustrations?status=done,queued&limit=101&after=nobody").await;
     insta::assert_json_snapshot!(answer.problem(422, "invalid_fields"), { ".requestId" => "[id]" });
@@ -176,7 +176,7 @@ async fn cancel(world: &World, id: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn cancelling_is_done_or_under_way() {
+async fn cancelling_is_immediate_or_requested() {
     let world = world();
     let waiting = world.queued("local").await;
     for _ in 0..2 {
@@ -195,12 +195,12 @@ async fn cancelling_is_done_or_under_way() {
     world.start(&done).await;
     world.complete(&done).await;
     let before = world.get(&format!("/illustrations/{done}")).await.json();
-    assert_eq!(cancel(&world, &done).await, (StatusCode::OK, before), "a finished job is answered as it is");
+    assert_eq!(cancel(&world, &done).await, (StatusCode::OK, before), "a finished job does not change");
     assert_eq!(world.get("/credits").await.json()["spent"], 1);
 }
 
 #[tokio::test]
-async fn only_what_is_finished_is_deleted() {
+async fn only_finished_jobs_are_deleted() {
     let world = world();
     let id = world.queued("local").await;
     let path = format!("/illustrations/{id}");

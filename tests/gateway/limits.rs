@@ -1,4 +1,4 @@
-//! What one user, one address and all together may ask for.
+//! Limits per user, per address and for the whole gateway.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -14,7 +14,7 @@ use mediaforge::gateway::GatewayLimits;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{Response, limited, post_json, request, world, world_with_jobs_in_flight};
+use crate::support::{Response, post_json, request, world, world_with_jobs_in_flight, world_with_limits};
 
 fn per_minute(quota: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(quota)
@@ -24,27 +24,27 @@ fn at_most(number: usize) -> Option<NonZeroUsize> {
     NonZeroUsize::new(number)
 }
 
-fn told(answer: &Response) -> (Vec<&str>, Vec<&str>) {
+fn rate_limits(answer: &Response) -> (Vec<&str>, Vec<&str>) {
     let all = |name| answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
     (all("ratelimit-policy"), all("ratelimit"))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_has_so_many_requests_a_minute() {
-    let world = limited(GatewayLimits { user_requests: per_minute(3), ..GatewayLimits::default() });
+async fn requests_of_a_user_are_limited() {
+    let world = world_with_limits(GatewayLimits { user_requests: per_minute(3), ..GatewayLimits::default() });
     let policy = vec![r#""user";q=3;w=60"#];
     let first = world.get("/credits?userId=ann").await;
-    assert_eq!((first.status, told(&first)), (StatusCode::OK, (policy.clone(), vec![r#""user";r=2;t=20"#])));
-    // Every way of naming the user counts, and so does what is refused otherwise.
+    assert_eq!((first.status, rate_limits(&first)), (StatusCode::OK, (policy.clone(), vec![r#""user";r=2;t=20"#])));
+    // The user counts wherever the request names it, also if the request is refused for another reason.
     let accepted = world.generate(&json!({ "userId": "ann", "prompt": "a boat" })).await;
-    assert_eq!((accepted.status, told(&accepted).1), (StatusCode::ACCEPTED, vec![r#""user";r=1;t=40"#]));
+    assert_eq!((accepted.status, rate_limits(&accepted).1), (StatusCode::ACCEPTED, vec![r#""user";r=1;t=40"#]));
     let missing = world.get("/illustrations/ill_00000000000000000000?userId=ann").await;
-    assert_eq!((missing.status, told(&missing).1), (StatusCode::NOT_FOUND, vec![r#""user";r=0;t=60"#]));
+    assert_eq!((missing.status, rate_limits(&missing).1), (StatusCode::NOT_FOUND, vec![r#""user";r=0;t=60"#]));
 
     let refused = world.generate(&json!({ "userId": "ann", "prompt": "a boat" })).await;
     let problem = refused.problem(429, "too_many_requests");
     assert_eq!(problem["retryable"], true);
-    assert_eq!(told(&refused), (policy, vec![r#""user";r=0;t=20"#]));
+    assert_eq!(rate_limits(&refused), (policy, vec![r#""user";r=0;t=20"#]));
     assert_eq!(refused.header("retry-after"), Some("20"));
     assert_eq!(world.get("/credits?userId=bob").await.status, StatusCode::OK);
     assert_eq!(world.job_count().await, 1);
@@ -54,33 +54,33 @@ async fn a_user_has_so_many_requests_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_has_so_many_requests_a_minute_whoever_it_says_it_is() {
+async fn requests_of_an_address_are_limited_for_all_its_users() {
     let limits = GatewayLimits {
         user_requests: per_minute(10),
         address_requests: per_minute(2),
         trusted_proxies: 1,
         ..GatewayLimits::default()
     };
-    let world = limited(limits);
+    let world = world_with_limits(limits);
     let from = async |user: &str, seen: &str| {
         world.get_with(&format!("/credits?userId={user}"), &[("x-forwarded-for", seen)]).await
     };
     let first = from("ann", "203.0.113.7").await;
     let policies = vec![r#""user";q=10;w=60"#, r#""address";q=2;w=60"#];
-    assert_eq!(told(&first), (policies, vec![r#""user";r=9;t=6"#, r#""address";r=1;t=30"#]));
-    // What a client writes before what the proxy has seen makes no difference.
+    assert_eq!(rate_limits(&first), (policies, vec![r#""user";r=9;t=6"#, r#""address";r=1;t=30"#]));
+    // Entries that the client itself has written make no difference.
     assert_eq!(from("bob", "6.6.6.6, 203.0.113.7").await.status, StatusCode::OK);
     let refused = from("eve", "7.7.7.7, 203.0.113.7").await;
     refused.problem(429, "too_many_requests");
-    assert_eq!(told(&refused), (vec![r#""address";q=2;w=60"#], vec![r#""address";r=0;t=30"#]));
+    assert_eq!(rate_limits(&refused), (vec![r#""address";q=2;w=60"#], vec![r#""address";r=0;t=30"#]));
     assert_eq!(from("ann", "203.0.113.8").await.status, StatusCode::OK);
     let probe = world.get_with("/health", &[("x-forwarded-for", "203.0.113.7")]).await;
     assert_eq!(probe.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn pages_may_read_why_they_are_refused() {
-    let world = limited(GatewayLimits { user_requests: per_minute(1), ..GatewayLimits::default() });
+async fn web_pages_can_read_a_refusal() {
+    let world = world_with_limits(GatewayLimits { user_requests: per_minute(1), ..GatewayLimits::default() });
     let origin = [("origin", "https://app.example")];
     world.get_with("/credits", &origin).await;
     let refused = world.get_with("/credits", &origin).await;
@@ -93,14 +93,14 @@ async fn pages_may_read_why_they_are_refused() {
 }
 
 #[tokio::test]
-async fn without_limits_nothing_is_said_of_them() {
+async fn without_limits_there_are_no_rate_limit_headers() {
     let answer = world().get("/credits").await;
-    assert_eq!(told(&answer), (vec![], vec![]));
+    assert_eq!(rate_limits(&answer), (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn more_requests_at_once_are_turned_away_before_their_body_is_read() {
-    let world = limited(GatewayLimits { requests: at_most(1), ..GatewayLimits::default() });
+async fn too_many_concurrent_requests_are_refused_before_their_body_is_read() {
+    let world = world_with_limits(GatewayLimits { requests: at_most(1), ..GatewayLimits::default() });
     let never = || Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let slow = world.router.clone().oneshot(post_json().body(never()).unwrap());
     let mut slow = Box::pin(slow);
@@ -108,20 +108,20 @@ async fn more_requests_at_once_are_turned_away_before_their_body_is_read() {
     let problem = world.send(post_json().body(never()).unwrap()).await.problem(503, "overloaded");
     assert_eq!(problem["retryable"], true);
     assert_eq!(world.get("/health").await.status, StatusCode::OK);
-    // Its turn ends with it, also when the client gives up.
+    // The permit is released, also if the client disconnects.
     drop(slow);
     assert_eq!(world.get("/credits").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn streams_and_waits_take_no_turn() {
-    let world = limited(GatewayLimits { requests: at_most(1), ..GatewayLimits::default() });
+async fn streams_and_waiting_submits_hold_no_permit() {
+    let world = world_with_limits(GatewayLimits { requests: at_most(1), ..GatewayLimits::default() });
     let id = world.queued("local").await;
     let mut stream = world.events(&format!("/illustrations/{id}/events"), &[]).await;
     stream.frame().await.unwrap();
     let waits = post_json().header("prefer", "wait=30").body(Body::from(r#"{"prompt":"a cat"}"#)).unwrap();
     let mut waits = Box::pin(world.router.clone().oneshot(waits));
-    // Until it waits for the worker it has its turn.
+    // It holds its permit until it waits for the job.
     while world.job_count().await < 2 {
         assert!(waits.as_mut().now_or_never().is_none());
         tokio::task::yield_now().await;
@@ -132,25 +132,28 @@ async fn streams_and_waits_take_no_turn() {
         }
     };
     tokio::select! {
-        _ = &mut waits => panic!("nobody works on it"),
+        _ = &mut waits => panic!("no worker runs"),
         () = others => {}
     }
     drop(stream);
 }
 
 #[tokio::test]
-async fn a_user_and_all_together_have_so_many_streams() {
-    let world =
-        limited(GatewayLimits { streams: at_most(3), streams_per_user: at_most(2), ..GatewayLimits::default() });
+async fn streams_are_limited_per_user_and_in_total() {
+    let world = world_with_limits(GatewayLimits {
+        streams: at_most(3),
+        streams_per_user: at_most(2),
+        ..GatewayLimits::default()
+    });
     let id = world.queued("ann").await;
     let one = world.events("/events?userId=ann", &[]).await;
     let two = world.events(&format!("/illustrations/{id}/events?userId=ann"), &[]).await;
     let refused = world.get("/events?userId=ann").await.problem(429, "too_many_streams");
-    assert!(refused["detail"].as_str().unwrap().contains("2 streams"), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("2 open streams"), "{refused}");
     let three = world.events("/events?userId=bob", &[]).await;
     let refused = world.get("/events?userId=eve").await.problem(429, "too_many_streams");
     assert!(refused["detail"].as_str().unwrap().contains("this gateway"), "{refused}");
-    // A wait is no more than a preference: the job is accepted.
+    // A wait is only a preference: the job is still accepted.
     let answer = world.generate_with(&json!({ "prompt": "a cat" }), &[("prefer", "wait=30")]).await;
     assert_eq!((answer.status, answer.header("preference-applied")), (StatusCode::ACCEPTED, None));
     drop(two);
@@ -160,7 +163,7 @@ async fn a_user_and_all_together_have_so_many_streams() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_unfinished_jobs() {
+async fn unfinished_jobs_of_a_user_are_limited() {
     let world = world_with_jobs_in_flight(2);
     let boat = json!({ "userId": "ann", "prompt": "a boat" });
     let key = [("idempotency-key", "\"boat-1\"")];
@@ -168,7 +171,7 @@ async fn a_user_has_so_many_unfinished_jobs() {
     let second = world.queued("ann").await;
     let problem = world.generate(&boat).await.problem(429, "too_many_jobs");
     insta::assert_json_snapshot!(problem, { ".requestId" => "[id]" });
-    assert_eq!(world.generate_with(&boat, &key).await.json(), first, "a repeat is no further job");
+    assert_eq!(world.generate_with(&boat, &key).await.json(), first, "a repeated request is not another job");
     world.queued("bob").await;
     assert_eq!(world.job_count().await, 3);
     world.call(Method::POST, &format!("/illustrations/{second}/cancel?userId=ann")).await;
@@ -176,13 +179,13 @@ async fn a_user_has_so_many_unfinished_jobs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_has_as_long_as_is_configured() {
+async fn bodies_time_out_as_configured() {
     let limits = GatewayLimits {
         body_timeout: Duration::from_secs(3),
         upload_timeout: Duration::from_secs(7),
         ..GatewayLimits::default()
     };
-    let world = limited(limits);
+    let world = world_with_limits(limits);
     let never = || Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let place = request(Method::PUT, "/uploads/upl_4kQ0b1xYc7ZpT2mN9sVd").body(never()).unwrap();
     for (seconds, request) in [(3, post_json().body(never()).unwrap()), (7, place)] {

@@ -1,4 +1,4 @@
-//! The HTTP API, driven in process: every status, header and shape that clients rely on.
+//! Tests of the HTTP API in process: every status, header and shape that clients rely on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/archives.rs"]

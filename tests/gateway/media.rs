@@ -1,4 +1,4 @@
-//! `/media`: whole, in parts, not at all.
+//! `/media`: full pictures, ranges, conditional requests, errors.
 
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ async fn etag(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_picture_comes_whole_with_all_its_headers() {
+async fn a_picture_has_all_headers() {
     let world = with_picture().await;
     let etag = etag(&world).await;
     for method in [Method::GET, Method::HEAD] {
@@ -46,7 +46,7 @@ async fn a_picture_comes_whole_with_all_its_headers() {
 }
 
 #[tokio::test]
-async fn ranges() {
+async fn ranges_are_honoured() {
     let world = with_picture().await;
     let cases = [
         ("bytes=0-4", "01234", "bytes 0-4/20"),
@@ -68,7 +68,7 @@ async fn ranges() {
         answer.problem(416, "range_not_satisfiable");
         assert_eq!(answer.header("content-range"), Some("bytes */20"), "{range}");
     }
-    // What makes no sense, and several ranges at once: the whole.
+    // Invalid ranges and several ranges return the full picture.
     for range in [
         "bytes=4-1",
         "bytes=a-b",
@@ -85,7 +85,7 @@ async fn ranges() {
 }
 
 #[tokio::test]
-async fn conditions() {
+async fn conditional_requests_are_honoured() {
     let world = with_picture().await;
     let etag = etag(&world).await;
     for tags in [&etag, &format!("W/{etag}"), &format!("\"x\", {etag}"), "*"] {
@@ -103,7 +103,7 @@ async fn conditions() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_is_not_found() {
+async fn other_files_are_not_found() {
     let world = with_picture().await;
     let bad = [
         "/media/",

@@ -1,11 +1,11 @@
-//! Finished jobs that are older than `jobs.retention` go, with their pictures; everything else stays.
+//! Finished jobs older than `jobs.retention` are removed with their pictures; everything else stays.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use mediaforge::domain::{clock::Clock as _, ids::JobId};
 
-use crate::support::{World, settings, world, world_keeping};
+use crate::support::{World, settings, world, world_with_retention};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -19,12 +19,12 @@ async fn completed(world: &World) -> (String, String) {
 }
 
 #[tokio::test]
-async fn an_old_job_goes_with_its_pictures_and_a_younger_one_stays() {
-    let world = world_keeping(settings(), Some(Duration::from_hours(24)));
+async fn an_old_job_is_removed_with_its_pictures_and_a_newer_one_stays() {
+    let world = world_with_retention(settings(), Some(Duration::from_hours(24)));
     let (old, old_picture) = completed(&world).await;
     world.clock.advance_ms(20 * HOUR_MS);
     let (young, young_picture) = completed(&world).await;
-    assert_eq!(world.jobs.maintenance.sweep().await.unwrap().removed, 0, "both are young");
+    assert_eq!(world.jobs.maintenance.sweep().await.unwrap().removed, 0, "both are new");
     world.clock.advance_ms(5 * HOUR_MS);
     let swept = world.jobs.maintenance.sweep().await.unwrap();
     assert_eq!((swept.removed, swept.more), (1, false));
@@ -36,11 +36,11 @@ async fn an_old_job_goes_with_its_pictures_and_a_younger_one_stays() {
     assert_eq!(world.get(&young).await.status, StatusCode::OK);
     assert_eq!(world.get(&young_picture).await.status, StatusCode::OK);
     let credits = world.get("/credits?userId=ann").await.json();
-    assert_eq!(credits["spent"], 2, "what was paid stays paid: {credits}");
+    assert_eq!(credits["spent"], 2, "paid credits stay spent: {credits}");
 }
 
 #[tokio::test]
-async fn nothing_is_removed_unless_that_is_configured() {
+async fn nothing_is_removed_by_default() {
     let world = world();
     let (old, picture) = completed(&world).await;
     world.clock.advance_ms(50 * 365 * 24 * HOUR_MS);
@@ -50,8 +50,8 @@ async fn nothing_is_removed_unless_that_is_configured() {
 }
 
 #[tokio::test]
-async fn many_old_jobs_go_batch_by_batch() {
-    let world = world_keeping(settings(), Some(Duration::from_hours(1)));
+async fn old_jobs_are_removed_in_batches() {
+    let world = world_with_retention(settings(), Some(Duration::from_hours(1)));
     let now = world.clock.now();
     for _ in 0..51 {
         let id = world.queued("ann").await;
@@ -66,8 +66,8 @@ async fn many_old_jobs_go_batch_by_batch() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_removed_job_makes_no_second_one() {
-    let world = world_keeping(settings(), Some(Duration::from_hours(1)));
+async fn the_key_of_a_removed_job_creates_no_second_job() {
+    let world = world_with_retention(settings(), Some(Duration::from_hours(1)));
     let body = serde_json::json!({ "userId": "ann", "prompt": "a lighthouse at dawn" });
     let key = [("idempotency-key", "once")];
     let first = world.generate_with(&body, &key).await.json();

@@ -1,4 +1,4 @@
-//! What surrounds the nouns: health, documents, request ids, headers, unknown paths, panics, CORS.
+//! Health, documents, request ids, headers, unknown paths, panics, CORS.
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{request, settings, with, world};
 
 #[tokio::test]
-async fn health_touches_nothing() {
+async fn health_calls_no_backend() {
     let world = world();
     world.faults.store.panic();
     world.faults.media.panic();
@@ -24,7 +24,7 @@ async fn health_touches_nothing() {
 }
 
 #[tokio::test]
-async fn ready_names_what_fails() {
+async fn ready_names_failing_backends() {
     let world = world();
     let ready = world.get("/ready").await;
     assert_eq!(ready.status, StatusCode::OK);
@@ -89,22 +89,22 @@ async fn a_panic_is_a_problem() {
 }
 
 #[tokio::test]
-async fn every_answer_names_its_request() {
+async fn every_response_has_a_request_id() {
     let world = world();
     for path in ["/health", "/nowhere", "/docs/", "/styles?userId=/"] {
         let fresh = world.get(path).await.header("x-request-id").unwrap().to_owned();
         assert!(fresh.starts_with("req_") && fresh.len() == 36, "{fresh}");
         let given = world.get_with(path, &[("x-request-id", "build-7.3_a")]).await;
         assert_eq!(given.header("x-request-id"), Some("build-7.3_a"));
-        for insane in ["", "a b", "a\tb", "{\"severity\":1}", &"x".repeat(129)] {
-            let answer = world.get_with(path, &[("x-request-id", insane)]).await;
-            assert!(answer.header("x-request-id").unwrap().starts_with("req_"), "{insane}");
+        for invalid in ["", "a b", "a\tb", "{\"severity\":1}", &"x".repeat(129)] {
+            let answer = world.get_with(path, &[("x-request-id", invalid)]).await;
+            assert!(answer.header("x-request-id").unwrap().starts_with("req_"), "{invalid}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_answer_has_its_security_headers() {
+async fn every_response_has_security_headers() {
     let world = world();
     for path in ["/health", "/nowhere", "/docs/", "/openapi.json", "/illustrations"] {
         let answer = world.get(path).await;
@@ -113,7 +113,7 @@ async fn every_answer_has_its_security_headers() {
         assert!(answer.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
     }
     assert_eq!(world.get("/illustrations").await.header("cache-control"), Some("no-store"));
-    // Behind https browsers are told to stay there.
+    // Over https, browsers are told to use only https.
     let only_https = Some("max-age=31536000");
     let proxied = world.get_with("/health", &[("x-forwarded-proto", "https")]).await;
     assert_eq!(proxied.header("strict-transport-security"), only_https);
@@ -124,7 +124,7 @@ async fn every_answer_has_its_security_headers() {
 }
 
 #[tokio::test]
-async fn only_the_origins_that_are_configured_may_read() {
+async fn only_configured_origins_may_read_responses() {
     let world = world();
     let ask = async |method: Method, origin: &str| {
         let headers = [("origin", origin), ("access-control-request-method", "POST")];
@@ -148,7 +148,7 @@ async fn only_the_origins_that_are_configured_may_read() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused() {
+fn invalid_settings_are_refused() {
     let world = world();
     let made = |settings| GatewayState::new(&world.jobs, settings, world.drain.clone()).err();
     for bad in ["*", "app.example", "https://app.example/", "https://app.example/x", "HTTPS://app.example", ""] {
@@ -163,7 +163,7 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 #[tokio::test]
-async fn the_api_is_described_completely() {
+async fn the_api_description_is_complete() {
     let world = world();
     let answer = world.get("/openapi.json").await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -181,7 +181,7 @@ async fn the_api_is_described_completely() {
             }
         }
     }
-    // Every reference leads somewhere.
+    // Every reference has a target.
     let mut references = Vec::new();
     collect(&document, &mut references);
     assert!(!references.is_empty());
@@ -202,7 +202,7 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn the_document_has_its_page() {
+async fn the_docs_page_shows_the_document() {
     let world = world();
     let root = world.get("/").await;
     assert_eq!((root.status, root.header("location")), (StatusCode::TEMPORARY_REDIRECT, Some("/docs/")));

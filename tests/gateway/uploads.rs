@@ -1,4 +1,4 @@
-//! Uploads: what is taken, what is made of it, and everything that is refused.
+//! Uploads: accepted files, their stored form, and all refusals.
 
 use axum::http::Method;
 use image::{DynamicImage, GenericImageView as _, ImageFormat, Rgb, RgbImage};
@@ -11,8 +11,8 @@ use crate::support::{
     request, with, world,
 };
 
-/// What is kept of an upload, by the gateway itself.
-async fn kept(world: &World, user: &str, id: &str) -> (String, Vec<u8>) {
+/// The key and the content of the stored picture, read through the gateway.
+async fn stored(world: &World, user: &str, id: &str) -> (String, Vec<u8>) {
     let facts = world
         .jobs
         .submission
@@ -28,7 +28,7 @@ async fn kept(world: &World, user: &str, id: &str) -> (String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_place_is_offered() {
+async fn an_upload_has_an_address() {
     let world = world();
     let body = json!({ "userId": "ann+x", "fileName": "../../poster.JPG", "contentType": "image/JPEG", "size": 123 });
     let answer = world.post("/uploads", &body).await;
@@ -44,7 +44,7 @@ async fn a_place_is_offered() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_uploaded_is_said_before_it_is_sent() {
+async fn invalid_uploads_are_refused_before_the_file_is_sent() {
     let world = world();
     let long = "x".repeat(256);
     let body = json!({ "userId": "/", "fileName": long, "contentType": "image/gif", "size": (1 << 20) + 1 });
@@ -60,58 +60,58 @@ async fn what_cannot_be_uploaded_is_said_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_picture_is_kept_as_its_pixels() {
+async fn a_picture_is_encoded_again() {
     let world = world();
     for (format, extension) in [(ImageFormat::Png, ".png"), (ImageFormat::Jpeg, ".jpg"), (ImageFormat::WebP, ".png")] {
-        let (id, path) = world.place("ann").await;
+        let (id, path) = world.create_upload("ann").await;
         let answer = world.put(&path, encoded(&blocks(1, 200, 100), format)).await;
         assert_eq!(answer.json(), json!({ "uploadId": id, "width": 200, "height": 100 }));
-        let (key, bytes) = kept(&world, "ann", &id).await;
+        let (key, bytes) = stored(&world, "ann", &id).await;
         assert!(key.starts_with(&format!("uploads/ann/{id}-")) && key.ends_with(extension), "{key}");
         assert_eq!(image::load_from_memory(&bytes).unwrap().dimensions(), (200, 100));
-        // The facts beside it are nobody's business.
+        // The facts beside it are internal.
         world.get(&format!("/media/uploads/ann/{id}.json")).await.problem(404, "not_found");
-        let nobody =
+        let of_other_user =
             world.jobs.submission.uploads().picture(&"bob".parse().unwrap(), &id.parse().unwrap()).await.unwrap();
-        assert_eq!(nobody, None);
+        assert_eq!(of_other_user, None);
     }
 }
 
 #[tokio::test]
-async fn the_same_picture_may_come_again_and_no_other() {
+async fn only_the_same_picture_may_be_sent_again() {
     let world = world();
-    let (_, path) = world.place("ann").await;
+    let (_, path) = world.create_upload("ann").await;
     let picture = encoded(&blocks(1, 40, 30), ImageFormat::Png);
     let first = world.put(&path, picture.clone()).await;
     assert_eq!(world.put(&path, picture.clone()).await.json(), first.json());
     world.put(&path, encoded(&blocks(2, 40, 30), ImageFormat::Png)).await.problem(409, "upload_taken");
-    // The same name of another user is another place.
+    // The same id of another user is another upload.
     let other = path.replace("ann", "bob");
     assert_eq!(world.put(&other, encoded(&blocks(2, 50, 30), ImageFormat::Png)).await.json()["width"], 50);
     world.put("/uploads/nothing", picture).await.problem(404, "not_found");
 }
 
 #[tokio::test]
-async fn a_turned_photograph_comes_out_upright_and_without_its_metadata() {
+async fn a_rotated_photo_is_stored_upright_without_metadata() {
     let world = world();
-    // Left half black, right half white, and a mark that says: turn me clockwise.
+    // Left half black, right half white, and an EXIF orientation that requires a clockwise rotation.
     let photo = RgbImage::from_fn(120, 80, |x, _| if x < 60 { Rgb([0; 3]) } else { Rgb([255; 3]) });
     let jpeg = encoded(&DynamicImage::ImageRgb8(photo), ImageFormat::Jpeg);
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     exif.extend(b"secret place 52.5N 13.4E");
     let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
     let turned = [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat();
-    let (id, path) = world.place("ann").await;
+    let (id, path) = world.create_upload("ann").await;
     let answer = world.put(&path, turned).await.json();
     assert_eq!((&answer["width"], &answer["height"]), (&json!(80), &json!(120)), "{answer}");
-    let (_, bytes) = kept(&world, "ann", &id).await;
+    let (_, bytes) = stored(&world, "ann", &id).await;
     assert!(!bytes.windows(6).any(|window| window == b"secret" || &window[..4] == b"Exif"));
     let upright = image::load_from_memory(&bytes).unwrap();
     assert!(upright.get_pixel(40, 10).0[0] < 30 && upright.get_pixel(40, 110).0[0] > 225);
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_what_hides_in_a_picture() {
+async fn hidden_content_is_removed() {
     let world = world();
     let png = encoded(&blocks(3, 64, 48), ImageFormat::Png);
     let text = chunk(*b"tEXt", b"Comment\0<script>alert(1)</script>");
@@ -119,15 +119,15 @@ async fn nothing_is_kept_of_what_hides_in_a_picture() {
     let appended = |picture: &[u8]| [picture, b"<html><script>alert(1)</script></html>PK\x03\x04"].concat();
     let jpeg = encoded(&blocks(3, 64, 48), ImageFormat::Jpeg);
     for polyglot in [with_text, appended(&png), appended(&jpeg)] {
-        let (id, path) = world.place("ann").await;
+        let (id, path) = world.create_upload("ann").await;
         assert_eq!(world.put(&path, polyglot).await.json()["width"], 64);
-        let (_, bytes) = kept(&world, "ann", &id).await;
+        let (_, bytes) = stored(&world, "ann", &id).await;
         assert!(!bytes.windows(7).any(|window| window == b"<script"));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_usable_picture_is_refused_with_a_reason() {
+async fn unusable_pictures_are_refused_with_a_reason() {
     let world = world();
     let png = encoded(&blocks(4, 300, 200), ImageFormat::Png);
     let jpeg = encoded(&blocks(4, 300, 200), ImageFormat::Jpeg);
@@ -153,7 +153,7 @@ async fn what_is_no_usable_picture_is_refused_with_a_reason() {
         ("animation", animated, "animation"),
     ];
     for (name, bytes, reason) in bad {
-        let (id, path) = world.place("ann").await;
+        let (id, path) = world.create_upload("ann").await;
         let problem = world.put(&path, bytes).await.problem(422, "unusable_picture");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(reason), "{name}: {detail}");
@@ -166,9 +166,9 @@ async fn what_is_no_usable_picture_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn too_many_bytes_are_refused_whatever_was_announced() {
+async fn too_many_bytes_are_refused_whatever_the_content_length() {
     let world = world();
-    let (_, path) = world.place("ann").await;
+    let (_, path) = world.create_upload("ann").await;
     let too_many = vec![0x89; (1 << 20) + 1];
     let problem = world.put(&path, too_many.clone()).await.problem(413, "payload_too_large");
     assert_eq!(problem["detail"], "the body may have at most 1048576 bytes");
@@ -182,11 +182,11 @@ async fn too_many_bytes_are_refused_whatever_was_announced() {
 #[tokio::test]
 async fn uploads_expire() {
     let world = world();
-    let id = world.uploaded("ann", &blocks(1, 40, 30)).await;
+    let id = world.upload("ann", &blocks(1, 40, 30)).await;
     let there = async || world.media.head(&facts(&id)).await.unwrap().is_some();
     world.jobs.maintenance.sweep().await.unwrap();
     assert!(there().await);
-    // The files bear the time of the machine, which is long after that of the tests.
+    // The files carry the time of the machine, which is long after the time of the tests.
     world.clock.advance_ms(50 * 365 * 86_400_000);
     world.jobs.maintenance.sweep().await.unwrap();
     assert!(!there().await);
@@ -197,7 +197,7 @@ fn facts(id: &str) -> MediaKey {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_may_put() {
+async fn web_pages_of_allowed_origins_may_upload() {
     let world = world();
     let headers = [("origin", "https://app.example"), ("access-control-request-method", "PUT")];
     let request = with(request(Method::OPTIONS, "/uploads/upl_00000000000000000000"), &headers);

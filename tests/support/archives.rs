@@ -1,9 +1,9 @@
-//! Zip archives as people make them and as attackers do, byte by byte.
+//! Builds valid and malicious zip archives byte by byte.
 #![expect(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{Cursor, Write as _};
 
-/// A file in an archive, and what the archive says of it.
+/// A file in an archive and its header, which may be wrong.
 #[derive(Clone)]
 pub struct Item {
     name: Vec<u8>,
@@ -16,14 +16,14 @@ pub struct Item {
 }
 
 impl Item {
-    /// A plain file, stored.
+    /// A file without compression.
     pub fn stored(name: &str, data: impl Into<Vec<u8>>) -> Self {
         let data = data.into();
         let (crc, size) = (crc(&data), u32::try_from(data.len()).expect("below 4 GiB"));
         Self { name: name.into(), data, crc, method: 0, flags: 0x800, mode: 0o100_644, size }
     }
 
-    /// The same, deflated.
+    /// A compressed file.
     pub fn deflated(name: &str, data: &[u8]) -> Self {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
@@ -40,32 +40,32 @@ impl Item {
         Self { data: whole[start..start + length].to_vec(), method: 8, crc, size, ..Self::stored(name, []) }
     }
 
-    /// The same under another name.
+    /// Changes the name.
     pub fn named(self, name: &str) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// Said to have so many bytes.
+    /// Declares another size.
     pub fn claiming(self, size: u32) -> Self {
         Self { size, ..self }
     }
 
-    /// With a bit that has flipped on the way.
+    /// Makes the checksum wrong.
     pub fn corrupt(self) -> Self {
         Self { crc: self.crc ^ 1, ..self }
     }
 
-    /// With such a Unix mode.
+    /// Sets the Unix mode.
     pub fn mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
 
-    /// Said to need a password.
+    /// Declares the file encrypted.
     pub fn encrypted(self) -> Self {
         Self { flags: self.flags | 1, ..self }
     }
 
-    /// Said to be compressed like that.
+    /// Declares another compression method.
     pub fn method(self, method: u16) -> Self {
         Self { method, ..self }
     }
@@ -86,13 +86,13 @@ impl Item {
     }
 }
 
-/// An archive of these, in this order.
+/// Builds an archive of these files, in this order.
 pub fn archive(items: &[Item]) -> Vec<u8> {
     let (mut whole, mut list) = (Vec::new(), Vec::new());
     for item in items {
         let offset = u32::try_from(whole.len()).expect("below 4 GiB");
         whole.extend([b"PK\x03\x04", &item.head()[..], &item.name, &item.data].concat());
-        // Made by Unix; no comment, first disk, nothing internal, the mode, the place.
+        // Made by Unix; no comment, disk 0, no internal attributes, the mode, the offset.
         list.extend([b"PK\x01\x02\x1e\x03", &item.head()[..], &[0; 6], &(item.mode << 16).to_le_bytes()].concat());
         list.extend([&offset.to_le_bytes()[..], &item.name].concat());
     }

@@ -1,4 +1,4 @@
-//! An address that stays while the process behind it comes and goes, as that of a Cloud Run service does.
+//! A stable address in front of a process that restarts, like the address of a Cloud Run service.
 
 use std::net::SocketAddr;
 
@@ -9,31 +9,31 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Passes connections on. Dropping it closes the address.
-pub struct Front {
+/// Forwards connections. Dropping it closes the address.
+pub struct StableAddress {
     address: SocketAddr,
-    behind: watch::Sender<Option<SocketAddr>>,
+    target: watch::Sender<Option<SocketAddr>>,
     accepting: AbortHandle,
 }
 
-impl Front {
-    /// One with nothing behind it: connections are closed at once.
+impl StableAddress {
+    /// Starts without a target: connections are closed immediately.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (behind, current) = watch::channel(None);
+        let (target, current) = watch::channel(None);
         let accepting = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let Some(behind) = *current.borrow() else { continue };
+                let Some(target) = *current.borrow() else { continue };
                 tokio::spawn(async move {
-                    // Whatever ends either side ends both.
-                    if let Ok(mut server) = TcpStream::connect::<SocketAddr>(behind).await {
+                    // When one side closes, both are closed.
+                    if let Ok(mut server) = TcpStream::connect::<SocketAddr>(target).await {
                         let _ = copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
             }
         });
-        Self { address, behind, accepting: accepting.abort_handle() }
+        Self { address, target, accepting: accepting.abort_handle() }
     }
 
     /// As `http://127.0.0.1:PORT`.
@@ -41,14 +41,14 @@ impl Front {
         format!("http://{}", self.address)
     }
 
-    /// Where new connections lead from now on.
-    pub fn lead_to(&self, url: &str) {
+    /// Forwards new connections to `url` from now on.
+    pub fn forward_to(&self, url: &str) {
         let address = url.strip_prefix("http://").and_then(|address| address.parse().ok()).expect("an address");
-        self.behind.send_replace(Some(address));
+        self.target.send_replace(Some(address));
     }
 }
 
-impl Drop for Front {
+impl Drop for StableAddress {
     fn drop(&mut self) {
         self.accepting.abort();
     }

@@ -1,33 +1,31 @@
-//! Google Cloud on this machine: servers that stand in for Firestore, Pub/Sub, Cloud Storage, and those who sign tokens.
+//! Google Cloud on this machine: emulators of Firestore, Pub/Sub, Cloud Storage and the issuers of tokens.
 
 use std::{path::Path, sync::Arc};
 
 use gcloud_emulator::{Emulator, Storage, identity::Issuer};
 use serde_json::{Value, json};
 
-use super::{TIMEOUT, command, front::Front};
+use super::{TIMEOUT, command, front::StableAddress};
 
-/// The project's id.
 pub const PROJECT: &str = "test-project";
-/// The account in whose name Pub/Sub pushes.
+/// The service account with which Pub/Sub pushes.
 pub const PUSH_ACCOUNT: &str = "push@test-project.iam.gserviceaccount.com";
-/// The scheduler's account.
+/// The service account of the scheduler.
 pub const SCHEDULER_ACCOUNT: &str = "scheduler@test-project.iam.gserviceaccount.com";
 
-/// What Pub/Sub waits passes so many times faster: a retry after 10 s comes after 200 ms.
+/// Pub/Sub's delays are shorter by this factor: a retry after 10 s comes after 200 ms.
 const SPEED: f64 = 50.0;
 
-/// A project of its own.
+/// An empty project on emulators.
 pub struct GoogleCloud {
     pub emulator: Emulator,
     pub storage: Arc<Storage>,
-    /// The worker's address.
-    front: Front,
+    worker_address: StableAddress,
     variables: Vec<(String, String)>,
 }
 
 impl GoogleCloud {
-    /// An empty project with a bucket, and with the indexes that are deployed.
+    /// Starts a project with a bucket and the deployed indexes.
     pub async fn start() -> Self {
         let emulator = Emulator::start().await.expect("an emulator");
         emulator.pubsub().speed(SPEED);
@@ -36,7 +34,7 @@ impl GoogleCloud {
             .set_indexes(include_str!("../../config/firebase/firestore.indexes.json"))
             .expect("indexes");
         let storage = Arc::new(Storage::start().await.unwrap_or_else(|error| panic!("{error}")));
-        let front = Front::start().await;
+        let worker_address = StableAddress::start().await;
         let bucket = storage.create_bucket().await.expect("a bucket");
         let keys = |issuer: Issuer| format!("{}{}", emulator.url(), issuer.path());
         let own = [
@@ -51,41 +49,41 @@ impl GoogleCloud {
             ("MEDIAFORGE_GATEWAY__FIREBASE__KEYS_URL", keys(Issuer::Firebase)),
             ("MEDIAFORGE_GATEWAY__STREAM_TOKENS__KEY__ENV", "STREAM_TOKEN_KEY".to_owned()),
             ("STREAM_TOKEN_KEY", "0123456789abcdef0123456789abcdef".to_owned()),
-            // Without Cloud Run's front end it is the worker that verifies a token.
+            // Without Cloud Run's front end, the worker verifies the tokens itself.
             ("MEDIAFORGE_WORKER__PUSH_AUTH", "oidc".to_owned()),
             ("MEDIAFORGE_WORKER__OIDC__KEYS_URL", keys(Issuer::Google)),
-            ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", front.url()),
+            ("MEDIAFORGE_WORKER__OIDC__AUDIENCE", worker_address.url()),
             ("MEDIAFORGE_WORKER__OIDC__SERVICE_ACCOUNTS", format!("{PUSH_ACCOUNT},{SCHEDULER_ACCOUNT}")),
-            ("MEDIAFORGE_QUEUE__PUBSUB__PUSH_URL", front.url()),
+            ("MEDIAFORGE_QUEUE__PUBSUB__PUSH_URL", worker_address.url()),
             ("MEDIAFORGE_QUEUE__PUBSUB__PUSH_SERVICE_ACCOUNT", PUSH_ACCOUNT.to_owned()),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let variables = as_fast_as_the_test_profile().into_iter().chain(own).collect();
-        Self { emulator, storage, front, variables }
+        let variables = test_profile_variables().into_iter().chain(own).collect();
+        Self { emulator, storage, worker_address, variables }
     }
 
-    /// What makes a process use it.
+    /// The variables with which a process uses this project.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
 
-    /// Leads that address to a worker, and makes the topics and subscriptions, as the deployment does.
-    pub async fn worker_is_at(&self, url: &str, data_dir: &Path) {
-        self.front.lead_to(url);
+    /// Sets the address of the worker and provisions topics and subscriptions, as the deployment does.
+    pub async fn set_worker(&self, url: &str, data_dir: &Path) {
+        self.worker_address.forward_to(url);
         let mut provision = command(data_dir);
         provision.arg("provision").envs(self.variables.iter().cloned());
-        let made = tokio::time::timeout(TIMEOUT, provision.output()).await.expect("in time").expect("it runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let output = tokio::time::timeout(TIMEOUT, provision.output()).await.expect("in time").expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A token with which this user signs in.
+    /// An ID token of this user.
     pub fn user_token(&self, user: &str) -> String {
         self.emulator.identity().firebase_token(PROJECT, user, &json!({}))
     }
 
-    /// A token of a service account for the worker; `claims` come over what Google writes.
+    /// A token of a service account for the worker; `claims` override Google's claims.
     pub fn service_token(&self, account: &str, claims: &Value) -> String {
-        let mut all = json!({ "email": account, "aud": self.front.url() });
+        let mut all = json!({ "email": account, "aud": self.worker_address.url() });
         if let (Value::Object(all), Value::Object(claims)) = (&mut all, claims) {
             all.extend(claims.clone());
         }
@@ -93,8 +91,8 @@ impl GoogleCloud {
     }
 }
 
-/// The settings of the profile `test` as variables, but for those of parts that are not used here.
-fn as_fast_as_the_test_profile() -> Vec<(String, String)> {
+/// The settings of the profile `test` as variables, without the queue, which is not used here.
+fn test_profile_variables() -> Vec<(String, String)> {
     let profiles: toml::Table = mediaforge::config::default_file().parse().expect("TOML");
     let mut variables = Vec::new();
     let sections = profiles["test"].as_table().expect("a profile").iter().filter(|(section, _)| *section != "queue");

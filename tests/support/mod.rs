@@ -1,4 +1,4 @@
-//! The real binary on ports of its own, and clients for it.
+//! Starts the real binary on free ports and talks to it.
 
 pub mod books;
 mod front;
@@ -28,22 +28,22 @@ use google_cloud::GoogleCloud;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mediaforge");
 
-/// How long anything may take before the test gives up. Generous: nothing waits this long unless it is broken.
+/// How long to wait before a test fails. Generous, because only a broken system takes this long.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How the two roles are laid out, and on what.
+/// How the two roles are distributed, and on which backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topology {
     /// `serve`.
     OneProcess,
     /// `serve gateway` and `serve worker` on one data directory.
     TwoProcesses,
-    /// The same two on Google Cloud: the `gcp` profile on servers that stand in for Google's.
+    /// The same two on Google Cloud: the `gcp` profile on emulators.
     GoogleCloud,
 }
 
 impl Topology {
-    /// All of them: what a client sees is the same.
+    /// All of them; clients see no difference.
     pub const EVERY: [Self; 3] = [Self::OneProcess, Self::TwoProcesses, Self::GoogleCloud];
 }
 
@@ -59,7 +59,6 @@ pub struct System {
     cloud: Option<GoogleCloud>,
 }
 
-/// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Both,
@@ -101,7 +100,7 @@ impl System {
         }
     }
 
-    /// Starts one of them.
+    /// Starts one process.
     pub async fn launch_role(&mut self, role: Role) {
         let ready = self.spawn(role).await;
         if role != Role::Worker {
@@ -110,7 +109,7 @@ impl System {
         if role != Role::Gateway {
             self.worker = text(&ready, "worker");
             if let Some(cloud) = &self.cloud {
-                cloud.worker_is_at(&self.worker, &self.data_dir()).await;
+                cloud.set_worker(&self.worker, &self.data_dir()).await;
             }
         }
     }
@@ -134,24 +133,24 @@ impl System {
                     break serde_json::from_slice::<Value>(&text).expect("the ready file is written as a whole");
                 }
                 if let Some(status) = child.try_wait().expect("a child") {
-                    panic!("serve {name} ended with {status}: {}", self.logs());
+                    panic!("serve {name} exited with {status}: {}", self.logs());
                 }
                 sleep(Duration::from_millis(5)).await;
             }
         });
-        let ready = ready.await.unwrap_or_else(|_| panic!("serve {name} is not ready: {}", self.logs()));
+        let ready = ready.await.unwrap_or_else(|_| panic!("serve {name} did not become ready: {}", self.logs()));
         assert_eq!(ready["pid"].as_u64(), child.id().map(u64::from));
         self.processes.push((role, child));
         ready
     }
 
-    /// What the processes are told beside where they listen; a command on the same data is told the same.
+    /// The environment of the processes, without their addresses. A command on the same data needs the same variables.
     pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
         let cloud = self.cloud.iter().flat_map(GoogleCloud::variables);
         cloud.chain(&self.environment).cloned()
     }
 
-    /// What it runs on, where that is Google Cloud.
+    /// The emulators of a system on Google Cloud.
     pub fn cloud(&self) -> &GoogleCloud {
         self.cloud.as_ref().expect("a system on Google Cloud")
     }
@@ -173,7 +172,7 @@ impl System {
         self.data.path().join("data")
     }
 
-    /// The most memory that the first process has held at once, in bytes.
+    /// The peak memory of the first process in bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
         let id = self.processes[0].1.id().expect("running");
@@ -190,36 +189,36 @@ impl System {
         }
     }
 
-    /// Ends the processes as a power cut would, and waits until they are gone.
+    /// Kills the processes, as in a power cut, and waits until they have exited.
     pub async fn kill(&mut self) {
         for (_, mut process) in self.processes.drain(..) {
             process.kill().await.expect("killed");
         }
     }
 
-    /// The same for one of them.
+    /// Kills one process.
     pub async fn kill_role(&mut self, role: Role) {
         let at = self.processes.iter().position(|(runs, _)| *runs == role).expect("running");
         self.processes.remove(at).1.kill().await.expect("killed");
     }
 
-    /// Sets an environment variable of the processes that are launched next, or removes it.
+    /// Sets or removes an environment variable of the processes that are launched next.
     pub fn set(&mut self, variable: &str, value: Option<&str>) {
         self.environment.retain(|(key, _)| key != variable);
         self.environment.extend(value.map(|value| (variable.to_owned(), value.to_owned())));
     }
 
-    /// Waits until the processes have ended by themselves; how they did.
+    /// Waits until the processes have exited by themselves and returns their statuses.
     pub async fn ended(&mut self) -> Vec<std::process::ExitStatus> {
         let mut ends = Vec::new();
         for (_, mut process) in std::mem::take(&mut self.processes) {
             let end = timeout(TIMEOUT, process.wait()).await;
-            ends.push(end.unwrap_or_else(|_| panic!("it never ends: {}", self.logs())).expect("a status"));
+            ends.push(end.unwrap_or_else(|_| panic!("the process does not exit: {}", self.logs())).expect("a status"));
         }
         ends
     }
 
-    /// Ends the processes as Ctrl-C would; answers how long it took. All must exit with 0.
+    /// Stops the processes with SIGTERM and returns how long it took. All must exit with 0.
     pub async fn terminate(&mut self) -> Duration {
         let begun = Instant::now();
         self.signal(Signal::SIGTERM);
@@ -235,7 +234,7 @@ impl System {
         format!("{}{path}", self.gateway)
     }
 
-    /// The request in the name of this user: with their token, where callers sign in.
+    /// Adds the token of this user, if users sign in.
     pub fn signed(&self, user: &str, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.cloud {
             Some(cloud) => request.bearer_auth(cloud.user_token(user)),
@@ -243,35 +242,40 @@ impl System {
         }
     }
 
-    /// The token with which the user of a command signs in; empty where nobody does.
+    /// The token of a user for the command line; empty if users do not sign in.
     pub fn token(&self, user: &str) -> String {
         self.cloud.as_ref().map(|cloud| cloud.user_token(user)).unwrap_or_default()
     }
 
-    /// Signed for the user that the path names, or the body.
-    fn signed_as_it_says(&self, path: &str, body: &Value, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    /// Adds the token of the user that the path or the body names.
+    fn signed_for_its_user(
+        &self,
+        path: &str,
+        body: &Value,
+        request: reqwest::RequestBuilder,
+    ) -> reqwest::RequestBuilder {
         let in_query = path.split_once("userId=").map(|(_, rest)| rest.split('&').next().unwrap_or(rest));
         self.signed(in_query.or(body["userId"].as_str()).unwrap_or("local"), request)
     }
 
-    /// Events at a path, in the name of the user that it names.
+    /// Opens the event stream at a path, as the user that the path names.
     pub async fn events(
         &self,
         path: &str,
         last_event_id: Option<&str>,
-    ) -> impl Stream<Item = sse::Seen> + Unpin + use<> {
-        let request = self.signed_as_it_says(path, &Value::Null, self.client.get(self.url(path)));
+    ) -> impl Stream<Item = sse::Event> + Unpin + use<> {
+        let request = self.signed_for_its_user(path, &Value::Null, self.client.get(self.url(path)));
         sse::open(request, last_event_id).await
     }
 
-    /// All of them until the stream ends.
-    pub async fn all_events(&self, path: &str, last_event_id: Option<&str>) -> Vec<sse::Seen> {
+    /// All events until the stream ends.
+    pub async fn all_events(&self, path: &str, last_event_id: Option<&str>) -> Vec<sse::Event> {
         self.events(path, last_event_id).await.collect().await
     }
 
-    /// `GET path`, which must answer 200 with JSON.
+    /// The JSON of `GET path`, which must answer 200.
     pub async fn get(&self, path: &str) -> Value {
-        let request = self.signed_as_it_says(path, &Value::Null, self.client.get(self.url(path)));
+        let request = self.signed_for_its_user(path, &Value::Null, self.client.get(self.url(path)));
         let answer = request.send().await.expect("an answer");
         let status = answer.status();
         let body = answer.text().await.expect("a body");
@@ -279,12 +283,12 @@ impl System {
         serde_json::from_str(&body).expect("JSON")
     }
 
-    /// `POST path` with a JSON body; the status and the JSON of the answer.
+    /// The status and the JSON of `POST path` with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.signed_as_it_says(path, body, self.client.post(self.url(path)).json(body))).await
+        answer(self.signed_for_its_user(path, body, self.client.post(self.url(path)).json(body))).await
     }
 
-    /// Submits a small picture and answers its id.
+    /// Submits a small illustration and returns its id.
     pub async fn submit(&self, user: &str, prompt: &str) -> String {
         let body =
             serde_json::json!({ "userId": user, "prompt": prompt, "styleId": "flat-2d", "width": 256, "height": 256 });
@@ -293,7 +297,7 @@ impl System {
         text(&answer, "illustrationId")
     }
 
-    /// The job once it has one of these statuses.
+    /// Waits until the job has one of these statuses.
     pub async fn until(&self, user: &str, id: &str, statuses: &[&str]) -> Value {
         let path = format!("/illustrations/{id}?userId={user}");
         let wait = async {
@@ -308,7 +312,7 @@ impl System {
         timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} never became {statuses:?}: {}", self.logs()))
     }
 
-    /// The job in its final state.
+    /// Waits until the job is in a final state.
     pub async fn finished(&self, user: &str, id: &str) -> Value {
         self.until(user, id, &["completed", "failed", "cancelled"]).await
     }
@@ -320,20 +324,20 @@ impl System {
         (part("available"), part("held"), part("spent"), part("granted"))
     }
 
-    /// Ends the system and looks into what it leaves: nothing in flight, and every balance is the sum of its ledger.
+    /// Stops the system and checks its data: no job in flight, and every balance is the sum of its ledger.
     pub async fn finish(mut self) {
         self.terminate().await;
         match &self.cloud {
             None => books::check(&self.data_dir()),
             Some(cloud) => {
                 books::check_firestore(cloud.emulator.firestore());
-                assert!(!self.data_dir().exists(), "nothing is kept on the disk of an instance");
+                assert!(!self.data_dir().exists(), "an instance keeps nothing on its disk");
             }
         }
     }
 }
 
-/// A command of the binary, in the `test` profile, away from this machine's own configuration.
+/// A command of the binary in the `test` profile, without the environment of this machine.
 pub fn command(data_dir: impl AsRef<Path>) -> Command {
     let mut command = Command::new(BINARY);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -344,12 +348,12 @@ pub fn command(data_dir: impl AsRef<Path>) -> Command {
 
 /// An HTTP client for tests.
 pub fn client() -> reqwest::Client {
-    // A second installation is refused and changes nothing.
+    // Fails if it is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().timeout(TIMEOUT).build().expect("a client")
 }
 
-/// The status and the JSON of an answer (null when it has no body).
+/// The status and the JSON of a response (null if it has no body).
 pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.expect("an answer");
     let status = answer.status().as_u16();

@@ -1,5 +1,5 @@
-//! The HTTP client of the load generator: one connection, one request at a time, as little work as possible, because
-//! it shares the machine with what it measures.
+//! The HTTP client of the load generator: one connection, one request at a time. It does as little work as possible,
+//! because it shares the machine with the measured system.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// How long an answer may take before it counts as an error.
+/// A response that takes longer counts as an error.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where requests go.
@@ -41,7 +41,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Plain HTTP only: what encryption costs is not what is measured here.
+    /// Accepts plain HTTP only, because the cost of encryption is not measured here.
     pub(super) fn of(url: &url::Url) -> Result<Self, Failure> {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
         let value = HeaderValue::from_str(url.authority());
@@ -50,29 +50,24 @@ impl Target {
                 address: format!("{host}:{port}").into(),
                 host: value,
                 prefix: url.path().trim_end_matches('/').into(),
-                is_this_machine: match url.host() {
-                    Some(url::Host::Domain(name)) => name == "localhost",
-                    Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-                    Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-                    None => false,
-                },
+                is_this_machine: crate::net::is_loopback(url),
             }),
-            _ => Err(Failure::new(Exit::Usage, format!("{url} is no http:// address that can be measured"))),
+            _ => Err(Failure::new(Exit::Usage, format!("cannot measure {url}: only http:// addresses are supported"))),
         }
     }
 
-    /// A request that can be sent again and again.
+    /// A GET request that can be sent repeatedly.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Call> {
         self.call(Method::GET, path, Bytes::new())
     }
 
-    /// The same with a body.
+    /// A POST request that can be sent repeatedly.
     pub(super) fn post(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Call> {
         self.call(Method::POST, path, body.into())
     }
 
     fn call(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Call> {
-        let uri = format!("{}{path}", self.prefix).parse().with_context(|| format!("{path:?} is no path"))?;
+        let uri = format!("{}{path}", self.prefix).parse().with_context(|| format!("{path:?} is not a valid path"))?;
         let name = format!("{method} {}", path.split('?').next().unwrap_or_default()).into();
         Ok(Call { method, uri, body, name })
     }
@@ -88,7 +83,7 @@ pub(super) struct Call {
     name: Arc<str>,
 }
 
-/// One connection, made when it is first needed and again after a failure.
+/// One connection, opened on first use and again after a failure.
 pub(super) struct Client {
     target: Target,
     connection: Option<SendRequest<Full<Bytes>>>,
@@ -99,12 +94,12 @@ impl Client {
         Self { target: target.clone(), connection: None }
     }
 
-    /// Makes the connection, so that the first request does not pay for it.
+    /// Opens the connection in advance, so that the first request is not slower.
     pub(super) async fn connect(&mut self) -> anyhow::Result<()> {
         let stream = TcpStream::connect(&*self.target.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender; how, the sender is told as well.
+        // Ends with the sender, which reports the error too.
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -118,18 +113,18 @@ impl Client {
             let (head, body) = self.begin(call).await?.into_parts();
             anyhow::Ok((head.status, body.collect().await?.to_bytes()))
         };
-        let answer = timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+        let answer = timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no response in time")));
         if answer.is_err() {
             self.connection = None;
         }
         answer
     }
 
-    /// The JSON of an answer that must be 200.
+    /// The JSON of a response that must be 200.
     pub(super) async fn json<T: DeserializeOwned>(&mut self, call: &Call) -> anyhow::Result<T> {
         let (status, body) = self.send(call).await.with_context(|| format!("cannot {}", call.name))?;
         anyhow::ensure!(status == StatusCode::OK, "{} answered {}", call.name, status.as_u16());
-        serde_json::from_slice(&body).with_context(|| format!("{} answered something else", call.name))
+        serde_json::from_slice(&body).with_context(|| format!("{} answered unexpected JSON", call.name))
     }
 
     async fn begin(&mut self, call: &Call) -> anyhow::Result<Response<Incoming>> {
@@ -148,9 +143,9 @@ impl Client {
         Ok(connection.send_request(request).await?)
     }
 
-    /// Begins to watch: the events, each with the moment it was here. The connection lives as long as they do.
+    /// Opens a stream of events. The connection stays open as long as the stream.
     pub(super) async fn events(mut self, call: &Call) -> anyhow::Result<Events> {
-        let answer = timeout(TIMEOUT, self.begin(call)).await.context("no answer in time")??;
+        let answer = timeout(TIMEOUT, self.begin(call)).await.context("no response in time")??;
         anyhow::ensure!(answer.status() == StatusCode::OK, "{} answered {}", call.name, answer.status().as_u16());
         Ok(Events { answer, client: self })
     }
@@ -163,11 +158,11 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// The data of each event and when it came, until the stream ends.
+    /// The data of each event and its time of arrival, until the stream ends.
     pub(super) fn arriving(self) -> impl Stream<Item = (Timestamp, String)> + Send {
         let Self { answer, client } = self;
         let chunks = answer.into_body().into_data_stream().map(move |chunk| {
-            // Moved in here, so that the connection is not closed before its last event.
+            // Keeps the connection open until the last event.
             let _ = &client;
             chunk
         });
@@ -176,10 +171,10 @@ impl Events {
     }
 }
 
-/// What is done with an answer: the number of its request, its body, and when it was here.
+/// A callback for each response: the number of its request, its body, and its time of arrival.
 pub(super) type OnAnswer = Arc<dyn Fn(u64, &Bytes, Timestamp) + Send + Sync>;
 
-/// A connection that sends some calls in turn and expects one status.
+/// A connection that sends calls in turn and expects one status.
 pub(super) struct Caller {
     client: Client,
     calls: Arc<[Call]>,
@@ -188,7 +183,7 @@ pub(super) struct Caller {
     on_answer: Option<OnAnswer>,
 }
 
-/// That many connected callers.
+/// Opens `count` connections.
 pub(super) async fn callers(
     target: &Target,
     count: usize,
@@ -239,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_a_plain_http_address_with_or_without_a_path() {
+    fn a_target_is_an_http_address_with_or_without_a_path() {
         let here = target("http://127.0.0.1:8080").unwrap();
         assert_eq!((&*here.address, here.is_this_machine), ("127.0.0.1:8080", true));
         assert_eq!(here.get("/health").unwrap().uri, "/health");

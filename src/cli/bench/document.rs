@@ -1,10 +1,9 @@
-//! What the load generator reads of a job, as the API shows it.
+//! The parts of the API's responses that the load generator reads.
 
 use serde::Deserialize;
 
 use crate::domain::Timestamp;
 
-/// A job.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
@@ -25,13 +24,13 @@ struct Cause {
 }
 
 impl Document {
-    /// When it was finished, if it is.
+    /// When it finished, if it has.
     pub(super) fn finished_at(&self) -> Option<Timestamp> {
         self.completed_at.or(self.failed_at).or(self.cancelled_at)
     }
 
-    /// Why it counts as an error. The engine that draws nothing withholds every picture, so its jobs fail for that.
-    pub(super) fn trouble(&self) -> Option<String> {
+    /// The error to report for this job. `content_filtered` is expected, because the noop engine withholds every picture.
+    pub(super) fn error_text(&self) -> Option<String> {
         match (self.status.as_str(), &self.error) {
             ("failed", Some(Cause { code })) if code != "content_filtered" => Some(format!("a job failed: {code}")),
             ("failed", None) | ("cancelled", _) => Some(format!("a job was {}", self.status)),
@@ -40,14 +39,13 @@ impl Document {
     }
 }
 
-/// The answer to an accepted request.
+/// The response to an accepted request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Accepted {
     pub illustration_id: String,
 }
 
-/// A page of jobs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page {
@@ -56,7 +54,6 @@ pub(super) struct Page {
     pub last_id: Option<String>,
 }
 
-/// A balance.
 #[derive(Debug, Deserialize)]
 pub(super) struct Balance {
     pub held: u64,
@@ -72,17 +69,17 @@ mod tests {
     }
 
     #[test]
-    fn a_withheld_picture_is_the_expected_end_and_any_other_failure_is_an_error() {
+    fn a_withheld_picture_is_expected_and_any_other_failure_is_an_error() {
         let ended = |code: &str| {
             document(&format!(
                 r#""status":"failed","failedAt":"2026-01-01T00:00:01Z","error":{{"code":"{code}","message":"m"}}"#
             ))
         };
-        assert_eq!(ended("content_filtered").trouble(), None);
+        assert_eq!(ended("content_filtered").error_text(), None);
         assert_eq!(ended("content_filtered").finished_at(), Some("2026-01-01T00:00:01Z".parse().unwrap()));
-        assert_eq!(ended("worker_lost").trouble().as_deref(), Some("a job failed: worker_lost"));
-        assert_eq!(document(r#""status":"completed""#).trouble(), None);
-        assert_eq!(document(r#""status":"cancelled""#).trouble().as_deref(), Some("a job was cancelled"));
+        assert_eq!(ended("worker_lost").error_text().as_deref(), Some("a job failed: worker_lost"));
+        assert_eq!(document(r#""status":"completed""#).error_text(), None);
+        assert_eq!(document(r#""status":"cancelled""#).error_text().as_deref(), Some("a job was cancelled"));
         assert_eq!(document(r#""status":"queued""#).finished_at(), None);
     }
 }

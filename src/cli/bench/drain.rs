@@ -1,4 +1,4 @@
-//! As many jobs as possible from the first submit to the last end.
+//! Many jobs at once, from the first submit to the last end.
 
 use std::{
     collections::HashSet,
@@ -8,51 +8,51 @@ use std::{
 
 use super::{
     client::Client,
+    context::{Bench, connections_title, users},
     document::{Document, Page},
     load::{Until, closed_loop},
     report::{Figure, Floor, Values},
-    run::{Bench, of_connections, users},
     stats::{Latencies, float},
 };
 use crate::domain::{Timestamp, kind::JobKind};
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    let (jobs, connections) = (bench.args.jobs, bench.most_connections());
-    bench.progress.say(format!("{jobs} jobs end to end"));
+    let (jobs, connections) = (bench.args.jobs, bench.max_connections());
+    bench.progress.show(format!("{jobs} jobs, submit to end"));
     bench.warm_up(connections).await?;
     let accepted = Arc::new(Mutex::new(Vec::new()));
-    let senders = bench.submitters(connections, Some(&Bench::note_ids(Arc::clone(&accepted)))).await?;
+    let senders = bench.submitters(connections, Some(&Bench::record_ids(Arc::clone(&accepted)))).await?;
     let load = closed_loop(senders, Until::Sent(jobs), &Latencies::new()?).await;
-    bench.progress.say(format!("waiting for the last of {jobs} jobs"));
-    bench.until_finished().await?;
+    bench.progress.show(format!("waiting for the last of {jobs} jobs"));
+    bench.wait_until_finished().await?;
     let accepted = std::mem::take(&mut *accepted.lock().unwrap_or_else(PoisonError::into_inner));
 
-    let span = outcome(bench, accepted.into_iter().map(|(id, _)| id).collect()).await?;
+    let span = read_ends(bench, accepted.into_iter().map(|(id, _)| id).collect()).await?;
     let title = format!("{jobs} jobs, submit to end");
     let meaning = format!(
-        "jobs submitted over {}, worked on at once by an engine that does nothing: their number by the time from the \
+        "jobs submitted over {} and run by an engine that does nothing: the number of jobs divided by the time from the \
          first createdAt to the last end",
-        of_connections(connections)
+        connections_title(connections)
     );
     let rate = float(span.finished) / span.time().as_secs_f64().max(f64::MIN_POSITIVE);
-    let floor = bench.report.floor(&format!("bare.{connections}"), "bare handler, submits alone");
+    let floor = bench.report.floor(&format!("bare.{connections}"), "bare handler, submits only");
     let floor = floor.map(|floor| Floor { values: Values { latency: None, ..floor.values }, ..floor });
-    bench.report.add("drain", Figure::new(title, meaning).count(span.finished).per_second(rate).beside(floor));
-    let meaning = "how fast the same jobs were accepted meanwhile";
-    let figure = Figure::new("  accepted meanwhile", meaning).count(load.answered).per_second(load.per_second());
+    bench.report.add("drain", Figure::new(title, meaning).count(span.finished).per_second(rate).with_floor(floor));
+    let meaning = "how fast the same jobs were accepted";
+    let figure = Figure::new("  accepted", meaning).count(load.answered).per_second(load.per_second());
     bench.report.add("drain.submit", figure);
     Ok(())
 }
 
-/// What came of some jobs.
+/// The number of finished jobs and the time that they span.
 #[derive(Default)]
-struct Span {
+struct JobSpan {
     finished: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
 }
 
-impl Span {
+impl JobSpan {
     fn add(&mut self, document: &Document) {
         let Some(at) = document.finished_at() else { return };
         self.finished += 1;
@@ -66,37 +66,37 @@ impl Span {
     }
 }
 
-/// Reads how the jobs ended; the newest pages of each user have them all.
-async fn outcome(bench: &Bench<'_>, mut wanted: HashSet<String>) -> anyhow::Result<Span> {
+/// Reads how the jobs ended. The newest pages of each user contain all of them.
+async fn read_ends(bench: &Bench<'_>, mut pending: HashSet<String>) -> anyhow::Result<JobSpan> {
     let list = JobKind::Illustration.collection();
     let mut client = Client::new(&bench.gateway);
-    let mut span = Span::default();
+    let mut span = JobSpan::default();
     for user in users() {
         let mut after = String::new();
         loop {
             let call = bench.gateway.get(&format!("/{list}?limit=100&userId={user}{after}"))?;
             let page: Page = client.json(&call).await?;
-            let mut is_ours = false;
+            let mut page_has_ours = false;
             for document in page.data {
-                if wanted.contains(&document.id) {
-                    is_ours = true;
+                if pending.contains(&document.id) {
+                    page_has_ours = true;
                     span.add(&document);
-                    if let Some(trouble) = document.trouble() {
-                        bench.errors.add(trouble);
+                    if let Some(text) = document.error_text() {
+                        bench.errors.add(text);
                     }
                     if document.finished_at().is_some() {
-                        wanted.remove(&document.id);
+                        pending.remove(&document.id);
                     }
                 }
             }
             match page.last_id {
-                Some(last) if is_ours && page.has_more => after = format!("&after={last}"),
+                Some(last) if page_has_ours && page.has_more => after = format!("&after={last}"),
                 _ => break,
             }
         }
     }
-    if !wanted.is_empty() {
-        bench.errors.add_many("an accepted job did not finish", u64::try_from(wanted.len()).unwrap_or(u64::MAX));
+    if !pending.is_empty() {
+        bench.errors.add_many("an accepted job did not finish", u64::try_from(pending.len()).unwrap_or(u64::MAX));
     }
     Ok(span)
 }
@@ -114,7 +114,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let mut span = Span::default();
+        let mut span = JobSpan::default();
         assert_eq!(span.time(), Duration::ZERO);
         for (created, failed) in [(5, 9), (2, 12), (3, 4)] {
             span.add(&document(created, failed));

@@ -1,4 +1,4 @@
-//! The floors: what the machine gives a program that does nothing but what cannot be left out.
+//! The floors: the speed of a program that does only the unavoidable part of the work on this machine.
 
 use std::{
     fs::OpenOptions,
@@ -9,28 +9,29 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Json, Router, http::StatusCode, routing::post, serve::ListenerExt as _};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::stats::Latencies;
 use crate::{
     cli::{Exit, output},
-    domain::{clock::SystemRandom, ids::JobId, kind::JobKind, request::GenerateRequest},
+    domain::{clock::SystemRandom, ids::JobId, kind::JobKind},
 };
 
 /// A page of the database.
 const PAGE: usize = 4096;
-/// Pages after which the file is written from its beginning again, as the database's log is.
+/// Pages after which writing starts again at the beginning of the file, as in the log of the database.
 const PAGES: u64 = 1000;
-/// Writes that are enough to know the disk.
+/// Maximum number of measured writes.
 const WRITES: u64 = 2000;
 
-/// Writes a page and waits until it is on the disk, again and again for at most that long. Blocks.
-pub(super) fn disk(directory: &Path, time: Duration, latencies: &Latencies) -> anyhow::Result<()> {
+/// Writes a page and waits until it is on the disk, repeatedly for at most `time`. Blocks.
+pub(super) fn measure_disk(directory: &Path, time: Duration, latencies: &Latencies) -> anyhow::Result<()> {
     let path = directory.join("fdatasync");
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
     let page = [7; PAGE];
-    // There before, as the log's pages are most of the time: a file that grows would cost more.
+    // Preallocated, as the pages of the log usually are; a growing file would cost more.
     for _ in 0..PAGES {
         file.write_all(&page)?;
     }
@@ -60,10 +61,10 @@ pub(super) async fn serve() -> anyhow::Result<Exit> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     output::line(format!("http://{}", listener.local_addr()?))?;
     let listener = listener.tap_io(|connection| {
-        // As the gateway does. What cannot be set slows the floor, and nothing else.
+        // As in the gateway. If it fails, only the floor gets slower.
         let _ = connection.set_nodelay(true);
     });
-    // Ends with the process at the latest: nobody waits for this thread.
+    // This thread ends with the process at the latest.
     let input = tokio::task::spawn_blocking(|| io::copy(&mut io::stdin().lock(), &mut io::sink()));
     tokio::select! {
         ended = axum::serve(listener, router) => ended?,
@@ -72,8 +73,23 @@ pub(super) async fn serve() -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn generate(Json(request): Json<GenerateRequest>) -> (StatusCode, Json<Value>) {
-    // Used, so that nothing of the parsing can be left out.
+/// The body of `POST /generate`, parsed as the gateway parses it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the floor includes parsing every field, but reads only the prompt")]
+struct GenerateBody {
+    user_id: Option<String>,
+    prompt: Option<String>,
+    style_id: Option<String>,
+    style_name: Option<String>,
+    width: Option<i128>,
+    height: Option<i128>,
+    count: Option<i128>,
+    seed: Option<i128>,
+}
+
+async fn generate(Json(request): Json<GenerateBody>) -> (StatusCode, Json<Value>) {
+    // Uses the result, so that the compiler cannot remove the parsing.
     if request.prompt.is_none() {
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "success": false })));
     }
@@ -86,10 +102,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_disk_is_written_for_a_time_and_left_as_it_was() {
+    fn the_disk_test_writes_for_a_limited_time_and_removes_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let latencies = Latencies::new().unwrap();
-        disk(dir.path(), Duration::from_millis(50), &latencies).unwrap();
+        measure_disk(dir.path(), Duration::from_millis(50), &latencies).unwrap();
         assert!((1..=WRITES).contains(&latencies.count()));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

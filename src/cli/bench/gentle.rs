@@ -1,4 +1,4 @@
-//! A gentle, even load: how long a job waits, how long it takes in all, how soon its watcher knows.
+//! A light, even load: how long a job waits, how long it takes in all, how soon its event arrives.
 
 use std::{
     collections::HashMap,
@@ -14,37 +14,37 @@ use tokio::{
 
 use super::{
     client::Client,
+    context::{Bench, users},
     document::Document,
     load::{Schedule, open_loop},
     report::Figure,
-    run::{Bench, users},
     stats::Latencies,
 };
 use crate::domain::Timestamp;
 
-/// How long the last job may take to be seen finished.
+/// How long to wait for the event that ends the last job.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it is looked whether all are.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often to check for it.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What the watchers have seen of each job.
+/// The events that the watchers received of each job.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<HashMap<String, Job>>>);
+struct ObservedJobs(Arc<Mutex<HashMap<String, ObservedJob>>>);
 
 #[derive(Default)]
-struct Job {
-    /// When its first event, `job.queued`, was here.
+struct ObservedJob {
+    /// When its first event, `job.queued`, arrived.
     queued: Option<Timestamp>,
-    /// Its last state, and when that event was here.
+    /// Its final state, and when that event arrived.
     finished: Option<(Document, Timestamp)>,
 }
 
-impl Seen {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Job>> {
+impl ObservedJobs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ObservedJob>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, at: Timestamp, data: &str) {
+    fn record(&self, at: Timestamp, data: &str) {
         let Ok(document) = serde_json::from_str::<Document>(data) else { return };
         let mut jobs = self.lock();
         let job = jobs.entry(document.id.clone()).or_default();
@@ -58,13 +58,13 @@ impl Seen {
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let rate = bench.args.rate;
-    bench.progress.say(format!("a gentle load, {rate} jobs a second"));
+    bench.progress.show(format!("even load, {rate} jobs/s"));
     bench.warm_up(1).await?;
-    let seen = Seen::default();
+    let seen = ObservedJobs::default();
     let _watching = watch(bench, &seen).await?;
 
     let accepted = Arc::new(Mutex::new(Vec::new()));
-    let senders = bench.submitters(bench.most_connections(), Some(&Bench::note_ids(Arc::clone(&accepted)))).await?;
+    let senders = bench.submitters(bench.max_connections(), Some(&Bench::record_ids(Arc::clone(&accepted)))).await?;
     let submits = Latencies::new()?;
     let schedule = Schedule::lasting(rate, bench.args.duration * 2);
     let load = open_loop(senders, schedule.start()?, &submits).await;
@@ -75,21 +75,21 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         if begun.elapsed() > TIMEOUT {
             break;
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let meaning = format!(
-        "POST /generate until its 202, {rate} a second whatever the system does; counted from the moment each was to \
-         be sent, so that nothing hides behind a slow answer"
+        "POST /generate until its 202, at {rate}/s however fast the system responds; counted from the moment each request \
+         was due, so that a slow response hides nothing"
     );
     let figure = Figure::new(format!("Submit, {rate} jobs/s"), meaning).latencies(&submits);
-    let bare = bench.report.floor("bare.1", "bare handler").zip(bench.disk(1));
+    let bare = bench.report.floor("bare.1", "bare handler").zip(bench.disk_floor(1));
     let bare = bare.map(|(bare, disk)| bare.then(&disk, None));
-    bench.report.add("submit.gentle", figure.per_second(load.per_second()).beside(bare));
+    bench.report.add("submit.gentle", figure.per_second(load.per_second()).with_floor(bare));
     report(bench, &accepted, &seen)
 }
 
-/// One stream of all their jobs per user, open when this returns.
-async fn watch(bench: &Bench<'_>, seen: &Seen) -> anyhow::Result<JoinSet<()>> {
+/// Opens one event stream per user.
+async fn watch(bench: &Bench<'_>, seen: &ObservedJobs) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     for user in users() {
         let call = bench.gateway.get(&format!("/events?userId={user}"))?;
@@ -97,14 +97,14 @@ async fn watch(bench: &Bench<'_>, seen: &Seen) -> anyhow::Result<JoinSet<()>> {
         let seen = seen.clone();
         tasks.spawn(async move {
             while let Some((at, data)) = events.next().await {
-                seen.note(at, &data);
+                seen.record(at, &data);
             }
         });
     }
     Ok(tasks)
 }
 
-fn report(bench: &mut Bench<'_>, accepted: &[(String, Timestamp)], seen: &Seen) -> anyhow::Result<()> {
+fn report(bench: &mut Bench<'_>, accepted: &[(String, Timestamp)], seen: &ObservedJobs) -> anyhow::Result<()> {
     let (queue, whole) = (Latencies::new()?, Latencies::new()?);
     let (event, after_answer) = (Latencies::new()?, Latencies::new()?);
     let mut lost = 0;
@@ -113,43 +113,44 @@ fn report(bench: &mut Bench<'_>, accepted: &[(String, Timestamp)], seen: &Seen) 
         if let Some(queued) = job.queued {
             after_answer.record_between(*answered, queued);
         }
-        let Some((document, here)) = job.finished else {
+        let Some((document, arrived)) = job.finished else {
             lost += 1;
             continue;
         };
-        if let Some(trouble) = document.trouble() {
-            bench.errors.add(trouble);
+        if let Some(text) = document.error_text() {
+            bench.errors.add(text);
         }
         if let Some(started) = document.started_at {
             queue.record_between(document.created_at, started);
         }
         if let Some(finished) = document.finished_at() {
             whole.record_between(document.created_at, finished);
-            event.record_between(finished, here);
+            event.record_between(finished, arrived);
         }
     }
     if lost > 0 {
-        bench.errors.add_many(format!("no event told the end of a job within {} s", TIMEOUT.as_secs()), lost);
+        bench
+            .errors
+            .add_many(format!("a job did not end, or its event did not arrive, within {} s", TIMEOUT.as_secs()), lost);
     }
     let rate = bench.args.rate;
-    let meaning =
-        "createdAt to startedAt of each job of the gentle load: its commit, its delivery, the wait for a slot";
+    let meaning = "createdAt to startedAt of each job of the even load: its commit, its delivery, the wait for a slot";
     let figure = Figure::new(format!("Queue time, {rate} jobs/s"), meaning).latencies(&queue);
-    bench.report.add("queue", figure.beside(bench.disk(1)));
-    let meaning = "createdAt to the end of each job of the gentle load, with an engine that does nothing";
+    bench.report.add("queue", figure.with_floor(bench.disk_floor(1)));
+    let meaning = "createdAt to the end of each job of the even load, with an engine that does nothing";
     let figure = Figure::new(format!("End to end, {rate} jobs/s"), meaning).latencies(&whole);
-    bench.report.add("endToEnd", figure.beside(bench.disk(2)));
+    bench.report.add("endToEnd", figure.with_floor(bench.disk_floor(2)));
     if bench.gateway.is_this_machine {
-        let meaning = "from failedAt or completedAt, taken just before the last commit of a job, to the arrival of the \
-                       event that tells it: the commit's own wait for the disk is in it, so it is an upper bound of \
-                       the time from the commit to the event";
+        let meaning = "from failedAt or completedAt, taken just before the last commit of a job, to the arrival of its \
+                       event; this includes the commit, so it is an upper bound of the time from the commit to the \
+                       event";
         let figure = Figure::new("Event, with its commit", meaning).latencies(&event);
-        bench.report.add("event.withCommit", figure.beside(bench.disk(1)));
+        bench.report.add("event.withCommit", figure.with_floor(bench.disk_floor(1)));
     } else {
-        bench.report.leave_out("event.withCommit", "the clocks of two machines cannot be compared this exactly");
+        bench.report.skip("event.withCommit", "the clocks of two machines do not agree precisely enough");
     }
     let meaning = "how much later than the 202 of a submit its job.queued event arrived; both follow the same commit, \
-                   and an event that was first counts as 0";
+                   and an event that arrives first counts as 0";
     bench.report.add("event.afterAnswer", Figure::new("Event, after the 202", meaning).latencies(&after_answer));
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! The load generator: a bounded number of connections, each with one request under way.
+//! The load generator: a bounded number of connections, each with one request in flight.
 //!
-//! Two ways to drive them. The closed loop sends the next request as soon as the last one is answered: it finds what a
-//! number of clients can get out of a system. The open loop sends at given moments, whatever the system does, and
-//! counts each latency from the moment the request was to be sent: a system that stalls cannot hide the wait of those
-//! who came meanwhile ("coordinated omission").
+//! The closed loop sends the next request as soon as it has the response to the last one. It finds the throughput for a
+//! number of clients. The open loop sends at fixed times, however fast the system responds, and counts each latency from
+//! the moment the request was due. So a system that stalls cannot hide the wait of the requests that came during the
+//! stall ("coordinated omission").
 
 use std::{
     future::Future,
@@ -22,47 +22,46 @@ use tokio::{
 
 use super::stats::{Latencies, float};
 
-/// Failures in a row after which a connection gives up: the system is gone, and the run must end.
-const TIMEOUT: u32 = 20;
-/// The wait after a failure, so that a system that refuses everything is not hammered.
+/// Consecutive failures after which a connection gives up, so that the run ends when the system is gone.
+const MAX_FAILURES: u32 = 20;
+/// The pause after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
-/// Requests whose moment has come and that wait for a connection.
-const WAITING: usize = 1024;
-/// How long before a moment the pacer wakes: sleeping is that inexact.
+/// Maximum number of due requests that wait for a connection.
+const MAX_WAITING: usize = 1024;
+/// How long before the due time the pacer wakes, because sleeping is this imprecise.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// One connection: sends the request of that number and says whether the answer was the expected one.
+/// One connection.
 pub(super) trait Sender: Send + 'static {
-    /// Sends it and waits for the whole answer.
+    /// Sends the request with this number, waits for the whole response and returns whether it was as expected.
     fn send(&mut self, number: u64) -> impl Future<Output = bool> + Send;
 }
 
 /// When a closed loop ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Until {
-    /// After that long.
+    /// After this time.
     Elapsed(Duration),
-    /// After that many requests.
+    /// After this many requests.
     Sent(u64),
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Load {
-    /// Requests that were answered as expected.
+    /// Requests with the expected response.
     pub answered: u64,
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     pub elapsed: Duration,
 }
 
 impl Load {
-    /// Answers per second.
     pub(super) fn per_second(&self) -> f64 {
         float(self.answered) / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
-/// Each sender sends as soon as it is answered.
+/// Each sender sends its next request as soon as it has a response.
 pub(super) async fn closed_loop<S: Sender>(senders: Vec<S>, until: Until, latencies: &Latencies) -> Load {
     let begun = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
@@ -71,7 +70,7 @@ pub(super) async fn closed_loop<S: Sender>(senders: Vec<S>, until: Until, latenc
         let (next, latencies) = (Arc::clone(&next), latencies.clone());
         tasks.spawn(async move {
             let (mut answered, mut failed) = (0, 0);
-            while failed < TIMEOUT {
+            while failed < MAX_FAILURES {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let over = match until {
                     Until::Elapsed(time) => begun.elapsed() >= time,
@@ -96,26 +95,26 @@ pub(super) async fn closed_loop<S: Sender>(senders: Vec<S>, until: Until, latenc
     Load { answered, elapsed: begun.elapsed() }
 }
 
-/// A request and the moment it is to be sent.
+/// A request and its due time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tick {
     /// Counts from 0.
     pub number: u64,
-    /// What its latency is counted from.
+    /// Its latency counts from here.
     pub due: Instant,
 }
 
-/// Evenly spaced moments.
+/// Evenly spaced due times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    /// A second.
+    /// Requests per second.
     pub rate: u32,
-    /// In all.
+    /// Requests in total.
     pub count: u64,
 }
 
 impl Schedule {
-    /// That many a second for a time; at least one.
+    /// `rate` requests per second for `time`; at least one.
     pub(super) fn lasting(rate: u32, time: Duration) -> Self {
         let count = u128::from(rate) * time.as_micros() / 1_000_000;
         Self { rate, count: u64::try_from(count).unwrap_or(u64::MAX).max(1) }
@@ -123,14 +122,14 @@ impl Schedule {
 
     fn offset(&self, number: u64) -> Duration {
         let rate = u64::from(self.rate.max(1));
-        // Whole seconds apart, so that no run is long enough to overflow.
+        // Whole seconds are added separately, so that a long run does not overflow.
         Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
     }
 
-    /// Ticks, each at its moment. A thread of its own makes them, because the runtime's timers are a millisecond coarse
-    /// and that millisecond would be counted as the system's. Dropping the receiver ends the thread.
+    /// Sends each tick at its due time. This runs in its own thread, because the timers of the runtime have a resolution of
+    /// a millisecond, which would count as latency of the system. Dropping the receiver ends the thread.
     pub(super) fn start(self) -> std::io::Result<mpsc::Receiver<Tick>> {
-        let (tell, ticks) = mpsc::channel(WAITING);
+        let (sender, ticks) = mpsc::channel(MAX_WAITING);
         let begun = std::time::Instant::now() + SPIN;
         let pace = move || {
             for number in 0..self.count {
@@ -139,7 +138,7 @@ impl Schedule {
                 while std::time::Instant::now() < due {
                     std::hint::spin_loop();
                 }
-                if tell.blocking_send(Tick { number, due: due.into() }).is_err() {
+                if sender.blocking_send(Tick { number, due: due.into() }).is_err() {
                     return;
                 }
             }
@@ -149,7 +148,7 @@ impl Schedule {
     }
 }
 
-/// Whichever sender is free sends the next request; when none is, the request waits, and its wait is counted.
+/// A free sender sends the next request. While none is free the request waits, and its wait counts.
 pub(super) async fn open_loop<S: Sender>(senders: Vec<S>, ticks: mpsc::Receiver<Tick>, latencies: &Latencies) -> Load {
     let begun = Instant::now();
     let ticks = Arc::new(Mutex::new(ticks));
@@ -158,7 +157,7 @@ pub(super) async fn open_loop<S: Sender>(senders: Vec<S>, ticks: mpsc::Receiver<
         let (ticks, latencies) = (Arc::clone(&ticks), latencies.clone());
         tasks.spawn(async move {
             let (mut answered, mut failed) = (0, 0);
-            while failed < TIMEOUT {
+            while failed < MAX_FAILURES {
                 let next = ticks.lock().await.recv().await;
                 let Some(Tick { number, due }) = next else { break };
                 if sender.send(number).await {
@@ -189,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// A system that stalls once.
+    /// Stalls once.
     struct Stalling {
         at: u64,
         stall: Duration,
@@ -213,13 +212,13 @@ mod tests {
 
     /// As [`Schedule::start`], on the runtime's clock.
     fn ticks(schedule: Schedule) -> mpsc::Receiver<Tick> {
-        let (tell, ticks) = mpsc::channel(WAITING);
+        let (sender, ticks) = mpsc::channel(MAX_WAITING);
         let begun = Instant::now();
         tokio::spawn(async move {
             for number in 0..schedule.count {
                 let due = begun + schedule.offset(number);
                 tokio::time::sleep_until(due).await;
-                if tell.send(Tick { number, due }).await.is_err() {
+                if sender.send(Tick { number, due }).await.is_err() {
                     return;
                 }
             }
@@ -228,32 +227,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_that_come_while_the_system_stalls_wait_and_their_wait_is_counted() {
+    async fn requests_that_are_due_during_a_stall_wait_and_their_wait_counts() {
         let latencies = Latencies::new().unwrap();
         let (at, stall, usual) = (10, Duration::from_secs(1), Duration::from_millis(1));
         let schedule = Schedule::lasting(100, Duration::from_secs(4));
         let load = open_loop(vec![Stalling { at, stall, usual }], ticks(schedule), &latencies).await;
         assert_eq!(load.answered, 400);
         let found = latencies.percentiles().unwrap();
-        // Of four seconds' requests those of one second met the stall or the queue behind it.
+        // The requests of one second out of four meet the stall or the queue behind it.
         assert!(found.p50 < 2.0, "{found:?}");
         assert!(found.p95 > 700.0, "{found:?}");
         assert!((990.0..=1010.0).contains(&found.max), "{found:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_connection_takes_what_the_first_cannot() {
+    async fn a_second_connection_sends_while_the_first_one_stalls() {
         let latencies = Latencies::new().unwrap();
         let sender = || Stalling { at: 10, stall: Duration::from_secs(1), usual: Duration::from_millis(1) };
         let schedule = Schedule::lasting(100, Duration::from_secs(4));
         let load = open_loop(vec![sender(), sender()], ticks(schedule), &latencies).await;
         let found = latencies.percentiles().unwrap();
         assert_eq!(load.answered, 400);
-        assert!(found.p99 < 2.0 && found.max > 990.0, "only the stalled one is slow: {found:?}");
+        assert!(found.p99 < 2.0 && found.max > 990.0, "only the stalled request is slow: {found:?}");
     }
 
     #[test]
-    fn moments_are_even_and_do_not_drift() {
+    fn due_times_are_even_and_do_not_drift() {
         let schedule = Schedule { rate: 3, count: u64::MAX };
         assert_eq!(schedule.offset(0), Duration::ZERO);
         assert_eq!(schedule.offset(1), Duration::from_nanos(333_333_333));
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_loop_sends_as_many_as_it_was_told_to_or_as_long() {
+    async fn a_closed_loop_stops_after_a_number_of_requests_or_a_time() {
         let latencies = Latencies::new().unwrap();
         let sender = || Stalling { at: u64::MAX, stall: Duration::ZERO, usual: Duration::from_millis(10) };
         let load = closed_loop(vec![sender(), sender()], Until::Sent(101), &latencies).await;
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_system_that_refuses_everything_ends_the_load() {
+    async fn the_load_ends_when_the_system_refuses_everything() {
         let latencies = Latencies::new().unwrap();
         let load = closed_loop(vec![Refusing, Refusing], Until::Elapsed(Duration::from_hours(1)), &latencies).await;
         assert_eq!((load.answered, latencies.count()), (0, 0));

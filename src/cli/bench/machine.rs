@@ -1,10 +1,10 @@
-//! What the figures were taken on: without it they mean nothing.
+//! The machine on which the figures were measured.
 
 use std::{fs, path::Path};
 
 use serde::Serialize;
 
-/// The machine, as far as it tells.
+/// The machine, as far as it can be determined.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Machine {
@@ -14,16 +14,15 @@ pub(super) struct Machine {
     pub processor: Option<String>,
     /// `linux 6.8.0`
     pub kernel: String,
-    /// Of the measured data directory; absent with `--url`.
+    /// The file system of the measured data directory; absent with `--url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_system: Option<String>,
-    /// Processes that wanted to run, on average over the last minute before the measurement.
+    /// Load average of the last minute before the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
 }
 
 impl Machine {
-    /// This one, with the file system of a directory.
     pub(super) fn here(directory: Option<&Path>) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let release = read("/proc/sys/kernel/osrelease");
@@ -37,17 +36,18 @@ impl Machine {
         }
     }
 
-    /// Why the figures may be worth little.
+    /// Reasons why the figures may be misleading.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if cfg!(debug_assertions) {
-            warnings.push("a debug build, its figures mean nothing: build with --release".to_owned());
+            warnings.push("this is a debug build and its figures are meaningless; build with --release".to_owned());
         }
         if let Some(load) = self.load.filter(|load| *load > 0.5) {
-            warnings.push(format!("the machine was busy before (load {load}): a quiet one is faster"));
+            warnings
+                .push(format!("the machine was busy before the measurement (load {load}); a quiet machine is faster"));
         }
         if self.file_system.as_deref() == Some("tmpfs") {
-            warnings.push("the data lies in memory (tmpfs), not on a disk: name one by --dir".into());
+            warnings.push("the data directory is in memory (tmpfs); choose a disk with --dir".into());
         }
         warnings
     }
@@ -58,7 +58,7 @@ fn processor(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The kind of the mount with the longest path above the directory; of those, the last one is the visible one.
+/// The type of the mount with the longest path above the directory. Of several with the same path, the last one is visible.
 fn file_system(mounts: &str, directory: &Path) -> Option<String> {
     let fields = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_lies_on_its_nearest_mount() {
+    fn a_directory_is_on_its_nearest_mount() {
         let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/b /tmp/disk xfs rw 0 0\n";
         let of = |path: &str| file_system(mounts, Path::new(path));
         assert_eq!(of("/tmp/x").as_deref(), Some("tmpfs"));

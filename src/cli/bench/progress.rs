@@ -1,4 +1,4 @@
-//! What the person sees meanwhile: a line on a terminal, nothing elsewhere.
+//! Progress: a line on a terminal, otherwise nothing.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -14,17 +14,16 @@ impl Progress {
         }
         let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         line.set_style(style("{spinner:.cyan} {elapsed:>4} {wide_msg}"));
-        // Seldom: it runs beside what is measured.
+        // Rarely, because it runs beside the measured system.
         line.enable_steady_tick(Duration::from_millis(500));
         Self(line)
     }
 
-    /// What happens now.
-    pub(super) fn say(&self, text: impl Into<String>) {
+    pub(super) fn show(&self, text: impl Into<String>) {
         self.0.set_message(text.into());
     }
 
-    /// Counts up to that many from now on.
+    /// Shows a bar from 0 to `total`.
     pub(super) fn count_to(&self, total: u64) {
         self.0
             .set_style(style("{spinner:.cyan} [{bar:28.cyan/dim}] {human_pos} of {human_len}, {eta} left {wide_msg}"));
@@ -36,13 +35,13 @@ impl Progress {
         self.0.inc(count);
     }
 
-    /// The count is over.
-    pub(super) fn counted(&self) {
+    /// Shows the spinner again.
+    pub(super) fn stop_counting(&self) {
         self.0.set_style(style("{spinner:.cyan} {elapsed:>4} {wide_msg}"));
         self.0.reset_elapsed();
     }
 
-    /// Leaves the terminal clean.
+    /// Clears the line.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! What was measured, for machines. The field names are part of what scripts rely on.
+//! The results. Scripts rely on the field names of the JSON.
 
 use std::collections::BTreeMap;
 
@@ -13,53 +13,49 @@ use super::{
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    /// Of this program.
+    /// Version of this program.
     pub version: &'static str,
     /// `release` or `debug`.
     pub build: &'static str,
-    /// What it ran on.
     pub machine: Machine,
-    /// What was measured: `own`, or the URL.
+    /// The measured system: `own`, or its URL.
     pub system: String,
-    /// In what the measured system differs from `mediaforge serve`; empty with `--url`.
+    /// Settings in which the measured system differs from `mediaforge serve`; empty with `--url`.
     pub settings: BTreeMap<&'static str, &'static str>,
-    /// Jobs that were in the store before anything was measured.
+    /// Jobs in the store before the measurement.
     pub seeded_jobs: u64,
-    /// Milliseconds that the seeding took, where there was any.
+    /// Duration of the seeding in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeding_ms: Option<u64>,
-    /// By id, such as `submit.16`.
+    /// Keyed by id, for example `submit.16`.
     pub results: BTreeMap<String, Figure>,
-    /// Id or part, and why.
+    /// Reasons, keyed by id.
     pub not_measured: BTreeMap<String, String>,
-    /// By kind; empty is as it should be.
+    /// Counts, keyed by kind.
     pub errors: BTreeMap<String, u64>,
-    /// The order of the table.
+    /// Order of the ids in the table.
     #[serde(skip)]
     pub order: Vec<String>,
 }
 
-/// One thing that was measured.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Figure {
-    /// For people.
     pub title: String,
-    /// What exactly was measured, from when to when.
+    /// What exactly was measured.
     pub meaning: String,
-    /// Samples behind the percentiles, or things that were counted.
+    /// Number of samples, or of counted things.
     pub count: u64,
     #[serde(flatten)]
     pub values: Values,
-    /// What the machine gives a program that does only what cannot be left out.
+    /// The same figure for a program that does only the unavoidable part of the work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<Floor>,
-    /// Each value divided by that of the floor.
+    /// Each value divided by the value of the floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Ratio>,
 }
 
-/// The values of a figure or of a floor.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Values {
@@ -97,7 +93,6 @@ impl Figure {
         Self { title: title.into(), meaning: meaning.into(), ..Self::default() }
     }
 
-    /// With latencies; without any, it is a figure of nothing.
     #[must_use]
     pub(super) fn latencies(mut self, latencies: &Latencies) -> Self {
         self.count = latencies.count();
@@ -123,9 +118,9 @@ impl Figure {
         self
     }
 
-    /// Beside a floor, where that was measured.
+    /// Adds a floor, if it was measured, and the ratio to it.
     #[must_use]
-    pub(super) fn beside(mut self, floor: Option<Floor>) -> Self {
+    pub(super) fn with_floor(mut self, floor: Option<Floor>) -> Self {
         self.ratio = floor.as_ref().map(|floor| Ratio::of(&self.values, &floor.values));
         self.floor = floor;
         self
@@ -133,18 +128,18 @@ impl Figure {
 }
 
 impl Floor {
-    /// What a figure measured, as the floor of others.
+    /// Uses a figure as the floor of others.
     pub(super) fn of(name: impl Into<String>, figure: &Figure) -> Self {
         Self { name: name.into(), values: figure.values }
     }
 
-    /// First this, then one wait for the disk, which many can share. Latencies add up; in the tail, where both would have
-    /// to be slow at once, the sum is rather too high. The rate is that of `clients`, each of whom waits for both in
-    /// turn; an open loop has none.
+    /// This, followed by one wait for the disk, which requests can share. Latencies add up; the sum of the tails is an
+    /// overestimate, because it assumes that both are slow at once. The rate is that of `clients` which wait for both in
+    /// turn; an open loop has no rate.
     #[must_use]
     pub(super) fn then(self, disk: &Self, clients: Option<usize>) -> Self {
         let add = |here: f64, there: f64| here + there;
-        let latency = self.values.latency.zip(disk.values.latency).map(|(here, there)| here.with(there, add));
+        let latency = self.values.latency.zip(disk.values.latency).map(|(here, there)| here.combine(there, add));
         let rate = |clients: usize| {
             let clients = float(u64::try_from(clients).unwrap_or(u64::MAX));
             Some(clients / (clients / self.values.per_second? + 1.0 / disk.values.per_second?))
@@ -153,10 +148,10 @@ impl Floor {
         Self { name: format!("{} + {}", self.name, disk.name), values }
     }
 
-    /// That often, one after the other.
+    /// `times` repetitions, one after the other.
     #[must_use]
     pub(super) fn times(self, times: u32) -> Self {
-        let latency = self.values.latency.map(|here| here.with(here, |here, _| here * f64::from(times)));
+        let latency = self.values.latency.map(|here| here.combine(here, |here, _| here * f64::from(times)));
         let name = if times == 1 { self.name } else { format!("{times} {}", self.name) };
         Self { name, values: Values { latency, per_second: None, bytes: None } }
     }
@@ -199,22 +194,22 @@ impl Report {
         self.results.insert(id, figure);
     }
 
-    pub(super) fn leave_out(&mut self, id: impl Into<String>, reason: impl Into<String>) {
+    pub(super) fn skip(&mut self, id: impl Into<String>, reason: impl Into<String>) {
         self.not_measured.insert(id.into(), reason.into());
     }
 
-    /// A figure as a floor.
+    /// The figure `id` as a floor.
     pub(super) fn floor(&self, id: &str, name: &str) -> Option<Floor> {
         self.results.get(id).map(|figure| Floor::of(name, figure))
     }
 
-    /// Takes over what was counted.
-    pub(super) fn close(&mut self, errors: &Errors) {
+    /// Takes over the counted errors.
+    pub(super) fn add_errors(&mut self, errors: &Errors) {
         self.errors = errors.kinds();
     }
 }
 
-/// Bytes of a share.
+/// `total` divided by `parts`, rounded.
 pub(super) fn share(total: u64, parts: usize) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a size, never negative")]
     let share = (float(total) / float(parts as u64).max(1.0)).round() as u64;
@@ -234,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_stands_beside_its_floor_with_the_ratios() {
+    fn a_figure_has_its_floor_and_the_ratios() {
         let disk = Floor::of("fdatasync", &figure(2, 500.0));
         let bare = Floor::of("bare handler", &figure(1, 1000.0)).then(&disk, Some(2));
-        let json = serde_json::to_value(figure(6, 250.0).beside(Some(bare))).unwrap();
+        let json = serde_json::to_value(figure(6, 250.0).with_floor(Some(bare))).unwrap();
         assert_eq!(json["count"], 1);
         assert_eq!(json["perSecond"], 250.0);
         assert_eq!(json["floor"]["name"], "bare handler + fdatasync");
-        // Two clients, each of whom takes 2 ms for the one and 2 ms for the other.
+        // Two clients, each of which takes 2 ms for the handler and 2 ms for the disk.
         assert_eq!(json["floor"]["perSecond"], 500.0);
         assert_eq!(json["ratio"]["perSecond"], 0.5);
         for (value, expected) in [(&json["p50Ms"], 6.0), (&json["floor"]["p95Ms"], 3.0), (&json["ratio"]["p99"], 2.0)] {
@@ -250,11 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_that_was_not_measured_leaves_no_trace() {
-        let json = serde_json::to_value(figure(6, 250.0).beside(None)).unwrap();
+    fn a_floor_that_was_not_measured_is_absent() {
+        let json = serde_json::to_value(figure(6, 250.0).with_floor(None)).unwrap();
         assert!(json.get("floor").is_none() && json.get("ratio").is_none());
         let nothing = Figure::new("a", "b").latencies(&Latencies::new().unwrap());
-        let json = serde_json::to_value(nothing.beside(Some(Floor::of("f", &figure(1, 1.0))))).unwrap();
+        let json = serde_json::to_value(nothing.with_floor(Some(Floor::of("f", &figure(1, 1.0))))).unwrap();
         assert_eq!((json["count"].as_u64(), json.get("p50Ms")), (Some(0), None));
         assert_eq!(json["ratio"], serde_json::json!({}));
     }

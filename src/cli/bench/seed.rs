@@ -1,11 +1,11 @@
-//! Fills a store with finished jobs, so that it can be seen what their number costs.
+//! Fills a store with finished jobs, to measure what their number costs.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
 
-use super::{progress::Progress, run::users, system};
+use super::{context::users, progress::Progress, system};
 use crate::{
     app,
     config::Config,
@@ -23,12 +23,12 @@ use crate::{
     store::{Inserted, JobStore},
 };
 
-/// Jobs under way at once: enough for full group commits.
+/// Jobs written concurrently: enough for full group commits.
 const AT_ONCE: usize = 1024;
-/// Jobs are this far apart, the last one ends now.
+/// Time between two jobs; the last one ends now.
 const APART: Duration = Duration::from_millis(20);
 
-/// What the jobs are made by.
+/// The settings from which the jobs are made.
 struct SeedConfig {
     prices: Prices,
     policy: JobPolicy,
@@ -38,19 +38,19 @@ struct SeedConfig {
     config: Config,
 }
 
-/// Puts that many finished jobs of the run's users into a new store: each is submitted, started and completed by the
-/// domain's verbs and written by the store's port, as a living system does it, with its credits. Only the message is
-/// left out, which a living system deletes again.
+/// Puts `jobs` finished jobs into a new store. The domain submits, starts and completes each one and the store port
+/// writes it, with its credits, as in a running system. Only the message is left out, because a running system deletes
+/// it after delivery.
 pub(super) async fn fill(data: &Path, jobs: u64, progress: &Progress) -> anyhow::Result<()> {
     let seed = Arc::new(SeedConfig::new(data)?);
     let store = app::open_store(&seed.config).await?.jobs;
-    progress.say("filling the store");
+    progress.show("filling the store");
     progress.count_to(jobs);
     let begin = SystemClock.now().checked_sub(APART * u32::try_from(jobs).unwrap_or(u32::MAX))?;
     let write = |number: u64| {
         let (seed, store) = (Arc::clone(&seed), Arc::clone(&store));
         let at = after(begin, APART * u32::try_from(number).unwrap_or(u32::MAX));
-        // A task each, so that both cores make jobs ready while the writer writes.
+        // One task per job, so that all cores prepare jobs while the writer writes.
         tokio::spawn(async move { seed.write(&*store, number, at).await })
     };
     let mut written = stream::iter(0..jobs).map(write).buffer_unordered(AT_ONCE);
@@ -58,8 +58,8 @@ pub(super) async fn fill(data: &Path, jobs: u64, progress: &Progress) -> anyhow:
         ended??;
         progress.add(1);
     }
-    progress.counted();
-    // The last handle waits for the writer, which is no work for the runtime's threads.
+    progress.stop_counting();
+    // Dropping the last handle blocks until the writer has finished.
     drop(written);
     tokio::task::spawn_blocking(move || drop(store)).await?;
     Ok(())
@@ -101,7 +101,7 @@ impl SeedConfig {
     async fn write(&self, store: &dyn JobStore, number: u64, at: Timestamp) -> anyhow::Result<()> {
         let submitted = self.submitted(number, at);
         let Inserted::New { version, .. } = store.insert(&submitted).await? else {
-            anyhow::bail!("a job of a new store was there already");
+            anyhow::bail!("the id of a new job is already taken");
         };
         let lease = Lease { owner: self.worker.clone(), expires_at: after(at, self.config.worker.lease) };
         let started = submitted.job.start(at, lease, &self.policy)?;
@@ -127,7 +127,7 @@ impl SeedConfig {
         Transition { dispatch: None, ..Job::submit(submission, at, &self.prices, &self.policy) }
     }
 
-    /// One picture, as the preview engine would have left it; there is no file, for nobody looks at it.
+    /// One picture, as the preview engine would describe it. There is no file, because nothing reads it.
     fn output(&self, job: &Job) -> Output {
         let key = format!("{}/{}/{}/1-0", job.kind().collection(), job.user, job.id);
         Output::Pictures(Pictures {
@@ -155,7 +155,7 @@ mod tests {
     use crate::store::Stores;
 
     #[tokio::test]
-    async fn a_filled_store_has_finished_jobs_of_several_users_and_balanced_accounts() {
+    async fn a_filled_store_has_finished_jobs_of_all_users_and_balanced_accounts() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         fill(&data, 130, &Progress::new()).await.unwrap();
@@ -169,6 +169,6 @@ mod tests {
         }
         assert_eq!(spent.iter().sum::<u64>(), 130);
         assert_eq!((spent[0], spent[63]), (3, 2));
-        assert!(jobs.due(Timestamp::MAX, 10).await.unwrap().is_empty(), "nothing is left to be done");
+        assert!(jobs.due(Timestamp::MAX, 10).await.unwrap().is_empty(), "every job has finished");
     }
 }

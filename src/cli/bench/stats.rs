@@ -1,4 +1,4 @@
-//! What was counted: latencies as a histogram, errors by their kind.
+//! Latencies as a histogram, errors counted by kind.
 
 use std::{
     collections::BTreeMap,
@@ -11,16 +11,16 @@ use serde::Serialize;
 
 use crate::domain::Timestamp;
 
-/// The longest latency that is told from longer ones, in nanoseconds.
+/// Upper bound of the histogram, in nanoseconds.
 const LONGEST: u64 = 600_000_000_000;
-/// Kinds of errors that are counted apart; a program that fails in ever new words must not fill the memory.
+/// Maximum number of kinds that are counted separately, so that ever-changing messages do not fill the memory.
 const KINDS: usize = 32;
 
-/// Latencies, from many tasks. Cloning shares it.
+/// Latencies, recorded by many tasks. Clones share the histogram.
 #[derive(Clone)]
 pub(super) struct Latencies(Arc<Mutex<Histogram<u64>>>);
 
-/// What stands in a report: milliseconds.
+/// Percentiles in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Percentiles {
     #[serde(rename = "p50Ms")]
@@ -42,7 +42,7 @@ impl Latencies {
         self.lock().saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(LONGEST));
     }
 
-    /// The time between two moments of one clock; none when the clock was set back between them.
+    /// Records the time between two moments of one clock, or 0 if the clock was set back between them.
     pub(super) fn record_between(&self, from: Timestamp, to: Timestamp) {
         self.record(Duration::try_from(to.duration_since(from)).unwrap_or_default());
     }
@@ -51,7 +51,7 @@ impl Latencies {
         self.lock().len()
     }
 
-    /// `None` when nothing was recorded.
+    /// `None` if nothing was recorded.
     pub(super) fn percentiles(&self) -> Option<Percentiles> {
         let histogram = self.lock();
         let at = |quantile| millis(histogram.value_at_quantile(quantile));
@@ -69,8 +69,8 @@ impl Latencies {
 }
 
 impl Percentiles {
-    /// Each of them with what stands at the same place of `other`.
-    pub(super) fn with(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
+    /// Combines each percentile with the same percentile of `other`.
+    pub(super) fn combine(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
         Self {
             p50: of(self.p50, other.p50),
             p95: of(self.p95, other.p95),
@@ -84,13 +84,12 @@ fn millis(nanos: u64) -> f64 {
     float(nanos) / 1e6
 }
 
-/// A count as a number to divide by.
-#[expect(clippy::cast_precision_loss, reason = "exact far beyond every count and size that is measured")]
+#[expect(clippy::cast_precision_loss, reason = "exact for every count and size that occurs here")]
 pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// What went wrong and how often. Cloning shares it.
+/// Errors and how often they occurred. Clones share the counts.
 #[derive(Clone, Default)]
 pub(super) struct Errors(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -116,21 +115,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_what_was_recorded() {
+    fn percentiles_match_the_recorded_values() {
         let latencies = Latencies::new().unwrap();
         assert_eq!(latencies.percentiles(), None);
         (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
         let found = latencies.percentiles().unwrap();
-        // Three digits are kept.
+        // The histogram keeps three digits.
         for (value, expected) in [(found.p50, 50.0), (found.p95, 95.0), (found.p99, 99.0), (found.max, 100.0)] {
             assert!((value - expected).abs() <= expected / 1000.0, "{found:?}");
         }
         latencies.record(Duration::from_hours(9));
-        assert_eq!(latencies.count(), 101, "what is too long is held at the end, not dropped");
+        assert_eq!(latencies.count(), 101, "a latency above the bound is recorded at the bound");
     }
 
     #[test]
-    fn a_clock_that_was_set_back_gives_nothing_below_zero() {
+    fn a_clock_that_was_set_back_gives_zero() {
         let latencies = Latencies::new().unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         latencies.record_between(at(10), at(8));
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_ever_new_words_are_counted_and_not_kept() {
+    fn the_number_of_kinds_is_limited_and_every_error_is_counted() {
         let errors = Errors::default();
         (0..100).for_each(|n| errors.add(format!("error {n}")));
         errors.add_many("error 0", 2);

@@ -1,4 +1,4 @@
-//! Requests whose cost must not depend on how many jobs there are: a page of a list, a sweep that finds nothing.
+//! Requests whose cost must not depend on the number of jobs: a page of a list, a sweep that finds nothing.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use http::StatusCode;
 
 use super::{
     client::{Call, Target, callers},
+    context::{Bench, users},
     load::{Until, closed_loop},
     report::Figure,
-    run::{Bench, users},
     stats::Latencies,
 };
 use crate::domain::kind::JobKind;
@@ -37,14 +37,14 @@ async fn measure(
     target: &Target,
     calls: Arc<[Call]>,
 ) -> anyhow::Result<()> {
-    bench.progress.say(figure.title.to_lowercase());
+    bench.progress.show(figure.title.to_lowercase());
     for (time, is_counted) in [(bench.args.duration / 10, false), (bench.args.duration / 2, true)] {
         let senders = callers(target, 1, &calls, StatusCode::OK, &bench.errors, None).await?;
         let latencies = Latencies::new()?;
         let load = closed_loop(senders, Until::Elapsed(time), &latencies).await;
         if is_counted {
             let floor = bench.report.floor("bare.1", "bare handler");
-            let figure = figure.clone().latencies(&latencies).per_second(load.per_second()).beside(floor);
+            let figure = figure.clone().latencies(&latencies).per_second(load.per_second()).with_floor(floor);
             bench.report.add(id, figure);
         }
     }

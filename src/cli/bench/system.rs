@@ -1,4 +1,4 @@
-//! The measured system: a process of this same program, so that its start and its memory are its own.
+//! The measured system: a separate process of this program, so that its start and memory can be measured.
 
 use std::{
     fs::{self, File},
@@ -22,30 +22,28 @@ use tokio::{
 use super::client::{Client, Target};
 use crate::config::{Config, ConfigError, Environment, Flag, Sources, load};
 
-/// The environment of the measured system: everything in which it differs from `mediaforge serve`.
-///
-/// Limits that protect a service from one greedy client are lifted here, for the load generator is one.
+/// The environment of the measured system: every setting in which it differs from `mediaforge serve`. It has no limits
+/// per client, because the load generator would exceed them.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("MEDIAFORGE_PROFILE", "local"),
-    // The system is measured, not what draws.
+    // The engine is not part of the measurement.
     ("MEDIAFORGE_ENGINE__DEFAULT", "noop"),
     ("MEDIAFORGE_WORKER__SLOTS", "64"),
-    // Nobody runs out of credits.
     ("MEDIAFORGE_CREDITS__STARTING_GRANT", "1000000000"),
-    // A few users stand for many.
+    // A few users represent many.
     ("MEDIAFORGE_LIMITS__JOBS_IN_FLIGHT", "0"),
     ("MEDIAFORGE_GATEWAY__STREAMS_PER_USER", "0"),
-    // What goes wrong is kept for the report; a line for every job would be measured with it.
+    // Keeps warnings and errors for the report; a line for every job would slow the system down.
     ("MEDIAFORGE_TELEMETRY__FILTER", "warn"),
     ("MEDIAFORGE_TELEMETRY__FORMAT", "json"),
 ];
 
-/// How long a process may take to start or to end.
+/// Time limit for a process to start or to end.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// How often the ready file is looked for: the start is known this exactly.
-const LOOK: Duration = Duration::from_micros(200);
+/// How often to look for the ready file; this is the precision of the measured start.
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// The configuration that the measured system will have, for what is done to its data before it starts.
+/// The configuration of the measured system, for filling its store before it starts.
 pub(super) fn config(data: &Path) -> Result<Config, ConfigError> {
     let value = data.to_string_lossy().into_owned();
     let flags = vec![Flag { name: "--data-dir", key: "data_dir", value }];
@@ -73,13 +71,13 @@ struct Ready {
 }
 
 impl System {
-    /// Starts one on this data directory and waits for the first answer of `/health`. Its files beside the data are
-    /// named after it.
+    /// Starts a system on this data directory and waits for its first response to `/health`. The ready file and the log
+    /// are beside the directory and named after it.
     pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
         Self::serving(data, &["serve", "--gateway-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0"]).await
     }
 
-    /// The gateway without its worker.
+    /// Starts the gateway without a worker.
     pub(super) async fn start_gateway(data: &Path) -> anyhow::Result<Self> {
         Self::serving(data, &["serve", "gateway", "--gateway-listen", "127.0.0.1:0"]).await
     }
@@ -91,37 +89,37 @@ impl System {
         command.envs(SETTINGS.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let begun = Instant::now();
-        let mut child = command.spawn().context("cannot start the system to measure")?;
-        let place = appearing(ready);
+        let mut child = command.spawn().context("cannot start the system")?;
+        let ready = wait_for_file(ready);
         let text = tokio::select! {
-            text = timeout(TIMEOUT, place) => text.context("the system to measure does not get ready")??,
-            status = child.wait() => anyhow::bail!("the system to measure ended with {}: {}", status?, tail(&log)),
+            text = timeout(TIMEOUT, ready) => text.context("the measured system did not become ready in time")??,
+            status = child.wait() => anyhow::bail!("the measured system exited with {}: {}", status?, tail(&log)),
         };
-        let Ready { gateway, worker } = serde_json::from_str(&text).context("the ready file says something else")?;
+        let Ready { gateway, worker } = serde_json::from_str(&text).context("the ready file has unexpected content")?;
         let (gateway, worker) = (Target::of(&gateway)?, worker.as_ref().map(Target::of).transpose()?);
         let _: serde_json::Value = Client::new(&gateway).json(&gateway.get("/health")?).await?;
         Ok(Self { child, gateway, worker, started_in: begun.elapsed(), log })
     }
 
-    /// What the process holds now, and the most it has held; `None` where the system does not tell.
+    /// Current and peak memory of the process; `None` if the operating system does not report it.
     pub(super) fn memory(&self) -> Option<Memory> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         Memory::of(&status)
     }
 
-    /// The last it said, warnings and errors only.
+    /// The end of its log, which contains only warnings and errors.
     pub(super) fn log(&self) -> String {
         tail(&self.log)
     }
 
-    /// Ends it as a service manager would, and waits until it is gone.
+    /// Stops it as a service manager would and waits until it has exited.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         end(&mut self.child).await?;
         Ok(())
     }
 }
 
-/// Bytes of memory of a process.
+/// Memory of a process in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Memory {
     pub resident: u64,
@@ -139,7 +137,7 @@ impl Memory {
     }
 }
 
-/// The floor's own process: this program, started as `bench --floor`.
+/// The process of the bare handler: this program, started as `bench --floor`.
 pub(super) struct Floor {
     child: Child,
     pub target: Target,
@@ -148,12 +146,12 @@ pub(super) struct Floor {
 impl Floor {
     pub(super) async fn start() -> anyhow::Result<Self> {
         let mut command = program()?;
-        // It ends when its input does: it cannot outlive who started it.
+        // It ends when its input ends, so it cannot outlive this process.
         command.args(["bench", "--floor"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the bare handler")?;
         let output = child.stdout.take().context("the bare handler has no output")?;
         let line = timeout(TIMEOUT, BufReader::new(output).lines().next_line()).await??;
-        let url = line.context("the bare handler says nothing")?.parse::<url::Url>()?;
+        let url = line.context("the bare handler did not print its address")?.parse::<url::Url>()?;
         Ok(Self { child, target: Target::of(&url)? })
     }
 
@@ -163,7 +161,7 @@ impl Floor {
     }
 }
 
-/// This program again, without what the person's shell says about another system.
+/// This program, without the variables of the shell that configure another system.
 fn program() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     for (name, _) in std::env::vars_os() {
@@ -176,29 +174,29 @@ fn program() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// The text of a file that somebody is about to put in place.
-async fn appearing(file: PathBuf) -> anyhow::Result<String> {
-    /// Lets the thread end with the future that waits for it.
-    struct Given(Arc<AtomicBool>);
-    impl Drop for Given {
+/// Waits for a file to appear and returns its text.
+async fn wait_for_file(file: PathBuf) -> anyhow::Result<String> {
+    /// Stops the thread when the future is dropped.
+    struct StopOnDrop(Arc<AtomicBool>);
+    impl Drop for StopOnDrop {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    let given_up = Arc::new(AtomicBool::new(false));
-    let _given = Given(Arc::clone(&given_up));
-    // A thread, because the runtime's timers are coarser than what is measured.
-    let look = move || {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let _stop = StopOnDrop(Arc::clone(&stopped));
+    // A thread, because the timers of the runtime are too coarse.
+    let poll = move || {
         loop {
             match fs::read_to_string(&file) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && !given_up.load(Ordering::Relaxed) => {
-                    std::thread::sleep(LOOK);
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && !stopped.load(Ordering::Relaxed) => {
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 found => return found,
             }
         }
     };
-    Ok(tokio::task::spawn_blocking(look).await??)
+    Ok(tokio::task::spawn_blocking(poll).await??)
 }
 
 async fn end(child: &mut Child) -> anyhow::Result<()> {
@@ -214,16 +212,16 @@ async fn end(child: &mut Child) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end of a log, for an error.
+/// The last lines of a log.
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// Lets this process and those it starts open that many files more than usual, and says how many connections fit.
-pub(super) fn room_for(connections: usize) -> usize {
-    /// What a process needs beside its watchers.
+/// Raises the limit of open files for this process and its children, and returns how many connections it allows.
+pub(super) fn raise_file_limit(connections: usize) -> usize {
+    /// Files that a process needs besides its connections.
     const OTHERS: u64 = 512;
     #[cfg(unix)]
     {
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_what_the_system_says() {
+    fn memory_is_read_from_proc() {
         let status = "Name:\tmediaforge\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\nThreads:\t4\n";
         assert_eq!(Memory::of(status), Some(Memory { resident: 10 << 20, peak: 20 << 20 }));
         assert_eq!(Memory::of("Name:\tkthreadd\n"), None);
@@ -260,7 +258,7 @@ mod tests {
     async fn a_file_that_appears_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ready.json");
-        let found = tokio::spawn(appearing(file.clone()));
+        let found = tokio::spawn(wait_for_file(file.clone()));
         fs::write(dir.path().join("tmp"), "here").unwrap();
         fs::rename(dir.path().join("tmp"), file).unwrap();
         assert_eq!(found.await.unwrap().unwrap(), "here");

@@ -1,13 +1,13 @@
-//! What was measured, for people.
+//! The results as a table.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 
 use super::report::{Figure, Report, Values};
 
-/// Wide enough for every value, so that only titles are ever broken.
+/// Wide enough for every value, so that only titles wrap.
 const VALUE: u16 = 9;
 
-/// The machine, the table, and what is missing from it. Colours are for the caller to drop.
+/// The machine, the table, and what was not measured. Contains colours, which the caller removes if necessary.
 pub(super) fn text(report: &Report, width: Option<u16>) -> String {
     let mut parts = vec![heading(report)];
     parts.extend(report.machine.warnings().into_iter().map(|warning| format!("{YELLOW}warning:{RESET} {warning}")));
@@ -25,7 +25,7 @@ pub(super) fn text(report: &Report, width: Option<u16>) -> String {
             parts.extend(report.errors.iter().map(|(kind, count)| format!("  {count} × {kind}")));
         }
     }
-    parts.push("`--json` says what each line means, from when to when.".to_owned());
+    parts.push("`--json` explains each figure.".to_owned());
     parts.join("\n")
 }
 
@@ -41,7 +41,7 @@ fn heading(report: &Report) -> String {
     facts.push(machine.kernel.clone());
     facts.extend(machine.file_system.clone());
     let system = match report.system.as_str() {
-        "own" => "a system of its own".to_owned(),
+        "own" => "its own system".to_owned(),
         url => format!("the system at {url}"),
     };
     let jobs = match report.seeded_jobs {
@@ -67,7 +67,7 @@ fn table(report: &Report, width: Option<u16>) -> String {
             table.add_row(row(format!("  floor: {}", floor.name), &cells(&floor.values)).map(dim));
         }
         if let Some(ratios) = ratios(figure) {
-            table.add_row(row("  to the floor".to_owned(), &ratios).map(|text| Cell::new(text).fg(Color::Cyan)));
+            table.add_row(row("  ratio".to_owned(), &ratios).map(|text| Cell::new(text).fg(Color::Cyan)));
         }
     }
     for column in 1..5 {
@@ -101,7 +101,7 @@ fn ratios(figure: &Figure) -> Option<[String; 4]> {
     values.iter().any(Option::is_some).then(|| values.map(times))
 }
 
-/// Three digits that matter.
+/// Three significant digits.
 fn number(value: f64) -> String {
     match value {
         ..10.0 => format!("{value:.2}"),
@@ -147,10 +147,10 @@ mod tests {
         let values = Values { per_second: Some(812.4), bytes: None, latency: Some(latency) };
         let bare = Figure { title: "Bare".into(), values, ..Figure::default() };
         report.add("bare.16", bare.clone());
-        let slower = latency.with(latency, |ms, _| ms * 4.0);
+        let slower = latency.combine(latency, |ms, _| ms * 4.0);
         let values = Values { per_second: Some(203.1), latency: Some(slower), ..values };
         let submit = Figure { title: "Submit, 16 connections".into(), values, ..Figure::default() };
-        report.add("submit.16", submit.beside(Some(Floor::of("bare handler + 2 fdatasync", &bare))));
+        report.add("submit.16", submit.with_floor(Some(Floor::of("bare handler + 2 fdatasync", &bare))));
         report.add("memory", Figure::new("Memory, idle", "").bytes(14 << 20));
         report
     }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_its_floor_and_the_ratio_stand_below_each_other_and_fit_a_terminal() {
+    fn a_figure_its_floor_and_the_ratio_are_below_each_other_and_fit_a_terminal() {
         for width in [80, 120] {
             let text = plain(&report(), width);
             let line = |start: &str| {
@@ -169,7 +169,7 @@ mod tests {
             };
             assert_eq!(line("Submit, 16 connections"), "203/s 5.00 ms 50.0 ms 500 ms", "{text}");
             assert_eq!(line("floor: bare handler + 2 fdatasync"), "812/s 1.25 ms 12.5 ms 125 ms", "{text}");
-            assert_eq!(line("to the floor"), "0.25x 4.00x 4.00x 4.00x", "{text}");
+            assert_eq!(line("ratio"), "0.25x 4.00x 4.00x 4.00x", "{text}");
             assert_eq!(line("Memory, idle"), "14.0 MiB", "{text}");
             let table = table(&report(), Some(width));
             let table = anstream::adapter::strip_str(&table).to_string();
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_failed_is_said() {
+    fn missing_figures_and_errors_are_shown() {
         let mut report = report();
         assert!(plain(&report, 80).contains("No errors."));
-        report.leave_out("sweep", "because");
+        report.skip("sweep", "because");
         let errors = Errors::default();
         errors.add_many("POST /generate answered 503", 3);
-        report.close(&errors);
+        report.add_errors(&errors);
         let text = plain(&report, 80);
         assert!(
             text.contains("sweep: because") && text.contains("3 errors\n  3 × POST /generate answered 503"),

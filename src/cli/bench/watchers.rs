@@ -1,4 +1,4 @@
-//! What a watcher costs: streams on which nothing happens, and the memory they take.
+//! The memory of a watcher: many idle event streams.
 
 use std::time::Duration;
 
@@ -7,41 +7,42 @@ use tokio::time::sleep;
 
 use super::{
     client::{Client, Events},
+    context::{Bench, NO_PROC},
     report::{Figure, share},
-    run::{Bench, NO_PROC},
-    system::{System, room_for},
+    system::{System, raise_file_limit},
 };
 
-/// Connections that are being made at once.
+/// Connections to open concurrently.
 const AT_ONCE: usize = 64;
-/// How long memory must stay as it is to count as settled, and how often that is tried.
+/// Memory that stays the same for this long counts as settled; and how often to check.
 const SETTLE: Duration = Duration::from_millis(250);
 const TRIES: usize = 12;
 
 pub(super) async fn measure(bench: &mut Bench<'_>, system: &System) -> anyhow::Result<()> {
-    let count = room_for(bench.args.watchers);
+    let count = raise_file_limit(bench.args.watchers);
     if count == 0 {
-        bench.report.leave_out("memory.watcher", "no watchers, or no room for their files (see ulimit -n)");
+        bench.report.skip("memory.watcher", "no watchers, or the limit of open files is too low (see ulimit -n)");
         return Ok(());
     }
     let Some(before) = settled(system).await else {
-        bench.report.leave_out("memory.watcher", NO_PROC);
+        bench.report.skip("memory.watcher", NO_PROC);
         return Ok(());
     };
-    // Twice, against the same beginning: what the first round left behind must not make the second look cheap.
+    // Two rounds against the same baseline, because memory that the first round leaves allocated makes the second look cheap.
     let mut shares = Vec::new();
     for round in ["first", "second"] {
-        bench.progress.say(format!("memory of {count} watchers, {round} round"));
+        bench.progress.show(format!("memory of {count} watchers, {round} round"));
         let streams = open(bench, count).await?;
         let with = settled(system).await.unwrap_or(before);
         shares.push(share(with.saturating_sub(before), count));
         drop(streams);
         settled(system).await;
     }
-    let fewer = if count < bench.args.watchers { "; fewer than asked for, as ulimit -n allows no more" } else { "" };
+    let fewer =
+        if count < bench.args.watchers { "; fewer than requested, because ulimit -n does not allow more" } else { "" };
     let meaning = format!(
-        "resident memory of the system with {count} open streams of GET /events, less what it was before, by their \
-         number; the greater of two rounds ({} and {} bytes){fewer}",
+        "resident memory of the system with {count} open streams of GET /events minus resident memory before, divided by \
+         their number; the larger of two rounds ({} and {} bytes){fewer}",
         shares[0], shares[1]
     );
     let most = shares.iter().copied().max().unwrap_or_default();
@@ -50,7 +51,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>, system: &System) -> anyhow::R
     Ok(())
 }
 
-/// Streams of users of whom nothing happens, all of them begun.
+/// Opens streams for users without jobs.
 async fn open(bench: &Bench<'_>, count: usize) -> anyhow::Result<Vec<Events>> {
     let open = |number: usize| async move {
         let call = bench.gateway.get(&format!("/events?userId=watcher-{number}"))?;
@@ -64,7 +65,7 @@ async fn open(bench: &Bench<'_>, count: usize) -> anyhow::Result<Vec<Events>> {
     Ok(streams)
 }
 
-/// Resident memory once it stays the same to a hundredth, or has had its time.
+/// Waits until resident memory changes by less than 1 %, for a limited time, and returns it.
 pub(super) async fn settled(system: &System) -> Option<u64> {
     let mut last = system.memory()?.resident;
     for _ in 0..TRIES {

@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// Look at the credits of people and teams, or grant some
+/// Show or grant the credits of users and teams
 ///
-/// Works on the store itself, in the data directory or in Firestore, also while `mediaforge serve` runs on it.
+/// Reads and writes the store directly (the data directory or Firestore), even while `mediaforge serve` is running.
 #[derive(Debug, Args)]
 #[command(
     subcommand_required = true,
@@ -43,19 +43,19 @@ enum Command {
     Grant(GrantArgs),
 }
 
-/// Give credits to an account, at once and without a question
+/// Grant credits to an account, immediately and without confirmation
 #[derive(Debug, Args)]
 struct GrantArgs {
-    /// Whose: `ada`, `users/ada` or `teams/acme`
+    /// The account: `ada`, `users/ada` or `teams/acme`
     #[arg(value_name = "ACCOUNT")]
-    account: Name,
-    /// How many credits
+    account: AccountArg,
+    /// Number of credits
     #[arg(value_name = "AMOUNT", value_parser = clap::value_parser!(u64).range(1..=i64::MAX.unsigned_abs()))]
     amount: u64,
-    /// What for: kept in the ledger
+    /// The reason, kept in the ledger
     #[arg(long, value_name = "TEXT", value_parser = reason, conflicts_with = "once")]
     reason: Option<String>,
-    /// Names this grant: repeated under the same key it changes nothing
+    /// A key for this grant; repeating the grant with the same key changes nothing
     #[arg(long, value_name = "KEY", value_parser = once)]
     once: Option<String>,
     /// Print one JSON object
@@ -63,11 +63,11 @@ struct GrantArgs {
     json: bool,
 }
 
-/// An account as people write it.
+/// An account as users write it: `ada` is short for `users/ada`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Name(AccountId);
+struct AccountArg(AccountId);
 
-impl FromStr for Name {
+impl FromStr for AccountArg {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         if text.contains('/') { text.parse().map(Self) } else { Ok(Self(AccountId::User(text.parse()?))) }
@@ -77,13 +77,13 @@ impl FromStr for Name {
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     let fits = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err("1 to 200 characters without control characters".into()) }
+    if fits { Ok(text.to_owned()) } else { Err("write 1 to 200 characters, without control characters".into()) }
 }
 
 fn once(text: &str) -> Result<String, String> {
     match reason(text)?.as_str() {
-        // The grant that a first submit makes: under this name it would not be made any more.
-        "welcome" => Err("`welcome` is the name of the starting grant".into()),
+        // The first submit of an account makes its starting grant under this key. If the key were taken, the grant would be lost.
+        "welcome" => Err("`welcome` is the key of the starting grant; choose another one".into()),
         key => Ok(key.to_owned()),
     }
 }
@@ -95,21 +95,21 @@ pub(super) async fn run(args: CreditsArgs, invocation: &Invocation) -> anyhow::R
     }
 }
 
-/// The configuration of a command that only looks: it must not begin a new store.
-pub(super) fn config_with_data(invocation: &Invocation) -> anyhow::Result<Config> {
+/// The configuration of a command that needs an existing store: it must not create a new one.
+pub(super) fn config_of_existing_store(invocation: &Invocation) -> anyhow::Result<Config> {
     let config = invocation.load(None, Vec::new())?.config;
     if app::has_store(&config) {
         return Ok(config);
     }
-    let message = format!("there is no data of mediaforge in {}", config.data_dir.display());
-    let hint = "--data-dir names another place; `mediaforge serve` begins a new one";
+    let message = format!("{} is not a data directory of mediaforge", config.data_dir.display());
+    let hint = "choose another one with --data-dir, or create one with `mediaforge serve`";
     Err(Failure::new(Exit::Usage, message).hint(hint).into())
 }
 
 async fn grant(args: GrantArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
-    let GrantArgs { account: Name(account), amount, reason, once, json } = args;
+    let GrantArgs { account: AccountArg(account), amount, reason, once, json } = args;
     let config = invocation.load(None, Vec::new())?.config;
-    let accounts = app::open_store(&config).await.context("cannot open the data")?.accounts;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let random = || format!("{:016x}", SystemRandom.next_u64());
     let source = once.unwrap_or_else(|| match reason {
         Some(reason) => format!("{reason} ({})", random()),
@@ -121,7 +121,10 @@ async fn grant(args: GrantArgs, invocation: &Invocation) -> anyhow::Result<Exit>
         accounts.adjust(&entry).await.with_context(|| format!("cannot grant {amount} credits to {account}"))?;
     if let Some(before) = &before {
         let when = before.at.strftime("%F %T");
-        output::note(format!("nothing changed: {} credits were granted under this key on {when} UTC", before.amount));
+        output::note(format!(
+            "nothing changed: {} credits were already granted with this key on {when} UTC",
+            before.amount
+        ));
     }
     let granted = if before.is_some() { 0 } else { amount };
     if json {
@@ -138,8 +141,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_a_user_or_says_what_it_is() {
-        let account = |text: &str| text.parse::<Name>().map(|name| name.0.to_string());
+    fn an_account_without_a_prefix_is_a_user() {
+        let account = |text: &str| text.parse::<AccountArg>().map(|arg| arg.0.to_string());
         assert_eq!(account("ada").unwrap(), "users/ada");
         assert_eq!(account("users/ada").unwrap(), "users/ada");
         assert_eq!(account("teams/acme").unwrap(), "teams/acme");
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_welcome_is_no_key_of_an_operator() {
+    fn the_key_of_the_starting_grant_is_refused() {
         assert!(once("welcome").is_err() && once(" ").is_err() && reason("a\nb").is_err());
         assert_eq!(once("invoice-7"), Ok("invoice-7".to_owned()));
     }

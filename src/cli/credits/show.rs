@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{super::output, Exit, Invocation, Name, config_with_data};
+use super::{super::output, AccountArg, Exit, Invocation, config_of_existing_store};
 use crate::{
     app,
     domain::{
@@ -14,16 +14,16 @@ use crate::{
     },
 };
 
-/// Show a balance and what moved it last
+/// Show a balance and its last changes
 ///
-/// Of a member of a team the team's balance is shown, too: it is the one that pays. Without ACCOUNT it is the caller
-/// that `generate` would be: MEDIAFORGE_USER, else `local`.
+/// For a member of a team, also shows the balance of the team, which pays. Without ACCOUNT, shows the user that
+/// `generate` uses: MEDIAFORGE_USER, or `local`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// Whose: `ada`, `users/ada` or `teams/acme`
+    /// The account: `ada`, `users/ada` or `teams/acme`
     #[arg(value_name = "ACCOUNT")]
-    account: Option<Name>,
-    /// How many entries of the ledger to show, the last ones
+    account: Option<AccountArg>,
+    /// Number of recent ledger entries to show
     #[arg(long, value_name = "N", default_value_t = 10)]
     entries: usize,
     /// Print one JSON object
@@ -32,12 +32,12 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
-    let Name(account) = match args.account {
+    let AccountArg(account) = match args.account {
         Some(name) => name,
         None => invocation.environment.get("MEDIAFORGE_USER").unwrap_or("local").parse().context("MEDIAFORGE_USER")?,
     };
-    let config = config_with_data(invocation)?;
-    let accounts = app::open_store(&config).await.context("cannot open the data")?.accounts;
+    let config = config_of_existing_store(invocation)?;
+    let accounts = app::open_store(&config).await.context("cannot open the store")?.accounts;
     let team = match &account {
         AccountId::User(user) => accounts.team_of(user).await?.map(AccountId::Team),
         AccountId::Team(_) => None,
@@ -70,10 +70,10 @@ pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Resu
     }
     output::line(table(&balances))?;
     if let Some(team) = &team {
-        output::line(format!("\n{team} pays for what {account} asks for."))?;
+        output::line(format!("\n{team} pays for the jobs of {account}."))?;
     }
     for id in untouched {
-        output::line(format!("\n{id} has nothing yet: its starting grant of {grant} comes with its first job."))?;
+        output::line(format!("\n{id} has no credits yet; it gets the starting grant of {grant} with its first job."))?;
     }
     if !entries.is_empty() {
         output::line(format!("\nLast entries of {account} (UTC)\n{}", ledger(&account, &entries)))?;
@@ -81,7 +81,7 @@ pub(super) async fn run(args: ShowArgs, invocation: &Invocation) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// Balances, a line each.
+/// One line per balance.
 pub(super) fn table(balances: &[(AccountId, Account)]) -> String {
     let head = ["ACCOUNT", "AVAILABLE", "HELD", "SPENT", "GRANTED"].map(str::to_owned);
     let row = |(id, balance): &(AccountId, Account)| {
@@ -95,7 +95,7 @@ pub(super) fn table(balances: &[(AccountId, Account)]) -> String {
 fn ledger(account: &AccountId, entries: &[LedgerEntry]) -> String {
     let grants = format!("grant:{}:", account.to_string().replace('/', ":"));
     let row = |entry: &LedgerEntry| {
-        // By what it does to the credits that are free.
+        // The effect on the available credits.
         let sign = match entry.verb {
             Verb::Grant | Verb::Release => "+",
             Verb::Hold => "-",
@@ -110,7 +110,7 @@ fn ledger(account: &AccountId, entries: &[LedgerEntry]) -> String {
     aligned(&rows, [false, false, true, false])
 }
 
-/// Columns as wide as their widest cell; those that are `right` end where they end.
+/// Columns as wide as their widest cell, aligned to the right where `right` is true.
 fn aligned<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);
@@ -144,7 +144,7 @@ teams/acme-international          5     0      0        5";
     }
 
     #[test]
-    fn an_entry_says_what_it_was_for() {
+    fn an_entry_shows_its_reason() {
         let account: AccountId = "users/ada".parse().unwrap();
         let at = crate::domain::Timestamp::from_second(1_800_000_000).unwrap();
         let entry = LedgerEntry::grant(account.clone(), "spring offer (1)", 100, at);

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     credentials,
-    findings::{Drawn, Findings},
+    findings::{Findings, TestPicture},
 };
 use crate::{
     app,
@@ -23,14 +23,14 @@ use crate::{
     engine::{AttemptContext, ImageEngine, ImageSpec},
 };
 
-/// What is asked for: cheap, harmless, and easy to recognise.
+/// The test prompt: cheap, harmless, and easy to recognise.
 const PROMPT: &str = "a small blue circle on a white ground";
 const SIDE: u32 = 512;
 
-/// Call the engine once with a tiny prompt, and say what came of it
+/// Test the engine with one small picture
 ///
-/// Looks for the model first, then asks for one small picture, for which the provider may charge. Nothing is stored, and
-/// no credits are touched.
+/// First checks that the model exists, then requests one small picture, for which the provider may charge. Stores
+/// nothing and uses no credits.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,10 +40,10 @@ Examples:
 
 Exit codes: 0 the engine works, 1 it does not, 2 wrong usage or configuration.")]
 pub(super) struct EngineArgs {
-    /// Another engine than the configured one: an engine, an alias, or ENGINE/MODEL [default: engine.default]
+    /// The engine to test: its name, an alias, or ENGINE/MODEL [default: engine.default]
     #[arg(long, value_name = "NAME")]
     engine: Option<String>,
-    /// Only look whether the model is there; this costs nothing
+    /// Only check that the model exists, which is free of charge
     #[arg(long)]
     no_picture: bool,
     /// Print one JSON object
@@ -57,16 +57,16 @@ pub(super) async fn run(args: EngineArgs, invocation: &Invocation) -> anyhow::Re
     let route = config.engine.route(&config.engine.default).map_err(anyhow::Error::msg)?;
     let engine = app::open_engine(&config)?;
     if !args.json {
-        output::note(format!("asking {route} ..."));
+        output::note(format!("calling {route} ..."));
     }
     let checked = engine.check(SystemClock.now()).await.into_iter().find(|found| found.route == route.to_string());
-    let picture = if args.no_picture { None } else { Some(draw(&*engine, &config).await?) };
+    let picture = if args.no_picture { None } else { Some(draw_test_picture(&*engine, &config).await?) };
     let credentials = match route.engine {
-        EngineName::Gemini | EngineName::Imagen => Some(credentials::found(&invocation.environment).await),
+        EngineName::Gemini | EngineName::Imagen => Some(credentials::describe(&invocation.environment).await),
         _ => None,
     };
     let findings = Findings { route, name: config.engine.default.clone(), credentials, checked, picture };
-    let is_well = findings.is_well();
+    let works = findings.works();
     if args.json {
         output::line(findings.json(&config).to_string())?;
     } else {
@@ -74,11 +74,11 @@ pub(super) async fn run(args: EngineArgs, invocation: &Invocation) -> anyhow::Re
             output::line(format!("{label:<11}  {text}"))?;
         }
     }
-    Ok(if is_well { Exit::Done } else { Exit::Failed })
+    Ok(if works { Exit::Done } else { Exit::Failed })
 }
 
-/// One picture, and how long it took.
-async fn draw(engine: &dyn ImageEngine, config: &Config) -> anyhow::Result<Drawn> {
+/// Draws one picture and measures the time.
+async fn draw_test_picture(engine: &dyn ImageEngine, config: &Config) -> anyhow::Result<TestPicture> {
     let mut style = config.catalogue()?.default_style().clone();
     style.modifier.clear();
     let (width, height) = (SIDE, SIDE);
@@ -89,7 +89,7 @@ async fn draw(engine: &dyn ImageEngine, config: &Config) -> anyhow::Result<Drawn
     let cx = AttemptContext { job_id, attempt: 1, progress: watch::channel(None).0 };
     let began = Instant::now();
     let limit = config.jobs.attempt_timeout;
-    let late = || AttemptFailure::retry(ErrorCode::EngineTimeout, format!("no answer in {limit:?}"));
+    let late = || AttemptFailure::retry(ErrorCode::EngineTimeout, format!("no response within {limit:?}"));
     let answer = tokio::time::timeout(limit, engine.generate(&spec, &cx)).await.unwrap_or_else(|_| Err(late()));
-    Ok(Drawn { took: began.elapsed(), answer })
+    Ok(TestPicture { took: began.elapsed(), answer })
 }

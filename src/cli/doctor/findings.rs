@@ -1,4 +1,4 @@
-//! What was found of an engine, for people and for programs.
+//! The result of testing an engine, as text and as JSON.
 
 use std::{io::Cursor, time::Duration};
 
@@ -12,34 +12,32 @@ use crate::{
     engine::{Checked, Generated, Generation},
 };
 
-/// What was found.
 pub(super) struct Findings {
     pub(super) route: Route,
-    /// As it was named.
+    /// The name in the configuration, which may be an alias.
     pub(super) name: String,
-    /// Which credentials there are, of an engine that needs Google's.
+    /// The credentials, for an engine on Google Cloud.
     pub(super) credentials: Option<String>,
-    /// Whether the model is there, where it can be looked for.
+    /// Whether the model exists, for an engine that can check.
     pub(super) checked: Option<Checked>,
-    /// What came of a picture, where one was asked for.
-    pub(super) picture: Option<Drawn>,
+    /// The test picture, unless `--no-picture`.
+    pub(super) picture: Option<TestPicture>,
 }
 
-/// What came of asking for a picture.
-pub(super) struct Drawn {
+pub(super) struct TestPicture {
     pub(super) took: Duration,
     pub(super) answer: Result<Generation, AttemptFailure>,
 }
 
 impl Findings {
-    /// Whether jobs would be drawn.
-    pub(super) fn is_well(&self) -> bool {
-        let is_there = self.checked.as_ref().is_none_or(|checked| checked.outcome.is_ok());
-        // A model that draws is well, whether it may be looked at or not.
-        self.picture.as_ref().map_or(is_there, |drawn| drawn.answer.is_ok())
+    /// Whether the engine can draw jobs.
+    pub(super) fn works(&self) -> bool {
+        let model_exists = self.checked.as_ref().is_none_or(|checked| checked.outcome.is_ok());
+        // A model that draws works, even if this caller may not look it up.
+        self.picture.as_ref().map_or(model_exists, |drawn| drawn.answer.is_ok())
     }
 
-    /// What is wrong: of a picture rather than of the look at the model.
+    /// The failure of the picture, or else of the check of the model.
     fn failure(&self) -> Option<&AttemptFailure> {
         match &self.picture {
             Some(drawn) => drawn.answer.as_ref().err(),
@@ -47,20 +45,20 @@ impl Findings {
         }
     }
 
-    /// One line for each thing, as a label and what there is to say.
+    /// One line per finding, as a label and a text.
     pub(super) fn lines(&self, config: &Config) -> Vec<(&'static str, String)> {
         let alias = if self.name == self.route.to_string() { String::new() } else { format!("  (as {:?})", self.name) };
         let mut lines = vec![("engine", format!("{}{alias}", self.route))];
-        lines.extend(self.place(config));
+        lines.extend(self.location(config));
         lines.push(("model", self.model()));
         match &self.picture {
-            None => lines.push(("picture", "not asked for (--no-picture)".to_owned())),
-            Some(Drawn { took, answer: Ok(drawn) }) => {
-                lines.push(("picture", shown(drawn)));
+            None => lines.push(("picture", "not requested (--no-picture)".to_owned())),
+            Some(TestPicture { took, answer: Ok(drawn) }) => {
+                lines.push(("picture", picture_summary(drawn)));
                 lines.push(("latency", format!("{:.1} s", took.as_secs_f64())));
                 lines.push(("price", self.price(drawn)));
             }
-            Some(Drawn { took, answer: Err(_) }) => {
+            Some(TestPicture { took, answer: Err(_) }) => {
                 lines.push(("picture", format!("none, after {:.1} s", took.as_secs_f64())));
             }
         }
@@ -68,44 +66,44 @@ impl Findings {
             lines.push(("error", failure.error.to_string()));
             lines.push(("advice", advice(failure).to_owned()));
         }
-        lines.push(("result", if self.is_well() { "it works" } else { "it does not work" }.to_owned()));
+        lines.push(("result", if self.works() { "it works" } else { "it does not work" }.to_owned()));
         lines
     }
 
     fn model(&self) -> String {
         match self.checked.as_ref().map(|checked| &checked.outcome) {
-            None => "needs none".to_owned(),
-            Some(Ok(None)) => "is there".to_owned(),
+            None => "none needed".to_owned(),
+            Some(Ok(None)) => "exists".to_owned(),
             Some(Ok(Some(note))) => note.clone(),
             Some(Err(failure)) if self.failure().is_some_and(|shown| shown.error.message == failure.error.message) => {
-                "cannot be seen; see the error".to_owned()
+                "check failed; see the error".to_owned()
             }
-            Some(Err(failure)) => format!("cannot be seen: {}", failure.error.message),
+            Some(Err(failure)) => format!("check failed: {}", failure.error.message),
         }
     }
 
     fn price(&self, drawn: &Generation) -> String {
         let is_built_in = matches!(self.route.engine, EngineName::Preview | EngineName::Noop);
         match drawn.cost_micro_usd {
-            0 if is_built_in || drawn.images.is_empty() => "nothing".to_owned(),
-            0 => format!("not known: engine.models has no price for {} in this size", drawn.model),
-            micro => format!("${}.{:06} by engine.models", micro / 1_000_000, micro % 1_000_000),
+            0 if is_built_in || drawn.images.is_empty() => "free".to_owned(),
+            0 => format!("unknown: engine.models has no price for {} in this size", drawn.model),
+            micro => format!("${}.{:06} according to engine.models", micro / 1_000_000, micro % 1_000_000),
         }
     }
 
-    /// Where the engine is, and who asks.
-    fn place(&self, config: &Config) -> Vec<(&'static str, String)> {
+    /// The address of the engine and the credentials.
+    fn location(&self, config: &Config) -> Vec<(&'static str, String)> {
         let engine = &config.engine;
         let vertex = |location: &str, endpoint: Option<&Url>| {
             let project = config.gcp.project.clone().unwrap_or_else(|| "not set (gcp.project)".to_owned());
-            let mut place = vec![("project", project), ("location", location.to_owned())];
-            place.extend(endpoint.map(|endpoint| ("address", endpoint.to_string())));
-            place.extend(self.credentials.clone().map(|found| ("credentials", found)));
-            place
+            let mut rows = vec![("project", project), ("location", location.to_owned())];
+            rows.extend(endpoint.map(|endpoint| ("address", endpoint.to_string())));
+            rows.extend(self.credentials.clone().map(|found| ("credentials", found)));
+            rows
         };
         let server = |address: Option<&Url>, key: &SecretRef| {
             let address = address.map_or_else(|| "not set".to_owned(), ToString::to_string);
-            vec![("address", address), ("key", whence(key))]
+            vec![("address", address), ("key", key_source(key))]
         };
         match self.route.engine {
             EngineName::Gemini => vertex(&engine.gemini.location, engine.gemini.endpoint.as_ref()),
@@ -116,29 +114,29 @@ impl Findings {
         }
     }
 
-    /// The same for programs.
+    /// The findings as JSON.
     pub(super) fn json(&self, config: &Config) -> Value {
-        let place: Map<_, _> =
-            self.place(config).into_iter().map(|(label, text)| (label.to_owned(), json!(text))).collect();
+        let location: Map<_, _> =
+            self.location(config).into_iter().map(|(label, text)| (label.to_owned(), json!(text))).collect();
         let model = self.checked.as_ref().map(|checked| match &checked.outcome {
             Ok(note) => json!({ "ok": true, "note": note }),
-            Err(failure) => refused(failure),
+            Err(failure) => failure_json(failure),
         });
-        let picture = self.picture.as_ref().map(|Drawn { took, answer }| {
-            let mut picture = answer.as_ref().map_or_else(refused, drawn);
+        let picture = self.picture.as_ref().map(|TestPicture { took, answer }| {
+            let mut picture = answer.as_ref().map_or_else(failure_json, picture_json);
             picture["latencyMs"] = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into();
             picture
         });
-        json!({ "engine": self.route.to_string(), "place": place, "model": model, "picture": picture, "ok": self.is_well() })
+        json!({ "engine": self.route.to_string(), "place": location, "model": model, "picture": picture, "ok": self.works() })
     }
 }
 
-fn refused(failure: &AttemptFailure) -> Value {
+fn failure_json(failure: &AttemptFailure) -> Value {
     let (code, message) = (failure.error.code.as_str(), &failure.error.message);
     json!({ "ok": false, "code": code, "message": message, "advice": advice(failure) })
 }
 
-fn drawn(drawn: &Generation) -> Value {
+fn picture_json(drawn: &Generation) -> Value {
     let size = drawn.images.first().and_then(size);
     json!({
         "ok": true,
@@ -153,7 +151,7 @@ fn drawn(drawn: &Generation) -> Value {
     })
 }
 
-/// Format and pixels as they are, whatever was asked for: jobs are cut to their size from that.
+/// The actual format and size, which may differ from the requested size; a job crops the picture.
 fn size(picture: &Generated) -> Option<(ImageFormat, u32, u32)> {
     let reader = ImageReader::new(Cursor::new(&picture.bytes)).with_guessed_format().ok()?;
     let format = reader.format()?;
@@ -161,9 +159,9 @@ fn size(picture: &Generated) -> Option<(ImageFormat, u32, u32)> {
     Some((format, width, height))
 }
 
-fn shown(drawn: &Generation) -> String {
+fn picture_summary(drawn: &Generation) -> String {
     let Some(picture) = drawn.images.first() else {
-        return "withheld by the engine's content filter".to_owned();
+        return "withheld by the content filter of the engine".to_owned();
     };
     let kilobytes = picture.bytes.len().div_ceil(1000);
     match size(picture) {
@@ -174,26 +172,26 @@ fn shown(drawn: &Generation) -> String {
     }
 }
 
-/// Where a key comes from; never the key.
-fn whence(key: &SecretRef) -> String {
+/// The origin of a key, never the key itself.
+fn key_source(key: &SecretRef) -> String {
     let from = match (&key.env, &key.file) {
         (Some(name), _) => format!("the variable {name}"),
         (None, Some(path)) => path.display().to_string(),
         (None, None) => return "none".to_owned(),
     };
-    if key.value().is_some() { format!("from {from}") } else { format!("missing: {from} holds none") }
+    if key.value().is_some() { format!("from {from}") } else { format!("missing: {from} is empty or does not exist") }
 }
 
 fn advice(failure: &AttemptFailure) -> &'static str {
     match (failure.disposition, failure.error.code) {
         (Disposition::Throttled { .. }, _) => {
-            "the quota is used up: jobs wait, cost no attempt, and go on by themselves; ask the provider for more quota"
+            "the quota is used up: jobs wait without using up attempts and continue by themselves; ask the provider for more quota"
         }
-        (Disposition::Misconfigured, _) => "only an operator can help: until then jobs wait, up to their deadline",
-        (Disposition::Retry { .. }, _) => "it may pass: jobs try again by themselves",
+        (Disposition::Misconfigured, _) => "fix the configuration; until then jobs wait, at most until their deadline",
+        (Disposition::Retry { .. }, _) => "this may be temporary; jobs retry by themselves",
         (Disposition::Fail, ErrorCode::ContentFiltered) => {
-            "the provider refuses even this prompt; look at its policies"
+            "the provider refuses even this prompt; read its content policy"
         }
-        (Disposition::Fail, _) => "to try the same again does not help; jobs fail",
+        (Disposition::Fail, _) => "a retry does not help; jobs fail",
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Invocation};
 
-/// Find out what is wrong with a part of the system
+/// Test a part of the system
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct DoctorArgs {

@@ -16,9 +16,9 @@ use crate::domain::kind::JobKind;
 
 /// Turn a prompt into pictures
 ///
-/// Asks the gateway at --url, or else the one that runs on this machine. When none runs, the whole system runs inside
-/// this command for this one job, on the same data directory. The pictures' paths go to standard output, everything
-/// else to standard error. Interrupted or timed out, the job goes on: the command prints its id.
+/// Uses the gateway at --url, or the one that runs on this machine. If none is running, the command runs the whole system
+/// for this one job, on the same data directory. Prints the paths of the pictures to standard output and everything else
+/// to standard error. After an interrupt or a timeout the job continues, and the command prints its id.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,32 +28,32 @@ Examples:
   mediaforge generate \"a fox in snow\" --url https://forge.example.com --detach
 
 Exit codes:
-    0  done (with --detach: accepted)        5  the job was cancelled
-    1  the job failed                        6  too many requests, try later
+    0  success (with --detach: accepted)     5  the job was cancelled
+    1  the job failed                        6  too many requests, try again later
     2  wrong usage, configuration, request   7  the service refuses this caller
-    3  not enough credits                  124  --timeout passed, the job goes on
-    4  service unreachable or unavailable  130  interrupted or detached, the job goes on")]
+    3  not enough credits                  124  --timeout has passed, the job continues
+    4  service unreachable or unavailable  130  interrupted or detached, the job continues")]
 pub(super) struct GenerateArgs {
     /// What to draw
     #[arg(value_name = "PROMPT")]
     prompt: String,
-    /// A style of the catalogue, such as watercolor, flat-2d, line-art, isometric or clay-3d, or a trained brand by its
-    /// name or id [default: the service's first]
+    /// A style (watercolor, flat-2d, line-art, isometric, clay-3d), or the name or id of a trained brand [default: the
+    /// first style of the service]
     #[arg(short, long, value_name = "STYLE", help_heading = "Picture")]
     style: Option<String>,
-    /// Pixels, such as 1536x1024; one number is a square [default: 1024x1024]
+    /// Size in pixels, for example 1536x1024; one number means a square [default: 1024x1024]
     #[arg(long, value_name = "WxH", help_heading = "Picture")]
     size: Option<Size>,
-    /// How many pictures [default: 1]
+    /// Number of pictures [default: 1]
     #[arg(short = 'n', long, value_name = "N", help_heading = "Picture")]
     count: Option<u32>,
-    /// The same seed and prompt give the same picture, where the engine can
+    /// Seed; with the same seed and prompt, many engines draw the same picture
     #[arg(long, value_name = "N", help_heading = "Picture")]
     seed: Option<u32>,
-    /// Where to save the pictures; created when missing
+    /// Directory for the pictures, created if missing
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath, help_heading = "Output")]
     output: PathBuf,
-    /// Print one JSON object: the job, and "files" with the paths
+    /// Print one JSON object: the job, with the paths of the pictures in "files"
     #[arg(long, help_heading = "Output")]
     json: bool,
     /// Do not show progress
@@ -76,7 +76,7 @@ impl FromStr for Size {
         let (width, height) = text.split_once(['x', 'X', '×']).unwrap_or((text, text));
         match (width.trim().parse(), height.trim().parse()) {
             (Ok(width), Ok(height)) => Ok(Self { width, height }),
-            _ => Err("write width and height in pixels, such as 1536x1024".into()),
+            _ => Err("write width and height in pixels, for example 1536x1024".into()),
         }
     }
 }
@@ -85,12 +85,12 @@ pub(super) async fn run(args: GenerateArgs, invocation: &Invocation) -> anyhow::
     job::with_service(&args.service, invocation, async |session| draw(&args, session).await).await
 }
 
-/// Submits, waits, saves.
+/// Submits the job, waits for it and saves the pictures.
 async fn draw(args: &GenerateArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     const KIND: JobKind = JobKind::Illustration;
     let api = session.api;
     let style = match &args.style {
-        Some(style) => Some(session.unless_given_up(style::id_of(api, style), "nothing was asked for").await?),
+        Some(style) => Some(session.unless_stopped(style::id_of(api, style), "nothing was submitted").await?),
         None => None,
     };
     if !args.service.detach {
@@ -127,11 +127,11 @@ fn request(args: &GenerateArgs, style: Option<String>, user: Option<&str>) -> Va
         .into()
 }
 
-/// Saves what a finished job made and says how it ended.
+/// Saves the pictures of a finished job and returns the exit code.
 async fn finish(args: &GenerateArgs, session: &mut Session<'_>, job: &Job) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     if job.is_completed() {
-        let saving = job::save::all(session.api, (&job.id, &job.image_urls), &args.prompt, &args.output);
+        let saving = job::save::save_pictures(session.api, (&job.id, &job.image_urls), &args.prompt, &args.output);
         files = session.save(&job.id, saving).await?;
     }
     if args.json {
@@ -143,7 +143,7 @@ async fn finish(args: &GenerateArgs, session: &mut Session<'_>, job: &Job) -> an
             output::line(file.display().to_string())?;
         }
     }
-    job::ended(job)
+    job::exit_of(job)
 }
 
 #[cfg(test)]

@@ -1,23 +1,23 @@
-//! From what a person calls a style to its id.
+//! Finds the id of a style or brand by its name.
 
 use super::super::{
     Exit, Failure,
     job::{Api, api::Style, error::ApiError},
 };
 
-/// The id of the style or brand of that id or name. What is unknown stays as it is: the service says what there is.
+/// The id of the style or brand with this id or name. An unknown name stays as it is; the service then lists the styles.
 pub(super) async fn id_of(api: &Api, wanted: &str) -> anyhow::Result<String> {
     let styles = api
-        .repeated(async || match api.styles().await {
-            // A service that does not list its styles knows them all the same.
+        .with_retries(async || match api.styles().await {
+            // A service without a list of styles may still have them.
             Err(ApiError::Refused(refusal)) if refusal.status == 404 => Ok(Vec::new()),
             styles => styles,
         })
         .await?;
-    Ok(chosen(&styles, wanted)?)
+    Ok(find(&styles, wanted)?)
 }
 
-fn chosen(styles: &[Style], wanted: &str) -> Result<String, Failure> {
+fn find(styles: &[Style], wanted: &str) -> Result<String, Failure> {
     if styles.iter().any(|style| style.style_id == wanted) {
         return Ok(wanted.to_owned());
     }
@@ -29,7 +29,7 @@ fn chosen(styles: &[Style], wanted: &str) -> Result<String, Failure> {
         several => {
             let ids: Vec<_> = several.iter().map(|style| style.style_id.as_str()).collect();
             let message = format!("{} styles have the name {wanted:?}: {}", ids.len(), ids.join(", "));
-            Err(Failure::new(Exit::Usage, message).hint("name the one you mean by its id"))
+            Err(Failure::new(Exit::Usage, message).hint("use the id of the style instead"))
         }
     }
 }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_comes_before_a_name_and_a_name_must_be_of_one() {
+    fn an_id_takes_precedence_over_a_name_and_a_name_must_be_unique() {
         let style = |id: &str, name: &str| Style { style_id: id.to_owned(), name: name.to_owned() };
         let styles = [
             style("watercolor", "Watercolor"),
@@ -57,9 +57,9 @@ mod tests {
             ("oil", "oil"),
             ("brd_9", "brd_9"),
         ] {
-            assert_eq!(chosen(&styles, wanted).unwrap(), id);
+            assert_eq!(find(&styles, wanted).unwrap(), id);
         }
-        let ambiguous = chosen(&styles, "twice").unwrap_err();
+        let ambiguous = find(&styles, "twice").unwrap_err();
         assert_eq!(ambiguous.exit, Exit::Usage);
         assert!(ambiguous.message.contains("brd_3, brd_4"), "{}", ambiguous.message);
     }

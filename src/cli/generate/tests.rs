@@ -1,4 +1,4 @@
-//! The command against a gateway that misbehaves as networks do.
+//! The command against a gateway with an unreliable network.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,13 +29,13 @@ fn args(line: &[&str]) -> GenerateArgs {
     Line::parse_from(["generate"].iter().chain(line)).args
 }
 
-/// What the gateway was asked, and what it is to answer.
+/// A scripted gateway that records its requests.
 #[derive(Clone, Default)]
 struct Gateway {
     seen: Arc<Mutex<Vec<String>>>,
-    /// Answers to `POST /generate`, the last one for good.
+    /// Responses to `POST /generate`; the last one repeats.
     submits: Arc<Mutex<Vec<(u16, Value)>>>,
-    /// Bodies of the event stream, one a connection.
+    /// Bodies of the event stream, one per connection.
     streams: Arc<Mutex<Vec<String>>>,
 }
 
@@ -86,13 +86,13 @@ fn job(status: &str, more: &Value) -> Value {
 async fn drawn(gateway: &Gateway, args: &GenerateArgs) -> anyhow::Result<Exit> {
     let api = Api::new(&served(gateway).await, args.service.user.clone()).unwrap();
     let mut interrupts = no_interrupts();
-    draw(args, &mut Session::new(&args.service, &api, &mut interrupts, "the job goes on")).await
+    draw(args, &mut Session::new(&args.service, &api, &mut interrupts, "the job continues")).await
 }
 
 #[tokio::test]
-async fn a_job_is_followed_across_a_lost_connection_and_its_pictures_saved() {
+async fn a_job_is_followed_across_a_lost_connection_and_its_pictures_are_saved() {
     let gateway = Gateway::default();
-    let busy = (503, json!({ "detail": "the store is away" }));
+    let busy = (503, json!({ "detail": "the store is unavailable" }));
     *gateway.submits.lock().unwrap() = vec![busy, accepted()];
     let pictures = json!({ "imageUrls": ["/pictures/1", "/pictures/2"] });
     *gateway.streams.lock().unwrap() = vec![
@@ -116,7 +116,7 @@ async fn a_job_is_followed_across_a_lost_connection_and_its_pictures_saved() {
 }
 
 #[tokio::test]
-async fn how_a_job_ends_is_the_exit_code() {
+async fn the_end_of_a_job_decides_the_exit_code() {
     let ends = [
         (job("cancelled", &json!({})), Exit::Cancelled),
         (
@@ -149,7 +149,7 @@ async fn a_refused_request_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_stays_busy_is_given_up() {
+async fn a_service_that_stays_busy_ends_the_command() {
     let gateway = Gateway::default();
     *gateway.submits.lock().unwrap() = vec![(429, json!({ "detail": "slow down" }))];
     let error = drawn(&gateway, &args(&["fox"])).await.unwrap_err();
@@ -166,7 +166,7 @@ async fn detaching_does_not_watch() {
 }
 
 #[tokio::test]
-async fn a_timeout_leaves_the_job_alone() {
+async fn after_a_timeout_the_job_continues() {
     let gateway = Gateway::default();
     *gateway.submits.lock().unwrap() = vec![accepted()];
     *gateway.streams.lock().unwrap() = (0..9).map(|_| event(1, &job("queued", &json!({})))).collect();
@@ -174,7 +174,7 @@ async fn a_timeout_leaves_the_job_alone() {
 }
 
 #[test]
-fn sizes_are_width_and_height_or_a_square() {
+fn a_size_is_width_and_height_or_a_square() {
     assert_eq!("1536x1024".parse(), Ok(Size { width: 1536, height: 1024 }));
     assert_eq!("640X480".parse(), Ok(Size { width: 640, height: 480 }));
     assert_eq!("512".parse(), Ok(Size { width: 512, height: 512 }));

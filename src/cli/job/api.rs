@@ -1,6 +1,6 @@
-//! The gateway as these commands see it.
+//! The client of the gateway.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use eventsource_stream::Eventsource as _;
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::{config::Secret, domain::kind::JobKind};
 
-/// A gateway sends a comment every 15 s; one that is silent for three of them is gone.
-const SILENCE: Duration = Duration::from_secs(45);
-/// How often a request is repeated that may be.
+/// A gateway sends a comment every 15 s. After three missing ones it counts as gone.
+const READ_TIMEOUT: Duration = Duration::from_secs(45);
+/// Maximum number of times that a request is sent.
 const TRIES: u32 = 5;
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// A style on offer.
+/// A style of the catalogue, or a brand.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::cli) struct Style {
@@ -35,30 +35,30 @@ pub(in crate::cli) struct Api {
     client: reqwest::Client,
     base: url::Url,
     user: Option<String>,
-    /// `Authorization`, for this gateway alone.
+    /// The `Authorization` header, sent to this gateway only.
     authorization: Option<HeaderValue>,
 }
 
 impl Api {
     pub(in crate::cli) fn new(base: &url::Url, user: Option<String>) -> anyhow::Result<Self> {
-        let client = client(base, Some(SILENCE)).context("cannot set up HTTP")?;
+        let client = client(base, Some(READ_TIMEOUT)).context("cannot create the HTTP client")?;
         Ok(Self { client, base: base.clone(), user, authorization: None })
     }
 
-    /// The same for a caller with this token.
+    /// Adds the token of the caller.
     pub(in crate::cli) fn with_token(self, token: &Secret) -> Result<Self, Failure> {
-        if self.base.scheme() != "https" && !is_here(&self.base) {
-            let text = format!("a token is not sent to {} in the clear", self.base);
-            return Err(Failure::new(Exit::Usage, text).hint("give an https:// address to --url"));
+        if self.base.scheme() != "https" && !crate::net::is_loopback(&self.base) {
+            let text = format!("the token would be sent to {} unencrypted", self.base);
+            return Err(Failure::new(Exit::Usage, text).hint("use an https:// address for --url"));
         }
         let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
-        let mut value = value.map_err(|_| Failure::new(Exit::Usage, "the token has characters that no token has"))?;
+        let mut value = value.map_err(|_| Failure::new(Exit::Usage, "the token contains invalid characters"))?;
         value.set_sensitive(true);
         Ok(Self { authorization: Some(value), ..self })
     }
 
-    /// The request with the caller's token, where it goes to this gateway: nobody else gets to see it.
-    pub(in crate::cli) fn signed(&self, to: &url::Url, request: RequestBuilder) -> RequestBuilder {
+    /// Adds the token of the caller if the request goes to this gateway. Other servers must not see it.
+    pub(in crate::cli) fn authorized(&self, to: &url::Url, request: RequestBuilder) -> RequestBuilder {
         match &self.authorization {
             Some(value) if to.origin() == self.base.origin() => request.header(header::AUTHORIZATION, value),
             _ => request,
@@ -73,32 +73,32 @@ impl Api {
         &self.base
     }
 
-    /// Does `once` again and again where that may help.
-    pub(in crate::cli) async fn repeated<T>(
+    /// Sends a request, and sends it again after errors that may be temporary.
+    pub(in crate::cli) async fn with_retries<T>(
         &self,
-        mut once: impl AsyncFnMut() -> Result<T, ApiError>,
+        mut send: impl AsyncFnMut() -> Result<T, ApiError>,
     ) -> Result<T, Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match once().await {
+            let error = match send().await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            // Nobody listens: waiting a few seconds for somebody to start a service is no use.
-            let absent = matches!(&error, ApiError::Unreachable(cause) if cause.is_connect());
+            // If nothing listens there, waiting a few seconds does not help.
+            let refused = matches!(&error, ApiError::Unreachable(cause) if cause.is_connect());
             let wait = error.retry_after().unwrap_or_else(|| Duration::from_millis(250 << tries));
-            if absent || !error.may_pass() || tries == TRIES || wait > LONGEST_WAIT {
+            if refused || !error.is_transient() || tries == TRIES || wait > MAX_WAIT {
                 return Err(error.explain(&self.base));
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Hands the request over and returns the job's id. Its key makes it safe to repeat.
+    /// Submits a job and returns its id. The key makes it safe to repeat the request.
     pub(super) async fn submit(&self, kind: JobKind, body: &Value, key: &str) -> Result<String, Failure> {
-        self.repeated(async || {
-            let request = self.to(reqwest::Method::POST, kind.submit_path());
+        self.with_retries(async || {
+            let request = self.request(reqwest::Method::POST, kind.submit_path());
             let request = request.header("Idempotency-Key", format!("\"{key}\"")).json(body);
             let accepted: Value = send(request).await?.json().await?;
             Ok(accepted[kind.id_field()].as_str().unwrap_or_default().to_owned())
@@ -106,44 +106,44 @@ impl Api {
         .await
     }
 
-    /// Asks `path` with this body and without any effect there.
+    /// Sends a POST request that is safe to repeat.
     pub(in crate::cli) async fn post<T: for<'de> Deserialize<'de>>(
         &self,
         path: &str,
         query: &[(&str, &str)],
         body: &Value,
     ) -> Result<T, ApiError> {
-        Ok(send(self.to(reqwest::Method::POST, path).query(query).json(body)).await?.json().await?)
+        Ok(send(self.request(reqwest::Method::POST, path).query(query).json(body)).await?.json().await?)
     }
 
-    /// The job, if there is one of that id for this caller.
+    /// The job, if the caller has a job with this id.
     pub(super) async fn job(&self, kind: JobKind, id: &str) -> Result<Option<Job>, ApiError> {
-        let request = self.asked(reqwest::Method::GET, &format!("{}/{id}", kind.collection()));
+        let request = self.request_as_user(reqwest::Method::GET, &format!("{}/{id}", kind.collection()));
         match send(request).await {
-            Ok(answer) => Ok(Job::of(kind, answer.json().await?)),
+            Ok(answer) => Ok(Job::from_json(kind, answer.json().await?)),
             Err(ApiError::Refused(refusal)) if refusal.status == 404 => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The styles this caller may use, brands among them.
+    /// The styles that the caller may use, including brands.
     pub(in crate::cli) async fn styles(&self) -> Result<Vec<Style>, ApiError> {
         #[derive(Deserialize)]
         struct Styles {
             data: Vec<Style>,
         }
-        let styles: Styles = send(self.asked(reqwest::Method::GET, "styles")).await?.json().await?;
+        let styles: Styles = send(self.request_as_user(reqwest::Method::GET, "styles")).await?.json().await?;
         Ok(styles.data)
     }
 
-    /// The job's changes, its current state first; `after` is the id of the last event seen.
+    /// The changes of the job, starting with its current state; `after` is the id of the last received event.
     pub(super) async fn events(
         &self,
         kind: JobKind,
         id: &str,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Option<eventsource_stream::Event>> + use<>, ApiError> {
-        let mut request = self.asked(reqwest::Method::GET, &format!("{}/{id}/events", kind.collection()));
+        let mut request = self.request_as_user(reqwest::Method::GET, &format!("{}/{id}/events", kind.collection()));
         request = request.header(header::ACCEPT, "text/event-stream");
         if let Some(after) = after {
             request = request.header("Last-Event-ID", after);
@@ -152,39 +152,41 @@ impl Api {
         Ok(response.bytes_stream().eventsource().map(Result::ok))
     }
 
-    /// Asks for the job's end.
+    /// Requests the cancellation of the job.
     pub(super) async fn cancel(&self, kind: JobKind, id: &str) -> Result<(), ApiError> {
-        send(self.asked(reqwest::Method::POST, &format!("{}/{id}/cancel", kind.collection()))).await.map(|_| ())
+        send(self.request_as_user(reqwest::Method::POST, &format!("{}/{id}/cancel", kind.collection())))
+            .await
+            .map(|_| ())
     }
 
-    /// A file of the job.
+    /// Downloads a file of the job.
     pub(super) async fn download(&self, address: &str) -> Result<Response, ApiError> {
         let url = self.absolute(address);
         let request = self.client.get(url.clone());
-        // An address with a token of its own takes no other.
+        // An address that already contains a token gets no other one.
         let has_token = url.query_pairs().any(|(name, _)| name == "token");
-        send(if has_token { request } else { self.signed(&url, request) }).await
+        send(if has_token { request } else { self.authorized(&url, request) }).await
     }
 
-    /// An address as the service gives it, which may be relative to its own.
+    /// Resolves an address from the service, which may be relative.
     pub(in crate::cli) fn absolute(&self, address: &str) -> url::Url {
-        self.base.join(address).unwrap_or_else(|_| self.at(address))
+        self.base.join(address).unwrap_or_else(|_| self.endpoint(address))
     }
 
-    fn at(&self, path: &str) -> url::Url {
+    fn endpoint(&self, path: &str) -> url::Url {
         let mut url = self.base.clone();
-        // A gateway below a path keeps it: /forge and /generate make /forge/generate.
+        // Keeps the path of the gateway: /forge and /generate become /forge/generate.
         url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.trim_start_matches('/')));
         url
     }
 
-    fn to(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
-        let url = self.at(path);
-        self.signed(&url, self.client.request(method, url.clone()))
+    fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        let url = self.endpoint(path);
+        self.authorized(&url, self.client.request(method, url.clone()))
     }
 
-    fn asked(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
-        let request = self.to(method, path);
+    fn request_as_user(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        let request = self.request(method, path);
         match &self.user {
             Some(user) => request.query(&[("userId", user)]),
             None => request,
@@ -192,30 +194,26 @@ impl Api {
     }
 }
 
-/// A client for `base`; an answer that is silent for longer than `silence` is given up. Proxies of the environment are
-/// for the world outside, not for this machine.
-pub(in crate::cli) fn client(base: &url::Url, silence: Option<Duration>) -> reqwest::Result<reqwest::Client> {
-    let here = is_here(base);
+/// A client for `base`. A response fails if no data arrives for `read_timeout`. Proxies from the environment are not used
+/// for this machine.
+pub(in crate::cli) fn client(base: &url::Url, read_timeout: Option<Duration>) -> reqwest::Result<reqwest::Client> {
+    let is_local = crate::net::is_loopback(base);
     crate::http::client_with(|mut builder| {
-        if let Some(silence) = silence {
-            builder = builder.read_timeout(silence);
+        if let Some(timeout) = read_timeout {
+            builder = builder.read_timeout(timeout);
         }
-        if here { builder.no_proxy() } else { builder }
+        if is_local { builder.no_proxy() } else { builder }
     })
 }
 
-/// Whether an address is this machine's.
-fn is_here(base: &url::Url) -> bool {
-    base.host_str().is_some_and(|host| {
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
-}
-
-/// The answer, if it is a good one.
+/// Sends a request and returns the response if its status is a success.
 pub(in crate::cli) async fn send(request: RequestBuilder) -> Result<Response, ApiError> {
     let response = request.send().await?;
-    if response.status().is_success() { Ok(response) } else { Err(ApiError::Refused(Refusal::of(response).await)) }
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(ApiError::Refused(Refusal::from_response(response).await))
+    }
 }
 
 #[cfg(test)]
@@ -223,19 +221,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_stay_below_the_base() {
+    fn paths_are_below_the_base() {
         let api = Api::new(&"http://127.0.0.1:1/forge/".parse().unwrap(), None).unwrap();
-        assert_eq!(api.at("generate").as_str(), "http://127.0.0.1:1/forge/generate");
+        assert_eq!(api.endpoint("generate").as_str(), "http://127.0.0.1:1/forge/generate");
     }
 
     #[test]
-    fn a_token_goes_to_its_gateway_and_to_nobody_else() {
+    fn a_token_is_sent_to_its_gateway_only() {
         let token = Secret::new("a.b.c");
         let api = |base: &str| Api::new(&base.parse().unwrap(), None).unwrap().with_token(&token);
         let api_here = api("http://127.0.0.1:1/forge/").unwrap();
         let sent = |to: &str| {
             let to: url::Url = to.parse().unwrap();
-            let request = api_here.signed(&to, api_here.client.get(to.clone())).build().unwrap();
+            let request = api_here.authorized(&to, api_here.client.get(to.clone())).build().unwrap();
             request.headers().get(header::AUTHORIZATION).cloned()
         };
         let value = sent("http://127.0.0.1:1/media/x.png").unwrap();

@@ -1,4 +1,4 @@
-//! A request without a good answer, and what the person is told.
+//! Errors of requests to the gateway, and their messages and hints.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 use super::super::{Exit, Failure};
 
-/// Why a request has no good answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ApiError {
-    /// No answer.
+    /// No response.
     #[error("{0}")]
     Unreachable(#[source] reqwest::Error),
-    /// An answer that says no.
+    /// A response with an error status.
     #[error("{}", .0.text())]
     Refused(Refusal),
 }
@@ -26,7 +26,7 @@ impl From<reqwest::Error> for ApiError {
 
 impl ApiError {
     /// Whether the same request may succeed later.
-    pub(in crate::cli) fn may_pass(&self) -> bool {
+    pub(in crate::cli) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(refusal) => matches!(refusal.status, 408 | 409 | 429 | 500..),
@@ -40,30 +40,30 @@ impl ApiError {
         }
     }
 
-    /// For the person, with its exit code and advice.
+    /// Adds the exit code and hints.
     pub(in crate::cli) fn explain(self, url: &url::Url) -> Failure {
         match self {
             Self::Unreachable(error) => {
                 let cause = crate::error::root_cause(&error);
                 Failure::new(Exit::Unavailable, format!("cannot reach {url}: {cause}"))
-                    .hint("`mediaforge serve` runs a service on this machine; --url names another")
+                    .hint("start a service on this machine with `mediaforge serve`, or choose another one with --url")
             }
             Self::Refused(refusal) => {
                 let mut failure = Failure::new(Exit::of_status(refusal.status), refusal.text());
                 if refusal.status == 401 {
                     failure = failure.hint(
-                        "put a valid ID token into a file and name it with --token-file, or set MEDIAFORGE_TOKEN; a \
-                         Firebase token is good for an hour",
+                        "pass a file with a valid ID token as --token-file, or set MEDIAFORGE_TOKEN; a Firebase token \
+                         is valid for an hour",
                     );
                 }
                 if let Some(after) = refusal.retry_after {
                     failure = failure.hint(format!("try again in {} s", after.as_secs().max(1)));
                 }
-                if let Some(elsewhere) = refusal.elsewhere {
-                    failure = failure.hint(format!("it sends callers to {elsewhere}: give that address to --url"));
+                if let Some(redirect) = refusal.redirect {
+                    failure = failure.hint(format!("the service redirects to {redirect}: use that address for --url"));
                 }
                 if let Some(id) = refusal.problem.request_id {
-                    failure = failure.hint(format!("the request was {id}"));
+                    failure = failure.hint(format!("request id: {id}"));
                 }
                 failure
             }
@@ -71,13 +71,13 @@ impl ApiError {
     }
 }
 
-/// An answer that says no, as RFC 9457 has it.
+/// An error response: problem details as in RFC 9457.
 #[derive(Debug)]
 pub(in crate::cli) struct Refusal {
     pub(in crate::cli) status: u16,
     retry_after: Option<Duration>,
-    /// Where the service says it is instead.
-    elsewhere: Option<String>,
+    /// The `Location` header of a redirect.
+    redirect: Option<String>,
     problem: Problem,
 }
 
@@ -97,22 +97,22 @@ struct FieldProblem {
 }
 
 impl Refusal {
-    pub(super) async fn of(response: Response) -> Self {
+    pub(super) async fn from_response(response: Response) -> Self {
         let status = response.status().as_u16();
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let retry_after = crate::http::retry_after(response.headers());
-        let elsewhere = text(header::LOCATION).map(str::to_owned);
+        let redirect = text(header::LOCATION).map(str::to_owned);
         let problem = response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
-        Self { status, retry_after, elsewhere, problem: problem.unwrap_or_default() }
+        Self { status, retry_after, redirect, problem: problem.unwrap_or_default() }
     }
 
     fn text(&self) -> String {
         if let [only] = self.problem.errors.as_slice() {
             return format!("{}: {}", argument(&only.pointer), only.detail);
         }
-        let said = self.problem.detail.as_ref().or(self.problem.title.as_ref());
+        let summary = self.problem.detail.as_ref().or(self.problem.title.as_ref());
         let mut text =
-            said.cloned().unwrap_or_else(|| format!("the service answered {} without saying why", self.status));
+            summary.cloned().unwrap_or_else(|| format!("the service answered {} without a reason", self.status));
         for error in &self.problem.errors {
             let _ = write!(text, "\n  {}: {}", argument(&error.pointer), error.detail); // writing to a String cannot fail
         }
@@ -120,7 +120,7 @@ impl Refusal {
     }
 }
 
-/// The argument of this command behind a field of the request.
+/// The command-line argument that sets a field of the request.
 fn argument(pointer: &str) -> String {
     match pointer {
         "/prompt" => "PROMPT".to_owned(),
@@ -146,23 +146,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_lists_every_field_by_the_name_of_its_argument() {
+    fn a_refusal_names_the_argument_of_every_field() {
         let body = r#"{"title":"Invalid","detail":"two fields are wrong","code":"invalid","requestId":"r1","success":false,
             "errors":[{"pointer":"/width","detail":"must be a whole number from 256 to 2048"},{"pointer":"/styleId","detail":"unknown style"}]}"#;
         let refusal =
-            Refusal { status: 422, retry_after: None, elsewhere: None, problem: serde_json::from_str(body).unwrap() };
+            Refusal { status: 422, retry_after: None, redirect: None, problem: serde_json::from_str(body).unwrap() };
         let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(
             failure.message,
             "two fields are wrong\n  --size (width): must be a whole number from 256 to 2048\n  --style: unknown style"
         );
-        assert_eq!(failure.hints, ["the request was r1"]);
+        assert_eq!(failure.hints, ["request id: r1"]);
     }
 
     #[test]
-    fn who_is_not_known_is_told_how_to_send_a_token() {
-        let refusal = Refusal { status: 401, retry_after: None, elsewhere: None, problem: Problem::default() };
+    fn a_401_explains_how_to_send_a_token() {
+        let refusal = Refusal { status: 401, retry_after: None, redirect: None, problem: Problem::default() };
         let failure = ApiError::Refused(refusal).explain(&"http://127.0.0.1:1".parse().unwrap());
         assert_eq!(failure.exit, Exit::NotAllowed);
         assert!(failure.hints[0].contains("--token-file") && failure.hints[0].contains("MEDIAFORGE_TOKEN"));
@@ -173,7 +173,7 @@ mod tests {
         let body =
             r#"{"detail":"invalid width: must be more","errors":[{"pointer":"/width","detail":"must be more"}]}"#;
         let refusal =
-            Refusal { status: 422, retry_after: None, elsewhere: None, problem: serde_json::from_str(body).unwrap() };
+            Refusal { status: 422, retry_after: None, redirect: None, problem: serde_json::from_str(body).unwrap() };
         assert_eq!(refusal.text(), "--size (width): must be more");
     }
 

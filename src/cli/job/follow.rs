@@ -1,4 +1,4 @@
-//! Watching a job until it ends, across lost connections.
+//! Watches a job until it ends, and reconnects when the connection is lost.
 
 use std::{pin::pin, time::Duration};
 
@@ -18,58 +18,58 @@ use crate::domain::{
     kind::JobKind,
 };
 
-/// How long a service may be away before this command gives up on it.
-const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a service may be unavailable before this command gives up.
+const UNAVAILABLE_LIMIT: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// How watching ended.
-pub(super) enum Followed {
-    /// The job is over.
+pub(super) enum FollowOutcome {
+    /// The job has ended.
     Ended(Box<Job>),
-    /// The person went away.
+    /// The user stopped waiting.
     Detached,
-    /// `--timeout` passed.
+    /// `--timeout` has passed.
     TimedOut,
 }
 
-/// Watches the job, shows its progress and asks the person what to do at Ctrl-C.
-pub(super) async fn until_done(
+/// Watches the job and shows its progress. On Ctrl-C, asks the user what to do.
+pub(super) async fn until_ended(
     api: &Api,
     (kind, id): (JobKind, &str),
     progress: &Progress,
     interrupts: &mut Interrupts,
     until: Option<Instant>,
-) -> Result<Followed, Failure> {
-    let mut ended = pin!(last_state(api, (kind, id), progress));
+) -> Result<FollowOutcome, Failure> {
+    let mut ended = pin!(wait_for_end(api, (kind, id), progress));
     let mut timed_out = pin!(reached(until));
     loop {
         tokio::select! {
-            job = &mut ended => return job.map(|job| Followed::Ended(Box::new(job))),
-            () = &mut timed_out => return Ok(Followed::TimedOut),
+            job = &mut ended => return job.map(|job| FollowOutcome::Ended(Box::new(job))),
+            () = &mut timed_out => return Ok(FollowOutcome::TimedOut),
             () = interrupts.next() => {}
         }
-        let somebody = progress.suspended();
+        let is_interactive = progress.suspend();
         let choice = tokio::select! {
-            job = &mut ended => return job.map(|job| Followed::Ended(Box::new(job))),
-            () = &mut timed_out => return Ok(Followed::TimedOut),
-            choice = ask(somebody) => choice,
-            // A second one: the person has no timeout for questions.
+            job = &mut ended => return job.map(|job| FollowOutcome::Ended(Box::new(job))),
+            () = &mut timed_out => return Ok(FollowOutcome::TimedOut),
+            choice = ask(is_interactive) => choice,
+            // A second Ctrl-C: the user does not want to answer.
             () = interrupts.next() => Choice::Detach,
         };
         progress.resume();
         match choice {
             Choice::Wait => {}
-            Choice::Detach => return Ok(Followed::Detached),
+            Choice::Detach => return Ok(FollowOutcome::Detached),
             Choice::Cancel => match api.cancel(kind, id).await {
-                Ok(()) => progress.say("cancelling"),
+                Ok(()) => progress.show_message("cancelling"),
                 Err(error) => output::note(format!("cannot cancel: {error}")),
             },
         }
     }
 }
 
-/// Resolves at that moment; never when there is none.
+/// Resolves at `until`, or never if it is `None`.
 pub(super) async fn reached(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -77,34 +77,34 @@ pub(super) async fn reached(until: Option<Instant>) {
     }
 }
 
-/// The job once it is over.
-async fn last_state(api: &Api, (kind, id): (JobKind, &str), progress: &Progress) -> Result<Job, Failure> {
+/// Waits for the end of the job.
+async fn wait_for_end(api: &Api, (kind, id): (JobKind, &str), progress: &Progress) -> Result<Job, Failure> {
     let mut seen = None;
     let mut pause = FIRST_PAUSE;
-    let mut away_since = None;
+    let mut unavailable_since = None;
     loop {
         match api.events(kind, id, seen.as_deref()).await {
             Ok(events) => {
                 let before = seen.clone();
-                if let Some(job) = read(kind, events, &mut seen, progress).await {
+                if let Some(job) = read_events(kind, events, &mut seen, progress).await {
                     return Ok(job);
                 }
                 if before != seen {
-                    (pause, away_since) = (FIRST_PAUSE, None);
+                    (pause, unavailable_since) = (FIRST_PAUSE, None);
                 }
             }
-            Err(error) if !error.may_pass() => return Err(error.explain(api.url())),
-            Err(error) => give_up_after(TIMEOUT, &mut away_since, error, api, id)?,
+            Err(error) if !error.is_transient() => return Err(error.explain(api.url())),
+            Err(error) => give_up_after(UNAVAILABLE_LIMIT, &mut unavailable_since, error, api, id)?,
         }
-        progress.say("connection lost, trying again");
-        // Half fixed, half random: a service that restarts must not meet all of its watchers at once.
+        progress.show_message("connection lost, reconnecting");
+        // Half fixed, half random, so that not all watchers reconnect to a restarted service at once.
         sleep(pause.mul_f64(0.5 + SystemRandom.unit() / 2.0)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
-/// The final state, unless the connection ends before it.
-async fn read(
+/// Reads events until the job ends. Returns `None` if the connection ends first.
+async fn read_events(
     kind: JobKind,
     events: impl Stream<Item = Option<eventsource_stream::Event>>,
     seen: &mut Option<String>,
@@ -117,7 +117,7 @@ async fn read(
         }
         let Some(job) = Job::parse(kind, &event.data) else { continue };
         progress.show(&job);
-        if job.is_over() {
+        if job.has_ended() {
             return Some(job);
         }
     }
@@ -126,15 +126,15 @@ async fn read(
 
 fn give_up_after(
     timeout: Duration,
-    away_since: &mut Option<Instant>,
+    unavailable_since: &mut Option<Instant>,
     error: ApiError,
     api: &Api,
     id: &str,
 ) -> Result<(), Failure> {
-    if away_since.get_or_insert_with(Instant::now).elapsed() < timeout {
+    if unavailable_since.get_or_insert_with(Instant::now).elapsed() < timeout {
         return Ok(());
     }
     let mut failure = error.explain(api.url());
     failure.exit = Exit::Unavailable;
-    Err(failure.hint(format!("the job {id} was accepted and goes on when the service is back")))
+    Err(failure.hint(format!("the job {id} was accepted and continues when the service is available again")))
 }

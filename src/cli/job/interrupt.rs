@@ -1,4 +1,4 @@
-//! Ctrl-C while a job runs: cancel it, leave it alone, or go on waiting.
+//! Ctrl-C while a job runs: cancel it, stop waiting, or continue to wait.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
@@ -6,18 +6,18 @@ use tokio::sync::oneshot;
 
 use super::super::output;
 
-/// What the person wants.
+/// The decision of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Stop the job.
+    /// Cancel the job.
     Cancel,
-    /// Stop waiting; the job goes on.
+    /// Stop waiting; the job continues.
     Detach,
-    /// Go on waiting.
+    /// Continue to wait.
     Wait,
 }
 
-/// Ctrl-C, from its creation on.
+/// Receives Ctrl-C from its creation on.
 pub(in crate::cli) struct Interrupts {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,
@@ -34,7 +34,7 @@ impl Interrupts {
         Ok(Self { signal })
     }
 
-    /// Resolves at the next one.
+    /// Resolves at the next Ctrl-C.
     pub(super) async fn next(&mut self) {
         if self.signal.recv().await.is_none() {
             std::future::pending::<()>().await;
@@ -42,23 +42,23 @@ impl Interrupts {
     }
 }
 
-/// Whether there is somebody to ask.
-pub(super) fn somebody_there() -> bool {
+/// Whether a user can answer questions.
+pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks the person at the terminal; without one the job is left alone.
-pub(super) async fn ask(somebody: bool) -> Choice {
-    if !somebody {
+/// Asks the user at the terminal. Without a terminal the command stops waiting.
+pub(super) async fn ask(is_interactive: bool) -> Choice {
+    if !is_interactive {
         return Choice::Detach;
     }
-    output::note("\ninterrupted: [c]ancel the job, [d]etach and let it go on, [Enter] keep waiting?");
+    output::note("\ninterrupted: [c]ancel the job, [d]etach and let it continue, or [Enter] to keep waiting?");
     let (answer, answered) = oneshot::channel();
-    // A thread of its own, because a read of the terminal cannot be taken back; it ends with the process.
+    // In its own thread, because a read of the terminal cannot be cancelled. The thread ends with the process.
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
-        // Nobody waits for the answer any more when the job has ended meanwhile.
+        // The receiver is gone if the job has ended in the meantime.
         let _ = answer.send(read.map(|_| line));
     });
     match answered.await {
@@ -71,7 +71,7 @@ fn choice(line: &str) -> Choice {
     match line.trim().to_lowercase().as_str() {
         "c" | "cancel" => Choice::Cancel,
         "d" | "detach" => Choice::Detach,
-        // The end of the input is no wish to wait.
+        // An empty line is Enter; an empty string is the end of the input.
         "" if line.is_empty() => Choice::Detach,
         _ => Choice::Wait,
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_a_word_or_its_first_letter_and_anything_else_waits() {
+    fn an_answer_is_a_word_or_its_first_letter_and_any_other_waits() {
         assert_eq!(choice("c\n"), Choice::Cancel);
         assert_eq!(choice("Detach\n"), Choice::Detach);
         assert_eq!(choice("\n"), Choice::Wait);

@@ -1,4 +1,4 @@
-//! Which gateway to ask: a named one, the one on this machine, or one inside this process for this one job.
+//! Finds the gateway: the one in --url, the one on this machine, or one started in this process for this one job.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,28 +17,29 @@ use crate::{
     telemetry,
 };
 
-/// A gateway on this machine answers at once or not at all.
-const PROBE: Duration = Duration::from_secs(2);
+/// A gateway on this machine answers within this time.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The gateway that this command talks to.
+/// The gateway that this command uses.
 pub(super) enum Service {
-    /// Runs elsewhere.
+    /// Runs in another process.
     Running(url::Url),
     /// Runs in this process.
     Embedded { url: url::Url, shutdown: Shutdown, ended: JoinHandle<Result<(), AppError>>, alive: watch::Receiver<()> },
 }
 
 impl Service {
-    /// The gateway that `url` names, else the one on this machine, else one in this process.
+    /// Uses the gateway at `url`, else the one on this machine, else starts one in this process.
     pub(super) async fn find(url: Option<&url::Url>, invocation: &Invocation) -> anyhow::Result<Self> {
         let named = url.cloned().map_or_else(
             || invocation.environment.get("MEDIAFORGE_URL").map(str::parse).transpose(),
             |url| Ok(Some(url)),
         );
-        let named = named.map_err(|error| Failure::new(Exit::Usage, format!("MEDIAFORGE_URL is no URL: {error}")))?;
+        let named =
+            named.map_err(|error| Failure::new(Exit::Usage, format!("MEDIAFORGE_URL is not a URL: {error}")))?;
         if let Some(url) = named {
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(Failure::new(Exit::Usage, format!("{url} is no http:// or https:// address")).into());
+                return Err(Failure::new(Exit::Usage, format!("{url} must begin with http:// or https://")).into());
             }
             return Ok(Self::Running(url));
         }
@@ -48,7 +49,7 @@ impl Service {
             return Ok(Self::Running(url));
         }
         let data = loaded.config.data_dir.display();
-        output::note(format!("no gateway answers at {url}; running one here for this job, with its data in {data}"));
+        output::note(format!("no gateway answers at {url}; starting one for this job, with its data in {data}"));
         Self::embedded(loaded, invocation).await
     }
 
@@ -56,17 +57,18 @@ impl Service {
         let mut config = loaded.config;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         (config.gateway.listen, config.worker.listen) = (free, free);
-        // The addresses that others would use are not this process's.
+        // These addresses lead to other processes.
         (config.gateway.public_url, config.queue.embedded.push_url) = (None, None);
-        // The job's end is this command's to tell; only what is broken is worth a line.
+        // The command itself reports how the job ends, so the log contains only errors.
         config.telemetry.filter = "error".into();
         telemetry::init(&config.telemetry, &invocation.environment)
             .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
 
         let shutdown = Shutdown::new();
-        let running = app::start(&config, Roles::ALL, shutdown.clone()).await.context("cannot run the system here")?;
-        let url = running.addresses.gateway.as_deref().context("the system here has no gateway")?;
-        let url = url.parse().with_context(|| format!("the gateway here has the address {url:?}"))?;
+        let running =
+            app::start(&config, Roles::ALL, shutdown.clone()).await.context("cannot start the embedded system")?;
+        let url = running.addresses.gateway.as_deref().context("the embedded system has no gateway")?;
+        let url = url.parse().with_context(|| format!("the embedded gateway has the address {url:?}"))?;
         let (alive_until_dropped, alive) = watch::channel(());
         let ended = tokio::spawn(async move {
             let ended = running.wait().await;
@@ -76,16 +78,16 @@ impl Service {
         Ok(Self::Embedded { url, shutdown, ended, alive })
     }
 
-    /// What becomes of a job that this command no longer waits for.
-    pub(super) fn afterwards(&self) -> &'static str {
+    /// What happens to a job when this command stops waiting for it.
+    pub(super) fn job_fate(&self) -> &'static str {
         match self {
-            Self::Running(_) => "the job goes on",
-            Self::Embedded { .. } => "the job goes on with the next `serve` or other command on this data directory",
+            Self::Running(_) => "the job continues",
+            Self::Embedded { .. } => "the job continues with the next `serve` or other command on this data directory",
         }
     }
 
-    /// Whether the gateway stays when this command ends.
-    pub(super) fn is_lasting(&self) -> bool {
+    /// Whether the gateway continues to run when this command ends.
+    pub(super) fn outlives_command(&self) -> bool {
         matches!(self, Self::Running(_))
     }
 
@@ -95,20 +97,20 @@ impl Service {
         }
     }
 
-    /// Resolves when the gateway in this process ends by itself, which it should not.
+    /// Resolves if the gateway in this process ends unexpectedly.
     pub(super) async fn failed(&self) -> anyhow::Error {
         match self {
             Self::Running(_) => std::future::pending().await,
             Self::Embedded { alive, .. } => {
-                // An error is the end of the sender: nothing is ever sent.
+                // Nothing is ever sent; an error means that the sender was dropped.
                 let _ = alive.clone().changed().await;
-                anyhow::anyhow!("the system here ended before the job did")
+                anyhow::anyhow!("the embedded system ended before the job")
             }
         }
     }
 
-    /// Drains what runs in this process, or hands it back `at_once`; a job that is not done goes on with the next one on
-    /// its data directory.
+    /// Stops the system in this process. Running work may finish, or is handed back if `at_once`. An unfinished job
+    /// continues with the next system on the data directory.
     pub(super) async fn stop(self, at_once: bool) -> anyhow::Result<()> {
         let Self::Embedded { shutdown, ended, .. } = self else { return Ok(()) };
         if at_once {
@@ -116,11 +118,11 @@ impl Service {
         } else {
             shutdown.request();
         }
-        ended.await.context("the system here crashed")?.context("the system here did not end well")
+        ended.await.context("the embedded system crashed")?.context("the embedded system did not stop cleanly")
     }
 }
 
-/// Where a client on this machine finds what listens on `listen`.
+/// The address at which a client on this machine reaches `listen`.
 fn local_url(listen: SocketAddr) -> anyhow::Result<url::Url> {
     let mut reachable = listen;
     if listen.ip().is_unspecified() {
@@ -133,7 +135,7 @@ fn local_url(listen: SocketAddr) -> anyhow::Result<url::Url> {
     Ok(format!("http://{reachable}").parse()?)
 }
 
-/// Whether a gateway of ours answers there. Other programs like port 8080 too, and must not get somebody's prompt.
+/// Whether a MediaForge gateway answers at `url`. Other programs use port 8080 too, and they must not receive the prompt.
 async fn is_gateway(url: &url::Url) -> anyhow::Result<bool> {
     #[derive(Deserialize)]
     struct Health {
@@ -142,9 +144,9 @@ async fn is_gateway(url: &url::Url) -> anyhow::Result<bool> {
     if url.port() == Some(0) {
         return Ok(false);
     }
-    let client = api::client(url, None).context("cannot set up HTTP")?;
+    let client = api::client(url, None).context("cannot create the HTTP client")?;
     let answer = async { client.get(url.join("health").ok()?).send().await.ok()?.json::<Health>().await.ok() };
-    let health = tokio::time::timeout(PROBE, answer).await.ok().flatten();
+    let health = tokio::time::timeout(PROBE_TIMEOUT, answer).await.ok().flatten();
     Ok(health.is_some_and(|health| health.service == "gateway"))
 }
 
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_for_everybody_is_reached_at_home() {
+    fn an_unspecified_address_is_reached_by_loopback() {
         assert_eq!(local_url("0.0.0.0:8080".parse().unwrap()).unwrap().as_str(), "http://127.0.0.1:8080/");
         assert_eq!(local_url("[::]:81".parse().unwrap()).unwrap().as_str(), "http://[::1]:81/");
         assert_eq!(local_url("10.0.0.7:81".parse().unwrap()).unwrap().as_str(), "http://10.0.0.7:81/");

@@ -1,4 +1,4 @@
-//! What the person sees while a job runs: a bar on a terminal, a line a change elsewhere.
+//! The progress of a job: a bar on a terminal, otherwise one line per change.
 
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Mutex, time::Duration};
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     super::output,
-    interrupt::somebody_there,
+    interrupt::is_interactive,
     state::{self, Job},
 };
 
@@ -35,15 +35,15 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// The job has changed.
+    /// Shows the state of the job.
     pub(super) fn show(&self, job: &Job) {
         if let (Self::Bar(bar), Some(progress)) = (self, &job.progress) {
             bar.set_position(position(progress.fraction));
         }
         let text = label(job);
-        self.say(&match (self, &job.progress) {
+        self.show_message(&match (self, &job.progress) {
             (Self::Bar(_), Some(progress)) => format!("{text}{}", detail(progress)),
-            // A line for every tenth is enough of a long job.
+            // For a long job, one line per 10 % is enough.
             (Self::Lines(_), Some(progress)) if progress.step.is_some() => {
                 format!("{text}, {} %", position(progress.fraction) / (STEPS / 10) * 10)
             }
@@ -51,8 +51,8 @@ impl Progress {
         });
     }
 
-    /// Something else is worth knowing.
-    pub(super) fn say(&self, text: &str) {
+    /// Shows a message.
+    pub(super) fn show_message(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.set_message(text.to_owned()),
             Self::Lines(last) => {
@@ -66,16 +66,16 @@ impl Progress {
         }
     }
 
-    /// Makes room for a question; whether there is somebody to answer it.
-    pub(super) fn suspended(&self) -> bool {
+    /// Hides the bar for a question. Returns whether a user can answer.
+    pub(super) fn suspend(&self) -> bool {
         if let Self::Bar(bar) = self {
             bar.disable_steady_tick();
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        somebody_there()
+        is_interactive()
     }
 
-    /// The question is answered.
+    /// Shows the bar again.
     pub(super) fn resume(&self) {
         if let Self::Bar(bar) = self {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Leaves the terminal clean for what follows.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
@@ -95,7 +95,7 @@ fn label(job: &Job) -> String {
     if job.attempt > 1 { format!("{}, attempt {}", job.status, job.attempt) } else { job.status.clone() }
 }
 
-/// `, step 120/400, 30 %, 21 s left`, as far as it is known.
+/// For example `, step 120/400, 30 %, 21 s left`, without the parts that are unknown.
 fn detail(progress: &state::Progress) -> String {
     let mut text = String::new();
     if let Some(step) = progress.step {
@@ -126,7 +126,7 @@ mod tests {
     use crate::domain::kind::JobKind;
 
     #[test]
-    fn a_later_attempt_is_named_and_fractions_are_held_in_range() {
+    fn a_later_attempt_is_shown_and_fractions_are_clamped() {
         let job = |attempt| {
             let text = format!(r#"{{"illustrationId":"i","status":"processing","attempt":{attempt}}}"#);
             Job::parse(JobKind::Illustration, &text)

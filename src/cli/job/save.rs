@@ -1,4 +1,4 @@
-//! Saving pictures: streamed to a temporary file and renamed, never over a file that exists.
+//! Saves pictures: streams them to a temporary file and renames it, never over an existing file.
 
 use std::{
     io,
@@ -17,21 +17,21 @@ use super::{
 
 const TRIES: u32 = 3;
 
-/// Makes sure that pictures can be saved in `dir`, so that nothing is paid for that cannot be.
+/// Checks that pictures can be saved in `dir`, before the job costs anything.
 pub(in crate::cli) async fn prepare(dir: &Path) -> Result<(), Failure> {
-    let probe = Part(dir.join(format!(".{}.part", std::process::id())));
+    let probe = PartialFile(dir.join(format!(".{}.part", std::process::id())));
     let written = async {
         fs::create_dir_all(dir).await?;
         fs::write(&probe.0, []).await
     };
     written.await.map_err(|error| {
-        let message = format!("pictures cannot be saved in {}: {error}", dir.display());
-        Failure::new(Exit::Usage, message).hint("nothing was asked for; choose another directory with -o")
+        let message = format!("cannot save pictures in {}: {error}", dir.display());
+        Failure::new(Exit::Usage, message).hint("nothing was submitted; choose another directory with -o")
     })
 }
 
-/// Saves pictures of a job in `dir`, named after `title`, and returns the paths.
-pub(in crate::cli) async fn all(
+/// Saves the pictures of a job in `dir`, named after `title`, and returns their paths.
+pub(in crate::cli) async fn save_pictures(
     api: &Api,
     (id, addresses): (&str, &[String]),
     title: &str,
@@ -43,23 +43,25 @@ pub(in crate::cli) async fn all(
     let mut files = Vec::new();
     for (index, address) in addresses.iter().enumerate() {
         let stem = format!("{stem}-{}", index + 1);
-        files.push(one(api, address, dir, &stem).await?);
+        files.push(save_picture(api, address, dir, &stem).await?);
     }
     Ok(files)
 }
 
-async fn one(api: &Api, address: &str, dir: &Path, stem: &str) -> anyhow::Result<PathBuf> {
-    let part = Part(dir.join(format!(".{stem}.{}.part", std::process::id())));
+async fn save_picture(api: &Api, address: &str, dir: &Path, stem: &str) -> anyhow::Result<PathBuf> {
+    let part = PartialFile(dir.join(format!(".{stem}.{}.part", std::process::id())));
     let mut tries = 0;
     let extension = loop {
         tries += 1;
         match fetch(api, address, &part.0).await {
             Ok(extension) => break extension,
-            Err(Fetch::Api(error)) if error.may_pass() && tries < TRIES => {
+            Err(FetchError::Api(error)) if error.is_transient() && tries < TRIES => {
                 tokio::time::sleep(std::time::Duration::from_millis(250 << tries)).await;
             }
-            Err(Fetch::Api(error)) => return Err(error.explain(api.url()).into()),
-            Err(Fetch::Disk(error)) => return Err(error).with_context(|| format!("cannot write to {}", dir.display())),
+            Err(FetchError::Api(error)) => return Err(error.explain(api.url()).into()),
+            Err(FetchError::Disk(error)) => {
+                return Err(error).with_context(|| format!("cannot write to {}", dir.display()));
+            }
         }
     };
     let saved = async {
@@ -69,40 +71,40 @@ async fn one(api: &Api, address: &str, dir: &Path, stem: &str) -> anyhow::Result
     saved.await.with_context(|| format!("cannot save a picture in {}", dir.display()))
 }
 
-/// A file that is removed when it was not renamed: a part of a picture is of no use to anybody.
-struct Part(PathBuf);
+/// A temporary file. It is removed on drop unless it was renamed.
+struct PartialFile(PathBuf);
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-enum Fetch {
+enum FetchError {
     Api(ApiError),
     Disk(io::Error),
 }
 
-/// Writes the picture to `file`; returns its extension.
-async fn fetch(api: &Api, address: &str, file: &Path) -> Result<&'static str, Fetch> {
-    let response = api.download(address).await.map_err(Fetch::Api)?;
+/// Writes the picture to `file` and returns its extension.
+async fn fetch(api: &Api, address: &str, file: &Path) -> Result<&'static str, FetchError> {
+    let response = api.download(address).await.map_err(FetchError::Api)?;
     let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let extension = match kind {
         Some("image/jpeg") => "jpg",
         Some("image/webp") => "webp",
         _ => "png",
     };
-    let mut out = fs::File::create(file).await.map_err(Fetch::Disk)?;
+    let mut out = fs::File::create(file).await.map_err(FetchError::Disk)?;
     let mut body = response.bytes_stream();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| Fetch::Api(error.into()))?;
-        out.write_all(&chunk).await.map_err(Fetch::Disk)?;
+        let chunk = chunk.map_err(|error| FetchError::Api(error.into()))?;
+        out.write_all(&chunk).await.map_err(FetchError::Disk)?;
     }
-    out.flush().await.map_err(Fetch::Disk)?;
+    out.flush().await.map_err(FetchError::Disk)?;
     Ok(extension)
 }
 
-/// Creates the first name that is free, so that the rename which follows replaces only our own empty file.
+/// Creates an empty file under the first free name, so that the following rename replaces only this file.
 async fn claim_name(dir: &Path, stem: &str, extension: &str) -> io::Result<PathBuf> {
     let mut suffix = 1_u32;
     loop {
@@ -119,7 +121,7 @@ async fn claim_name(dir: &Path, stem: &str, extension: &str) -> io::Result<PathB
     }
 }
 
-/// `a-lighthouse-at-dawn-x7Kq2d`: the prompt for people, the end of the id for uniqueness.
+/// For example `a-lighthouse-at-dawn-x7Kq2d`: the prompt, and the end of the id to make it unique.
 fn stem(prompt: &str, id: &str) -> String {
     let tail_from = id.char_indices().rev().nth(5).map_or(0, |(at, _)| at);
     format!("{}-{}", slug(prompt), &id[tail_from..])
@@ -127,13 +129,13 @@ fn stem(prompt: &str, id: &str) -> String {
 
 /// The first words of a prompt as a file name: lower-case letters and digits of any script, joined by dashes.
 fn slug(prompt: &str) -> String {
-    const LONGEST: usize = 40;
+    const MAX_CHARS: usize = 40;
     let lower = prompt.to_lowercase();
     let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let mut slug = String::new();
     for word in words {
-        let word: String = word.chars().take(LONGEST).collect();
-        if slug.chars().count() + word.chars().count() >= LONGEST && !slug.is_empty() {
+        let word: String = word.chars().take(MAX_CHARS).collect();
+        if slug.chars().count() + word.chars().count() >= MAX_CHARS && !slug.is_empty() {
             break;
         }
         if !slug.is_empty() {
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_is_never_taken_again() {
+    async fn an_existing_file_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let first = claim_name(dir.path(), "a-fox-1", "png").await.unwrap();
         let second = claim_name(dir.path(), "a-fox-1", "png").await.unwrap();

@@ -1,4 +1,4 @@
-//! A job as the API shows it.
+//! A job as the API returns it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,14 +22,13 @@ pub(in crate::cli) struct Job {
     #[serde(default)]
     pub(in crate::cli) palette: Vec<String>,
     pub(super) error: Option<JobError>,
-    /// All of it, for `--json`.
+    /// The complete JSON, for `--json`.
     #[serde(skip)]
     pub(in crate::cli) raw: Value,
     #[serde(skip)]
     state: Option<Status>,
 }
 
-/// How much of it is done.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Progress {
@@ -39,7 +38,6 @@ pub(super) struct Progress {
     pub(super) eta_seconds: Option<u64>,
 }
 
-/// Why it failed.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct JobError {
     pub(super) code: String,
@@ -47,13 +45,13 @@ pub(super) struct JobError {
 }
 
 impl Job {
-    /// The job in `text`, if that is one of this kind.
+    /// Parses a job of this kind. Returns `None` for anything else.
     pub(in crate::cli) fn parse(kind: JobKind, text: &str) -> Option<Self> {
-        Self::of(kind, serde_json::from_str(text).ok()?)
+        Self::from_json(kind, serde_json::from_str(text).ok()?)
     }
 
-    /// The same of JSON.
-    pub(super) fn of(kind: JobKind, raw: Value) -> Option<Self> {
+    /// Reads a job of this kind from JSON. Returns `None` for anything else.
+    pub(super) fn from_json(kind: JobKind, raw: Value) -> Option<Self> {
         let id = raw.get(kind.id_field())?.as_str()?.to_owned();
         let job: Self = serde_json::from_value(raw.clone()).ok()?;
         Some(Self { id, raw, state: Status::from_shown(&job.status, kind), ..job })
@@ -67,7 +65,7 @@ impl Job {
         self.state == Some(Status::Cancelled)
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.state.is_some_and(Status::is_final)
     }
 }
@@ -77,21 +75,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_job_is_no_job() {
+    fn other_json_is_not_a_job() {
         assert!(Job::parse(JobKind::Illustration, "{}").is_none());
         let text = r#"{"illustrationId":"ill_1","status":"processing","progress":{"fraction":0.5},"x":1}"#;
         assert!(Job::parse(JobKind::Brand, text).is_none());
         let job = Job::parse(JobKind::Illustration, text).unwrap();
-        assert!(!job.is_over());
+        assert!(!job.has_ended());
         assert_eq!((job.id.as_str(), &job.raw["x"]), ("ill_1", &1.into()));
     }
 
     #[test]
-    fn each_kind_has_its_word_for_success() {
+    fn each_kind_has_its_own_success_status() {
         let brand = |status: &str| format!(r#"{{"brandId":"brd_1","status":"{status}"}}"#);
         assert!(Job::parse(JobKind::Brand, &brand("ready")).unwrap().is_completed());
-        assert!(!Job::parse(JobKind::Brand, &brand("training")).unwrap().is_over());
+        assert!(!Job::parse(JobKind::Brand, &brand("training")).unwrap().has_ended());
         assert!(Job::parse(JobKind::Brand, &brand("cancelled")).unwrap().is_cancelled());
-        assert!(!Job::parse(JobKind::Brand, &brand("something new")).unwrap().is_over());
+        assert!(!Job::parse(JobKind::Brand, &brand("something new")).unwrap().has_ended());
     }
 }

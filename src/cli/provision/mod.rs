@@ -14,29 +14,29 @@ use crate::{
     error::{BackendError, ErrorKind},
 };
 
-/// Make the topics and subscriptions of Pub/Sub as they should be
+/// Create and repair the topics and subscriptions on Pub/Sub
 ///
-/// Makes what is missing, shows what differs and repairs what can be changed; run again, it finds nothing to do. What
-/// belongs to IAM is printed as commands.
+/// Creates what is missing, shows what differs and repairs what can be changed. A second run finds nothing to do. Prints
+/// IAM settings as commands for you to run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What it makes, in gcp.project:
+What it creates in gcp.project:
   topics         image-generation-jobs, brand-training-jobs, job-dlq
-  subscriptions  image-generation-workers, brand-training-workers: pushed to queue.pubsub.push_url in the name of
+  subscriptions  image-generation-workers, brand-training-workers: push to queue.pubsub.push_url as
                    queue.pubsub.push_service_account, with tokens for worker.oidc.audience; ack deadline 600 s,
                    retention 1 h, retries after 10 s to 600 s, dead letters to job-dlq after 5 attempts, no expiry
-                 job-dlq-sub: pulled by operators; retention 31 d, no expiry
+                 job-dlq-sub: for operators to pull from; retention 31 d, no expiry
 
-Needs roles/pubsub.editor on the project and roles/iam.serviceAccountUser on the push account.
+You need roles/pubsub.editor on the project and roles/iam.serviceAccountUser on the push account.
 
 Examples:
-  mediaforge provision --profile gcp --dry-run       what would change
+  mediaforge provision --profile gcp --dry-run       show what would change
   mediaforge provision --profile gcp                 change it
 
-Exit codes: 0 everything is as it should be, 8 --dry-run found something to do, 1 something cannot be repaired or
-failed, 2 wrong usage or a setting is missing, 4 Pub/Sub cannot be reached, 7 permission denied.")]
+Exit codes: 0 everything is correct, 8 --dry-run found something to do, 1 failure or something cannot be repaired,
+2 wrong usage or a setting is missing, 4 Pub/Sub is unreachable, 7 permission denied.")]
 pub(super) struct ProvisionArgs {
-    /// Change nothing; exit with 8 when there is something to do
+    /// Change nothing; exit with 8 if there is something to do
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object: {project, dryRun, resources: [{kind, name, action, drift, done}], iamCommands}
@@ -44,7 +44,7 @@ pub(super) struct ProvisionArgs {
     json: bool,
 }
 
-/// What was found, and what has been done about it.
+/// The differences, and what was done about them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
@@ -63,24 +63,27 @@ struct Line {
 
 pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     let config = invocation.load(None, Vec::new())?.config;
-    let provision = open_provision(&config).await.map_err(cannot_begin)?;
+    let provision = open_provision(&config).await.map_err(start_failure)?;
     let account = &provision.push().service_account;
     let known = &config.worker.oidc.service_accounts;
     if !known.is_empty() && !known.contains(account) {
-        output::note(format!("warning: {account} is not in worker.oidc.service_accounts: workers refuse its pushes"));
+        output::note(format!(
+            "warning: {account} is not in worker.oidc.service_accounts, so workers refuse its pushes"
+        ));
     }
-    let lines = provision.plan().await.map_err(failed)?.into_iter().map(|planned| Line { planned, done: false });
+    let lines =
+        provision.plan().await.map_err(provision_failure)?.into_iter().map(|planned| Line { planned, done: false });
     let iam_commands = iam_commands(provision.project(), account);
     let resources = lines.collect();
     let mut report = Report { project: provision.project(), dry_run: args.dry_run, resources, iam_commands };
-    // What was done until something failed is shown, too.
+    // On a failure, the report shows what was done before it.
     let applied = if args.dry_run { Ok(()) } else { apply(&provision, &mut report.resources).await };
     if args.json {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {
         output::line(table::text(&report))?;
     }
-    applied.map_err(failed)?;
+    applied.map_err(provision_failure)?;
     outcome(&report)
 }
 
@@ -106,36 +109,35 @@ fn outcome(report: &Report<'_>) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let names: Vec<_> = blocked.iter().map(|planned| &*planned.name).collect();
-    let message = format!("what differs in {} cannot be changed", names.join(" and "));
-    let hint = "delete it and run `mediaforge provision` again; the sweeper publishes anew what it has not delivered";
+    let message = format!("{} cannot be repaired: a setting that differs cannot be changed", names.join(" and "));
+    let hint = "delete it and run `mediaforge provision` again; the sweeper publishes undelivered jobs again";
     let failure = names.iter().fold(Failure::new(Exit::Failed, message).hint(hint), |failure, name| {
         failure.hint(format!("gcloud pubsub subscriptions delete {name} --project={}", report.project))
     });
     Err(failure.into())
 }
 
-fn cannot_begin(error: CannotProvision) -> Failure {
+fn start_failure(error: CannotProvision) -> Failure {
     let failure = Failure::new(Exit::Usage, error.to_string());
     match error {
-        CannotProvision::NotPubSub => failure.hint("`--profile gcp` is the one that uses Pub/Sub"),
+        CannotProvision::NotPubSub => failure.hint("use `--profile gcp`, or set queue.backend to \"pubsub\""),
         CannotProvision::Unset(keys) => keys
             .into_iter()
             .fold(failure, |failure, (key, what)| failure.hint(format!("{key} ({}): {what}", variable(key)))),
-        CannotProvision::Backend(error) => Failure::new(exit_of(&error), error.to_string()).hint(
-            "`gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS says who you are on this machine",
-        ),
+        CannotProvision::Backend(error) => Failure::new(exit_of(&error), error.to_string())
+            .hint("sign in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"),
     }
 }
 
-fn failed(error: ProvisionError) -> Failure {
+fn provision_failure(error: ProvisionError) -> Failure {
     let message = error.to_string();
     match error {
         ProvisionError::Denied { role, .. } => Failure::new(Exit::NotAllowed, message).hint(format!(
-            "the account that runs this needs {role} on the project, and roles/iam.serviceAccountUser on the push account"
+            "your account needs {role} on the project, and roles/iam.serviceAccountUser on the push account"
         )),
         ProvisionError::Backend(error) => {
             let failure = Failure::new(exit_of(&error), message);
-            let again = "run it again: what was done stays done, and it goes on from there";
+            let again = "run the command again; it continues where it stopped";
             if error.is_transient() { failure.hint(again) } else { failure }
         }
     }

@@ -1,4 +1,4 @@
-//! What was provisioned, for people.
+//! The report as text.
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets::NOTHING};
 
@@ -8,11 +8,11 @@ use crate::app::provision::{Action, Kind};
 const BOLD: &str = "\u{1b}[1m";
 const RESET: &str = "\u{1b}[0m";
 
-/// Every topic and subscription with a line for each field that differs, and the commands. Colours are for the caller
-/// to drop.
+/// One line per topic and subscription, one per field that differs, and the IAM commands. Contains colours, which the
+/// caller removes if necessary.
 pub(super) fn text(report: &Report<'_>) -> String {
     let mut table = Table::new();
-    // As wide as it is: what is copied from it must not be broken.
+    // Without wrapping, so that values can be copied.
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).enforce_styling();
     for line in &report.resources {
         let (state, colour) = state(line, report.dry_run);
@@ -29,14 +29,14 @@ pub(super) fn text(report: &Report<'_>) -> String {
     }
     let mut parts = vec![format!("{BOLD}Pub/Sub of {}{RESET}", report.project), table.trim_fmt(), String::new()];
     parts.push(summary(report));
-    parts.push(format!("\n{BOLD}What IAM must allow beside, once for a project{RESET}"));
+    parts.push(format!("\n{BOLD}IAM settings, to run once per project{RESET}"));
     parts.extend(report.iam_commands.iter().map(|command| format!("  {command}")));
     parts.join("\n")
 }
 
 fn state(line: &Line, dry_run: bool) -> (&'static str, Color) {
     match (line.planned.action, line.done) {
-        (Action::Nothing, _) => ("as it should be", Color::Green),
+        (Action::Nothing, _) => ("correct", Color::Green),
         (Action::Create, true) => ("created", Color::Yellow),
         (Action::Update, true) => ("updated", Color::Yellow),
         (Action::Create, false) if dry_run => ("would be created", Color::Yellow),

@@ -1,4 +1,4 @@
-//! What the service thinks of the pictures.
+//! The verdicts of the service on the pictures.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Picture;
 use crate::domain::brand::ImageCheck;
 
-/// The answer to a dry run.
+/// The response to a dry run.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Dataset {
     pub(super) accepted: bool,
@@ -16,9 +16,9 @@ pub(super) struct Dataset {
     price: Option<u64>,
 }
 
-/// The same beside the files it is about.
+/// The verdicts with the files that they are about.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct DatasetReport {
     accepted: bool,
     price: Option<u64>,
     rows: Vec<Row>,
@@ -27,7 +27,7 @@ pub(super) struct Shown {
 #[derive(Debug)]
 struct Row {
     file: String,
-    /// The file, and what it is in it.
+    /// The file, and for an archive the entry in it.
     name: String,
     is_fit: bool,
     reason: String,
@@ -36,9 +36,9 @@ struct Row {
 
 impl Dataset {
     /// `uploads`: the ids of the pictures' uploads, in their order.
-    pub(super) fn shown(self, pictures: &[Picture], uploads: &[String]) -> Shown {
+    pub(super) fn report(self, pictures: &[Picture], uploads: &[String]) -> DatasetReport {
         let file = |(n, verdict): (usize, &Value)| {
-            // An archive has many verdicts, so their order alone does not say what they are about.
+            // An archive has several verdicts, so the file does not follow from their order.
             let of = uploads.iter().position(|upload| verdict["uploadId"] == upload.as_str()).unwrap_or(n);
             pictures.get(of).map(|picture| picture.path.display().to_string())
         };
@@ -55,18 +55,18 @@ impl Dataset {
                     format!("looks like {}", name(of).unwrap_or_default())
                 }
                 Ok(known) => known.detail(),
-                // A service that knows more verdicts than this build.
+                // A verdict of a newer service.
                 Err(_) => verdict["detail"].as_str().or(verdict["verdict"].as_str()).unwrap_or("not fit").to_owned(),
             };
             let (file, name) = known.get(n).cloned().flatten().unwrap_or_default();
             Row { file, name, is_fit: verdict["verdict"] == "ok", reason, verdict }
         };
         let rows = self.verdicts.into_iter().enumerate().map(row).collect();
-        Shown { accepted: self.accepted, price: self.price, rows }
+        DatasetReport { accepted: self.accepted, price: self.price, rows }
     }
 }
 
-impl Shown {
+impl DatasetReport {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -75,15 +75,15 @@ impl Shown {
         self.rows.iter().filter(|row| !row.is_fit).count()
     }
 
-    /// A line per picture: on a terminal with signs and colours, elsewhere in words.
-    pub(super) fn table(&self, for_eyes: bool) -> String {
+    /// One line per picture: with symbols and colours on a terminal, otherwise in words.
+    pub(super) fn table(&self, is_terminal: bool) -> String {
         const GREEN: &str = "\u{1b}[32m";
         const RED: &str = "\u{1b}[31m";
         const RESET: &str = "\u{1b}[0m";
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
         let mut text = String::new();
         for Row { name, is_fit, reason, .. } in &self.rows {
-            let sign = match (for_eyes, is_fit) {
+            let sign = match (is_terminal, is_fit) {
                 (true, true) => format!("{GREEN}✓{RESET}"),
                 (true, false) => format!("{RED}✗{RESET}"),
                 (false, true) => "ok ".to_owned(),
@@ -120,7 +120,7 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn shown() -> Shown {
+    fn shown() -> DatasetReport {
         let answer = json!({ "success": true, "accepted": false, "price": 25, "verdicts": [
             { "uploadId": "upl_1", "verdict": "ok" },
             { "uploadId": "upl_2", "verdict": "too_small", "shortSide": 300, "needed": 512 },
@@ -130,11 +130,11 @@ mod tests {
         let picture = |name: &str| Picture { path: format!("img/{name}").into(), content_type: "image/png", length: 1 };
         let pictures = ["a.png", "longer.png", "c.png", "d.png"].map(picture);
         let uploads = ["upl_1", "upl_2", "upl_3", "upl_4"].map(String::from);
-        serde_json::from_value::<Dataset>(answer).unwrap().shown(&pictures, &uploads)
+        serde_json::from_value::<Dataset>(answer).unwrap().report(&pictures, &uploads)
     }
 
     #[test]
-    fn a_verdict_stands_beside_its_file() {
+    fn a_verdict_is_beside_its_file() {
         let expected = "\
 ok  img/a.png       fit for training
 bad img/longer.png  its short side has 300 px; 512 px are needed
@@ -146,7 +146,7 @@ bad img/d.png       is cursed";
     }
 
     #[test]
-    fn pictures_of_an_archive_are_named_in_it() {
+    fn pictures_of_an_archive_are_named_by_their_entry() {
         let answer = json!({ "accepted": false, "verdicts": [
             { "uploadId": "upl_1", "entry": "a.png", "verdict": "ok" },
             { "uploadId": "upl_1", "entry": "in/b.png", "verdict": "near_duplicate", "of": 0 },
@@ -155,7 +155,7 @@ bad img/d.png       is cursed";
         let picture = |name: &str| Picture { path: name.into(), content_type: "application/zip", length: 1 };
         let shown = serde_json::from_value::<Dataset>(answer)
             .unwrap()
-            .shown(&["set.zip", "c.png"].map(picture), &["upl_1", "upl_2"].map(String::from));
+            .report(&["set.zip", "c.png"].map(picture), &["upl_1", "upl_2"].map(String::from));
         let expected = "\
 ok  set.zip/a.png     fit for training
 bad set.zip/in/b.png  looks like set.zip/a.png
@@ -170,7 +170,7 @@ bad c.png             looks like set.zip/in/b.png";
     }
 
     #[test]
-    fn a_script_finds_file_verdict_and_detail() {
+    fn the_json_has_file_verdict_and_detail() {
         let json = shown().json();
         assert_eq!((&json["accepted"], &json["price"]), (&false.into(), &25.into()));
         assert_eq!(json["verdicts"][1]["file"], "img/longer.png");

@@ -20,9 +20,9 @@ use crate::domain::{kind::JobKind, palette::Rgb};
 
 /// Train a brand from your pictures, to draw in its style
 ///
-/// Looks at the pictures here, uploads them, has the service judge them and trains. Nothing is paid before every
-/// picture is found fit. Asks the gateway at --url, or else the one that runs on this machine; when none runs, the
-/// whole system runs inside this command. Interrupted or timed out, the training goes on: the command prints its id.
+/// Checks the pictures, uploads them, lets the service check them, and trains. The training costs nothing until every
+/// picture is accepted. Uses the gateway at --url, or the one that runs on this machine; if none is running, the command
+/// runs the whole system. After an interrupt or a timeout the training continues, and the command prints its id.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,24 +32,24 @@ Examples:
   mediaforge train \"Acme\" dataset.zip
   mediaforge generate \"a lighthouse at dawn\" --style Acme
 
-Exit codes: as `mediaforge generate --help` lists them; 2 also for pictures that are not fit.")]
+Exit codes: as in `mediaforge generate --help`; 2 also if pictures are not fit for training.")]
 pub(super) struct TrainArgs {
-    /// What to call the brand
+    /// The name of the brand
     #[arg(value_name = "NAME")]
     name: String,
     /// Pictures to learn from: PNG, JPEG or WebP, or zip archives of them
     #[arg(value_name = "IMAGES", required = true, value_hint = clap::ValueHint::FilePath)]
     images: Vec<PathBuf>,
-    /// A colour the brand must have, such as "#ff6600"; again for more
+    /// A colour of the brand, for example "#ff6600"; can be repeated
     #[arg(short, long = "color", alias = "colour", value_name = "#RRGGBB", help_heading = "Training")]
     colors: Vec<Rgb>,
-    /// Only say what the service thinks of the pictures, and the price
+    /// Only check the pictures and show the price
     #[arg(long, help_heading = "Training")]
     dry_run: bool,
-    /// Where to save the sample pictures; created when missing [default: they stay with the service]
+    /// Directory for the sample pictures, created if missing [default: do not save them]
     #[arg(short, long, value_name = "DIR", value_hint = clap::ValueHint::DirPath, help_heading = "Output")]
     output: Option<PathBuf>,
-    /// Print one JSON object: the brand, and "files" with the paths of saved samples; of a dry run the verdicts
+    /// Print one JSON object: the brand, with the paths of saved samples in "files"; for a dry run the verdicts
     #[arg(long, help_heading = "Output")]
     json: bool,
     /// Do not show progress
@@ -60,30 +60,31 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) async fn run(args: TrainArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
-    // Before anything else runs or is asked: most mistakes are visible from here.
-    let pictures = pictures::checked(&args.images)?;
+    // First, because most mistakes can be found without the service.
+    let pictures = pictures::check_all(&args.images)?;
     if let Some(dir) = args.output.as_ref().filter(|_| !args.service.detach && !args.dry_run) {
         job::save::prepare(dir).await?;
     }
-    let look = show::Look::of(&invocation.environment);
-    job::with_service(&args.service, invocation, async |session| train(&args, &pictures, look, session).await).await
+    let palette_style = show::PaletteStyle::of(&invocation.environment);
+    job::with_service(&args.service, invocation, async |session| train(&args, &pictures, palette_style, session).await)
+        .await
 }
 
 async fn train(
     args: &TrainArgs,
     pictures: &[Picture],
-    look: show::Look,
+    palette_style: show::PaletteStyle,
     session: &mut Session<'_>,
 ) -> anyhow::Result<Exit> {
     const KIND: JobKind = JobKind::Brand;
-    // Uploads have new names each time, so a repeated command must find its training before it uploads.
-    let earlier = if args.dry_run { None } else { session.earlier(KIND).await? };
+    // Each upload gets a new id, so a repeated command must find its training before it uploads.
+    let earlier = if args.dry_run { None } else { session.find_earlier_job(KIND).await? };
     let id = match earlier {
         Some(id) => {
-            output::note(format!("{id} was asked for before under this key"));
+            output::note(format!("{id} was already submitted with this key"));
             id
         }
-        None => match prepared(args, pictures, session).await? {
+        None => match prepare(args, pictures, session).await? {
             Some(request) => session.submit(KIND, &request).await?,
             None => return Ok(Exit::Done),
         },
@@ -93,7 +94,7 @@ async fn train(
         return Ok(Exit::Done);
     }
     match session.follow(KIND, &id, args.quiet).await? {
-        Ok(brand) => finish(args, look, session, &brand).await,
+        Ok(brand) => finish(args, palette_style, session, &brand).await,
         Err(exit) => {
             job::print_accepted(KIND, &id, args.json)?;
             Ok(exit)
@@ -101,31 +102,33 @@ async fn train(
     }
 }
 
-/// Uploads the pictures and has them judged; the request to send, unless that was all.
-async fn prepared(args: &TrainArgs, pictures: &[Picture], session: &mut Session<'_>) -> anyhow::Result<Option<Value>> {
+/// Uploads the pictures and lets the service check them. Returns the request to submit, or `None` for a dry run.
+async fn prepare(args: &TrainArgs, pictures: &[Picture], session: &mut Session<'_>) -> anyhow::Result<Option<Value>> {
     let api = session.api;
     let work = async {
-        let uploads = upload::all(api, pictures, args.quiet).await?;
+        let uploads = upload::upload_all(api, pictures, args.quiet).await?;
         let request = request(args, &uploads, api.user());
         let dataset: Dataset = api
-            .repeated(async || api.post(JobKind::Brand.submit_path(), &[("dryRun", "true")], &request).await)
+            .with_retries(async || api.post(JobKind::Brand.submit_path(), &[("dryRun", "true")], &request).await)
             .await?;
         anyhow::Ok((request, uploads, dataset))
     };
     let (request, uploads, dataset) =
-        session.unless_given_up(work, "nothing was trained, and the uploads expire by themselves").await?;
+        session.unless_stopped(work, "nothing was trained, and the uploads expire by themselves").await?;
     let accepted = dataset.accepted;
-    let shown = dataset.shown(pictures, &uploads);
+    let report = dataset.report(pictures, &uploads);
     if args.json && (args.dry_run || !accepted) {
-        output::line(shown.json().to_string())?;
+        output::line(report.json().to_string())?;
     } else if args.dry_run {
-        output::line(shown.table(show::stdout_is_terminal()))?;
+        output::line(report.table(show::stdout_is_terminal()))?;
     } else if !accepted || !args.quiet {
-        output::note(shown.table(show::stderr_is_terminal()));
+        output::note(report.table(show::stderr_is_terminal()));
     }
     if !accepted {
-        let message = format!("{} of {} pictures are not fit for training", shown.unfit(), shown.len());
-        return Err(Failure::new(Exit::Usage, message).hint("nothing was paid; leave them out or replace them").into());
+        let message = format!("{} of {} pictures are not fit for training", report.unfit(), report.len());
+        return Err(Failure::new(Exit::Usage, message)
+            .hint("nothing was charged; leave these pictures out or replace them")
+            .into());
     }
     Ok((!args.dry_run).then_some(request))
 }
@@ -141,11 +144,16 @@ fn request(args: &TrainArgs, uploads: &[String], user: Option<&str>) -> Value {
     request
 }
 
-/// Saves the samples where that is wanted, and says how the training ended.
-async fn finish(args: &TrainArgs, look: show::Look, session: &mut Session<'_>, brand: &Job) -> anyhow::Result<Exit> {
+/// Saves the samples if `-o` is given, prints the brand and returns the exit code.
+async fn finish(
+    args: &TrainArgs,
+    palette_style: show::PaletteStyle,
+    session: &mut Session<'_>,
+    brand: &Job,
+) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     if let Some(dir) = args.output.as_ref().filter(|_| brand.is_completed()) {
-        let saving = job::save::all(session.api, (&brand.id, &brand.sample_urls), &args.name, dir);
+        let saving = job::save::save_pictures(session.api, (&brand.id, &brand.sample_urls), &args.name, dir);
         files = session.save(&brand.id, saving).await?;
     }
     if args.json {
@@ -153,9 +161,9 @@ async fn finish(args: &TrainArgs, look: show::Look, session: &mut Session<'_>, b
         shown["files"] = files.iter().map(|file| file.display().to_string()).collect();
         output::line(shown.to_string())?;
     } else if brand.is_completed() {
-        output::line(show::trained(&args.name, brand, &files, (session, &args.service), look))?;
+        output::line(show::summary(&args.name, brand, &files, (session, &args.service), palette_style))?;
     }
-    job::ended(brand)
+    job::exit_of(brand)
 }
 
 #[cfg(test)]

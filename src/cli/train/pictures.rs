@@ -1,4 +1,4 @@
-//! The pictures as they lie here, before anything is sent.
+//! Checks the files before anything is sent.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,10 @@ use std::{
 use super::super::{Exit, Failure};
 use crate::domain::upload::ARCHIVE_TYPE;
 
-/// What the service takes at most.
-const LONGEST: u64 = 20 * 1024 * 1024;
-/// The same of an archive.
-const LONGEST_ARCHIVE: u64 = 200 * 1024 * 1024;
+/// Maximum size of a picture in bytes.
+const MAX_PICTURE: u64 = 20 * 1024 * 1024;
+/// Maximum size of an archive in bytes.
+const MAX_ARCHIVE: u64 = 200 * 1024 * 1024;
 
 /// A file that looks like a picture, or like an archive of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,27 +25,27 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// Whether it stands for the pictures in it.
+    /// Whether it is an archive of pictures.
     pub(super) fn is_archive(&self) -> bool {
         self.content_type == ARCHIVE_TYPE
     }
 
-    /// The last part of its path.
+    /// The file name.
     pub(super) fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 }
 
-/// The pictures, or everything that is wrong with any of them.
-pub(super) fn checked(paths: &[PathBuf]) -> Result<Vec<Picture>, Failure> {
+/// Checks the files. The error lists every file that cannot be used.
+pub(super) fn check_all(paths: &[PathBuf]) -> Result<Vec<Picture>, Failure> {
     let mut pictures = Vec::new();
     let mut wrong = Vec::new();
     let mut seen = BTreeMap::new();
     for path in paths {
         let earlier = path.canonicalize().ok().and_then(|real| seen.insert(real, path));
-        match (earlier, looked_at(path)) {
+        match (earlier, inspect(path)) {
             (_, Err(reason)) => wrong.push((path, reason)),
-            (Some(earlier), Ok(_)) => wrong.push((path, format!("is named twice, first as {}", earlier.display()))),
+            (Some(earlier), Ok(_)) => wrong.push((path, format!("is the same file as {}", earlier.display()))),
             (None, Ok(picture)) => pictures.push(picture),
         }
     }
@@ -59,28 +59,28 @@ pub(super) fn checked(paths: &[PathBuf]) -> Result<Vec<Picture>, Failure> {
     Err(Failure::new(Exit::Usage, message).hint("nothing was uploaded"))
 }
 
-fn looked_at(path: &Path) -> Result<Picture, String> {
-    let said = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+fn inspect(path: &Path) -> Result<Picture, String> {
+    let describe = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
-    // Of what is no plain file (a pipe, a device) not even the opening is harmless.
-    let metadata = path.metadata().map_err(said)?;
+    // Opening a pipe or a device can block, so only regular files are opened.
+    let metadata = path.metadata().map_err(describe)?;
     if !metadata.is_file() {
-        return Err("is no file".to_owned());
+        return Err("is not a regular file".to_owned());
     }
     let mut head = Vec::with_capacity(16);
-    File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).map_err(said)?;
+    File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).map_err(describe)?;
     let length = metadata.len();
-    let content_type = content_type(&head).ok_or("is no PNG, JPEG or WebP picture, and no zip archive")?;
-    let longest = if content_type == ARCHIVE_TYPE { LONGEST_ARCHIVE } else { LONGEST };
-    if length > longest {
-        return Err(format!("has {} MiB; {} MiB are allowed", length.div_ceil(1 << 20), longest >> 20));
+    let content_type = content_type(&head).ok_or("is neither a PNG, JPEG or WebP picture nor a zip archive")?;
+    let max = if content_type == ARCHIVE_TYPE { MAX_ARCHIVE } else { MAX_PICTURE };
+    if length > max {
+        return Err(format!("has {} MiB; at most {} MiB are allowed", length.div_ceil(1 << 20), max >> 20));
     }
     Ok(Picture { path: path.to_owned(), content_type, length })
 }
 
-/// By what the file begins with: its name may say anything.
+/// The type according to the first bytes, because the name may be wrong.
 fn content_type(head: &[u8]) -> Option<&'static str> {
     match head {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_that_cannot_be_used_is_named_with_its_reason() {
+    fn every_file_that_cannot_be_used_is_listed_with_its_reason() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, content: &[u8]| {
             let path = dir.path().join(name);
@@ -107,16 +107,16 @@ mod tests {
         let jpeg = file("b.png", b"\xff\xd8\xff\xe0rest");
         let webp = file("c", b"RIFF\0\0\0\0WEBPVP8 ");
         let zip = file("d.png", b"PK\x03\x04rest");
-        let accepted = checked(&[good.clone(), jpeg.clone(), webp, zip]).unwrap();
+        let accepted = check_all(&[good.clone(), jpeg.clone(), webp, zip]).unwrap();
         let types: Vec<_> = accepted.iter().map(|picture| picture.content_type).collect();
         assert_eq!(types, ["image/png", "image/jpeg", "image/webp", "application/zip"]);
         assert!(accepted[3].is_archive() && !accepted[0].is_archive());
         assert_eq!((accepted[0].length, accepted[0].name().as_str()), (12, "a.txt"));
 
         let huge = file("huge.jpg", b"\xff\xd8\xff");
-        File::options().write(true).open(&huge).unwrap().set_len(LONGEST + 1).unwrap();
+        File::options().write(true).open(&huge).unwrap().set_len(MAX_PICTURE + 1).unwrap();
         let heavy = file("heavy.zip", b"PK\x03\x04");
-        File::options().write(true).open(&heavy).unwrap().set_len(LONGEST_ARCHIVE + 1).unwrap();
+        File::options().write(true).open(&heavy).unwrap().set_len(MAX_ARCHIVE + 1).unwrap();
         let again = dir.path().join(".").join("a.txt");
         let wrong = [
             good,
@@ -128,18 +128,18 @@ mod tests {
             heavy,
             again,
         ];
-        let failure = checked(&wrong).unwrap_err();
+        let failure = check_all(&wrong).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         let message = &failure.message;
         assert!(message.starts_with("7 of 8 pictures cannot be used\n"), "{message}");
         for part in [
-            "text.png: is no PNG",
-            "empty.png: is no PNG",
-            "is no file",
-            "gone.png: there is no such",
+            "text.png: is neither a PNG",
+            "empty.png: is neither a PNG",
+            "is not a regular file",
+            "gone.png: does not exist",
             "21 MiB",
             "201 MiB",
-            "twice",
+            "is the same file as",
         ] {
             assert!(message.contains(part), "{part} in {message}");
         }

@@ -1,4 +1,4 @@
-//! The command against a gateway of the tests.
+//! The command against a scripted gateway.
 
 use std::{
     path::Path,
@@ -26,16 +26,16 @@ struct Line {
     args: TrainArgs,
 }
 
-/// What the gateway was asked, and how it is to behave.
+/// A scripted gateway that records its requests.
 #[derive(Clone, Default)]
 struct Gateway {
     seen: Arc<Mutex<Vec<String>>>,
-    /// How often an upload is refused for now.
+    /// Number of uploads to refuse with 503.
     busy: Arc<Mutex<u32>>,
     /// The verdict on every picture.
     verdict: Arc<Mutex<Option<Value>>>,
-    /// Whether the brand was asked for before.
-    is_there: bool,
+    /// Whether the brand exists already.
+    brand_exists: bool,
 }
 
 impl Gateway {
@@ -50,16 +50,16 @@ impl Gateway {
     }
 }
 
-async fn place(State(gateway): State<Gateway>, Json(body): Json<Value>) -> Response {
+async fn create_upload(State(gateway): State<Gateway>, Json(body): Json<Value>) -> Response {
     let name = body["fileName"].as_str().unwrap().to_owned();
-    gateway.note(format!("place {body}"));
+    gateway.note(format!("upload {body}"));
     let headers = json!({ "Content-Type": body["contentType"], "x-upload": name });
     let answer = json!({ "uploadId": format!("upl_{name}"), "method": "PUT", "uploadUrl": format!("/put/{name}"),
         "headers": headers, "expiresAt": "2030-01-01T00:00:00Z" });
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
-async fn take(
+async fn receive(
     State(gateway): State<Gateway>,
     Segment(name): Segment<String>,
     headers: HeaderMap,
@@ -103,7 +103,7 @@ fn ready() -> Value {
 
 async fn brand(State(gateway): State<Gateway>) -> Response {
     gateway.note("get".to_owned());
-    if gateway.is_there { Json(ready()).into_response() } else { StatusCode::NOT_FOUND.into_response() }
+    if gateway.brand_exists { Json(ready()).into_response() } else { StatusCode::NOT_FOUND.into_response() }
 }
 
 async fn events(State(gateway): State<Gateway>) -> Response {
@@ -119,10 +119,10 @@ async fn events(State(gateway): State<Gateway>) -> Response {
     ([("content-type", "text/event-stream")], body).into_response()
 }
 
-async fn trained(gateway: &Gateway, line: &[&str]) -> anyhow::Result<Exit> {
+async fn run_train(gateway: &Gateway, line: &[&str]) -> anyhow::Result<Exit> {
     let router = Router::new()
-        .route("/uploads", post(place))
-        .route("/put/{name}", put(take))
+        .route("/uploads", post(create_upload))
+        .route("/put/{name}", put(receive))
         .route("/train-brand", post(train_brand))
         .route("/brands/{id}", get(brand))
         .route("/brands/{id}/events", get(events))
@@ -133,11 +133,11 @@ async fn trained(gateway: &Gateway, line: &[&str]) -> anyhow::Result<Exit> {
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let args = Line::parse_from(["train"].iter().chain(line)).args;
-    let pictures = pictures::checked(&args.images)?;
+    let pictures = pictures::check_all(&args.images)?;
     let api = Api::new(&url, args.service.user.clone()).unwrap();
     let mut interrupts = no_interrupts();
-    let mut session = Session::new(&args.service, &api, &mut interrupts, "the job goes on");
-    train(&args, &pictures, show::Look::Words, &mut session).await
+    let mut session = Session::new(&args.service, &api, &mut interrupts, "the job continues");
+    train(&args, &pictures, show::PaletteStyle::Codes, &mut session).await
 }
 
 fn pictures(dir: &Path) -> Vec<String> {
@@ -152,7 +152,7 @@ fn pictures(dir: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pictures_are_uploaded_judged_and_trained_and_samples_saved() {
+async fn pictures_are_uploaded_checked_and_trained_and_samples_are_saved() {
     let dir = tempfile::tempdir().unwrap();
     let files = pictures(dir.path());
     let out = dir.path().join("out");
@@ -160,11 +160,11 @@ async fn pictures_are_uploaded_judged_and_trained_and_samples_saved() {
     line.extend(["-o", out.to_str().unwrap()]);
     line.extend(files.iter().map(String::as_str));
     let gateway = Gateway { busy: Arc::new(Mutex::new(2)), ..Gateway::default() };
-    assert_eq!(trained(&gateway, &line).await.unwrap(), Exit::Done);
+    assert_eq!(run_train(&gateway, &line).await.unwrap(), Exit::Done);
 
     assert_eq!(gateway.count("put "), 5);
-    assert_eq!(gateway.count("put 3.jpg image/png 100003"), 1, "the media type is the content's");
-    assert_eq!(gateway.count("place "), 7, "a refused upload gets a new place");
+    assert_eq!(gateway.count("put 3.jpg image/png 100003"), 1, "the content decides the media type");
+    assert_eq!(gateway.count("upload "), 7, "a refused upload gets a new target");
     let body = r##"{"brandColors":["#ff6600"],"brandName":"Acme","trainingImages":["upl_0.jpg","upl_1.jpg","upl_2.jpg","upl_3.jpg","upl_4.jpg"],"userId":"ada"}"##;
     assert_eq!(gateway.count(&format!("dry {body}")), 1);
     assert_eq!(gateway.count(&format!(r#"train "k1" {body}"#)), 1);
@@ -175,25 +175,25 @@ async fn pictures_are_uploaded_judged_and_trained_and_samples_saved() {
 }
 
 #[tokio::test]
-async fn a_training_that_was_asked_for_is_found_without_uploads() {
+async fn an_earlier_training_is_found_without_uploads() {
     let dir = tempfile::tempdir().unwrap();
     let files = pictures(dir.path());
-    let gateway = Gateway { is_there: true, ..Gateway::default() };
+    let gateway = Gateway { brand_exists: true, ..Gateway::default() };
     let mut line = vec!["Acme", "--idempotency-key", "k1"];
     line.extend(files.iter().map(String::as_str));
-    assert_eq!(trained(&gateway, &line).await.unwrap(), Exit::Done);
-    assert_eq!((gateway.count("get"), gateway.count("place"), gateway.count("train")), (1, 0, 0));
+    assert_eq!(run_train(&gateway, &line).await.unwrap(), Exit::Done);
+    assert_eq!((gateway.count("get"), gateway.count("upload"), gateway.count("train")), (1, 0, 0));
 }
 
 #[tokio::test]
-async fn pictures_that_are_not_fit_are_not_trained_on() {
+async fn unfit_pictures_are_not_trained_on() {
     let dir = tempfile::tempdir().unwrap();
     let files = pictures(dir.path());
     for flags in [&["Acme"][..], &["Acme", "--dry-run"], &["Acme", "--json"]] {
         let gateway = Gateway::default();
         *gateway.verdict.lock().unwrap() = Some(json!({ "verdict": "extreme_aspect" }));
         let line: Vec<_> = flags.iter().copied().chain(files.iter().map(String::as_str)).collect();
-        let error = trained(&gateway, &line).await.unwrap_err();
+        let error = run_train(&gateway, &line).await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(failure.message, "5 of 5 pictures are not fit for training");
@@ -208,7 +208,7 @@ async fn a_dry_run_trains_nothing_and_detaching_does_not_watch() {
     for (flag, trains) in [("--dry-run", 0), ("--detach", 1)] {
         let gateway = Gateway::default();
         let line: Vec<_> = ["Acme", flag].into_iter().chain(files.iter().map(String::as_str)).collect();
-        assert_eq!(trained(&gateway, &line).await.unwrap(), Exit::Done);
+        assert_eq!(run_train(&gateway, &line).await.unwrap(), Exit::Done);
         assert_eq!((gateway.count("train"), gateway.count("events")), (trains, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures on their way to the service: a few at once, a bar each, and one for all of them.
+//! Uploads the files: a few at once, with a progress bar for each and one in total.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -22,16 +22,16 @@ use super::{
     Picture,
 };
 
-/// Uploads at once.
-const AT_ONCE: usize = 4;
-/// How long one upload may take: 20 MiB over a slow line.
-const LONGEST: Duration = Duration::from_mins(10);
-/// The same of an archive, which is also unpacked before the answer comes.
-const LONGEST_ARCHIVE: Duration = Duration::from_hours(1);
-/// A longer name tells a person nothing more.
+/// Concurrent uploads.
+const CONCURRENCY: usize = 4;
+/// Time limit of one upload: 20 MiB over a slow line.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(10);
+/// The same for an archive, which the service also unpacks before it responds.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_hours(1);
+/// Longer names are truncated.
 const NAME_CHARS: usize = 100;
 
-/// A target to put a picture.
+/// Where to upload a picture.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UploadTarget {
@@ -43,21 +43,21 @@ struct UploadTarget {
     headers: std::collections::BTreeMap<String, String>,
 }
 
-/// Uploads the pictures; their ids, in order.
-pub(super) async fn all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow::Result<Vec<String>> {
+/// Uploads the pictures and returns the ids of the uploads, in order.
+pub(super) async fn upload_all(api: &Api, pictures: &[Picture], quiet: bool) -> anyhow::Result<Vec<String>> {
     let bars = Bars::new(pictures, quiet);
-    let uploads = pictures.iter().map(|picture| one(api, picture, &bars));
-    let ids = stream::iter(uploads).buffered(AT_ONCE).try_collect().await;
+    let uploads = pictures.iter().map(|picture| upload(api, picture, &bars));
+    let ids = stream::iter(uploads).buffered(CONCURRENCY).try_collect().await;
     drop(bars);
     let ids: Vec<String> = ids?;
     if !quiet {
-        output::note(format!("{} {} uploaded", ids.len(), files(pictures)));
+        output::note(format!("{} {} uploaded", ids.len(), noun(pictures)));
     }
     Ok(ids)
 }
 
-/// What they are called together.
-fn files(pictures: &[Picture]) -> &'static str {
+/// The noun for these files.
+fn noun(pictures: &[Picture]) -> &'static str {
     match pictures {
         [one] if one.is_archive() => "archive",
         all if all.iter().any(Picture::is_archive) => "files",
@@ -65,20 +65,20 @@ fn files(pictures: &[Picture]) -> &'static str {
     }
 }
 
-async fn one(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
+async fn upload(api: &Api, picture: &Picture, bars: &Bars) -> anyhow::Result<String> {
     let bar = bars.begin(picture);
     let name: String = picture.name().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
-    let mut asked = json!({ "fileName": name, "contentType": picture.content_type, "size": picture.length });
+    let mut request = json!({ "fileName": name, "contentType": picture.content_type, "size": picture.length });
     if let Some(user) = api.user() {
-        asked["userId"] = user.into();
+        request["userId"] = user.into();
     }
     let shown = picture.path.display();
-    // Opened before anything is asked for: a file that has gone is not the service's fault.
+    // Opened first, so that a missing file is not reported as an error of the service.
     drop(tokio::fs::File::open(&picture.path).await.with_context(|| format!("cannot read {shown}"))?);
-    let sent = api.repeated(async || {
-        bars.rewind(&bar);
-        // A new target each time: what became of a lost try nobody knows, and an unused one expires.
-        let target: UploadTarget = api.post("uploads", &[], &asked).await?;
+    let sent = api.with_retries(async || {
+        bars.restart(&bar);
+        // A new target for each try, because the state of the last one is unknown. Unused targets expire.
+        let target: UploadTarget = api.post("uploads", &[], &request).await?;
         put(api, &target, picture, (&bar, bars)).await?;
         Ok(target.upload_id)
     });
@@ -96,7 +96,7 @@ async fn put(
     picture: &Picture,
     (bar, bars): (&ProgressBar, &Bars),
 ) -> Result<(), ApiError> {
-    // A file that cannot be opened any more ends the body early, which the service refuses.
+    // If the file can no longer be opened, the body ends early and the service refuses it.
     let bytes = match tokio::fs::File::open(&picture.path).await {
         Ok(file) => {
             ReaderStream::with_capacity(tokio::io::AsyncReadExt::take(file, picture.length), 64 * 1024).left_stream()
@@ -110,15 +110,15 @@ async fn put(
         total.inc(length);
     });
     let method = target.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(reqwest::Method::PUT);
-    // The target may be elsewhere, which is why what this service knows its callers by goes to this service alone. While a
-    // body is sent there is no answer: no limit on silence, but one on the whole.
+    // The target may be another server, which must not get the token. There is no response while the body is being sent,
+    // so this limits the total time instead of the time without data.
     let address = api.absolute(&target.upload_url);
-    let longest = if picture.is_archive() { LONGEST_ARCHIVE } else { LONGEST };
+    let timeout = if picture.is_archive() { ARCHIVE_TIMEOUT } else { UPLOAD_TIMEOUT };
     let request = client(&address, None)?.request(method, address.clone());
-    let mut request = api.signed(&address, request).timeout(longest);
+    let mut request = api.authorized(&address, request).timeout(timeout);
     let given = |name: header::HeaderName| target.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     for (name, value) in &target.headers {
-        // Its length is the client's own to say.
+        // The client sets the length itself.
         if !name.eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str()) {
             request = request.header(name, value);
         }
@@ -130,7 +130,7 @@ async fn put(
     send(request).await.map(drop)
 }
 
-/// What the person sees of it.
+/// The progress bars.
 struct Bars {
     all: MultiProgress,
     total: ProgressBar,
@@ -138,14 +138,14 @@ struct Bars {
 
 impl Bars {
     fn new(pictures: &[Picture], quiet: bool) -> Self {
-        let seen = !quiet && std::io::stderr().is_terminal();
-        let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let visible = !quiet && std::io::stderr().is_terminal();
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
         let total = all.add(ProgressBar::new(pictures.iter().map(|picture| picture.length).sum()));
         let text = format!(
             "{{bar:28.cyan/dim}} {{bytes}} of {{total_bytes}}, {} {}, {{bytes_per_sec}}",
             pictures.len(),
-            files(pictures)
+            noun(pictures)
         );
         total.set_style(style(&text));
         Self { all, total }
@@ -158,8 +158,8 @@ impl Bars {
         bar
     }
 
-    /// The picture is sent once more.
-    fn rewind(&self, bar: &ProgressBar) {
+    /// Resets the bar, because the picture is sent again.
+    fn restart(&self, bar: &ProgressBar) {
         self.total.set_position(self.total.position().saturating_sub(bar.position()));
         bar.set_position(0);
     }
@@ -171,10 +171,10 @@ impl Bars {
 }
 
 impl Drop for Bars {
-    /// However the uploads end: the terminal is clean for what follows.
+    /// Removes all bars, also after an error.
     fn drop(&mut self) {
         self.total.finish_and_clear();
-        // Bars of uploads that were broken off.
+        // Bars of interrupted uploads.
         let _ = self.all.clear();
     }
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::Check;
-use crate::config::{AuthMode, Config, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend};
+use crate::{
+    config::{AuthMode, Config, GOOGLE_CLOUD_NOT_INCLUDED, MediaBackend, PushAuth, QueueBackend, Roles, StoreBackend},
+    net,
+};
 
 /// Minimum size of the stream token key: the size of an HMAC-SHA256 signature.
 const MIN_KEY_BYTES: usize = 32;
@@ -17,7 +20,7 @@ pub(super) fn ranges(config: &Config, check: &mut Check) {
     check.http_url("media.gcs.endpoint", config.media.gcs.endpoint.as_ref());
     for (key, url) in keys_urls(config) {
         check.http_url(key, Some(url));
-        if url.scheme() == "http" && !is_loopback(url) {
+        if url.scheme() == "http" && !net::is_loopback(url) {
             check.wrong(key, "must be https://, because an attacker who replaces these keys can forge any token");
         }
     }
@@ -54,12 +57,15 @@ fn keys_urls(config: &Config) -> [(&'static str, &Url); 2] {
     ]
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
+/// Refuses the backends that a build without Google Cloud does not have.
+fn refuse_google_cloud(config: &Config, check: &mut Check) {
+    let backends = [
+        ("store.backend", "firestore", config.store.backend == StoreBackend::Firestore),
+        ("queue.backend", "pubsub", config.queue.backend == QueueBackend::PubSub),
+        ("media.backend", "gcs", config.media.backend == MediaBackend::Gcs),
+    ];
+    for (key, name, _) in backends.into_iter().filter(|(_, _, is_used)| *is_used) {
+        check.wrong(key, format!("{name:?} is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
     }
 }
 
@@ -84,6 +90,9 @@ pub(super) fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: 
     ];
     if let (None, Some((_, user))) = (&config.gcp.project, uses.iter().find(|(is_used, _)| *is_used)) {
         check.wrong("gcp.project", format!("must be set, because {user}"));
+    }
+    if !cfg!(feature = "google-cloud") {
+        refuse_google_cloud(config, check);
     }
     if config.media.backend == MediaBackend::Gcs && config.media.gcs.bucket.is_none() {
         check.wrong("media.gcs.bucket", "must be set, because media.backend is \"gcs\"");

@@ -3,7 +3,7 @@
 use std::{path::Component, time::Duration};
 
 use super::Check;
-use crate::config::{Config, EngineName, MediaBackend, Roles, TrainerBackend};
+use crate::config::{Config, EngineName, GOOGLE_CLOUD_NOT_INCLUDED, MediaBackend, Roles, TrainerBackend};
 
 pub(super) fn ranges(config: &Config, check: &mut Check) {
     let (engine, trainer) = (&config.engine, &config.trainer);
@@ -112,6 +112,11 @@ pub(super) fn serving(config: &Config, roles: Roles, check: &mut Check) {
         names(config).iter().filter_map(|(_, name)| Some(config.engine.route(name).ok()?.engine)).collect();
     let is_vertex = |name: &EngineName| matches!(name, EngineName::Gemini | EngineName::Imagen);
     let trains = config.trainer.default;
+    let uses_vertex =
+        [("engine.default", used.iter().any(is_vertex)), ("trainer.default", trains == TrainerBackend::Vertex)];
+    for (key, _) in uses_vertex.into_iter().filter(|(_, is_used)| *is_used && !cfg!(feature = "google-cloud")) {
+        check.wrong(key, format!("Vertex AI is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
+    }
     if config.gcp.project.is_none() && (used.iter().any(is_vertex) || trains == TrainerBackend::Vertex) {
         check.wrong("gcp.project", "must be set, for Vertex AI is used");
     }

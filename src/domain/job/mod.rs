@@ -1,6 +1,7 @@
-//! A job: what was asked, in which state it is, and whose credits are held for it.
+//! A job: its work, its state and the credits held for it; and the verbs, which are the only way to change it.
 //!
-//! Read in this order: `work`, `state`, `record`, `transition` (what a verb returns), `verbs`, `waiting`.
+//! A verb consumes the job and returns a [`Transition`]: what must happen, as data. Read in this order: `work`, `state`,
+//! `record`, `transition`, `verbs`, `waiting`.
 
 mod record;
 mod state;

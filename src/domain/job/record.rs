@@ -1,6 +1,4 @@
-//! A job as it is stored, and what can be read from it.
-//!
-//! The verbs that move a job from state to state are in `verbs.rs` and `waiting.rs`; nothing else changes a job.
+//! A job, and what can be read from it. The verbs that change a job are in `verbs.rs` and `waiting.rs`.
 
 use std::ops::Deref;
 
@@ -16,22 +14,22 @@ use crate::domain::{
     trace::TraceContext,
 };
 
-/// Everything there is to know of a job, for a store to write and read back.
+/// All data of a job, as a store writes and reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRecord {
-    /// Its name.
+    /// Its id; the prefix names the kind.
     pub id: JobId,
-    /// Who asked.
+    /// The user who submitted it.
     pub user: UserId,
     /// The team whose credits pay, if any.
     pub team: Option<TeamId>,
-    /// What is to be done.
+    /// What the job does.
     pub work: Work,
-    /// Where it is.
+    /// Its state, with the data that belongs to it.
     pub state: State,
-    /// The credits of this run.
+    /// The credits held for this run.
     pub hold: Hold,
-    /// Tells a repeated request from another under the same key.
+    /// Distinguishes a repeated request from a different one under the same idempotency key.
     pub request_hash: RequestHash,
     /// The trace of the submitting request.
     pub trace: Option<TraceContext>,
@@ -39,11 +37,11 @@ pub struct JobRecord {
     pub created_at: Timestamp,
     /// When its first attempt started.
     pub started_at: Option<Timestamp>,
-    /// When it fails if it is not finished.
+    /// When an unfinished job fails.
     pub deadline: Timestamp,
 }
 
-/// A job. Its fields can be read; only its verbs make a changed one.
+/// A job. All fields can be read; only a verb makes a changed job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job(pub(super) JobRecord);
 
@@ -55,12 +53,12 @@ impl Deref for Job {
 }
 
 impl Job {
-    /// A job as a store read it.
+    /// The job that a store has read.
     pub fn from_record(record: JobRecord) -> Self {
         Self(record)
     }
 
-    /// Which kind of work it is.
+    /// The kind of job.
     pub fn kind(&self) -> JobKind {
         match self.work {
             Work::Illustration(_) => JobKind::Illustration,
@@ -68,7 +66,7 @@ impl Job {
         }
     }
 
-    /// Whose credits pay.
+    /// The account that pays: the team's, if the job has a team.
     pub fn account(&self) -> AccountId {
         match &self.team {
             Some(team) => AccountId::Team(team.clone()),
@@ -76,7 +74,7 @@ impl Job {
         }
     }
 
-    /// Its state's word.
+    /// Its state without the data.
     pub fn status(&self) -> Status {
         match self.state {
             State::Queued { .. } => Status::Queued,
@@ -98,9 +96,9 @@ impl Job {
         }
     }
 
-    /// By when somebody must have touched this job; `None` when nothing is left to do.
+    /// The moment from which the sweeper acts on this job; `None` if nothing is left to do.
     ///
-    /// Every unfinished job has one, so one index and one sweep find whatever is stuck.
+    /// Every unfinished job has one, so one index and one sweep find every stuck job.
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Queued { publish_at, .. } => Some((*publish_at).min(self.deadline)),
@@ -113,7 +111,7 @@ impl Job {
         }
     }
 
-    /// The dead letter a failed job still owes, keyed by job and hold so that recording it twice leaves one.
+    /// The dead letter of a failed job that is not recorded yet. Its key is `{job}:{hold}`, so recording it twice leaves one.
     pub fn dead_letter(&self) -> Option<DeadLetter> {
         let State::Failed { dead_lettering: DeadLettering::Pending, error, attempt, .. } = &self.state else {
             return None;
@@ -129,8 +127,8 @@ impl Job {
         })
     }
 
-    /// Since when the job may be removed by age; `None` while it must stay: unfinished, its dead letter still owed, or a
-    /// ready brand, which people go on drawing in.
+    /// Since when the job may be removed by age. `None` while it must stay: it is unfinished, its dead letter is not
+    /// recorded yet, or it is a ready brand, which users continue to draw in.
     pub fn removable_since(&self) -> Option<Timestamp> {
         let is_in_use = self.kind() == JobKind::Brand && self.status() == Status::Succeeded;
         self.finished_at().filter(|_| !is_in_use && self.due_at().is_none())
@@ -144,7 +142,7 @@ impl Job {
         }
     }
 
-    /// The provider's operation that goes on, if any.
+    /// The provider's operation that is under way, if any.
     pub fn operation(&self) -> Option<&str> {
         match &self.state {
             State::Queued { operation, .. } | State::Running { operation, .. } => operation.as_deref(),

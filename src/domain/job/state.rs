@@ -1,129 +1,130 @@
-//! Where a job can be, and what belongs to it there.
+//! The states of a job, each with its own data.
 
 use serde::{Deserialize, Serialize};
 
 use super::work::Output;
 use crate::domain::{Timestamp, failure::JobError, ids::WorkerId, kind::JobKind};
 
-/// The exclusive right to work on a job for a while. The version read with it fences off everyone else.
+/// The exclusive right to work on a job for a limited time. Each commit names the version it read, so that a worker whose
+/// lease has lapsed cannot write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lease {
-    /// Who works on it.
+    /// The worker that holds it.
     pub owner: WorkerId,
-    /// When anybody may take over.
+    /// From then on another worker may claim the job.
     pub expires_at: Timestamp,
 }
 
-/// How far an attempt has come.
+/// The progress of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// From 0 to 1; never falls within an attempt.
+    /// From 0 to 1; never decreases within an attempt.
     pub fraction: f64,
     /// Steps done, where the engine counts steps.
     pub step: Option<u32>,
     /// Steps in all.
     pub total_steps: Option<u32>,
-    /// Estimated seconds to go.
+    /// Estimated seconds that remain.
     pub eta_seconds: Option<u32>,
 }
 
-/// Whether a failed job's dead letter is out.
+/// Whether a failed job's dead letter is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeadLettering {
-    /// The failure explains itself (filtered, invalid, too late): no operator is needed.
+    /// The failure needs no operator: the work was filtered, invalid or too late.
     NotNeeded,
-    /// To be published; the sweeper does it when nobody else has.
+    /// Not recorded yet; the sweeper does it if the worker has not.
     Pending,
-    /// Published.
+    /// Recorded.
     Done,
 }
 
-/// Where a job is. Data lives in the state it belongs to.
+/// The state of a job. Data is kept in the state that it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
-    /// Waits for a worker.
+    /// The job waits for a worker.
     Queued {
         /// Attempts started so far.
         attempt: u32,
-        /// Nobody starts it earlier (backoff).
+        /// No worker starts it earlier (backoff).
         not_before: Timestamp,
-        /// When to publish its message again, should nobody have started it.
+        /// When the sweeper publishes its message again, unless a worker has started it.
         publish_at: Timestamp,
-        /// How often its message has been published for this attempt.
+        /// How many times its message has been published for this attempt.
         published: u32,
-        /// Why the attempt before failed.
+        /// Why the previous attempt failed, or why the job was postponed.
         last_error: Option<JobError>,
-        /// A provider's long-running operation that goes on meanwhile, for the next attempt to re-attach to.
+        /// The provider's long-running operation, which goes on while the job waits. The next attempt re-attaches to it.
         operation: Option<String>,
     },
     /// A worker holds the lease.
     Running {
         /// 1 for the first attempt.
         attempt: u32,
-        /// Who holds it, and until when.
+        /// The worker, and until when it holds the job.
         lease: Lease,
         /// When this attempt started.
         started_at: Timestamp,
-        /// The provider's long-running operation, to re-attach to.
+        /// The provider's long-running operation. The next attempt re-attaches to it if this worker dies.
         operation: Option<String>,
-        /// How far it is.
+        /// How far the attempt is.
         progress: Option<Progress>,
-        /// Set once somebody asked to cancel: by then the sweeper does it if the worker has not.
+        /// Set when a cancellation is requested: the sweeper cancels the job then, unless the worker has done it.
         cancel_by: Option<Timestamp>,
     },
-    /// Delivered and paid.
+    /// The job has delivered; the delivered units are paid.
     Succeeded {
         /// The attempt that delivered.
         attempt: u32,
         /// What was delivered.
         output: Output,
-        /// When.
+        /// When it finished.
         at: Timestamp,
     },
-    /// Given up, nothing charged.
+    /// The job has failed; nothing is charged.
     Failed {
         /// Attempts started.
         attempt: u32,
-        /// The last cause.
+        /// Why the last attempt failed.
         error: JobError,
-        /// Whether an operator hears of it.
+        /// Whether its dead letter is recorded.
         dead_lettering: DeadLettering,
-        /// When.
+        /// When it finished.
         at: Timestamp,
     },
-    /// Stopped on request, nothing charged.
+    /// The job was cancelled on request; nothing is charged.
     Cancelled {
         /// Attempts started.
         attempt: u32,
-        /// When.
+        /// When it finished.
         at: Timestamp,
     },
 }
 
-/// The API's word for a state, without its data.
+/// A state without its data. The API's word for it depends on the kind of job ([`Status::shown_as`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Waits.
+    /// Shown as `queued`.
     Queued,
-    /// Is worked on: `processing` of an illustration, `training` of a brand.
+    /// Shown as `processing` (illustration) or `training` (brand).
     Running,
-    /// `completed` of an illustration, `ready` of a brand.
+    /// Shown as `completed` (illustration) or `ready` (brand).
     Succeeded,
-    /// Gave up.
+    /// Shown as `failed`.
     Failed,
-    /// Stopped on request.
+    /// Shown as `cancelled`.
     Cancelled,
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// The word people see.
+    /// The word that the API uses.
     pub fn shown_as(self, kind: JobKind) -> &'static str {
         match (self, kind) {
             (Self::Queued, _) => "queued",
@@ -136,12 +137,12 @@ impl Status {
         }
     }
 
-    /// The status people mean by a word.
+    /// The status that the API's word means.
     pub fn from_shown(word: &str, kind: JobKind) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.shown_as(kind) == word)
     }
 
-    /// Whether nothing will change any more (short of a redrive).
+    /// Whether the job is finished. Only a redrive of a failed job leads out of a final state.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }

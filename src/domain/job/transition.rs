@@ -1,6 +1,6 @@
-//! What a verb returns: the next state, ledger entries and a message, as data.
+//! What a verb returns: the changed job, ledger entries and a message to publish, as data.
 //!
-//! The store applies a [`Transition`] atomically: next state, ledger entries and balance together or not at all.
+//! The store applies a [`Transition`] atomically: the job, the ledger entries and the balance change together or not at all.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -17,53 +17,53 @@ use crate::domain::{
     retry::RetryPolicy,
 };
 
-/// What happens by one atomic commit.
+/// What one atomic commit writes, and what follows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// The next state.
+    /// The job in its next state.
     pub job: Job,
-    /// Movements of credits; an entry whose id exists already is a no-op.
+    /// Movements of credits. An entry whose id already exists is a no-op.
     pub ledger: Vec<LedgerEntry>,
-    /// A message to publish once the commit is durable.
+    /// A message to publish after the commit is durable.
     pub dispatch: Option<Dispatch>,
-    /// Of a new job: how many unfinished ones its user may have with it. The store counts, because only there do
-    /// several gateways see each other's.
+    /// For a new job: how many unfinished jobs its user may have, including this one; `None`: any number. The store
+    /// counts them, because several gateways may insert at once.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
 impl Transition {
-    /// The same, for a user who may have that many unfinished jobs; `None`: any number.
+    /// The same with a limit on the user's unfinished jobs; `None`: any number.
     #[must_use]
     pub fn with_max_in_flight(self, max_in_flight: Option<NonZeroU32>) -> Self {
         Self { max_in_flight, ..self }
     }
 }
 
-/// A message to publish, not to be delivered before a moment.
+/// A message to publish, and the earliest moment of its delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dispatch {
-    /// What to publish.
+    /// The message.
     pub message: JobMessage,
-    /// When it may be delivered.
+    /// Do not deliver it earlier.
     pub not_before: Timestamp,
 }
 
-/// The numbers that govern every job.
+/// The settings that apply to every job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobPolicy {
     /// Attempts and backoff.
     pub retry: RetryPolicy,
-    /// How long a published message may stay without effect before it is published again; doubles each time.
+    /// How long to wait for a worker before the message is published again; doubles with each publication.
     pub republish_after: Duration,
     /// The longest wait between two publications of a queued job.
     pub republish_cap: Duration,
-    /// How long a worker has to act on a cancellation before the sweeper does it.
+    /// How long a worker has to act on a requested cancellation before the sweeper cancels the job.
     pub cancel_grace: Duration,
-    /// Whether the queue keeps a message until its time. If not, what is to be done later is published by the sweeper.
+    /// Whether the queue can delay a message. If not, the sweeper publishes it when it is due.
     pub queue_delays: bool,
 }
 
-/// Why a verb does not apply. None of these is an error of the person who asked.
+/// Why a verb does not apply to a job in its present state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
     /// The job is in a final state.
@@ -72,7 +72,7 @@ pub enum TransitionError {
     /// The verb needs a running job.
     #[error("the job is not running")]
     NotRunning,
-    /// The verb needs a waiting job.
+    /// The verb needs a queued job.
     #[error("the job is not queued")]
     NotQueued,
     /// Another worker's lease has not lapsed.
@@ -81,22 +81,22 @@ pub enum TransitionError {
         /// When it lapses.
         until: Timestamp,
     },
-    /// It waits for its backoff.
+    /// The job waits for the end of its backoff.
     #[error("the job must not start before {at}")]
     TooEarly {
-        /// When it may.
+        /// The earliest start.
         at: Timestamp,
     },
-    /// Its time has come already.
+    /// The job does not wait for a moment: it may start now.
     #[error("the job does not wait for a later moment")]
-    NotEarly,
-    /// Nothing is overdue.
+    NotScheduled,
+    /// [`Job::due_at`] has not passed.
     #[error("the job is not overdue")]
     NotOverdue,
-    /// Its deadline has passed or its attempts are used up; the sweeper settles it.
-    #[error("the job is to be settled, not started")]
+    /// Its deadline has passed or all its attempts are used up; the sweeper settles it.
+    #[error("the job has no attempt or time left")]
     Exhausted,
-    /// Somebody asked to cancel it.
+    /// A cancellation is requested.
     #[error("the job is being cancelled")]
     CancelRequested,
     /// Only a failed job can be run again.
@@ -106,9 +106,10 @@ pub enum TransitionError {
 
 pub(super) type TransitionResult = Result<Transition, TransitionError>;
 
+/// How a verb ends.
 impl Job {
-    pub(super) fn entry(&self, verb: Verb, amount: Credits, at: Timestamp) -> Option<LedgerEntry> {
-        // A free job holds nothing; an entry of zero credits would say nothing.
+    pub(super) fn ledger_entry(&self, verb: Verb, amount: Credits, at: Timestamp) -> Option<LedgerEntry> {
+        // A free job holds nothing and needs no entry.
         (amount > 0).then(|| LedgerEntry {
             id: format!("{}:{}:{verb}", self.id, self.hold.number),
             account: self.account(),
@@ -130,15 +131,15 @@ impl Job {
     }
 
     pub(super) fn released(self, state: State, now: Timestamp) -> Transition {
-        let ledger = self.entry(Verb::Release, self.hold.amount(), now).into_iter().collect();
-        Transition { ledger, ..self.becomes(state) }
+        let ledger = self.ledger_entry(Verb::Release, self.hold.amount(), now).into_iter().collect();
+        Transition { ledger, ..self.with_state(state) }
     }
 
     pub(super) fn requeued(self, wait: Wait, now: Timestamp, policy: &JobPolicy) -> Transition {
         let not_before = wait.not_before;
-        let is_kept = policy.queue_delays || not_before <= now;
-        let Transition { job, .. } = self.becomes(queued(wait, now, policy));
-        if is_kept { job.dispatched(Vec::new(), not_before) } else { job.quiet() }
+        let is_published_now = policy.queue_delays || not_before <= now;
+        let Transition { job, .. } = self.with_state(queued(wait, now, policy));
+        if is_published_now { job.with_dispatch(Vec::new(), not_before) } else { job.without_dispatch() }
     }
 
     pub(super) fn take_operation(&mut self) -> Option<String> {
@@ -148,16 +149,16 @@ impl Job {
         }
     }
 
-    pub(super) fn becomes(mut self, state: State) -> Transition {
+    pub(super) fn with_state(mut self, state: State) -> Transition {
         self.0.state = state;
-        self.quiet()
+        self.without_dispatch()
     }
 
-    pub(super) fn quiet(self) -> Transition {
+    pub(super) fn without_dispatch(self) -> Transition {
         Transition { job: self, ledger: Vec::new(), dispatch: None, max_in_flight: None }
     }
 
-    pub(super) fn dispatched(self, ledger: Vec<LedgerEntry>, not_before: Timestamp) -> Transition {
+    pub(super) fn with_dispatch(self, ledger: Vec<LedgerEntry>, not_before: Timestamp) -> Transition {
         let message = JobMessage::new(self.id.clone(), self.trace.clone());
         let dispatch = Some(Dispatch { message, not_before });
         Transition { job: self, ledger, dispatch, max_in_flight: None }
@@ -168,7 +169,7 @@ impl Job {
     }
 }
 
-/// What a job carries along while it waits.
+/// The data of a job that goes back to the queue.
 pub(super) struct Wait {
     pub(super) attempt: u32,
     pub(super) not_before: Timestamp,
@@ -182,7 +183,7 @@ impl Wait {
     }
 }
 
-/// The state of a job that waits: published with the commit, or by the sweeper when its time has come.
+/// The state of a queued job. Its message is published with the commit, or by the sweeper when it is due.
 pub(super) fn queued(wait: Wait, now: Timestamp, policy: &JobPolicy) -> State {
     let Wait { attempt, not_before, error: last_error, operation } = wait;
     let (publish_at, published) = if policy.queue_delays || not_before <= now {

@@ -1,6 +1,4 @@
-//! The verbs: each consumes a job and returns what must happen, as data.
-//!
-//! What only the passing of time asks for is in `waiting.rs`.
+//! The verbs: each consumes a job and returns what must happen, as data. The verbs about waiting are in `waiting.rs`.
 
 use std::time::Duration;
 
@@ -20,29 +18,29 @@ use crate::domain::{
     trace::TraceContext,
 };
 
-/// What a new job is made of.
+/// Everything that a new job needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
-    /// Its name.
+    /// Its id; the prefix names the kind.
     pub id: JobId,
-    /// Who asks.
+    /// The user who submits it.
     pub user: UserId,
     /// The team that pays, if any.
     pub team: Option<TeamId>,
-    /// What is to be done.
+    /// What the job does.
     pub work: Work,
-    /// Tells a repeat from another request.
+    /// Distinguishes a repeated request from a different one under the same idempotency key.
     pub request_hash: RequestHash,
     /// The trace of the submitting request.
     pub trace: Option<TraceContext>,
-    /// How long the job may take in all.
+    /// The time from now to the deadline.
     pub time_limit: Duration,
-    /// What a first-time account is granted.
+    /// Credits that an account is granted with its first job.
     pub starting_grant: Credits,
 }
 
 impl Job {
-    /// A new job, its hold, and the welcome grant of an account that has never had one.
+    /// Makes a new job with its hold, and the starting grant of an account that has not had one.
     pub fn submit(submission: Submission, now: Timestamp, prices: &Prices, policy: &JobPolicy) -> Transition {
         let Submission { id, user, team, work, request_hash, trace, time_limit, starting_grant } = submission;
         let hold = match &work {
@@ -71,8 +69,8 @@ impl Job {
         if starting_grant > 0 {
             ledger.push(LedgerEntry::grant(job.account(), "welcome", starting_grant, now));
         }
-        ledger.extend(job.entry(Verb::Hold, hold.amount(), now));
-        job.dispatched(ledger, now)
+        ledger.extend(job.ledger_entry(Verb::Hold, hold.amount(), now));
+        job.with_dispatch(ledger, now)
     }
 
     /// Claims the job: the next attempt begins, under this lease.
@@ -92,7 +90,7 @@ impl Job {
         }
         let operation = self.take_operation();
         self.0.started_at = self.0.started_at.or(Some(now));
-        Ok(self.becomes(State::Running {
+        Ok(self.with_state(State::Running {
             attempt: attempts + 1,
             lease,
             started_at: now,
@@ -102,26 +100,27 @@ impl Job {
         }))
     }
 
-    /// The heartbeat: the lease lasts longer, and the progress is what it is by now (it never falls).
-    pub fn renew(mut self, expires_at: Timestamp, reached: Option<Progress>) -> TransitionResult {
+    /// Extends the lease (the heartbeat) and records the progress, which never decreases.
+    pub fn renew(mut self, expires_at: Timestamp, latest: Option<Progress>) -> TransitionResult {
         let State::Running { lease, progress, .. } = &mut self.0.state else { return Err(self.not_running()) };
         lease.expires_at = expires_at;
-        if let Some(reached) = reached {
+        if let Some(latest) = latest {
             let floor = progress.map_or(0.0, |before| before.fraction);
-            let fraction = if reached.fraction.is_finite() { reached.fraction.clamp(floor, 1.0) } else { floor };
-            *progress = Some(Progress { fraction, ..reached });
+            let fraction = if latest.fraction.is_finite() { latest.fraction.clamp(floor, 1.0) } else { floor };
+            *progress = Some(Progress { fraction, ..latest });
         }
-        Ok(self.quiet())
+        Ok(self.without_dispatch())
     }
 
-    /// The provider's long-running operation has begun: whoever comes next re-attaches to it.
-    pub fn attach(mut self, begun: String) -> TransitionResult {
+    /// Records the provider's long-running operation, so that the next attempt can re-attach to it.
+    pub fn attach(mut self, started: String) -> TransitionResult {
         let State::Running { operation, .. } = &mut self.0.state else { return Err(self.not_running()) };
-        *operation = Some(begun);
-        Ok(self.quiet())
+        *operation = Some(started);
+        Ok(self.without_dispatch())
     }
 
-    /// Delivers: what was delivered is captured, what was not is released. Nothing delivered is a failure.
+    /// Delivers the output: captures the credits of the delivered units and releases the rest. If nothing was delivered,
+    /// the job fails.
     pub fn complete(self, now: Timestamp, output: Output) -> TransitionResult {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
@@ -133,12 +132,13 @@ impl Job {
             return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
         }
         let captured = self.hold.unit.saturating_mul(delivered.into());
-        let mut ledger: Vec<_> = self.entry(Verb::Capture, captured, now).into_iter().collect();
-        ledger.extend(self.entry(Verb::Release, self.hold.amount() - captured, now));
-        Ok(Transition { ledger, ..self.becomes(State::Succeeded { attempt, output, at: now }) })
+        let mut ledger: Vec<_> = self.ledger_entry(Verb::Capture, captured, now).into_iter().collect();
+        ledger.extend(self.ledger_entry(Verb::Release, self.hold.amount() - captured, now));
+        Ok(Transition { ledger, ..self.with_state(State::Succeeded { attempt, output, at: now }) })
     }
 
-    /// The attempt failed, and its operation with it: again later, or never. `jitter` lies in `[0, 1)`.
+    /// Ends a failed attempt and forgets the provider's operation: the job waits for another attempt, or fails. `jitter` is
+    /// from 0 to 1.
     pub fn fail(
         mut self,
         now: Timestamp,
@@ -147,11 +147,11 @@ impl Job {
         jitter: f64,
     ) -> TransitionResult {
         self.take_operation();
-        self.set_back(now, failure, policy, jitter)
+        self.fail_keeping_operation(now, failure, policy, jitter)
     }
 
-    /// As [`Job::fail`], but the provider's operation is sound: the next attempt re-attaches to it.
-    pub fn set_back(
+    /// As [`Job::fail`], but the provider's operation is unaffected: the next attempt re-attaches to it.
+    pub fn fail_keeping_operation(
         mut self,
         now: Timestamp,
         failure: AttemptFailure,
@@ -177,20 +177,20 @@ impl Job {
         Ok(self.requeued(Wait { attempt: counted, not_before, error: Some(error), operation }, now, policy))
     }
 
-    /// Somebody wants it stopped: at once while it waits, by its worker (or, late, the sweeper) while it runs.
+    /// Cancels a queued job at once. A running job is cancelled by its worker, or by the sweeper after the grace period.
     pub fn request_cancel(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         match &mut self.0.state {
             State::Queued { .. } => self.cancel(now),
             State::Running { cancel_by, .. } => {
-                // A second request must not push the moment away.
+                // A second request must not postpone the cancellation.
                 *cancel_by = cancel_by.or(Some(after(now, policy.cancel_grace)));
-                Ok(self.quiet())
+                Ok(self.without_dispatch())
             }
             _ => Err(TransitionError::Finished),
         }
     }
 
-    /// Stops it: everything held is released.
+    /// Cancels the job and releases its hold.
     pub fn cancel(self, now: Timestamp) -> TransitionResult {
         if self.status().is_final() {
             return Err(TransitionError::Finished);
@@ -199,7 +199,7 @@ impl Job {
         Ok(self.released(State::Cancelled { attempt, at: now }, now))
     }
 
-    /// A worker that shuts down gives the job and its attempt back.
+    /// Returns the job to the queue without counting the attempt, because its worker shuts down.
     pub fn hand_back(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         let State::Running { attempt, cancel_by, .. } = self.state else { return Err(self.not_running()) };
         if cancel_by.is_some() {
@@ -209,18 +209,18 @@ impl Job {
         Ok(self.requeued(Wait { attempt: attempt - 1, not_before: now, error: None, operation }, now, policy))
     }
 
-    /// The dead letter is out.
-    pub fn dead_lettered(mut self) -> TransitionResult {
+    /// Notes that the dead letter is recorded.
+    pub fn mark_dead_lettered(mut self) -> TransitionResult {
         match &mut self.0.state {
-            State::Failed { dead_lettering: owed @ DeadLettering::Pending, .. } => {
-                *owed = DeadLettering::Done;
-                Ok(self.quiet())
+            State::Failed { dead_lettering: pending @ DeadLettering::Pending, .. } => {
+                *pending = DeadLettering::Done;
+                Ok(self.without_dispatch())
             }
             _ => Err(TransitionError::NotFailed),
         }
     }
 
-    /// Runs a failed job again: a fresh hold, attempts from zero, a new deadline.
+    /// Runs a failed job again, with a new hold, no attempts used and a new deadline.
     pub fn redrive(mut self, now: Timestamp, time_limit: Duration, policy: &JobPolicy) -> TransitionResult {
         if !matches!(self.state, State::Failed { .. }) {
             return Err(TransitionError::NotFailed);
@@ -229,7 +229,7 @@ impl Job {
         self.0.deadline = after(now, time_limit);
         self.0.started_at = None;
         self.0.state = queued(Wait::first(now), now, policy);
-        let ledger = self.entry(Verb::Hold, self.hold.amount(), now).into_iter().collect();
-        Ok(self.dispatched(ledger, now))
+        let ledger = self.ledger_entry(Verb::Hold, self.hold.amount(), now).into_iter().collect();
+        Ok(self.with_dispatch(ledger, now))
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs that time asks for: a job that waits, waits too long, or whose worker is gone.
+//! The verbs about waiting: a job that must start later, waits too long, or has lost its worker.
 
 use super::{
     record::Job,
@@ -13,9 +13,9 @@ use crate::domain::{
 };
 
 impl Job {
-    /// Nobody can work on it before a moment: it waits until then, and says why. No attempt has begun.
+    /// Lets a queued job wait until a moment, for a reason that is shown. No attempt is counted.
     ///
-    /// A moment beyond the deadline is the deadline: there the sweeper ends it.
+    /// The wait ends at the deadline at the latest; then the sweeper fails the job.
     pub fn postpone(
         mut self,
         now: Timestamp,
@@ -31,10 +31,10 @@ impl Job {
         Ok(self.requeued(Wait { attempt, not_before, error: Some(reason), operation }, now, policy))
     }
 
-    /// Until when nobody may start it; `None` when its time has come, or it waits for nothing.
+    /// The earliest start, if that is in the future and the job was retried or postponed.
     ///
-    /// What is new or was handed back may start at once, whatever the clock says: the moment was written by another
-    /// machine, whose clock may be ahead.
+    /// A job that is new or was handed back may start at once, whatever the clock says: its `not_before` was written by
+    /// another machine, whose clock may be ahead.
     pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
             State::Queued { not_before, last_error: Some(_), .. } => Some(*not_before).filter(|at| *at > now),
@@ -42,54 +42,55 @@ impl Job {
         }
     }
 
-    /// Its message came before its time and is gone: another is published when the time has come.
-    pub fn recall(mut self, now: Timestamp) -> TransitionResult {
+    /// Schedules a new message for the earliest start, because the last message arrived too early and is gone.
+    pub fn reschedule(mut self, now: Timestamp) -> TransitionResult {
         let waits_until = self.waits_until(now);
         match (&mut self.0.state, waits_until) {
             (State::Queued { publish_at, .. }, Some(at)) => {
                 *publish_at = (*publish_at).min(at);
-                Ok(self.quiet())
+                Ok(self.without_dispatch())
             }
-            (State::Queued { .. } | State::Running { .. }, _) => Err(TransitionError::NotEarly),
+            (State::Queued { .. } | State::Running { .. }, _) => Err(TransitionError::NotScheduled),
             _ => Err(TransitionError::Finished),
         }
     }
 
-    /// What the sweeper does with a job whose [`Job::due_at`] has passed.
+    /// What the sweeper does when [`Job::due_at`] has passed: it publishes the message again, takes the job from a worker
+    /// whose lease has lapsed, or ends a job that is cancelled or past its deadline.
     pub fn overdue(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         if self.due_at().is_none_or(|due| due > now) || self.status().is_final() {
             return Err(TransitionError::NotOverdue);
         }
         if now >= self.deadline || !matches!(self.state, State::Queued { .. }) {
-            return self.taken(now, policy);
+            return self.end_or_requeue(now, policy);
         }
         if let State::Queued { publish_at, published, .. } = &mut self.0.state {
             *publish_at = after(now, doubled(policy.republish_after, *published, policy.republish_cap));
             *published = published.saturating_add(1);
         }
         let not_before = self.not_before().unwrap_or(now);
-        Ok(self.dispatched(Vec::new(), not_before))
+        Ok(self.with_dispatch(Vec::new(), not_before))
     }
 
-    /// Its worker is known to be dead, whatever its lease says: the next one may have it.
+    /// Takes the job from a worker that is known to be dead, even if its lease has not lapsed.
     pub fn release_dead_lease(self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         if !matches!(self.state, State::Running { .. }) {
             return Err(self.not_running());
         }
-        self.taken(now, policy)
+        self.end_or_requeue(now, policy)
     }
 
-    /// Ends a job that is cancelled or too late; any other goes from its worker back into the queue.
-    fn taken(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
+    /// Ends a job that is cancelled or past its deadline, and returns any other to the queue.
+    fn end_or_requeue(mut self, now: Timestamp, policy: &JobPolicy) -> TransitionResult {
         let attempt = self.attempt();
         if let State::Running { cancel_by: Some(_), .. } = self.state {
             return self.cancel(now);
         }
         if now >= self.deadline {
-            let error = self.too_late();
+            let error = self.deadline_error();
             return Ok(self.failed(now, attempt, error, DeadLettering::NotNeeded));
         }
-        let error = JobError::new(ErrorCode::WorkerLost, "the worker stopped answering in mid-attempt");
+        let error = JobError::new(ErrorCode::WorkerLost, "the worker stopped responding during the attempt");
         if attempt >= policy.retry.max_attempts {
             return Ok(self.failed(now, attempt, error, DeadLettering::Pending));
         }
@@ -97,13 +98,13 @@ impl Job {
         Ok(self.requeued(Wait { attempt, not_before: now, error: Some(error), operation }, now, policy))
     }
 
-    fn too_late(&self) -> JobError {
+    fn deadline_error(&self) -> JobError {
         let reason = match &self.state {
             State::Queued { last_error: Some(last), .. } => {
-                format!("the job was not done by its deadline; it last waited because: {}", last.message)
+                format!("the job was not finished by its deadline; the last reason to wait was: {}", last.message)
             }
             State::Queued { attempt: 0, .. } => "no worker was free before the job's deadline".to_owned(),
-            _ => "the job was not done by its deadline".to_owned(),
+            _ => "the job was not finished by its deadline".to_owned(),
         };
         JobError::new(ErrorCode::DeadlineExceeded, reason)
     }

@@ -1,4 +1,4 @@
-//! What a job is to do, what its credits pay for, and what it delivers.
+//! The work of a job, the credits held for it, and its output.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::domain::{
     stored_image::StoredImage,
 };
 
-/// What the job is to do.
+/// What a job does, complete and valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Work {
@@ -19,7 +19,7 @@ pub enum Work {
     Brand(BrandSpec),
 }
 
-/// The credits set aside for one run of a job; a redrive makes a new one.
+/// The credits held for one run of a job. A redrive makes a new hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
@@ -27,12 +27,12 @@ pub struct Hold {
     pub number: u32,
     /// Credits for one unit (picture, training).
     pub unit: Credits,
-    /// Units asked for.
+    /// Units requested.
     pub units: u32,
 }
 
 impl Hold {
-    /// Credits held.
+    /// Credits held for all units.
     pub fn amount(&self) -> Credits {
         self.unit.saturating_mul(self.units.into())
     }
@@ -41,14 +41,14 @@ impl Hold {
 /// What a finished job delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Of an illustration.
+    /// The output of an illustration.
     Pictures(Pictures),
-    /// Of a training.
+    /// The output of a training.
     Brand(TrainedBrand),
 }
 
 impl Output {
-    /// How many of the units asked for were delivered.
+    /// Delivered units.
     pub fn delivered(&self) -> u32 {
         match self {
             Self::Pictures(pictures) => u32::try_from(pictures.images.len()).unwrap_or(u32::MAX),
@@ -65,11 +65,11 @@ pub struct Pictures {
     pub images: Vec<StoredImage>,
     /// Media key of the first picture's thumbnail.
     pub thumbnail_key: Option<String>,
-    /// Pictures that were asked for and withheld by the engine's content filter.
+    /// Pictures that the engine's content filter withheld.
     pub filtered: u32,
     /// The model that drew them.
     pub model: String,
-    /// What the model was told.
+    /// The prompt that the engine received.
     pub final_prompt: String,
     /// The seed that repeats the result.
     pub seed: Option<u32>,

@@ -94,7 +94,7 @@ impl Provider for Gemini {
     async fn generate(&self, spec: &ImageSpec, model: &str, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         let (ratio, size, is_sized) = self.frame(spec, model);
         let references = references(spec.references.clone(), cx.attempt).await?;
-        let prompt = spec.illustration.final_prompt_with(references.len());
+        let prompt = spec.illustration.final_prompt_with_references(references.len());
         let mut image = json!({
             "aspectRatio": ratio.to_string(),
             "imageOutputOptions": { "mimeType": "image/png" },

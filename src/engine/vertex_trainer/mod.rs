@@ -1,8 +1,8 @@
 //! Trains by a container on Vertex AI: a custom job for each training.
 //!
 //! Creating a job knows no idempotency key, so each carries a label of its training, and before one is created the label is
-//! looked for: an answer that was lost costs no second machine. What the container must do is in the README, "Bring your
-//! own trainer".
+//! looked for: an answer that was lost costs no second machine. docs/trainers.md says what the
+//! container must do.
 
 mod api;
 mod failure;

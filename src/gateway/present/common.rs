@@ -1,4 +1,4 @@
-//! What clients see of every job, whatever it makes.
+//! The fields that illustrations and brands share.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,44 +15,44 @@ use crate::{
     store::Versioned,
 };
 
-/// What all jobs have.
+/// The fields of every job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Job)]
-pub(in crate::gateway) struct Common<'a> {
+pub(in crate::gateway) struct JobFields<'a> {
     user_id: &'a str,
-    /// The team whose credits pay.
+    /// The team that pays.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     team_id: Option<&'a str>,
-    /// Why it failed.
+    /// Why the job has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<ErrorView<'a>>,
-    /// Of a queued job: why it waits, or why the attempt before failed.
+    /// For a queued job: why it waits, or why the previous attempt has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     last_error: Option<ErrorView<'a>>,
-    /// Attempts started so far.
+    /// The number of attempts started so far.
     attempt: u32,
-    /// How far the running attempt is.
+    /// The progress of the running attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     progress: Option<ProgressView>,
-    /// Present and true while a running job is being stopped.
+    /// True while a running job is being stopped, absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     cancel_requested: bool,
-    /// Credits paid, once it is finished: for what was delivered, and nothing for the rest.
+    /// The credits that the finished job has cost: only delivered results cost credits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>, nullable = false)]
     credits_used: Option<Credits>,
-    /// What the provider charges, in US dollars.
+    /// The provider's charge, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cost_usd: Option<f64>,
     created_at: Timestamp,
-    /// When its first attempt started.
+    /// When the first attempt started.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     started_at: Option<Timestamp>,
@@ -65,27 +65,27 @@ pub(in crate::gateway) struct Common<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cancelled_at: Option<Timestamp>,
-    /// Milliseconds it waited for its first attempt.
+    /// The wait for the first attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     queue_ms: Option<u64>,
-    /// Grows with every change; the `id` of this state's event.
+    /// Increases with every change; also the `id` of the event that reports this state.
     version: u64,
 }
 
-/// Why a job failed, or waits.
+/// Why a job has failed or waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobError)]
 struct ErrorView<'a> {
-    /// For programs.
+    /// A stable name for programs.
     #[schema(example = "content_filtered")]
     code: &'static str,
-    /// For people.
+    /// An explanation for people.
     #[schema(example = "the engine withheld every picture for its content")]
     message: &'a str,
 }
 
-/// How far an attempt is.
+/// The progress of an attempt.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Progress)]
@@ -110,7 +110,7 @@ impl<'a> ErrorView<'a> {
     }
 }
 
-impl<'a> Common<'a> {
+impl<'a> JobFields<'a> {
     pub(super) fn of(job: &'a Versioned<Job>) -> Self {
         let Versioned { version, value: job } = job;
         let status = job.status();

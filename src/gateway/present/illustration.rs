@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use super::{Links, Presenter, common::Common};
+use super::{Links, Presenter, common::JobFields};
 use crate::{
     domain::{
         Timestamp,
@@ -18,7 +18,7 @@ use crate::{
     store::Versioned,
 };
 
-/// An illustration, as it stands now.
+/// An illustration in its current state.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Illustration, example = json!({
@@ -33,12 +33,12 @@ use crate::{
     "createdAt": "2026-03-01T12:00:00Z", "startedAt": "2026-03-01T12:00:00.120Z",
     "completedAt": "2026-03-01T12:00:16.480Z", "queueMs": 120, "generationMs": 16360, "version": 6
 }))]
-pub(in crate::gateway) struct Illustration<'a> {
+pub(in crate::gateway) struct IllustrationView<'a> {
     #[serde(rename = "illustrationId")]
     id: &'a str,
     #[schema(schema_with = status_schema)]
     status: &'static str,
-    /// The person's words, verbatim.
+    /// The prompt of the request, unchanged.
     prompt: &'a str,
     style_id: &'a str,
     style_name: &'a str,
@@ -46,49 +46,49 @@ pub(in crate::gateway) struct Illustration<'a> {
     width: u32,
     /// Pixels.
     height: u32,
-    /// Pictures asked for.
+    /// The number of requested images.
     count: u32,
-    /// The seed that repeats the result: the one asked for, else the one the model used.
+    /// The seed that reproduces the result: that of the request, or the one that the model has used.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     seed: Option<u32>,
-    /// The first picture.
+    /// The first image.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     image_url: Option<String>,
-    /// All pictures: fewer than `count` when the model withheld some.
+    /// All images: fewer than `count` if the model has withheld some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     image_urls: Vec<String>,
-    /// A small WebP of the first picture, 384 pixels at most.
+    /// A WebP of the first image, at most 384 pixels wide and high.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     thumbnail_url: Option<String>,
-    /// When the first of these URLs stops working, where they expire. Reading the job again gives new ones.
+    /// When the first of these URLs expires, if they do. Read the illustration again to get new URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     url_expires_at: Option<Timestamp>,
-    /// Pictures that were asked for and withheld for their content, of a finished job. They cost nothing.
+    /// The number of images that the model has withheld because of their content. They cost nothing.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     filtered: u32,
-    /// The model that drew it.
+    /// The model that has created the images.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     model_used: Option<&'a str>,
-    /// What the model was told.
+    /// The prompt that the model has received.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     final_prompt: Option<&'a str>,
-    /// Milliseconds the successful attempt took.
+    /// The duration of the successful attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     generation_ms: Option<u64>,
     #[serde(flatten)]
-    common: Common<'a>,
+    common: JobFields<'a>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -102,7 +102,7 @@ impl Presenter {
         &self,
         job: &'a Versioned<Job>,
         spec: &'a IllustrationSpec,
-    ) -> Result<Illustration<'a>, BackendError> {
+    ) -> Result<IllustrationView<'a>, BackendError> {
         let output = match &job.value.state {
             State::Succeeded { output: Output::Pictures(pictures), .. } => Some(pictures),
             _ => None,
@@ -111,7 +111,7 @@ impl Presenter {
         let thumbnail = output.and_then(|output| output.thumbnail_key.as_deref());
         let Links { urls: mut image_urls, expires_at } = self.links(images.chain(thumbnail)).await?;
         let thumbnail_url = thumbnail.and_then(|_| image_urls.pop());
-        Ok(Illustration {
+        Ok(IllustrationView {
             id: job.value.id.as_str(),
             status: job.value.status().shown_as(JobKind::Illustration),
             prompt: &spec.prompt,
@@ -129,7 +129,7 @@ impl Presenter {
             model_used: output.map(|output| output.model.as_str()),
             final_prompt: output.map(|output| output.final_prompt.as_str()),
             generation_ms: output.map(|output| output.generation_ms),
-            common: Common::of(job),
+            common: JobFields::of(job),
         })
     }
 }

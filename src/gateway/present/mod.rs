@@ -1,8 +1,9 @@
-//! What clients see of a job: camelCase, RFC 3339, absent rather than null.
+//! Jobs as clients see them: camelCase fields, RFC 3339 times, absent fields instead of null.
 
 mod brand;
 mod common;
 mod illustration;
+mod image_check;
 
 use std::{fmt::Write as _, str::FromStr as _, sync::Arc};
 
@@ -25,13 +26,14 @@ use crate::{
     media::{MediaKey, MediaUrl},
     store::Versioned,
 };
-pub(super) use brand::{Brand, VerdictView};
-pub(super) use illustration::Illustration;
+pub(super) use brand::BrandView;
+pub(super) use illustration::IllustrationView;
+pub(super) use image_check::ImageCheckView;
 
-/// What links in answers begin with: the public address, or the one the client used; empty when neither is known, which
-/// leaves links that are relative to the address of the request.
+/// The base of links in responses: the public URL, or the address that the client has used. If neither is known, it is
+/// empty, and links are relative.
 ///
-/// `X-Forwarded-*` is not looked at: anybody can send it. Behind a proxy, configure the public address.
+/// `X-Forwarded-*` is ignored, because any client can send it. Behind a proxy, configure the public URL.
 #[derive(Debug, Clone)]
 pub(super) struct BaseUrl(Arc<str>);
 
@@ -66,7 +68,7 @@ impl BaseUrl {
     }
 }
 
-/// Makes jobs presentable for one request or stream.
+/// Presents jobs for one request or stream.
 #[derive(Clone)]
 pub(super) struct Presenter {
     gateway: GatewayState,
@@ -78,23 +80,22 @@ struct Link {
     expires_at: Option<Timestamp>,
 }
 
-/// Where pictures are fetched.
+/// The URLs of pictures.
 pub(super) struct Links {
-    /// Of each.
     pub urls: Vec<String>,
-    /// When the first of them stops working, if any does.
+    /// When the first of them expires, if any does.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A job of either kind, as it stands now.
+/// A job of either kind.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum JobView<'a> {
-    Illustration(Box<Illustration<'a>>),
-    Brand(Box<Brand<'a>>),
+    Illustration(Box<IllustrationView<'a>>),
+    Brand(Box<BrandView<'a>>),
 }
 
-/// The words a status of this kind of job has, from the one place that knows them.
+/// The status names of this kind of job.
 pub(super) fn statuses(kind: JobKind) -> [&'static str; Status::ALL.len()] {
     Status::ALL.map(|status| status.shown_as(kind))
 }
@@ -105,12 +106,10 @@ fn status_schema(kind: JobKind) -> RefOr<Schema> {
 }
 
 impl Presenter {
-    /// A presenter of links below `base`.
     pub fn new(gateway: GatewayState, base: BaseUrl) -> Self {
         Self { gateway, base }
     }
 
-    /// The job as clients see it.
     pub async fn job<'a>(&self, job: &'a Versioned<Job>) -> Result<JobView<'a>, BackendError> {
         Ok(match &job.value.work {
             Work::Illustration(spec) => JobView::Illustration(Box::new(self.illustration(job, spec).await?)),
@@ -118,16 +117,16 @@ impl Presenter {
         })
     }
 
-    /// Where a client fetches what lies under these media keys, in order.
+    /// The URLs of the pictures with these media keys, in order.
     pub async fn links<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<Links, BackendError> {
-        // Each may be a call of who signs.
+        // Signing a URL may be a remote call.
         let links = try_join_all(keys.into_iter().map(|key| self.link(key))).await?;
         let expires_at = links.iter().filter_map(|link| link.expires_at).min();
         Ok(Links { urls: links.into_iter().map(|link| link.url).collect(), expires_at })
     }
 
     async fn link(&self, key: &str) -> Result<Link, BackendError> {
-        // Only our own worker writes keys, so one that is none is a defect or a damaged store.
+        // Only the worker writes keys, so an invalid key means a defect or a damaged store.
         let key = MediaKey::from_str(key)
             .map_err(|error| BackendError::new(ErrorKind::Internal, "gateway.link").because(error))?;
         Ok(match self.gateway.queries().media_url(&key).await? {

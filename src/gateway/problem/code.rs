@@ -1,8 +1,8 @@
-//! The kinds of problem, each with its HTTP status.
+//! The kinds of problem and their HTTP statuses.
 
 use axum::http::StatusCode;
 
-/// The kinds of problem; clients tell them apart by [`Code::as_str`].
+/// A kind of problem; clients distinguish kinds by [`Code::as_str`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::gateway) enum Code {
     Malformed,
@@ -10,7 +10,7 @@ pub(in crate::gateway) enum Code {
     Unauthorized,
     StreamTokenExpired,
     InsufficientCredits,
-    NotYou,
+    UserIdMismatch,
     UnusableUser,
     NotFound,
     MethodNotAllowed,
@@ -46,12 +46,12 @@ impl Code {
         match self {
             Self::Malformed => (S::BAD_REQUEST, "malformed_request", "The request cannot be read"),
             Self::IdempotencyKeyInvalid => {
-                (S::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key cannot be used")
+                (S::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key is invalid")
             }
-            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid token is needed"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid token is required"),
             Self::StreamTokenExpired => (S::UNAUTHORIZED, "stream_token_expired", "The address has expired"),
-            Self::NotYou => (S::FORBIDDEN, "not_your_user_id", "The userId is somebody else's"),
-            Self::UnusableUser => (S::FORBIDDEN, "unusable_user", "The token's user cannot use this service"),
+            Self::UserIdMismatch => (S::FORBIDDEN, "not_your_user_id", "The userId belongs to another user"),
+            Self::UnusableUser => (S::FORBIDDEN, "unusable_user", "The user of the token cannot use this service"),
             Self::InsufficientCredits => (S::PAYMENT_REQUIRED, "insufficient_credits", "Not enough credits"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "Not found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
@@ -60,15 +60,19 @@ impl Code {
             Self::IdempotencyKeySpent => {
                 (S::CONFLICT, "idempotency_key_spent", "The job made with this Idempotency-Key was deleted")
             }
-            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another picture was uploaded under this id"),
-            Self::UnusablePicture => (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file is no usable picture"),
-            Self::UnusableArchive => (S::UNPROCESSABLE_ENTITY, "unusable_archive", "The file is no usable archive"),
+            Self::UploadTaken => (S::CONFLICT, "upload_taken", "Another file was uploaded under this id"),
+            Self::UnusablePicture => {
+                (S::UNPROCESSABLE_ENTITY, "unusable_picture", "The file cannot be used as a picture")
+            }
+            Self::UnusableArchive => {
+                (S::UNPROCESSABLE_ENTITY, "unusable_archive", "The file cannot be used as an archive")
+            }
             Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON by its Content-Type")
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The Content-Type of the body is not JSON")
             }
             Self::RangeNotSatisfiable => {
-                (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range lies outside the file")
+                (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range is outside the file")
             }
             Self::InvalidFields => (S::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid"),
             Self::IdempotencyKeyReused => {
@@ -85,18 +89,17 @@ impl Code {
             Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not answer in time"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes at once"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
-            Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend needs an operator"),
+            Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend requires an operator"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Shutting down"),
         }
     }
 
-    /// The HTTP status.
     pub(super) fn status(self) -> StatusCode {
         self.row().0
     }
 
-    /// What programs tell it by.
+    /// The stable name for programs.
     pub(super) fn as_str(self) -> &'static str {
         self.row().1
     }

@@ -1,4 +1,4 @@
-//! `GET /credits`: the balance.
+//! `GET /credits`: the balance of the caller.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -6,42 +6,39 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::credits::{Account, Credits},
-    gateway::{GatewayState, auth::Caller, problem::Problem},
+    gateway::{GatewayState, auth::Caller, openapi::UserIdParam, problem::Problem},
 };
 
-/// A balance: `available + held + spent = granted`, always.
+/// A balance: `available + held + spent` always equals `granted`.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Balance)]
 pub(in crate::gateway) struct Balance {
-    /// Whose: `users/{userId}` or `teams/{teamId}`.
+    /// The account: `users/{userId}` or `teams/{teamId}`.
     #[schema(example = "users/local")]
     account: String,
-    /// Free to be used.
+    /// Free for new jobs.
     #[schema(value_type = u64, example = 997)]
     available: Credits,
-    /// Set aside for what is not finished.
+    /// Reserved for unfinished jobs.
     #[schema(value_type = u64, example = 1)]
     held: Credits,
-    /// Paid for what was delivered.
+    /// Paid for delivered results.
     #[schema(value_type = u64, example = 2)]
     spent: Credits,
-    /// Everything ever granted.
+    /// All credits ever granted.
     #[schema(value_type = u64, example = 1000)]
     granted: Credits,
 }
 
-/// The caller's credits
+/// Get the credits of the caller
+///
+/// Returns the account that pays for the caller's jobs: that of the user, or that of the user's team.
 #[utoipa::path(
     get,
     operation_id = "getCredits",
     path = "/credits",
     tag = "account",
-    params(("userId" = Option<String>, Query, description = "The caller; `local` when absent.")),
-    responses(
-        (status = 200, description = "The account that pays for the caller's work.", body = Balance),
-        (status = 422, description = "The user id is invalid."),
-        (status = 503, description = "A backend cannot be reached."),
-    )
+    params(UserIdParam),
+    responses((status = 200, description = "The balance.", body = Balance))
 )]
 pub(in crate::gateway) async fn get(
     State(gateway): State<GatewayState>,

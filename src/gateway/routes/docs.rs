@@ -1,4 +1,4 @@
-//! `/openapi.json`, the page that shows it, and the way there.
+//! `/openapi.json`, and `/docs`, the page that shows it.
 
 use axum::{
     Router,
@@ -13,17 +13,17 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::gateway::GatewayState;
 
-/// The page's own scripts and the inline styles they write, and nothing from elsewhere.
+/// Allows the page's own scripts and the inline styles that they write, and nothing from other origins.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 const PAGE: &str = "/docs/";
 const DOCUMENT: &str = "/openapi.json";
 
-/// The pages for people who build on the API.
-pub(in crate::gateway) fn router(described: &OpenApi) -> Router<GatewayState> {
-    // Rendered once: it does not change while the process runs.
-    let document = Bytes::from(described.to_pretty_json().unwrap_or_default());
+/// The pages for developers who use the API.
+pub(in crate::gateway) fn router(description: &OpenApi) -> Router<GatewayState> {
+    // Rendered once, because it does not change while the process runs.
+    let document = Bytes::from(description.to_pretty_json().unwrap_or_default());
     let config = Config::from(DOCUMENT).try_it_out_enabled(true).display_request_duration(true).validator_url("none");
     let page = Router::from(SwaggerUi::new("/docs").config(config)).layer(middleware::map_response(with_page_policy));
     Router::new()

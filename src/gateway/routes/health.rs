@@ -1,4 +1,4 @@
-//! `GET /health`: the process lives. `GET /ready`: and so does what it needs.
+//! `GET /health`: the process is alive. `GET /ready`: its backends respond.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -8,13 +8,12 @@ use crate::{
     domain::Timestamp,
     gateway::{
         GatewayState,
-        problem::{Code, Problem, WrongField},
+        problem::{Code, InvalidField, Problem},
     },
 };
 
-/// The process is alive.
+/// The state of the process.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Health)]
 pub(in crate::gateway) struct Health {
     #[schema(example = "healthy")]
     status: &'static str,
@@ -25,20 +24,19 @@ pub(in crate::gateway) struct Health {
     timestamp: Timestamp,
 }
 
-/// Everything the gateway needs answers.
+/// The state of the gateway and its backends.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Ready)]
-pub(in crate::gateway) struct Ready {
+pub(in crate::gateway) struct Readiness {
     #[schema(example = "ready")]
     status: &'static str,
     #[schema(example = "gateway")]
     service: &'static str,
-    checks: Checks,
+    checks: ReadinessChecks,
 }
 
-/// The backends.
+/// The state of each backend.
 #[derive(Debug, Serialize, ToSchema)]
-struct Checks {
+struct ReadinessChecks {
     #[schema(example = "ok")]
     store: &'static str,
     #[schema(example = "ok")]
@@ -47,49 +45,49 @@ struct Checks {
     media: &'static str,
 }
 
-/// Whether the process is alive
+/// Check whether the process is alive
 ///
-/// Touches nothing else: a process is not restarted because its database is.
+/// Does not check the backends: a failing database is no reason to restart this process.
 #[utoipa::path(
     get,
     operation_id = "getHealth",
     path = "/health",
     tag = "service",
-    responses((status = 200, description = "It is.", body = Health))
+    responses((status = 200, description = "The process is alive.", body = Health))
 )]
 pub(in crate::gateway) async fn health(State(gateway): State<GatewayState>) -> Json<Health> {
     let version = gateway.0.version;
     Json(Health { status: "healthy", service: "gateway", version, timestamp: gateway.now() })
 }
 
-/// Whether requests should be sent here
+/// Check whether the gateway can serve requests
 ///
-/// Asks the backends.
+/// Checks all backends.
 #[utoipa::path(
     get,
     operation_id = "getReady",
     path = "/ready",
     tag = "service",
     responses(
-        (status = 200, description = "Everything needed answers.", body = Ready),
-        (status = 503, description = "It is shutting down, or something needed does not answer: `errors` names it."),
+        (status = 200, description = "All backends respond.", body = Readiness),
+        (status = 503, description = "The gateway is shutting down, or a backend does not respond: `errors` names it."),
     )
 )]
-pub(in crate::gateway) async fn ready(State(gateway): State<GatewayState>) -> Result<Json<Ready>, Problem> {
+pub(in crate::gateway) async fn ready(State(gateway): State<GatewayState>) -> Result<Json<Readiness>, Problem> {
     if gateway.drain().is_cancelled() {
         return Err(Problem::new(Code::Draining, "this gateway is shutting down"));
     }
     let failing = gateway.readiness().failing_backends().await;
     if failing.is_empty() {
-        let checks = Checks { store: "ok", queue: "ok", media: "ok" };
-        return Ok(Json(Ready { status: "ready", service: "gateway", checks }));
+        let checks = ReadinessChecks { store: "ok", queue: "ok", media: "ok" };
+        return Ok(Json(Readiness { status: "ready", service: "gateway", checks }));
     }
-    // Anybody can read the answer: it has the kind of each error, and the log the rest.
-    let named: Vec<_> = failing.iter().map(|(backend, error)| format!("{backend} {}", error.kind)).collect();
-    let wrong = failing.iter().map(|(backend, error)| WrongField {
+    // The response is public, so it contains only the kind of each error. The log has the rest.
+    let kinds: Vec<_> = failing.iter().map(|(backend, error)| format!("{backend} {}", error.kind)).collect();
+    let errors = failing.iter().map(|(backend, error)| InvalidField {
         pointer: format!("/{backend}"),
         detail: error.kind.to_string(),
-        place: Some("backend"),
+        location: Some("backend"),
     });
-    Err(Problem::new(Code::NotReady, named.join("; ")).with_errors(wrong.collect()))
+    Err(Problem::new(Code::NotReady, kinds.join("; ")).with_errors(errors.collect()))
 }

@@ -1,4 +1,4 @@
-//! Addresses that an `EventSource` can open, which sends no headers.
+//! Addresses that an `EventSource` can open, because it cannot send headers.
 
 use axum::{
     Json,
@@ -10,129 +10,68 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{
-        Timestamp,
-        ids::{JobId, UserId},
-    },
+    domain::{Timestamp, ids::UserId},
     gateway::{
-        GatewayState,
-        auth::Caller,
-        params::{BrandId, IllustrationId},
-        present::BaseUrl,
-        problem::Problem,
+        GatewayState, auth::Caller, openapi::UserIdParam, params::JobPath, present::BaseUrl, problem::Problem,
+        resource::JobResource,
     },
 };
 
-/// Where events can be watched without headers.
+/// An address of events that requires no headers.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = StreamToken)]
 pub(in crate::gateway) struct StreamToken {
-    /// What an `EventSource` opens.
+    /// Pass this to `EventSource`.
     #[schema(example = "http://127.0.0.1:8080/illustrations/ill_4kQ0b1xYc7ZpT2mN9sVd/events?userId=local")]
     url: String,
-    /// The token in it, which opens these events alone; absent where callers do not sign in.
+    /// The token in the address. It gives access to these events only. Absent if callers do not sign in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token: Option<String>,
-    /// It opens no more streams from then on; those that are open go on.
+    /// The token opens no new streams after this time; open streams stay open.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     expires_at: Option<Timestamp>,
 }
 
-/// An address to watch an illustration at
-///
-/// For `EventSource`, which sends no `Authorization`: it opens this illustration's events, and nothing else, for a few
-/// minutes. A stream that is open goes on; to open it again after that, ask for a new address and add `last_event_id`.
-#[utoipa::path(
-    post,
-    operation_id = "tokenForIllustrationEvents",
-    path = "/illustrations/{id}/stream-token",
-    tag = "events",
-    params(
-        ("id" = String, Path, description = "The illustration's id.", example = "ill_4kQ0b1xYc7ZpT2mN9sVd"),
-        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
-    ),
-    responses(
-        (status = 200, description = "The address.", body = StreamToken),
-        (status = 404, description = "The caller has no such illustration."),
-        (status = 422, description = "The user id is invalid."),
-        (status = 503, description = "A backend cannot be reached."),
-    )
-)]
-pub(in crate::gateway) async fn of_one(
+/// The address of one job's events. `routes/jobs/openapi.rs` describes this route.
+pub(super) async fn for_job<R: JobResource>(
     State(gateway): State<GatewayState>,
     Caller(user): Caller,
     base: BaseUrl,
-    IllustrationId(id): IllustrationId,
+    JobPath { id, .. }: JobPath<R>,
 ) -> Result<Response, Problem> {
-    of_job(&gateway, &user, &base, &id).await
+    gateway.queries().get(&user, &id).await?.ok_or_else(|| Problem::job_not_found(R::KIND))?;
+    Ok(respond(&gateway, &user, &base, &format!("/{}/{id}/events", R::KIND.collection())))
 }
 
-/// An address to watch a brand at
+/// Create an event address for all jobs of the caller
 ///
-/// The same for a brand of the caller or their team.
-#[utoipa::path(
-    post,
-    operation_id = "tokenForBrandEvents",
-    path = "/brands/{id}/stream-token",
-    tag = "events",
-    params(
-        ("id" = String, Path, description = "The brand's id.", example = "brd_4kQ0b1xYc7ZpT2mN9sVd"),
-        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
-    ),
-    responses(
-        (status = 200, description = "The address.", body = StreamToken),
-        (status = 404, description = "There is no such brand of the caller or their team."),
-        (status = 422, description = "The user id is invalid."),
-        (status = 503, description = "A backend cannot be reached."),
-    )
-)]
-pub(in crate::gateway) async fn of_brand(
-    State(gateway): State<GatewayState>,
-    Caller(user): Caller,
-    base: BaseUrl,
-    BrandId(id): BrandId,
-) -> Result<Response, Problem> {
-    of_job(&gateway, &user, &base, &id).await
-}
-
-/// An address to watch all of the caller's jobs at
-///
-/// The same for `GET /events`.
+/// Creates an address of `GET /events` for `EventSource`, which cannot send `Authorization`.
 #[utoipa::path(
     post,
     operation_id = "tokenForAllEvents",
     path = "/events/stream-token",
     tag = "events",
-    params(("userId" = Option<String>, Query, description = "The caller; `local` when absent.")),
-    responses(
-        (status = 200, description = "The address.", body = StreamToken),
-        (status = 422, description = "The user id is invalid."),
-    )
+    params(UserIdParam),
+    responses((status = 200, description = "The address.", body = StreamToken))
 )]
-pub(in crate::gateway) async fn of_all(
+pub(in crate::gateway) async fn for_all(
     State(gateway): State<GatewayState>,
     Caller(user): Caller,
     base: BaseUrl,
 ) -> Response {
-    ticket(&gateway, &user, &base, "/events")
+    respond(&gateway, &user, &base, "/events")
 }
 
-async fn of_job(gateway: &GatewayState, user: &UserId, base: &BaseUrl, id: &JobId) -> Result<Response, Problem> {
-    gateway.queries().get(user, id).await?.ok_or_else(|| Problem::no_such(id.kind()))?;
-    Ok(ticket(gateway, user, base, &format!("/{}/{id}/events", id.kind().collection())))
-}
-
-fn ticket(gateway: &GatewayState, user: &UserId, base: &BaseUrl, path: &str) -> Response {
-    let ticket = gateway.events_ticket(user, path);
-    let (name, value) = match &ticket {
-        Some(ticket) => ("token", ticket.token.as_str()),
+fn respond(gateway: &GatewayState, user: &UserId, base: &BaseUrl, path: &str) -> Response {
+    let token = gateway.events_token(user, path);
+    let (name, value) = match &token {
+        Some(token) => ("token", token.token.as_str()),
         None => ("userId", user.as_str()),
     };
     let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
     let url = base.link(&format!("{path}?{query}"));
-    let (token, expires_at) = ticket.map(|ticket| (ticket.token, ticket.expires_at)).unzip();
+    let (token, expires_at) = token.map(|token| (token.token, token.expires_at)).unzip();
     Json(StreamToken { url, token, expires_at }).into_response()
 }

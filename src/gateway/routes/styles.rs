@@ -1,4 +1,4 @@
-//! `GET /styles`: the catalogue, and the brands that are ready to be drawn in.
+//! `GET /styles`: the catalogue, followed by the ready brands of the caller.
 
 use axum::{
     Json,
@@ -14,14 +14,14 @@ use crate::{
     gateway::{
         GatewayState,
         auth::Caller,
+        openapi::UserIdParam,
         present::{BaseUrl, Links, Presenter},
         problem::Problem,
     },
 };
 
-/// The styles on offer; the first is what a request gets that names none.
+/// The available styles. The first one is the default.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = StyleList)]
 pub(in crate::gateway) struct StyleList<'a> {
     data: Vec<StyleView<'a>>,
 }
@@ -31,43 +31,39 @@ pub(in crate::gateway) struct StyleList<'a> {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Style)]
 struct StyleView<'a> {
-    /// What requests name.
+    /// The value for `styleId` of `POST /generate`.
     #[schema(example = "watercolor")]
     style_id: &'a str,
-    /// What people read.
+    /// The name for people.
     #[schema(example = "Watercolor")]
     name: &'a str,
-    /// How it looks.
+    /// What the style looks like.
     #[schema(example = "Soft washes on rough paper")]
     description: &'a str,
-    /// A picture in this style, where there is one.
+    /// An image in this style, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sample_url: Option<String>,
-    /// When that URL stops working, if it does.
+    /// When that URL expires, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     url_expires_at: Option<Timestamp>,
-    /// The brand this style was learnt by.
+    /// The brand that this style comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "brd_4kQ0b1xYc7ZpT2mN9sVd")]
     brand_id: Option<&'a str>,
 }
 
-/// The styles
+/// List styles
 ///
-/// The catalogue first, then the ready brands of the caller and their team, the newest first, 100 at most.
+/// Returns the catalogue, followed by the newest 100 ready brands of the caller and of the caller's team, newest first.
 #[utoipa::path(
     get,
     operation_id = "listStyles",
     path = "/styles",
     tag = "account",
-    params(("userId" = Option<String>, Query, description = "The caller; `local` when absent.")),
-    responses(
-        (status = 200, description = "The styles, in the order to show them.", body = StyleList),
-        (status = 422, description = "The user id is invalid."),
-        (status = 503, description = "A backend cannot be reached."),
-    )
+    params(UserIdParam),
+    responses((status = 200, description = "The styles, in display order.", body = StyleList))
 )]
 pub(in crate::gateway) async fn list(
     State(gateway): State<GatewayState>,

@@ -1,4 +1,4 @@
-//! `/uploads`: where pictures to learn from are put, and archives of them.
+//! `/uploads`: training images, and archives of them.
 
 use std::collections::BTreeMap;
 
@@ -18,115 +18,109 @@ use crate::{
         GatewayState,
         auth::{Caller, Credentials},
         body::{self, WholeNumber},
+        openapi::UserIdParam,
         params::UploadPath,
         present::BaseUrl,
-        problem::{Problem, WrongField},
+        problem::{InvalidField, Problem},
     },
     jobs::UploadTarget,
     media::SignedUpload,
 };
 
-/// A file to come. Unknown fields are refused.
+/// A file to upload. Unknown fields are refused.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UploadRequest, example = json!({
     "userId": "local", "fileName": "poster-1.jpg", "contentType": "image/jpeg", "size": 2_345_678
 }))]
 pub(in crate::gateway) struct UploadBody {
-    /// Who asks. Absent: `?userId=`, else `local`.
     user_id: Option<String>,
-    /// What the file is called. Only its length is looked at; it is not kept.
+    /// The name of the file. It is checked, but not stored.
     #[schema(required = true, nullable = false, min_length = 1, max_length = 255)]
     file_name: Option<String>,
-    /// `image/png`, `image/jpeg`, `image/webp` or, for an archive of pictures, `application/zip`.
+    /// `image/png`, `image/jpeg`, `image/webp`, or `application/zip` for an archive of images.
     #[schema(required = true, nullable = false)]
     content_type: Option<String>,
-    /// Bytes.
+    /// The size in bytes.
     #[schema(required = true, nullable = false, value_type = u64, minimum = 1)]
     size: Option<WholeNumber>,
 }
 
-/// Where to send the file, and how.
+/// How to send the file.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = UploadTarget)]
-struct UploadTargetBody {
-    /// What `trainingImages` of a training names.
+struct UploadTargetView {
+    /// The id to pass in `trainingImages` of a training.
     #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
     upload_id: String,
     /// Always `PUT`.
     #[schema(example = "PUT")]
     method: &'static str,
-    /// Where to: this gateway, or the bucket itself. The address is a secret until it expires.
+    /// The address to send the file to: this gateway, or the bucket. Anyone who knows it can upload until it expires.
     #[schema(example = "http://127.0.0.1:8080/uploads/upl_4kQ0b1xYc7ZpT2mN9sVd?userId=local")]
     upload_url: String,
-    /// Headers to send along, exactly these.
+    /// Send exactly these headers.
     headers: BTreeMap<&'static str, String>,
-    /// Send it before.
+    /// Send the file before this time.
     expires_at: Timestamp,
 }
 
-/// A picture that was taken.
+/// An uploaded image.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Uploaded)]
-struct Taken {
+struct UploadedImage {
     #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
     upload_id: String,
-    /// Pixels of what is kept, upright.
+    /// Pixels of the stored image, in upright orientation.
     #[schema(example = 2048)]
     width: u32,
-    /// Pixels of what is kept, upright.
+    /// Pixels of the stored image, in upright orientation.
     #[schema(example = 1365)]
     height: u32,
 }
 
-/// An archive that was taken.
+/// An uploaded archive.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = UploadedArchive)]
-struct TakenArchive {
+struct UploadedArchive {
     #[schema(example = "upl_4kQ0b1xYc7ZpT2mN9sVd")]
     upload_id: String,
-    /// Pictures in it, fit or not: `POST /train-brand` has a verdict on each.
+    /// The number of images in it, usable or not: `POST /train-brand` checks each of them.
     #[schema(example = 12)]
     pictures: usize,
 }
 
-/// What was taken.
+/// The uploaded file.
 #[derive(ToSchema)]
-#[schema(as = UploadResponse)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes what is sent")]
+#[expect(dead_code, reason = "describes the response")]
 enum UploadResponse {
-    /// A picture.
-    Picture(Taken),
+    /// An image.
+    Image(UploadedImage),
     /// An archive.
-    Archive(TakenArchive),
+    Archive(UploadedArchive),
 }
 
-/// Ask for a place to put a picture
+/// Create an upload
 ///
-/// For each picture that a brand is to learn from, or for a zip archive of them. A picture that no brand uses is removed after a day. Where pictures are
-/// kept in a bucket, `uploadUrl` leads there, takes one file of the announced type and size, and needs no other
-/// credentials; whether the file is a usable picture is then said by `POST /train-brand`, with `dryRun=true` too.
+/// Returns the address for one training image, or for a zip archive of training images. An upload that no brand uses is
+/// removed after a day. If images are stored in a bucket, `uploadUrl` points to the bucket: it accepts one file of the
+/// announced type and size and requires no other credentials. `POST /train-brand`, also with `dryRun=true`, then checks
+/// whether the file is a usable image.
 #[utoipa::path(
     post,
     operation_id = "offerUpload",
     path = "/uploads",
     tag = "brands",
-    params(("userId" = Option<String>, Query, description = "The caller, when the body names none.")),
+    params(UserIdParam),
     request_body = UploadBody,
     responses(
-        (status = 201, description = "Send the file as it says.", body = UploadTargetBody),
-        (status = 400, description = "Not JSON, a wrong type, or an unknown or repeated field."),
-        (status = 408, description = "The body did not arrive in time."),
-        (status = 413, description = "The body is too large."),
-        (status = 415, description = "The body is not JSON by its Content-Type."),
-        (status = 422, description = "Fields are invalid; all of them are listed."),
+        (status = 201, description = "Send the file as described.", body = UploadTargetView),
+        (status = 422, description = "Fields are invalid; `errors` lists all of them."),
     )
 )]
-pub(in crate::gateway) async fn offer(
+pub(in crate::gateway) async fn create(
     State(gateway): State<GatewayState>,
     credentials: Credentials,
     base: BaseUrl,
@@ -140,8 +134,8 @@ pub(in crate::gateway) async fn offer(
     let (user, announced) = match (credentials.user(user_id.as_deref())?, announced) {
         (Ok(user), Ok(announced)) => (user, announced),
         (user, announced) => {
-            let wrong = announced.err().unwrap_or_default().into_iter().map(WrongField::from);
-            return Err(Problem::invalid(user.err().into_iter().chain(wrong).collect()));
+            let errors = announced.err().unwrap_or_default().into_iter().map(InvalidField::from);
+            return Err(Problem::invalid(user.err().into_iter().chain(errors).collect()));
         }
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
@@ -154,43 +148,42 @@ pub(in crate::gateway) async fn offer(
         let headers = [("Content-Type", content_type.to_owned())].into();
         (base.link(&format!("/uploads/{id}?{query}")), headers)
     };
-    let answer = UploadTargetBody { upload_id: id.into(), method: "PUT", upload_url, headers, expires_at };
-    Ok((StatusCode::CREATED, Json(answer)).into_response())
+    let target = UploadTargetView { upload_id: id.into(), method: "PUT", upload_url, headers, expires_at };
+    Ok((StatusCode::CREATED, Json(target)).into_response())
 }
 
-/// Put a picture
+/// Upload a file
 ///
-/// A PNG, JPEG or WebP, whatever its `Content-Type` says: what counts is its first bytes. It is decoded, brought
-/// upright, reduced to 4 megapixels at most, and encoded anew, so metadata and anything behind its end are gone. The
-/// same file may be sent again; another one needs another place.
+/// A PNG, JPEG or WebP; the first bytes decide, not the `Content-Type`. The image is decoded, rotated upright, reduced to at
+/// most 4 megapixels, and encoded again, which removes metadata and trailing data. The same file may be sent again; a
+/// different file needs a new upload.
 ///
-/// With `Content-Type: application/zip` an archive of pictures, at the top or one folder deep; `name.txt` beside a picture
-/// must be a caption of at most 1000 characters. Hidden files are left out; everything else is looked at as a picture. An
-/// archive with links, encrypted or nested parts, names that lead out of it or occur twice, of more than 1000 entries, or
-/// that comes to more than 500 MB or 100 times its size, is refused as a whole.
+/// With `Content-Type: application/zip`, the file is an archive of images at the top level or one folder deep. A file
+/// `name.txt` beside an image must be a caption of at most 1000 characters. Hidden files are ignored; every other file is
+/// treated as an image. The whole archive is refused if it contains links, encrypted entries, nested archives, paths
+/// that lead outside, duplicate names or more than 1000 entries, or if its content exceeds 500 MB or 100 times its size.
 #[utoipa::path(
     put,
     operation_id = "putUpload",
     path = "/uploads/{id}",
     tag = "brands",
     params(
-        ("id" = String, Path, description = "The upload's id.", example = "upl_4kQ0b1xYc7ZpT2mN9sVd"),
-        ("userId" = Option<String>, Query, description = "The caller; `local` when absent."),
+        ("id" = String, Path, description = "The id of the upload.", example = "upl_4kQ0b1xYc7ZpT2mN9sVd"),
+        UserIdParam,
     ),
     request_body(content(
         (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"), (Vec<u8> = "application/zip")
     )),
     responses(
-        (status = 200, description = "It is kept.", body = UploadResponse),
+        (status = 200, description = "The file is stored.", body = UploadResponse),
         (status = 400, description = "The file ended early."),
-        (status = 404, description = "That is no upload's id."),
+        (status = 404, description = "There is no such upload."),
         (status = 408, description = "The file did not arrive in time."),
-        (status = 409, description = "Another file was sent there before."),
+        (status = 409, description = "A different file was uploaded before."),
         (status = 413, description = "The file is too large."),
-        (status = 422, description = "The file is no usable picture (`unusable_picture`): no PNG, JPEG or WebP, \
-            damaged, an animation, or of too many pixels. Or no usable archive (`unusable_archive`), or the user id is \
-            invalid."),
-        (status = 503, description = "A backend cannot be reached."),
+        (status = 422, description = "The file is not a usable image (`unusable_picture`): not a PNG, JPEG or WebP, \
+            damaged, animated, or with too many pixels. Or it is not a usable archive (`unusable_archive`), or the \
+            user id is invalid."),
     )
 )]
 pub(in crate::gateway) async fn put(
@@ -205,19 +198,19 @@ pub(in crate::gateway) async fn put(
     if body::is_archive(&parts.headers) {
         let limit = limits.max_archive_bytes;
         body::check_length(&parts.headers, limit)?;
-        // Held until it is unpacked: so many archives lie on the disk at once.
+        // Held until the archive is unpacked: limits the archives on the disk.
         let permit = uploads.archive_permit().await?;
         let file = body::spooled(&gateway, &parts.headers, body, limit).await?;
         let pictures = uploads.receive_archive(&user, &id, file).await?.count();
         drop(permit);
-        return Ok(Json(TakenArchive { upload_id: id.into(), pictures }).into_response());
+        return Ok(Json(UploadedArchive { upload_id: id.into(), pictures }).into_response());
     }
     let limit = limits.max_bytes;
     body::check_length(&parts.headers, limit)?;
-    // Held until the picture is kept: files in memory are few, however many clients send.
+    // Held until the picture is stored: limits the files in memory.
     let permit = uploads.receive_permit().await?;
     let bytes = body::file(&gateway, &parts.headers, body, limit).await?;
     let facts = uploads.receive_picture(&user, &id, bytes).await?.facts;
     drop(permit);
-    Ok(Json(Taken { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())
+    Ok(Json(UploadedImage { upload_id: id.into(), width: facts.width, height: facts.height }).into_response())
 }

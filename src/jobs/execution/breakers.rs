@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::Execution;
 use crate::domain::{
     Timestamp,
-    breaker::{Breaker, BreakerPolicy, CallDecision, CallOutcome, Change, Pause, Phase, Ticket},
+    breaker::{Breaker, BreakerChange, BreakerPolicy, CallOutcome, CallPermit, CallRefusal, Phase},
     clock::{Clock, Random, after, until},
     failure::{AttemptFailure, Disposition, ErrorCode, JobError},
     job::{Job, Work},
@@ -56,26 +56,26 @@ impl Breakers {
     }
 
     /// May `name` be called? The permit is the right to one call.
-    pub(in crate::jobs) fn ask(self: &Arc<Self>, name: &str) -> Result<Permit, Pause> {
+    pub(in crate::jobs) fn ask(self: &Arc<Self>, name: &str) -> Result<Permit, CallRefusal> {
         let now = self.clock.now();
-        let verdict = self.with(name, |breaker| breaker.ask(now, &self.policy));
+        let verdict = self.with(name, |breaker| breaker.acquire(now, &self.policy));
         match verdict {
-            Some(CallDecision::Wait(pause)) => Err(pause),
-            Some(CallDecision::Go(ticket)) => Ok(self.permit(name, Some(ticket))),
+            Some(Err(pause)) => Err(pause),
+            Some(Ok(ticket)) => Ok(self.permit(name, Some(ticket))),
             None => Ok(self.permit(name, None)),
         }
     }
 
     /// May any of these be called, the first before the others? If none may, the first says why, and whichever may be asked
     /// soonest until when.
-    fn ask_any(self: &Arc<Self>, routes: &[Cow<'_, str>]) -> Result<Permit, Pause> {
-        let mut refused: Option<Pause> = None;
+    fn ask_any(self: &Arc<Self>, routes: &[Cow<'_, str>]) -> Result<Permit, CallRefusal> {
+        let mut refused: Option<CallRefusal> = None;
         for route in routes {
             match self.ask(route) {
                 Ok(permit) => return Ok(permit),
                 Err(pause) => {
                     let until = refused.as_ref().map_or(pause.until, |first| first.until.min(pause.until));
-                    refused = Some(Pause { until, ..refused.unwrap_or(pause) });
+                    refused = Some(CallRefusal { until, ..refused.unwrap_or(pause) });
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Breakers {
         name: &str,
         failure: &AttemptFailure,
     ) -> Option<Permit> {
-        if matches!(CallOutcome::of(failure), CallOutcome::Well | CallOutcome::Unknown) {
+        if matches!(CallOutcome::of(failure), CallOutcome::Healthy | CallOutcome::Inconclusive) {
             return None;
         }
         let is_left_alone = self.with(name, |breaker| !matches!(breaker.phase(), Phase::Closed { .. }));
@@ -100,11 +100,11 @@ impl Breakers {
 
     /// For a call that belongs to an attempt which has begun, so that nobody is asked.
     pub(in crate::jobs) fn permit_without_check(self: &Arc<Self>, name: &str) -> Permit {
-        let ticket = self.with(name, |breaker| breaker.ticket());
+        let ticket = self.with(name, |breaker| breaker.permit_without_check());
         self.permit(name, ticket)
     }
 
-    fn permit(self: &Arc<Self>, name: &str, ticket: Option<Ticket>) -> Permit {
+    fn permit(self: &Arc<Self>, name: &str, ticket: Option<CallPermit>) -> Permit {
         Permit { breakers: Arc::clone(self), name: name.to_owned(), ticket }
     }
 
@@ -128,7 +128,7 @@ impl Breakers {
     }
 
     /// When a job that may not call its engine comes back: spread out, so that they do not all come at once.
-    pub(in crate::jobs) fn come_back(&self, pause: &Pause) -> (Timestamp, JobError) {
+    pub(in crate::jobs) fn come_back(&self, pause: &CallRefusal) -> (Timestamp, JobError) {
         let until = after(pause.until, pause.spread.mul_f64(self.random.unit()));
         let lead = match pause.reason.code {
             ErrorCode::RateLimited => "the engine is busy",
@@ -137,7 +137,7 @@ impl Breakers {
         };
         (until, JobError::new(pause.reason.code, format!("{lead}; next try at {until:.0}")))
     }
-    fn report(&self, name: &str, ticket: Ticket, answer: CallOutcome) {
+    fn report(&self, name: &str, ticket: CallPermit, answer: CallOutcome) {
         let now = self.clock.now();
         let reported = self.with(name, |breaker| {
             let change = breaker.report(ticket, answer, now, &self.policy);
@@ -165,9 +165,9 @@ impl Breakers {
     }
 }
 
-fn log(engine: &str, change: Change, phase: &Phase) {
+fn log(engine: &str, change: BreakerChange, phase: &Phase) {
     match (change, phase) {
-        (Change::Opened | Change::StaysOpen, Phase::Open(opening)) => {
+        (BreakerChange::Opened | BreakerChange::StaysOpen, Phase::Open(opening)) => {
             let (code, reason, until) = (opening.reason.code.as_str(), &opening.reason.message, opening.until);
             if opening.is_misconfigured {
                 tracing::error!(engine, code, reason, %until, "engine misconfigured; its jobs wait for an operator");
@@ -175,7 +175,7 @@ fn log(engine: &str, change: Change, phase: &Phase) {
                 tracing::warn!(engine, code, reason, %until, "engine is left alone; its jobs stay queued");
             }
         }
-        (Change::Closed, _) => tracing::info!(engine, "engine is well again"),
+        (BreakerChange::Closed, _) => tracing::info!(engine, "engine is well again"),
         _ => {}
     }
 }
@@ -185,7 +185,7 @@ fn log(engine: &str, change: Change, phase: &Phase) {
 pub(in crate::jobs) struct Permit {
     breakers: Arc<Breakers>,
     name: String,
-    ticket: Option<Ticket>,
+    ticket: Option<CallPermit>,
 }
 
 impl Permit {
@@ -208,7 +208,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.settle(CallOutcome::Unknown);
+        self.settle(CallOutcome::Inconclusive);
     }
 }
 
@@ -225,7 +225,7 @@ impl Execution {
     }
 
     /// May this job's engine be called, or one that stands in for it?
-    pub(in crate::jobs) fn ask_engine(&self, job: &Job) -> Result<Permit, Pause> {
+    pub(in crate::jobs) fn ask_engine(&self, job: &Job) -> Result<Permit, CallRefusal> {
         let routes = match &job.work {
             Work::Illustration(spec) => self.engine.routes(spec),
             Work::Brand(_) => vec![self.trainer.breaker_name()],
@@ -272,6 +272,6 @@ pub(in crate::jobs) async fn call<T: Send + 'static>(
         Ok(Err(_)) => Err(AttemptFailure::retry(ErrorCode::Internal, format!("{what} panicked; see the log"))),
         Err(_) => Err(AttemptFailure::retry(ErrorCode::EngineTimeout, format!("{what} took longer than {limit:?}"))),
     };
-    permit.report(answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Well));
+    permit.report(answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Healthy));
     answered
 }

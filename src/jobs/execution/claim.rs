@@ -133,7 +133,7 @@ impl Execution {
             // the next one is due only when a message is lost: the sweeper is asked to publish when the time has come.
             let early = Claimed::Nothing(TransitionError::TooEarly { at });
             let is_due = job.due_at().is_some_and(|due| due <= at);
-            return match job.recall(now) {
+            return match job.reschedule(now) {
                 Ok(next) if !is_due => Ask::Later(next, early),
                 _ => Ask::Never(TransitionError::TooEarly { at }),
             };

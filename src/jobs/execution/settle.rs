@@ -78,7 +78,7 @@ impl Execution {
                 Err(TransitionError::CancelRequested) => job.cancel(now),
                 verdict => verdict,
             },
-            Settled::Failed(failure) => job.set_back(now, failure.clone(), policy, jitter),
+            Settled::Failed(failure) => job.fail_keeping_operation(now, failure.clone(), policy, jitter),
             Settled::TrainingFailed(failure) => job.fail(now, failure.clone(), policy, jitter),
             Settled::HandedBack => job.hand_back(now, policy),
             Settled::Cancelled => job.cancel(now),

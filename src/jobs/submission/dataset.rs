@@ -5,14 +5,14 @@ use super::{
     uploads::{UploadRecord, UploadedPicture},
 };
 use crate::domain::{
-    brand::{ImageCheck, Judged, TrainOrder, TrainRequest, Upload, judge},
+    brand::{CheckedImage, ImageCheck, TrainOrder, TrainRequest, UploadContent, check_images},
     credits::Credits,
     field_error::FieldError,
     ids::UserId,
 };
 
 /// A check of each image, in the order of the request and, within an archive, of the names.
-pub type ImageChecks = Vec<Judged>;
+pub type ImageChecks = Vec<CheckedImage>;
 
 /// The checks of all images of a training, and its price.
 #[derive(Debug, Clone)]
@@ -35,14 +35,20 @@ impl DatasetCheck {
 /// The images of a request, collected from its uploads; one entry per image in each list.
 #[derive(Default)]
 struct Images {
-    checked: Vec<Upload>,
+    checked: Vec<UploadContent>,
     uploads: Vec<Option<UploadedPicture>>,
     /// The position in the request, and the name within an archive.
     names: Vec<(usize, Option<String>)>,
 }
 
 impl Images {
-    fn push(&mut self, position: usize, entry: Option<String>, checked: Upload, upload: Option<UploadedPicture>) {
+    fn push(
+        &mut self,
+        position: usize,
+        entry: Option<String>,
+        checked: UploadContent,
+        upload: Option<UploadedPicture>,
+    ) {
         self.checked.push(checked);
         self.uploads.push(upload);
         self.names.push((position, entry));
@@ -62,10 +68,10 @@ impl Submission {
         for (n, record) in records.into_iter().enumerate() {
             match record {
                 Some(UploadRecord::Picture(picture)) => {
-                    images.push(n, None, Upload::Picture(picture.facts), Some(picture));
+                    images.push(n, None, UploadContent::Picture(picture.facts), Some(picture));
                 }
                 Some(UploadRecord::RefusedPicture { refused }) => {
-                    images.push(n, None, Upload::NotAnImage(refused), None);
+                    images.push(n, None, UploadContent::NotAnImage(refused), None);
                 }
                 Some(UploadRecord::Archive(archive)) => {
                     for entry in archive.pictures {
@@ -76,12 +82,12 @@ impl Submission {
                 Some(UploadRecord::RefusedArchive { refused_archive }) => {
                     errors.push(FieldError::new(&format!("trainingImages/{n}"), refused_archive));
                 }
-                None => images.push(n, None, Upload::Missing, None),
+                None => images.push(n, None, UploadContent::Missing, None),
             }
         }
         let Images { checked, uploads, names } = images;
         // A missing upload may be an archive, so the number of images is not known then.
-        let is_complete = errors.is_empty() && !checked.contains(&Upload::Missing);
+        let is_complete = errors.is_empty() && !checked.contains(&UploadContent::Missing);
         let limits = &self.settings.brand_limits;
         if is_complete || checked.len() > limits.max_images {
             errors.extend(limits.check_count(checked.len()));
@@ -89,11 +95,8 @@ impl Submission {
         if !errors.is_empty() {
             return Err(SubmitError::Invalid(errors));
         }
-        let verdicts = judge(&checked, limits).into_iter().zip(names).map(|(verdict, (position, entry))| Judged {
-            upload: order.uploads[position].clone(),
-            position,
-            entry,
-            verdict,
+        let verdicts = check_images(&checked, limits).into_iter().zip(names).map(|(verdict, (position, entry))| {
+            CheckedImage { upload: order.uploads[position].clone(), position, entry, verdict }
         });
         let verdicts = verdicts.collect();
         Ok(DatasetCheck { verdicts, price: self.settings.prices.training, order, uploads })
@@ -102,7 +105,7 @@ impl Submission {
 
 /// The error that lists every image that cannot be used.
 pub(super) fn unfit(verdicts: ImageChecks) -> SubmitError {
-    let field_error = |Judged { position, entry, verdict, .. }: &Judged| {
+    let field_error = |CheckedImage { position, entry, verdict, .. }: &CheckedImage| {
         let prefix = entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default();
         let error = || FieldError::new(&format!("trainingImages/{position}"), prefix + &verdict.detail());
         (*verdict != ImageCheck::Ok).then(error)

@@ -107,11 +107,17 @@ pub async fn only_the_listed_statuses_acknowledge<B: Backend>() {
         (202, true),
         (204, true),
         (203, false),
+        (205, false),
         (206, false),
+        (301, false),
         (302, false),
+        (307, false),
         (400, false),
+        (401, false),
         (404, false),
+        (409, false),
         (429, false),
+        (500, false),
         (503, false),
     ] {
         let (id, _) = publish(&backend.queue()).await;

@@ -304,7 +304,7 @@ pub async fn removable_jobs_are_listed_oldest_first<B: Backend>() {
     assert_eq!(store.jobs.removable(at(50), 1).await.expect("a query"), found[..1]);
     assert_eq!(store.jobs.removable(at(51), 10).await.expect("a query"), [cancelled, done, young]);
 
-    let failed = commit(&store, &owing, owing.value.clone().dead_lettered().expect("sent")).await;
+    let failed = commit(&store, &owing, owing.value.clone().mark_dead_lettered().expect("sent")).await;
     assert_eq!(store.jobs.removable(at(2), 10).await.expect("a query"), std::slice::from_ref(&failed));
     let redriven = failed.value.clone().redrive(at(90), Duration::from_mins(1), &policy()).expect("a redrive");
     commit(&store, &failed, redriven).await;

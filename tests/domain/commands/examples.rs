@@ -1,23 +1,23 @@
-//! Sequences that are worth their own names.
+//! Sequences of commands that deserve a name.
 
 use super::*;
 
 #[test]
-fn a_cancel_that_was_written_first_wins_over_the_result() {
+fn a_requested_cancellation_wins_over_a_later_result() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
     let job = job.request_cancel(now, &POLICY).expect("requested").job;
     assert_eq!(job.clone().complete(now, output(JobKind::Illustration, 1)), Err(TransitionError::CancelRequested));
     let due = job.due_at().expect("due");
-    assert_eq!(due, after(now, POLICY.cancel_grace), "the sweeper cancels when the worker does not");
+    assert_eq!(due, after(now, POLICY.cancel_grace), "the sweeper cancels if the worker does not");
     let again = job.clone().request_cancel(after(now, Duration::from_secs(5)), &POLICY).expect("requested twice").job;
-    assert_eq!(again.due_at(), Some(due), "asking again does not postpone it");
+    assert_eq!(again.due_at(), Some(due), "a second request does not postpone it");
     assert!(matches!(job.overdue(due, &POLICY).expect("overdue").job.state, State::Cancelled { .. }));
 }
 
 #[test]
-fn three_of_four_pictures_cost_three() {
+fn three_of_four_pictures_cost_three_credits() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let job = Job::submit(submission(illustration(4, 2048)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
@@ -27,7 +27,7 @@ fn three_of_four_pictures_cost_three() {
 }
 
 #[test]
-fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
+fn a_job_without_attempts_left_makes_a_dead_letter_and_a_filtered_job_does_not() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..POLICY.retry.max_attempts {
@@ -37,7 +37,7 @@ fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
     }
     let dead_letter = job.dead_letter().expect("a dead letter");
     assert_eq!((dead_letter.attempts, dead_letter.error.code), (3, ErrorCode::EngineUnavailable));
-    assert_eq!(job.clone().dead_lettered().expect("published").job.dead_letter(), None);
+    assert_eq!(job.clone().mark_dead_lettered().expect("published").job.dead_letter(), None);
 
     let again = job.redrive(now, TIME_LIMIT, &POLICY).expect("run again").job;
     assert_eq!((again.attempt(), again.hold.number), (0, 2));
@@ -48,7 +48,7 @@ fn attempts_used_up_owe_one_dead_letter_and_a_filter_owes_none() {
 }
 
 #[test]
-fn a_rate_limited_attempt_and_one_handed_back_are_not_counted() {
+fn throttled_and_returned_attempts_are_not_counted() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..10 {
@@ -62,7 +62,7 @@ fn a_rate_limited_attempt_and_one_handed_back_are_not_counted() {
 }
 
 #[test]
-fn an_operation_outlives_its_worker_and_is_paid_once() {
+fn an_operation_outlives_its_worker_and_is_paid_for_once() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let first = Job::submit(submission(brand()), now, &PRICES, &POLICY);
     let mut books = Books::default();
@@ -72,7 +72,7 @@ fn an_operation_outlives_its_worker_and_is_paid_once() {
     assert_eq!(job.attempt(), 1);
     job = job.attach("operations/7".to_owned()).expect("attached").job;
 
-    // The worker shuts down, and the next one dies.
+    // One worker shuts down, and the next worker dies.
     job = apply(job, &Command::HandBack, now).expect("handed back").job;
     assert_eq!((operation(&job), job.attempt()), (Some("operations/7"), 0));
     job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
@@ -90,11 +90,11 @@ fn an_operation_outlives_its_worker_and_is_paid_once() {
     }
     assert_eq!(done.job.clone().attach("operations/8".to_owned()), Err(TransitionError::Finished));
 
-    // A claim takes over from a lapsed lease without the sweeper, too.
+    // A claim can also take over a lapsed lease, without the sweeper.
     let taken = apply(job.clone(), &Command::Start { lease: 30 }, after(lapsed, Duration::from_secs(30)));
     assert_eq!(operation(&taken.expect("taken over").job), Some("operations/7"));
 
-    // What failed is not re-attached to: the next attempt begins anew.
+    // A failed operation is forgotten: the next attempt starts a new one.
     let retry = Command::Fail { disposition: Disposition::Retry { after: None }, jitter: 0.0 };
     let again = apply(job, &Command::HandBack, lapsed).expect("handed back").job;
     let again = apply(again, &Command::Start { lease: 30 }, lapsed).expect("started").job;

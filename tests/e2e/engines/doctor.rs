@@ -32,7 +32,7 @@ async fn an_engine_that_works_is_shown_on_one_screen() {
         ("project", "acme-pictures".to_owned()),
         ("location", "global".to_owned()),
         ("credentials", "authorized user, ".to_owned()),
-        ("model", "is there".to_owned()),
+        ("model", "exists".to_owned()),
         ("picture", "1248x832 JPEG, ".to_owned()),
         ("latency", " s".to_owned()),
         ("price", "$0.045000".to_owned()),
@@ -71,10 +71,16 @@ async fn an_engine_that_does_not_work_is_explained() {
     let gone = ["--engine", "gemini/gemini-gone"];
     let no_file = [("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/adc.json")];
     let cases: [Case; 4] = [
-        (&[], &gone, "Publisher Model gemini-gone was not found", "only an operator", "engine_misconfigured"),
-        (&[], &[gone[0], gone[1], "--no-picture"], "engine.gemini.model", "only an operator", "engine_misconfigured"),
+        (&[], &gone, "Publisher Model gemini-gone was not found", "fix the configuration", "engine_misconfigured"),
+        (
+            &[],
+            &[gone[0], gone[1], "--no-picture"],
+            "engine.gemini.model",
+            "fix the configuration",
+            "engine_misconfigured",
+        ),
         (&[], &[], "Quota exceeded for online_prediction", "ask the provider for more quota", "rate_limited"),
-        (&no_file, &[], "no usable credentials for Google Cloud", "only an operator", "engine_misconfigured"),
+        (&no_file, &[], "no usable credentials for Google Cloud", "fix the configuration", "engine_misconfigured"),
     ];
     for (more, flags, error, advice, code) in cases {
         let output = doctor(&vertex, more, flags).await;
@@ -90,5 +96,9 @@ async fn an_engine_that_does_not_work_is_explained() {
         assert!(found[part]["advice"].as_str().is_some_and(|text| text.contains(advice)), "{found}");
     }
     let screen = stdout(&doctor(&vertex, &no_file, &[]).await);
-    assert!(line(&screen, "credentials").starts_with("none: there is no file /nowhere/adc.json"), "{screen}");
+    assert!(
+        line(&screen, "credentials")
+            .starts_with("none: /nowhere/adc.json (GOOGLE_APPLICATION_CREDENTIALS) does not exist"),
+        "{screen}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Addresses with a token of their own: what a browser opens without headers.
+//! Addresses with a token, for browsers that send no headers.
 
 use axum::{body::Body, http::Method};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use tower::ServiceExt as _;
 use super::Site;
 use crate::support::{request, with, world};
 
-/// A new address for the events that end in `path`.
+/// Creates an address of events by a POST to `path`.
 async fn address(site: &Site, uid: &str, path: &str) -> Value {
     let bearer = format!("Bearer {}", site.token(uid));
     let asked = with(request(Method::POST, path), &[("authorization", &bearer)]);
@@ -22,7 +22,7 @@ fn path_of(url: &Value) -> String {
 }
 
 #[tokio::test]
-async fn an_address_for_events_opens_them_and_nothing_else() {
+async fn an_event_address_opens_only_its_events() {
     let site = Site::open().await;
     let (id, other) = (site.job_of("ann").await, site.job_of("ann").await);
     let made = address(&site, "ann", &format!("/illustrations/{id}/stream-token")).await;
@@ -45,25 +45,25 @@ async fn an_address_for_events_opens_them_and_nothing_else() {
         format!("/brands/{id}/events"),
         format!("/media/illustrations/{id}/events"),
     ] {
-        // Only the status: a stream that opens by mistake has no end to read to.
+        // Check only the status: a stream that opens by mistake would never end.
         let asked = request(Method::GET, &format!("{path}?token={token}")).body(Body::empty()).unwrap();
         let status = site.world.router.clone().oneshot(asked).await.unwrap().status().as_u16();
-        let is_no_route = path.contains("//") || path.ends_with('/');
-        assert_eq!(status, if is_no_route { 404 } else { 401 }, "{path}");
+        let is_unknown_route = path.contains("//") || path.ends_with('/');
+        assert_eq!(status, if is_unknown_route { 404 } else { 401 }, "{path}");
     }
     let post = |path: String| site.world.call(Method::POST, Box::leak(path.into_boxed_str()));
     post(format!("/illustrations/{id}/cancel?token={token}")).await.problem(401, "unauthorized");
     post(format!("/illustrations/{id}/stream-token?token={token}")).await.problem(401, "unauthorized");
-    // It is no bearer token, and a user's token is none of these.
+    // It is not valid as a bearer token, and a user's token is not valid in an address.
     site.get(&format!("/illustrations/{id}/events"), token).await.problem(401, "unauthorized");
     let users = site.token("ann");
     site.world.get(&format!("/illustrations/{id}/events?token={users}")).await.problem(401, "unauthorized");
-    // Two tokens are one too many.
+    // Two tokens are refused.
     site.get(&url, &users).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn an_address_of_all_events_is_of_one_user() {
+async fn an_address_of_all_events_belongs_to_one_user() {
     let site = Site::open().await;
     let (ann, bob) = (site.job_of("ann").await, site.job_of("bob").await);
     let url = path_of(&address(&site, "ann", "/events/stream-token").await["url"]);
@@ -72,11 +72,11 @@ async fn an_address_of_all_events_is_of_one_user() {
     assert_eq!(events.event().await.data["illustrationId"], ann.as_str());
     site.world.start(&bob).await;
     site.world.start(&ann).await;
-    assert_eq!(events.event().await.data["illustrationId"], ann.as_str(), "of bob's it hears nothing");
+    assert_eq!(events.event().await.data["illustrationId"], ann.as_str(), "it has no events of bob");
 }
 
 #[tokio::test]
-async fn an_address_ends_and_says_how_to_get_another() {
+async fn an_expired_address_explains_how_to_get_a_new_one() {
     let site = Site::open().await;
     let id = site.job_of("ann").await;
     let made = address(&site, "ann", &format!("/illustrations/{id}/stream-token")).await;
@@ -90,14 +90,14 @@ async fn an_address_ends_and_says_how_to_get_another() {
     let problem = answer.problem(401, "stream_token_expired");
     assert!(problem["detail"].as_str().unwrap().contains("POST .../stream-token"), "{problem}");
     assert!(answer.header("www-authenticate").is_some());
-    // What is open goes on.
+    // Open streams stay open.
     assert_eq!(open.event().await.name, "job.queued");
     site.world.start(&id).await;
     assert_eq!(open.event().await.name, "job.processing");
 }
 
 #[tokio::test]
-async fn a_token_in_an_address_cannot_be_changed() {
+async fn a_path_token_cannot_be_forged() {
     let site = Site::open().await;
     let id = site.job_of("ann").await;
     let made = address(&site, "ann", &format!("/illustrations/{id}/stream-token")).await;
@@ -132,7 +132,7 @@ async fn a_token_in_an_address_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn pictures_are_opened_by_their_address_or_by_their_owner() {
+async fn pictures_open_by_their_address_or_for_their_owner() {
     let site = Site::open().await;
     let id = site.job_of("ann").await;
     site.world.start(&id).await;
@@ -161,7 +161,7 @@ async fn pictures_are_opened_by_their_address_or_by_their_owner() {
 }
 
 #[tokio::test]
-async fn where_nobody_signs_in_the_address_names_the_user() {
+async fn without_sign_in_the_address_contains_the_user() {
     let world = world();
     let id = world.queued("ann").await;
     let made = world.call(Method::POST, &format!("/illustrations/{id}/stream-token?userId=ann")).await.json();

@@ -1,4 +1,4 @@
-//! What a token opens: the user's own, in the user's name.
+//! What a user's token gives access to.
 
 use std::num::NonZeroU32;
 
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 use super::{NOON, PROJECT, Site, changed};
 use crate::support::{capture, request, with};
 
-/// Described in the API, and open to anybody.
+/// Routes of the API that require no token.
 const PUBLIC: [&str; 2] = ["/health", "/ready"];
 
 #[tokio::test]
-async fn nothing_is_open_to_strangers_and_not_a_byte_of_theirs_is_read() {
+async fn without_a_token_every_route_is_closed_and_no_body_is_read() {
     let site = Site::open().await;
     let document = site.world.get("/openapi.json").await.json();
     let mut closed = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let place = format!("{method} {path}");
+            let route = format!("{method} {path}");
             let security = operation["security"].as_array().map_or(0, Vec::len);
             let responses = &operation["responses"];
             let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
@@ -32,14 +32,14 @@ async fn nothing_is_open_to_strangers_and_not_a_byte_of_theirs_is_read() {
                 path.replace("{id}", "ill_0123456789abcdefABCD").replace("{key}", "illustrations/ann/x/1-2-0.png");
             let answer = site.world.send(request(method, &url).body(never).unwrap()).await;
             if PUBLIC.contains(&path.as_str()) {
-                assert_eq!((answer.status.as_u16(), security), (200, 0), "{place}");
+                assert_eq!((answer.status.as_u16(), security), (200, 0), "{route}");
                 continue;
             }
             answer.problem(401, "unauthorized");
             let can_be_opened_by_address = path.ends_with("/events") || path.starts_with("/media/");
-            assert_eq!(security, 1 + usize::from(can_be_opened_by_address), "{place}");
+            assert_eq!(security, 1 + usize::from(can_be_opened_by_address), "{route}");
             for status in ["401", "403", "503"] {
-                assert!(responses[status]["content"]["application/problem+json"].is_object(), "{place} {status}");
+                assert!(responses[status]["content"]["application/problem+json"].is_object(), "{route} {status}");
             }
             closed += 1;
         }
@@ -53,7 +53,7 @@ async fn nothing_is_open_to_strangers_and_not_a_byte_of_theirs_is_read() {
 }
 
 #[tokio::test]
-async fn the_token_says_who_asks() {
+async fn the_token_identifies_the_caller() {
     let site = Site::open().await;
     let ann = site.token("ann");
     let absent = json!({ "prompt": "a lighthouse at dawn" });
@@ -79,11 +79,11 @@ async fn the_token_says_who_asks() {
     }
     let twice = site.get("/credits?userId=ann&userId=bob", &ann).await;
     twice.problem(422, "invalid_fields");
-    assert_eq!(site.get("/credits", &site.token("bob")).await.json()["held"], 0, "nothing was done in his name");
+    assert_eq!(site.get("/credits", &site.token("bob")).await.json()["held"], 0, "nothing was charged to bob");
 }
 
 #[tokio::test]
-async fn somebody_elses_job_does_not_exist_whoever_signs_in() {
+async fn the_job_of_another_user_does_not_exist_with_sign_in() {
     let site = Site::open().await;
     let id = site.job_of("ann").await;
     let bob = site.token("bob");
@@ -107,14 +107,14 @@ async fn a_service_account_never_opens_the_gateway() {
     let google = site.google.identity();
     let times = json!({ "iat": NOON, "exp": NOON + 3600, "auth_time": NOON, "aud": PROJECT });
     site.get("/credits", &google.google_token(&times)).await.problem(401, "unauthorized");
-    // Not even with everything that Firebase says, signed by the other key under its own name.
+    // Not even with all of Firebase's claims, signed by Google's key under its own key id.
     let header = json!({ "alg": "RS256", "kid": google.kid(Issuer::Google), "typ": "JWT" });
     let token = site.signed(&header, &changed(&json!({})), Signing::By(Issuer::Google));
     site.get("/credits", &token).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn a_caller_is_held_to_the_rate_once_for_each_request() {
+async fn each_request_counts_once_against_the_user_limit() {
     let limits = GatewayLimits { user_requests: NonZeroU32::new(3), ..GatewayLimits::default() };
     let site = Site::with(limits).await;
     let ann = site.token("ann");
@@ -123,7 +123,7 @@ async fn a_caller_is_held_to_the_rate_once_for_each_request() {
     assert_eq!(site.get("/credits", &ann).await.header("ratelimit"), Some("\"user\";r=1;t=40"));
     let stream = site.world.events("/events", &[("authorization", &format!("Bearer {ann}"))]).await;
     assert_eq!(stream.headers["ratelimit"], "\"user\";r=0;t=60");
-    // Before its body: this one never comes.
+    // Before the body, which never arrives.
     let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let asked = Request::post("/generate").header("authorization", format!("Bearer {ann}"));
     site.world.send(asked.body(never).unwrap()).await.problem(429, "too_many_requests");
@@ -131,7 +131,7 @@ async fn a_caller_is_held_to_the_rate_once_for_each_request() {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_may_read_why_it_was_refused() {
+async fn web_pages_of_allowed_origins_can_read_a_refusal() {
     let site = Site::open().await;
     let origin = ("origin", "https://app.example");
     let garbage = ("authorization", "Bearer garbage");
@@ -186,9 +186,12 @@ async fn no_token_is_ever_logged() {
         }
     }
     assert!(!log.contains("not-even-a-token") && !log.contains("0123456789abcdef01234567"), "{log}");
-    for cause in
-        ["its signature is wrong", "it is not three parts of base64url", "it opens another path", "there is no token"]
-    {
+    for cause in [
+        "the signature of the token is wrong",
+        "the token is not three parts of base64url",
+        "the token opens another path",
+        "the request has no token",
+    ] {
         assert!(log.contains(cause), "{cause} in {log}");
     }
 }

@@ -1,8 +1,8 @@
-//! Tokens that somebody made up, found, or kept too long.
+//! Forged, foreign and expired tokens.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use gcloud_emulator::identity::{Issuer, Signing};
-use mediaforge::identity::{Cause, Unidentified};
+use mediaforge::identity::{IdentityError, TokenError};
 use serde_json::{Value, json};
 
 use super::{NOON, PROJECT, Site, changed, claims};
@@ -10,36 +10,44 @@ use crate::support::request;
 
 const CUSTOM: &str = "https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit";
 
-/// Good tokens with one claim wrong, signed as they should be.
-fn wrong_claims() -> Vec<(&'static str, Value, Cause)> {
+/// Correctly signed tokens with one wrong claim.
+fn wrong_claims() -> Vec<(&'static str, Value, TokenError)> {
     let other_project = json!({ "aud": "other", "iss": "https://securetoken.google.com/other" });
     vec![
-        ("expired", json!({ "exp": NOON - 300 }), Cause::Expired),
-        ("exp missing", json!({ "exp": null }), Cause::Claims),
-        ("exp as text", json!({ "exp": "1772370000" }), Cause::Claims),
-        ("exp as a fraction", json!({ "exp": 1.5e300 }), Cause::Claims),
-        ("iat in the future", json!({ "iat": NOON + 301 }), Cause::Future),
-        ("iat missing", json!({ "iat": null }), Cause::Claims),
-        ("auth_time in the future", json!({ "auth_time": NOON + 301 }), Cause::Future),
-        ("auth_time missing", json!({ "auth_time": null }), Cause::Claims),
-        ("another project's", other_project, Cause::Audience),
-        ("the project's number", json!({ "aud": "123456789" }), Cause::Audience),
-        ("aud missing", json!({ "aud": null }), Cause::Claims),
-        ("aud a list with ours", json!({ "aud": [PROJECT, "other"] }), Cause::Claims),
-        ("iss of another project", json!({ "iss": "https://securetoken.google.com/other" }), Cause::Issuer),
-        ("iss longer than ours", json!({ "iss": format!("https://securetoken.google.com/{PROJECT}/") }), Cause::Issuer),
-        ("iss missing", json!({ "iss": null }), Cause::Claims),
-        ("a session cookie", json!({ "iss": format!("https://session.firebase.google.com/{PROJECT}") }), Cause::Issuer),
-        ("Google's issuer", json!({ "iss": "https://accounts.google.com" }), Cause::Issuer),
-        ("sub empty", json!({ "sub": "" }), Cause::Subject),
-        ("sub too long", json!({ "sub": "a".repeat(129) }), Cause::Subject),
-        ("sub missing", json!({ "sub": null }), Cause::Claims),
-        ("sub a number", json!({ "sub": 7 }), Cause::Claims),
+        ("expired", json!({ "exp": NOON - 300 }), TokenError::Expired),
+        ("exp missing", json!({ "exp": null }), TokenError::Claims),
+        ("exp as text", json!({ "exp": "1772370000" }), TokenError::Claims),
+        ("exp as a fraction", json!({ "exp": 1.5e300 }), TokenError::Claims),
+        ("iat in the future", json!({ "iat": NOON + 301 }), TokenError::Future),
+        ("iat missing", json!({ "iat": null }), TokenError::Claims),
+        ("auth_time in the future", json!({ "auth_time": NOON + 301 }), TokenError::Future),
+        ("auth_time missing", json!({ "auth_time": null }), TokenError::Claims),
+        ("another project's", other_project, TokenError::Audience),
+        ("the project's number", json!({ "aud": "123456789" }), TokenError::Audience),
+        ("aud missing", json!({ "aud": null }), TokenError::Claims),
+        ("aud a list with ours", json!({ "aud": [PROJECT, "other"] }), TokenError::Claims),
+        ("iss of another project", json!({ "iss": "https://securetoken.google.com/other" }), TokenError::Issuer),
+        (
+            "iss longer than ours",
+            json!({ "iss": format!("https://securetoken.google.com/{PROJECT}/") }),
+            TokenError::Issuer,
+        ),
+        ("iss missing", json!({ "iss": null }), TokenError::Claims),
+        (
+            "a session cookie",
+            json!({ "iss": format!("https://session.firebase.google.com/{PROJECT}") }),
+            TokenError::Issuer,
+        ),
+        ("Google's issuer", json!({ "iss": "https://accounts.google.com" }), TokenError::Issuer),
+        ("sub empty", json!({ "sub": "" }), TokenError::Subject),
+        ("sub too long", json!({ "sub": "a".repeat(129) }), TokenError::Subject),
+        ("sub missing", json!({ "sub": null }), TokenError::Claims),
+        ("sub a number", json!({ "sub": 7 }), TokenError::Claims),
     ]
 }
 
-/// Good claims under a header or a signature that is wrong.
-fn wrong_signatures(site: &Site) -> Vec<(&'static str, String, Cause)> {
+/// Valid claims with a wrong header or signature.
+fn wrong_signatures(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     let firebase = Signing::By(Issuer::Firebase);
     let with = |name: &str, value: Value| {
         let mut header = site.header();
@@ -52,76 +60,80 @@ fn wrong_signatures(site: &Site) -> Vec<(&'static str, String, Cause)> {
     let stranger = |name, value| signed(&with(name, value), Signing::Stranger);
     let jwk = site.google.identity().key_set(Issuer::Google)["keys"][0].clone();
     vec![
-        ("alg none", signed(&with("alg", json!("none")), Signing::Written("")), Cause::Algorithm),
-        ("alg nOnE, signed", signed(&with("alg", json!("nOnE")), firebase), Cause::Algorithm),
-        ("alg missing", signed(&json!({ "kid": "x", "typ": "JWT" }), firebase), Cause::Header),
+        ("alg none", signed(&with("alg", json!("none")), Signing::Written("")), TokenError::Algorithm),
+        ("alg nOnE, signed", signed(&with("alg", json!("nOnE")), firebase), TokenError::Algorithm),
+        ("alg missing", signed(&json!({ "kid": "x", "typ": "JWT" }), firebase), TokenError::Header),
         (
             "HS256 by the public key",
             signed(&with("alg", json!("HS256")), Signing::Secret(pem.as_bytes())),
-            Cause::Algorithm,
+            TokenError::Algorithm,
         ),
-        ("RS512", signed(&with("alg", json!("RS512")), firebase), Cause::Algorithm),
-        ("PS256", signed(&with("alg", json!("PS256")), firebase), Cause::Algorithm),
-        ("RS256 said, RS512 done", resigned(site, "RS512"), Cause::Signature),
-        ("another key under our kid", signed(&site.header(), Signing::Stranger), Cause::Signature),
-        ("Google's key under our kid", signed(&site.header(), Signing::By(Issuer::Google)), Cause::Signature),
-        ("no signature", signed(&site.header(), Signing::Written("")), Cause::Signature),
+        ("RS512", signed(&with("alg", json!("RS512")), firebase), TokenError::Algorithm),
+        ("PS256", signed(&with("alg", json!("PS256")), firebase), TokenError::Algorithm),
+        ("RS256 said, RS512 done", resigned(site, "RS512"), TokenError::Signature),
+        ("another key under our kid", signed(&site.header(), Signing::Stranger), TokenError::Signature),
+        ("Google's key under our kid", signed(&site.header(), Signing::By(Issuer::Google)), TokenError::Signature),
+        ("no signature", signed(&site.header(), Signing::Written("")), TokenError::Signature),
         (
             "a removed signature",
             signed(&site.header(), Signing::Written("SIGNATURE_REMOVED_BY_GOOGLE")),
-            Cause::Signature,
+            TokenError::Signature,
         ),
-        ("the claims of another", swapped(site), Cause::Signature),
-        ("an unknown kid", stranger("kid", json!("0123456789")), Cause::UnknownKey),
-        ("a kid like a path", stranger("kid", json!("../../../dev/null")), Cause::UnknownKey),
-        ("a kid like an address", stranger("kid", json!("http://127.0.0.1:1/keys")), Cause::UnknownKey),
-        ("an empty kid", signed(&with("kid", json!("")), firebase), Cause::NoKeyId),
-        ("no kid", signed(&no_kid, firebase), Cause::NoKeyId),
-        ("a kid that is a number", signed(&with("kid", json!(7)), firebase), Cause::Header),
-        ("a custom token", site.signed(&no_kid, &changed(&json!({ "aud": CUSTOM })), firebase), Cause::CustomToken),
-        ("jku", stranger("jku", json!("http://127.0.0.1:1/keys")), Cause::Signature),
-        ("x5u", stranger("x5u", json!("http://127.0.0.1:1/keys")), Cause::Signature),
-        ("a key in the header", signed(&with("jwk", jwk), Signing::By(Issuer::Google)), Cause::Signature),
-        ("crit", signed(&with("crit", json!(["exp"])), firebase), Cause::Critical),
+        ("the claims of another", swapped(site), TokenError::Signature),
+        ("an unknown kid", stranger("kid", json!("0123456789")), TokenError::UnknownKey),
+        ("a kid like a path", stranger("kid", json!("../../../dev/null")), TokenError::UnknownKey),
+        ("a kid like an address", stranger("kid", json!("http://127.0.0.1:1/keys")), TokenError::UnknownKey),
+        ("an empty kid", signed(&with("kid", json!("")), firebase), TokenError::NoKeyId),
+        ("no kid", signed(&no_kid, firebase), TokenError::NoKeyId),
+        ("a kid that is a number", signed(&with("kid", json!(7)), firebase), TokenError::Header),
+        (
+            "a custom token",
+            site.signed(&no_kid, &changed(&json!({ "aud": CUSTOM })), firebase),
+            TokenError::CustomToken,
+        ),
+        ("jku", stranger("jku", json!("http://127.0.0.1:1/keys")), TokenError::Signature),
+        ("x5u", stranger("x5u", json!("http://127.0.0.1:1/keys")), TokenError::Signature),
+        ("a key in the header", signed(&with("jwk", jwk), Signing::By(Issuer::Google)), TokenError::Signature),
+        ("crit", signed(&with("crit", json!(["exp"])), firebase), TokenError::Critical),
         (
             "a service account's",
             site.google.identity().google_token(&json!({ "exp": NOON + 3600, "iat": NOON })),
-            Cause::Claims,
+            TokenError::Claims,
         ),
     ]
 }
 
-/// What is no token at all, or one that was bent.
-fn wrong_shapes(site: &Site) -> Vec<(&'static str, String, Cause)> {
+/// Malformed tokens.
+fn wrong_shapes(site: &Site) -> Vec<(&'static str, String, TokenError)> {
     let good = site.token("ann");
     let parts: Vec<_> = good.split('.').map(str::to_owned).collect();
     let [header, body, signature] = parts.as_slice() else { panic!("three parts") };
     let coded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
     let twice = coded(&claims("ann").to_string().replacen('{', "{\"sub\":\"bob\",", 1));
     vec![
-        ("two parts", format!("{header}.{body}"), Cause::NotThreeParts),
-        ("four parts", format!("{good}.{signature}"), Cause::NotThreeParts),
-        ("a part in front", format!("{header}.{good}"), Cause::NotThreeParts),
-        ("one part", header.clone(), Cause::NotThreeParts),
-        ("dots", "..".to_owned(), Cause::Header),
-        ("padding", format!("{header}=.{body}.{signature}"), Cause::NotThreeParts),
-        ("padding of the signature", format!("{good}=="), Cause::Signature),
+        ("two parts", format!("{header}.{body}"), TokenError::NotThreeParts),
+        ("four parts", format!("{good}.{signature}"), TokenError::NotThreeParts),
+        ("a part in front", format!("{header}.{good}"), TokenError::NotThreeParts),
+        ("one part", header.clone(), TokenError::NotThreeParts),
+        ("dots", "..".to_owned(), TokenError::Header),
+        ("padding", format!("{header}=.{body}.{signature}"), TokenError::NotThreeParts),
+        ("padding of the signature", format!("{good}=="), TokenError::Signature),
         (
             "the other base64",
             format!("{header}.{}.{signature}", coded("~~~???").replace('_', "/")),
-            Cause::NotThreeParts,
+            TokenError::NotThreeParts,
         ),
-        ("a header that is no JSON", format!("{}.{body}.{signature}", coded("{")), Cause::Header),
-        ("a header that is a list", format!("{}.{body}.{signature}", coded("[]")), Cause::Header),
-        ("claims that are no JSON", format!("{header}.{}.{signature}", coded("\u{0}")), Cause::Claims),
-        ("a claim twice", format!("{header}.{twice}.{signature}"), Cause::Claims),
-        ("garbage", "garbage".to_owned(), Cause::NotThreeParts),
-        ("64 KiB", "a".repeat(64 << 10), Cause::TooLong),
-        ("64 KiB of claims", site.token_of(&changed(&json!({ "sub": "a".repeat(48 << 10) }))), Cause::TooLong),
+        ("a header that is not JSON", format!("{}.{body}.{signature}", coded("{")), TokenError::Header),
+        ("a header that is a list", format!("{}.{body}.{signature}", coded("[]")), TokenError::Header),
+        ("claims that are not JSON", format!("{header}.{}.{signature}", coded("\u{0}")), TokenError::Claims),
+        ("a claim twice", format!("{header}.{twice}.{signature}"), TokenError::Claims),
+        ("garbage", "garbage".to_owned(), TokenError::NotThreeParts),
+        ("64 KiB", "a".repeat(64 << 10), TokenError::TooLong),
+        ("64 KiB of claims", site.token_of(&changed(&json!({ "sub": "a".repeat(48 << 10) }))), TokenError::TooLong),
     ]
 }
 
-/// A token whose header says RS256 and whose signature is of another algorithm by the right key.
+/// A token with RS256 in its header, signed with the right key and another algorithm.
 fn resigned(site: &Site, algorithm: &str) -> String {
     let mut header = site.header();
     header["alg"] = json!(algorithm);
@@ -130,14 +142,14 @@ fn resigned(site: &Site, algorithm: &str) -> String {
     format!("{}.{}", good.rsplit_once('.').unwrap().0, other.rsplit_once('.').unwrap().1)
 }
 
-/// A good signature under the claims of another user.
+/// A valid signature for the claims of another user.
 fn swapped(site: &Site) -> String {
     let (ann, bob) = (site.token("ann"), site.token("bob"));
     format!("{}.{}", ann.rsplit_once('.').unwrap().0, bob.rsplit_once('.').unwrap().1)
 }
 
 #[tokio::test]
-async fn forged_tokens_are_all_refused_and_all_alike() {
+async fn all_forged_tokens_get_the_same_refusal() {
     let site = Site::open().await;
     let claims = wrong_claims().into_iter();
     let mut forged: Vec<_> = claims.map(|(name, it, cause)| (name, site.token_of(&changed(&it)), cause)).collect();
@@ -146,7 +158,7 @@ async fn forged_tokens_are_all_refused_and_all_alike() {
     assert_eq!(forged.len(), 60);
     let mut bodies = std::collections::BTreeSet::new();
     for (name, token, cause) in &forged {
-        assert_eq!(site.users.verify(token).await, Err(Unidentified::Refused(*cause)), "{name}");
+        assert_eq!(site.users.verify(token).await, Err(IdentityError::InvalidToken(*cause)), "{name}");
         let answer = site.get("/illustrations", token).await;
         let mut problem = answer.problem(401, "unauthorized");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""), "{name}");
@@ -154,12 +166,12 @@ async fn forged_tokens_are_all_refused_and_all_alike() {
         bodies.insert(problem.to_string());
     }
     assert_eq!(bodies.len(), 1, "{bodies:#?}");
-    assert_eq!(site.fetches(), 2, "the keys, and one search for keys that do not exist");
-    assert_eq!(site.get("/illustrations", &site.token("ann")).await.status, 200, "the good one is good");
+    assert_eq!(site.fetches(), 2, "the keys, and one fetch for unknown key ids");
+    assert_eq!(site.get("/illustrations", &site.token("ann")).await.status, 200, "a valid token is accepted");
 }
 
 #[tokio::test]
-async fn one_bearer_token_in_any_spelling_and_nothing_else() {
+async fn only_a_single_bearer_token_is_accepted() {
     let site = Site::open().await;
     let good = site.token("ann");
     let ask = async |values: &[String]| {
@@ -192,7 +204,7 @@ async fn one_bearer_token_in_any_spelling_and_nothing_else() {
     for values in refused {
         ask(&values).await.problem(401, "unauthorized");
     }
-    // It is good in the header alone.
+    // The token is accepted only in the header.
     site.world.get(&format!("/credits?token={good}")).await.problem(401, "unauthorized");
     site.world.get(&format!("/credits?access_token={good}")).await.problem(401, "unauthorized");
 }

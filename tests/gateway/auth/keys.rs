@@ -1,4 +1,4 @@
-//! The keys that tokens are signed with: fetched, kept, changed, out of reach.
+//! The keys that verify tokens: fetching, caching, rotation, failures.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use gcloud_emulator::{
     Fault,
     identity::{Issuer, Signing},
 };
-use mediaforge::identity::{Cause, Firebase, Unidentified};
+use mediaforge::identity::{Firebase, IdentityError, TokenError};
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
@@ -21,7 +21,7 @@ fn down(site: &Site) {
 }
 
 #[tokio::test]
-async fn a_good_token_is_its_user() {
+async fn a_valid_token_identifies_its_user() {
     let site = Site::open().await;
     assert_eq!(site.users.verify(&site.token("ann")).await.unwrap().as_str(), "ann");
     // Clocks may differ by five minutes.
@@ -34,7 +34,7 @@ async fn a_good_token_is_its_user() {
 }
 
 #[tokio::test]
-async fn a_token_ends_with_its_hour_whatever_became_of_its_user() {
+async fn a_token_expires_after_an_hour() {
     let site = Site::open().await;
     let token = site.token("ann");
     site.clock.advance_ms(3_600_000 + 299_000);
@@ -44,7 +44,7 @@ async fn a_token_ends_with_its_hour_whatever_became_of_its_user() {
 }
 
 #[tokio::test]
-async fn a_uid_that_cannot_be_a_user_id_is_refused_by_name() {
+async fn an_unusable_uid_is_refused_with_its_own_code() {
     let site = Site::open().await;
     for uid in ["../ann", "ann/bob", ".ann", "änn", "a b"] {
         let problem = site.get("/credits", &site.token(uid)).await.problem(403, "unusable_user");
@@ -53,7 +53,7 @@ async fn a_uid_that_cannot_be_a_user_id_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn anonymous_users_are_refused_unless_they_are_allowed() {
+async fn anonymous_users_are_refused_by_default() {
     let site = Site::open().await;
     let token = site.token_of(&changed(&json!({ "firebase": { "sign_in_provider": "anonymous" } })));
     let problem = site.get("/credits", &token).await.problem(403, "unusable_user");
@@ -63,25 +63,25 @@ async fn anonymous_users_are_refused_unless_they_are_allowed() {
 }
 
 #[tokio::test]
-async fn keys_that_change_are_found_at_once_and_withdrawn_ones_end_with_their_time() {
+async fn new_keys_work_at_once_and_withdrawn_keys_expire() {
     let site = Site::open().await;
     let old = site.token("ann");
     assert!(site.users.verify(&old).await.is_ok());
     site.google.identity().rotate(Issuer::Firebase, true);
     let new = site.token("ann");
-    assert!(site.users.verify(&new).await.is_ok(), "found by looking for it");
+    assert!(site.users.verify(&new).await.is_ok(), "an unknown key id causes a fetch");
     assert!(site.users.verify(&old).await.is_ok(), "still published");
     assert_eq!(site.fetches(), 2);
     site.google.identity().rotate(Issuer::Firebase, false);
-    assert!(site.users.verify(&new).await.is_ok(), "kept for as long as the answer said");
+    assert!(site.users.verify(&new).await.is_ok(), "cached for the lifetime of the response");
     site.clock.advance_ms(3_600_000);
-    assert_eq!(site.users.verify(&new).await, Err(Cause::UnknownKey.into()));
+    assert_eq!(site.users.verify(&new).await, Err(TokenError::UnknownKey.into()));
     assert!(site.users.verify(&site.token("ann")).await.is_ok());
     assert_eq!(site.fetches(), 3);
 }
 
 #[tokio::test]
-async fn old_keys_are_good_while_new_ones_cannot_be_fetched() {
+async fn old_keys_stay_valid_while_a_fetch_fails() {
     let site = Site::open().await;
     let token = site.token_of(&changed(&json!({ "exp": super::NOON + 1_000_000 })));
     assert!(site.users.verify(&token).await.is_ok());
@@ -90,7 +90,7 @@ async fn old_keys_are_good_while_new_ones_cannot_be_fetched() {
         site.clock.advance_ms(3_600_000);
         assert!(site.users.verify(&token).await.is_ok());
     }
-    // Whoever has a key that may be a new one is asked to come again, not sent away.
+    // A token with a key id that may be new gets 503 instead of 401.
     site.google.identity().rotate(Issuer::Firebase, true);
     let new = site.token_of(&changed(&json!({ "exp": super::NOON + 1_000_000 })));
     let problem = site.get("/credits", &new).await.problem(503, "sign_in_unavailable");
@@ -101,7 +101,7 @@ async fn old_keys_are_good_while_new_ones_cannot_be_fetched() {
 }
 
 #[tokio::test]
-async fn without_any_keys_a_caller_is_asked_to_come_again() {
+async fn without_keys_the_response_is_503() {
     let site = Site::open().await;
     down(&site);
     let token = site.token("ann");
@@ -110,8 +110,8 @@ async fn without_any_keys_a_caller_is_asked_to_come_again() {
         answer.problem(503, "sign_in_unavailable");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    assert_eq!(usize::MAX - site.google.faults().pending(), 1, "one try, then a pause");
-    // What is wrong in itself is wrong without keys.
+    assert_eq!(usize::MAX - site.google.faults().pending(), 1, "one attempt, then a pause");
+    // A malformed token is refused without keys.
     site.get("/credits", "garbage").await.problem(401, "unauthorized");
     site.google.faults().clear();
     site.clock.advance_ms(1_000);
@@ -119,7 +119,7 @@ async fn without_any_keys_a_caller_is_asked_to_come_again() {
 }
 
 #[tokio::test]
-async fn keys_that_nobody_has_cause_one_fetch_a_minute() {
+async fn unknown_key_ids_cause_one_fetch_a_minute() {
     let site = Site::open().await;
     assert!(site.users.verify(&site.token("ann")).await.is_ok());
     let storm = async |from: u32| {
@@ -129,7 +129,7 @@ async fn keys_that_nobody_has_cause_one_fetch_a_minute() {
         });
         let tokens: Vec<_> = tokens.collect();
         for refused in join_all(tokens.iter().map(|token| site.users.verify(token))).await {
-            assert_eq!(refused, Err(Cause::UnknownKey.into()));
+            assert_eq!(refused, Err(TokenError::UnknownKey.into()));
         }
     };
     storm(0).await;
@@ -143,7 +143,7 @@ async fn keys_that_nobody_has_cause_one_fetch_a_minute() {
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_cause_one_fetch_and_none_of_them_fails() {
+async fn a_hundred_concurrent_requests_cause_one_fetch() {
     let site = Site::open().await;
     let token = site.token_of(&changed(&json!({ "exp": super::NOON + 1_000_000 })));
     let slow = Fault::Delay(Duration::from_millis(200));
@@ -152,13 +152,13 @@ async fn a_hundred_at_once_cause_one_fetch_and_none_of_them_fails() {
         let answers = join_all((0..100).map(|_| site.get("/credits", &token))).await;
         assert!(answers.iter().all(|answer| answer.status == 200));
         assert_eq!(site.fetches(), round);
-        // The next round has old keys.
+        // In the next round, the keys are stale.
         site.clock.advance_ms(3_600_000);
     }
 }
 
 #[tokio::test]
-async fn a_client_who_hangs_up_does_not_stop_the_fetch_that_others_wait_for() {
+async fn a_client_that_disconnects_does_not_stop_a_shared_fetch() {
     let site = Site::open().await;
     let token = site.token("ann");
     site.google.faults().inject(Issuer::Firebase.path(), Fault::Delay(Duration::from_millis(200)), 1);
@@ -170,7 +170,7 @@ async fn a_client_who_hangs_up_does_not_stop_the_fetch_that_others_wait_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_set_changes_nothing() {
+async fn an_invalid_key_set_changes_nothing() {
     let site = Site::open().await;
     let (server, clock) = (MockServer::start().await, Arc::new(TestClock::new()));
     let users = Firebase::new(PROJECT, keys_at(&server.uri(), &clock), clock.clone());
@@ -191,13 +191,13 @@ async fn what_is_no_key_set_changes_nothing() {
     let answer = async |response: ResponseTemplate| {
         server.reset().await;
         Mock::given(any()).respond_with(response).mount(&server).await;
-        // Longer than any pause, and than any age.
+        // Longer than any pause and any lifetime.
         clock.advance_ms(86_400_000 / 10);
         users.verify(&token).await
     };
     for response in wrong() {
         let refused = answer(response).await;
-        assert!(matches!(refused, Err(Unidentified::KeysUnavailable { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(IdentityError::KeysUnavailable { .. })), "{refused:?}");
     }
     assert!(answer(good).await.is_ok());
     for response in wrong() {

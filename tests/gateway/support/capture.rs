@@ -1,5 +1,5 @@
-//! What a test's thread logs. One subscriber serves the whole process: one that comes and goes with a test would race
-//! with the other tests for what the callsites remember.
+//! Captures the log lines of a test's thread. One subscriber serves the whole process, because callsites cache their
+//! interest: a subscriber per test would race with the other tests.
 
 use std::{cell::RefCell, io, sync::Once};
 
@@ -29,7 +29,7 @@ impl<'a> MakeWriter<'a> for ThisThread {
     }
 }
 
-/// Starts to capture, for all tests.
+/// Starts capturing for all tests.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -42,7 +42,7 @@ pub fn start() {
     });
 }
 
-/// What this thread has logged since it last asked.
+/// The lines that this thread has logged since the last call.
 pub fn lines() -> Vec<String> {
     let bytes = LINES.take();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()

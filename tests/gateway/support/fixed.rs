@@ -1,4 +1,4 @@
-//! Time, randomness and an engine that do the same in every run.
+//! A clock, random numbers and an engine that behave the same in every run.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -17,7 +17,7 @@ use mediaforge::{
     },
 };
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that moves only when a test advances it.
 pub struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
@@ -37,7 +37,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers with a fixed seed.
 #[derive(Default)]
 pub struct TestRandom(AtomicU64);
 
@@ -49,7 +49,7 @@ impl Random for TestRandom {
     }
 }
 
-/// Draws nothing: the gateway never asks.
+/// Creates no images, because the gateway never calls it.
 pub struct NoEngine;
 
 #[async_trait]
@@ -59,7 +59,7 @@ impl ImageEngine for NoEngine {
     }
 }
 
-/// Trains nothing: the gateway never asks, except to stop what was begun.
+/// Trains nothing: the gateway only cancels trainings.
 pub struct NoTrainer;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! A gateway over the embedded parts, driven without a socket. No worker runs: what happens to a job, a test does.
+//! A gateway over the embedded backends, called without a socket. No worker runs: the tests themselves change jobs.
 
 pub mod capture;
 mod faulty;
@@ -47,10 +47,10 @@ use faulty::Faults;
 pub use fixed::TestClock;
 use fixed::{NoEngine, NoTrainer, TestRandom};
 
-/// Bytes a body may have in these tests.
+/// The body limit in these tests, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// A gateway and what lies behind it.
+/// A gateway and its backends.
 pub struct World {
     pub router: Router,
     pub jobs: UseCases,
@@ -64,7 +64,7 @@ pub struct World {
     _data: TempDir,
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -81,7 +81,7 @@ impl Response {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The body, which must be a complete problem document of this status and code.
+    /// The body; fails unless it is a complete problem document with this status and code.
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status.as_u16(), status, "{text}");
@@ -115,36 +115,35 @@ pub fn world() -> World {
 }
 
 pub fn world_with(settings: GatewaySettings) -> World {
-    world_of(settings, config())
+    world_with_config(settings, config())
 }
 
-/// The same with finished jobs kept for so long.
-pub fn world_keeping(settings: GatewaySettings, retention: Option<Duration>) -> World {
-    world_of(settings, JobsConfig { retention, ..config() })
+/// Finished jobs are kept this long.
+pub fn world_with_retention(settings: GatewaySettings, retention: Option<Duration>) -> World {
+    world_with_config(settings, JobsConfig { retention, ..config() })
 }
 
-/// With these limits.
-pub fn limited(limits: GatewayLimits) -> World {
+pub fn world_with_limits(limits: GatewayLimits) -> World {
     world_with(GatewaySettings { limits, ..settings() })
 }
 
-/// With so many unfinished jobs allowed.
-pub fn world_with_jobs_in_flight(most: u32) -> World {
+/// A user may have this many unfinished jobs.
+pub fn world_with_jobs_in_flight(max: u32) -> World {
     let mut config = config();
-    config.submission.jobs_in_flight = NonZeroU32::new(most);
-    world_of(settings(), config)
+    config.submission.jobs_in_flight = NonZeroU32::new(max);
+    world_with_config(settings(), config)
 }
 
-/// With pictures kept there.
-pub fn world_of_media(media: Arc<dyn MediaStore>) -> World {
-    world_over(settings(), config(), Some(media))
+/// Pictures are stored here.
+pub fn world_with_media(media: Arc<dyn MediaStore>) -> World {
+    build_world(settings(), config(), Some(media))
 }
 
-fn world_of(settings: GatewaySettings, config: JobsConfig) -> World {
-    world_over(settings, config, None)
+fn world_with_config(settings: GatewaySettings, config: JobsConfig) -> World {
+    build_world(settings, config, None)
 }
 
-fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<dyn MediaStore>>) -> World {
+fn build_world(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<dyn MediaStore>>) -> World {
     capture::start();
     let data = tempfile::tempdir().unwrap();
     let (stores, queue, disk) = backends(data.path());
@@ -172,7 +171,7 @@ fn world_over(settings: GatewaySettings, config: JobsConfig, media: Option<Arc<d
     World { router: router(state), jobs, policy, store, accounts, media, faults, clock, drain, _data: data }
 }
 
-/// The backends under all of these tests: the one place to change for others.
+/// The backends of all gateway tests: change them here to test others.
 fn backends(data: &Path) -> (Stores, Arc<dyn JobQueue>, Arc<dyn MediaStore>) {
     let embedded = Embedded::open(data, &[]).unwrap();
     let media = media::open_disk(data).unwrap();
@@ -257,12 +256,12 @@ impl World {
         self.send(with(post_json(), headers).body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// A body that need not be JSON.
+    /// Sends a body that may be invalid JSON.
     pub async fn generate_raw(&self, body: impl Into<Body>) -> Response {
         self.send(post_json().body(body.into()).unwrap()).await
     }
 
-    /// How many jobs these tests' users have.
+    /// The number of jobs of all users in these tests.
     pub async fn job_count(&self) -> usize {
         let mut count = 0;
         for user in ["local", "ann", "bob"] {
@@ -277,14 +276,14 @@ impl World {
         count
     }
 
-    /// A job of `user`, accepted.
+    /// Submits a job for `user` and returns its id.
     pub async fn queued(&self, user: &str) -> String {
         let answer = self.generate(&json!({ "userId": user, "prompt": "a lighthouse at dawn" })).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.json());
         answer.json()["illustrationId"].as_str().unwrap().to_owned()
     }
 
-    /// The job moves on, as a worker would move it.
+    /// Changes the job as a worker would.
     pub async fn change(&self, id: &str, verb: impl FnOnce(Job) -> Result<Transition, TransitionError>) -> Version {
         let id: JobId = id.parse().unwrap();
         let found = self.store.get(&id).await.unwrap().unwrap();
@@ -299,19 +298,19 @@ impl World {
         self.change(id, |job| job.start(now, lease, &self.policy)).await
     }
 
-    pub async fn beat(&self, id: &str, fraction: Option<f64>) -> Version {
+    pub async fn heartbeat(&self, id: &str, fraction: Option<f64>) -> Version {
         let until = after(self.clock.now(), Duration::from_mins(1));
         let progress = fraction.map(|fraction| Progress { fraction, ..Progress::default() });
         self.change(id, |job| job.renew(until, progress)).await
     }
 
-    /// Delivers one picture, which can then be fetched.
+    /// Completes the job with one picture that can be fetched.
     pub async fn complete(&self, id: &str) -> Version {
-        self.deliver(id, 0).await
+        self.complete_filtered(id, 0).await
     }
 
-    /// The same, with so many pictures withheld.
-    pub async fn deliver(&self, id: &str, filtered: u32) -> Version {
+    /// Completes the job with one picture; `filtered` other pictures were withheld.
+    pub async fn complete_filtered(&self, id: &str, filtered: u32) -> Version {
         let id_parsed: JobId = id.parse().unwrap();
         let user = self.store.get(&id_parsed).await.unwrap().unwrap().value.user.clone();
         let key = MediaKey::picture(&user, &id_parsed, 1, 2, 0, MediaFormat::Png);
@@ -358,13 +357,13 @@ pub struct Event {
 }
 
 impl Events {
-    /// The next frame as it is; `None` at the end.
+    /// The next frame; `None` at the end of the stream.
     pub async fn frame(&mut self) -> Option<String> {
         let frame = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("a frame in time");
         frame.map(|frame| String::from_utf8(frame.unwrap().to_vec()).unwrap())
     }
 
-    /// The next frame, which must be an event.
+    /// The next frame; fails unless it is an event.
     pub async fn event(&mut self) -> Event {
         let frame = self.frame().await.expect("an event before the end");
         let field = |name: &str| {

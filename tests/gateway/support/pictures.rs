@@ -1,4 +1,4 @@
-//! Pictures as people send them, and as attackers do; and brands made of them.
+//! Test pictures, valid and malicious, and brands made from them.
 
 use std::io::Cursor;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Response, World, request};
 
-/// A picture of random blocks, which differs from that of any other seed.
+/// A picture of random blocks that is different for each seed.
 pub fn blocks(seed: u64, width: u32, height: u32) -> DynamicImage {
     let shade = |x: u32, y: u32| {
         let n = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(x * 9 / width * 31 + y * 8 / height);
@@ -30,7 +30,7 @@ pub fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A PNG chunk; nobody checks the sum of one whose head is refused.
+/// A PNG chunk with a valid checksum.
 pub fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
     let mut crc = u32::MAX;
     for byte in kind.iter().chain(data) {
@@ -44,8 +44,8 @@ pub fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
 }
 
 impl World {
-    /// A place for an upload: its id and its path.
-    pub async fn place(&self, user: &str) -> (String, String) {
+    /// Creates an upload; returns its id and its path.
+    pub async fn create_upload(&self, user: &str) -> (String, String) {
         let body = json!({ "userId": user, "fileName": "a.png", "contentType": "image/png", "size": 1000 });
         let answer = self.post("/uploads", &body).await;
         assert_eq!(answer.status, 201, "{}", answer.json());
@@ -67,24 +67,24 @@ impl World {
         self.send(super::with(request, headers).body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// An uploaded picture.
-    pub async fn uploaded(&self, user: &str, image: &DynamicImage) -> String {
-        let (id, path) = self.place(user).await;
+    /// Uploads a picture and returns the upload's id.
+    pub async fn upload(&self, user: &str, image: &DynamicImage) -> String {
+        let (id, path) = self.create_upload(user).await;
         let answer = self.put(&path, encoded(image, ImageFormat::Png)).await;
         assert_eq!(answer.status, 200, "{}", answer.json());
         id
     }
 
-    /// Five uploads that are fit for training.
-    pub async fn five(&self, user: &str) -> Vec<String> {
+    /// Five uploads that can be used for training.
+    pub async fn upload_five(&self, user: &str) -> Vec<String> {
         let mut ids = Vec::new();
         for seed in 0..5 {
-            ids.push(self.uploaded(user, &blocks(seed, 160, 130)).await);
+            ids.push(self.upload(user, &blocks(seed, 160, 130)).await);
         }
         ids
     }
 
-    /// Gives an account credits, `users/…` or `teams/…`.
+    /// Grants credits to an account, `users/…` or `teams/…`.
     pub async fn grant(&self, account: &str, amount: u64) {
         use mediaforge::domain::credits::LedgerEntry;
         let entry = LedgerEntry::grant(account.parse().unwrap(), "test", amount, self.clock.now());
@@ -95,9 +95,9 @@ impl World {
         self.accounts.set_team(&user.parse().unwrap(), Some(&team.parse().unwrap())).await.unwrap();
     }
 
-    /// An accepted training of that user, who can pay it.
-    pub async fn brand(&self, user: &str) -> String {
-        let images = self.five(user).await;
+    /// Submits a training; the user must have enough credits.
+    pub async fn queued_brand(&self, user: &str) -> String {
+        let images = self.upload_five(user).await;
         let body = json!({
             "userId": user, "brandName": "Acme", "brandColors": ["#ff6600"], "trainingImages": images
         });
@@ -106,8 +106,8 @@ impl World {
         answer.json()["brandId"].as_str().unwrap().to_owned()
     }
 
-    /// The training ends well, as a worker would end it.
-    pub async fn ready(&self, id: &str, user: &str) {
+    /// Completes the training as a worker would.
+    pub async fn complete_brand(&self, id: &str, user: &str) {
         let sample = format!("brands/{user}/{id}/1-2-0.png");
         self.media
             .put(&sample.parse().unwrap(), MediaFormat::Png, encoded(&blocks(9, 32, 32), ImageFormat::Png).into())

@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt as _, sync::SemaphorePermit};
 
 use super::{UploadError, UploadRecord, UploadedPicture, Uploads, defect};
 use crate::{
-    domain::{archive::ArchiveLimits, brand::Upload, hex, ids::UserId, upload::UploadId},
+    domain::{archive::ArchiveLimits, brand::UploadContent, hex, ids::UserId, upload::UploadId},
     error::{BackendError, ErrorKind},
     media::{
         archive::{Archive, Failure, Member, digest},
@@ -52,11 +52,11 @@ enum ReceivedEntry {
 
 impl ArchiveEntry {
     /// What is checked, and the image that is copied if it passes.
-    pub(in crate::jobs::submission) fn to_check(&self) -> (Upload, Option<UploadedPicture>) {
+    pub(in crate::jobs::submission) fn to_check(&self) -> (UploadContent, Option<UploadedPicture>) {
         match (&self.picture, &self.caption) {
-            (ReceivedEntry::Refused(reason), _) => (Upload::NotAnImage(reason.clone()), None),
-            (ReceivedEntry::Taken(_), Some(error)) => (Upload::BadCaption(error.clone()), None),
-            (ReceivedEntry::Taken(picture), None) => (Upload::Picture(picture.facts), Some(picture.clone())),
+            (ReceivedEntry::Refused(reason), _) => (UploadContent::NotAnImage(reason.clone()), None),
+            (ReceivedEntry::Taken(_), Some(error)) => (UploadContent::BadCaption(error.clone()), None),
+            (ReceivedEntry::Taken(picture), None) => (UploadContent::Picture(picture.facts), Some(picture.clone())),
         }
     }
 }

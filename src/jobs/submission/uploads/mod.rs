@@ -23,7 +23,7 @@ use crate::{
         clock::{Clock, Random, after},
         hex,
         ids::UserId,
-        upload::{Announced, UploadId, UploadLimits},
+        upload::{AnnouncedUpload, UploadId, UploadLimits},
     },
     error::{BackendError, ErrorKind},
     media::{
@@ -150,8 +150,8 @@ impl Uploads {
     }
 
     /// Offers a place for a file of the user. Nothing is written before the file arrives.
-    pub async fn offer(&self, user: &UserId, announced: Announced) -> Result<UploadTarget, BackendError> {
-        let Announced { content_type, size } = announced;
+    pub async fn offer(&self, user: &UserId, announced: AnnouncedUpload) -> Result<UploadTarget, BackendError> {
+        let AnnouncedUpload { content_type, size } = announced;
         let (id, now) = (UploadId::random(&*self.random), self.clock.now());
         let raw = if announced.is_archive() { MediaKey::raw_archive } else { MediaKey::raw_upload }(user, &id);
         let direct = self.media.upload_url(&raw, content_type, size, now).await?;

@@ -22,7 +22,7 @@ fn transform(path: &str, field: &str, kind: TransformType) -> Write {
 }
 
 #[tokio::test]
-async fn a_document_is_written_and_read_whole() {
+async fn a_document_is_written_and_read_completely() {
     let db = Db::start().await;
     let fields = json!({"n": 1, "f": 1.5, "s": "x", "b": true, "z": null, "a": [1, "two"], "m": {"deep": {"er": 1}}});
     let done = db.commit(vec![set("jobs/1", &fields)]).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_mask_updates_its_fields_and_deletes_those_that_are_absent() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_keeps_the_update_time() {
+async fn a_write_without_a_change_keeps_the_update_time() {
     let db = Db::start().await;
     let first = db.commit(vec![set("jobs/1", &json!({"n": 1, "f": 1.5}))]).await.unwrap();
     let again = db.commit(vec![set("jobs/1", &json!({"n": 1, "f": 1.5}))]).await.unwrap();
@@ -191,7 +191,7 @@ fn nan() -> Value {
 }
 
 #[tokio::test]
-async fn a_batch_says_what_is_missing_and_may_begin_a_transaction() {
+async fn a_batch_reports_missing_documents_and_can_begin_a_transaction() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({"n": 1}))]).await;
     let request = BatchGetDocumentsRequest {

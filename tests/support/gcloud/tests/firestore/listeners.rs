@@ -93,7 +93,7 @@ fn open_jobs() -> StructuredQuery {
 }
 
 #[tokio::test]
-async fn several_targets_are_told_of_changes() {
+async fn several_targets_receive_changes() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({"open": true})), ("jobs/2", json!({"open": false}))]).await;
     let mut stream = Stream::open(&db).await;
@@ -119,7 +119,7 @@ async fn several_targets_are_told_of_changes() {
 }
 
 #[tokio::test]
-async fn a_limit_lets_others_in() {
+async fn a_limited_target_replaces_removed_documents() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({"n": 1})), ("jobs/2", json!({"n": 2})), ("jobs/3", json!({"n": 3}))]).await;
     let mut stream = Stream::open(&db).await;
@@ -132,7 +132,7 @@ async fn a_limit_lets_others_in() {
 }
 
 #[tokio::test]
-async fn a_reset_ends_the_streams_and_what_changed_meanwhile_comes_after_resuming() {
+async fn a_resumed_stream_receives_the_changes_since_the_reset() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({"open": true})), ("jobs/2", json!({"open": true})), ("jobs/3", json!({"open": true}))])
         .await;

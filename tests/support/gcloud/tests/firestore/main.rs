@@ -1,7 +1,6 @@
 //! Firestore over the wire, as the clients see it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod client;
 mod documents;
 mod indexes;
 mod listeners;

@@ -72,7 +72,7 @@ async fn filters_compare_within_a_type() {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_is_refused() {
+async fn invalid_queries_are_refused() {
     use Operator as O;
     let db = Db::start().await;
     let many: Json = (0..31).collect();
@@ -170,7 +170,7 @@ async fn names_break_ties_in_the_direction_of_the_last_order() {
 }
 
 #[tokio::test]
-async fn cursors_offsets_and_limits_cut() {
+async fn cursors_offsets_and_limits_cut_the_results() {
     let db = Db::start().await;
     let documents: Vec<(String, Json)> =
         (0..6).map(|n| (format!("jobs/{n}"), json!({"n": n / 2, "all": true}))).collect();
@@ -197,7 +197,7 @@ async fn cursors_offsets_and_limits_cut() {
 }
 
 #[tokio::test]
-async fn only_the_selected_fields_come() {
+async fn only_the_selected_fields_are_returned() {
     let db = Db::start().await;
     db.put(&[("jobs/a", json!({"n": 1, "m": {"x": 1, "y": 2}}))]).await;
     for (select, expected) in [
@@ -212,7 +212,7 @@ async fn only_the_selected_fields_come() {
 }
 
 #[tokio::test]
-async fn a_query_reads_the_past_and_other_databases_are_apart() {
+async fn a_query_can_read_the_past_and_sees_only_its_database() {
     let db = Db::start().await;
     db.put(&[("jobs/a", json!({}))]).await;
     let before = db.get("jobs/a").await.unwrap().update_time.unwrap();

@@ -14,31 +14,18 @@ use tonic::Code;
 use crate::support::{DATABASE, Db, fields_json, set};
 
 #[tokio::test]
-async fn of_two_that_read_and_write_a_document_one_is_aborted() {
-    let db = Db::start().await;
-    db.put(&[("jobs/1", json!({"n": 1}))]).await;
-    let (one, other) = (db.begin().await, db.begin().await);
-    db.get_in("jobs/1", &one).await.unwrap();
-    db.get_in("jobs/1", &other).await.unwrap();
-    db.commit_in(vec![set("jobs/1", &json!({"n": 2}))], one).await.unwrap();
-    let refused = db.commit_in(vec![set("jobs/1", &json!({"n": 3}))], other).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Aborted);
-    assert_eq!(refused.message(), "Too much contention on these documents. Please try again.");
-    assert_eq!(db.fields("jobs/1").await, json!({"n": 2}));
-}
-
-#[tokio::test]
-async fn what_was_absent_counts_as_read() {
+async fn a_read_of_an_absent_document_counts_as_a_read() {
     let db = Db::start().await;
     let one = db.begin().await;
     assert_eq!(db.get_in("jobs/1", &one).await.unwrap_err().code(), Code::NotFound);
     db.put(&[("jobs/1", json!({}))]).await;
     let refused = db.commit_in(vec![set("jobs/2", &json!({}))], one).await.unwrap_err();
     assert_eq!(refused.code(), Code::Aborted);
+    assert_eq!(refused.message(), "Too much contention on these documents. Please try again.");
 }
 
 #[tokio::test]
-async fn what_a_query_found_counts_as_read_and_so_does_what_it_would_find() {
+async fn a_query_reads_its_results_and_every_document_it_would_match() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({})), ("other/1", json!({}))]).await;
     let from = vec![CollectionSelector { collection_id: "jobs".into(), all_descendants: false }];
@@ -54,7 +41,7 @@ async fn what_a_query_found_counts_as_read_and_so_does_what_it_would_find() {
 }
 
 #[tokio::test]
-async fn reads_see_one_snapshot_and_none_of_the_own_writes() {
+async fn reads_see_one_snapshot_without_the_transactions_own_writes() {
     let db = Db::start().await;
     db.put(&[("jobs/1", json!({"n": 1})), ("jobs/2", json!({"n": 1}))]).await;
     let transaction = db.begin_with(Mode::ReadOnly(ReadOnly::default())).await;
@@ -67,7 +54,7 @@ async fn reads_see_one_snapshot_and_none_of_the_own_writes() {
 }
 
 #[tokio::test]
-async fn an_ended_one_is_refused() {
+async fn an_ended_transaction_is_refused() {
     let db = Db::start().await;
     let ended = db.begin().await;
     db.commit_in(vec![], ended.clone()).await.unwrap();
@@ -84,7 +71,7 @@ async fn an_ended_one_is_refused() {
 }
 
 #[tokio::test]
-async fn one_expires() {
+async fn a_transaction_expires() {
     let db = Db::start().await;
     let transaction = db.begin().await;
     db.emulator.firestore().set_transaction_lifetime(Duration::from_mins(1), Duration::ZERO);
@@ -112,7 +99,7 @@ async fn locks_make_a_write_wait_for_the_end_of_the_transaction() {
 }
 
 #[tokio::test]
-async fn of_two_that_hold_each_other_up_one_is_aborted() {
+async fn one_of_two_deadlocked_transactions_is_aborted() {
     let db = Db::start().await;
     db.emulator.firestore().pessimistic();
     db.emulator.firestore().set_lock_wait(Duration::from_millis(100));

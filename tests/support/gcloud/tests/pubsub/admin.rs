@@ -11,7 +11,7 @@ fn code(error: &Error) -> Option<Code> {
 }
 
 #[tokio::test]
-async fn a_topic_is_made_once() {
+async fn a_topic_is_created_once() {
     let cloud = Cloud::start().await;
 
     let again = cloud.topics.create_topic().set_name(TOPIC).send().await.unwrap_err();
@@ -38,7 +38,7 @@ async fn a_topic_is_read_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_list_comes_in_pages() {
+async fn a_list_is_paged() {
     let cloud = Cloud::start().await;
 
     let first = cloud.topics.list_topics().set_project("projects/p").set_page_size(1).send().await.unwrap();
@@ -50,7 +50,7 @@ async fn a_list_comes_in_pages() {
 }
 
 #[tokio::test]
-async fn a_subscription_says_what_was_filled_in() {
+async fn a_subscription_shows_its_defaults() {
     let cloud = Cloud::start().await;
 
     let made =
@@ -68,7 +68,7 @@ async fn a_subscription_says_what_was_filled_in() {
 }
 
 #[tokio::test]
-async fn only_what_the_mask_names_changes() {
+async fn an_update_changes_only_the_masked_fields() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs().set_ack_deadline_seconds(60)).await;
     let wanted = to_jobs()
@@ -104,7 +104,7 @@ async fn a_paused_subscription_has_no_endpoint() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_bounds_is_refused() {
+async fn settings_out_of_bounds_are_refused() {
     let cloud = Cloud::start().await;
     let retry = |least, most| {
         RetryPolicy::new().set_minimum_backoff(Duration::clamp(least, 0)).set_maximum_backoff(Duration::clamp(most, 0))

@@ -43,7 +43,7 @@ async fn push_as(cloud: &Cloud, endpoint: &Endpoint, audience: &str) -> Vec<Stri
 }
 
 #[tokio::test]
-async fn pushes_come_with_a_token_that_the_published_keys_verify() {
+async fn a_push_carries_a_token_that_the_published_keys_verify() {
     let cloud = Cloud::start().await;
     let endpoint = Endpoint::start([]).await;
 
@@ -70,7 +70,7 @@ async fn the_audience_is_the_endpoint_unless_set() {
 }
 
 #[tokio::test]
-async fn users_have_tokens_of_another_key() {
+async fn user_tokens_are_signed_by_another_key() {
     let cloud = Cloud::start().await;
     let identity = cloud.emulator.identity();
 

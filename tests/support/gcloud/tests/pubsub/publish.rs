@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Cloud, SUBSCRIPTION, TOPIC, text, to_jobs};
 
 #[tokio::test]
-async fn what_is_too_much_is_refused() {
+async fn oversized_messages_are_refused() {
     let cloud = Cloud::start().await;
     let attribute = |key: usize, value: usize| text("x").set_attributes([("k".repeat(key), "v".repeat(value))]);
     let many = |count: usize| text("x").set_attributes((0..count).map(|n| (n.to_string(), "v")));
@@ -27,7 +27,7 @@ async fn what_is_too_much_is_refused() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_gone_takes_nothing_and_its_subscription_keeps_what_it_has() {
+async fn a_deleted_topic_accepts_nothing_and_its_subscription_keeps_its_messages() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs()).await;
     cloud.publish(text("x")).await.unwrap();

@@ -64,7 +64,7 @@ async fn an_empty_pull_ends() {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_in_time_comes_again() {
+async fn a_message_is_redelivered_after_its_ack_deadline() {
     let cloud = Cloud::start().await;
     cloud.pubsub().speed(100.0);
     cloud.subscribe(to_jobs().set_dead_letter_policy(dead_letters(5))).await;
@@ -80,7 +80,7 @@ async fn what_is_not_acknowledged_in_time_comes_again() {
 }
 
 #[tokio::test]
-async fn a_deadline_of_zero_gives_it_back_at_once() {
+async fn a_deadline_of_zero_returns_the_message_at_once() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs().set_dead_letter_policy(dead_letters(5)).set_ack_deadline_seconds(600)).await;
     cloud.publish(text("x")).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_deadline_of_zero_gives_it_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_pull_takes_no_more_than_it_asks_for() {
+async fn a_pull_returns_at_most_the_requested_messages() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs()).await;
     for _ in 0..3 {
@@ -106,7 +106,7 @@ async fn a_pull_takes_no_more_than_it_asks_for() {
 }
 
 #[tokio::test]
-async fn what_is_pushed_cannot_be_pulled_nor_what_is_not_there() {
+async fn a_push_subscription_and_a_missing_one_cannot_be_pulled() {
     let cloud = Cloud::start().await;
     assert_eq!(pull(&cloud, 1).await.unwrap_err().code(), Code::NotFound);
     cloud.subscribe(to_jobs().set_push_config(PushConfig::new().set_push_endpoint("http://127.0.0.1:9/push"))).await;
@@ -129,7 +129,7 @@ async fn a_seek_to_the_future_purges() {
 }
 
 #[tokio::test]
-async fn a_seek_back_brings_what_was_retained() {
+async fn a_seek_to_the_past_redelivers_retained_messages() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs().set_retain_acked_messages(true)).await;
     cloud.publish(text("x")).await.unwrap();

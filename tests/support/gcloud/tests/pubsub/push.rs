@@ -6,10 +6,6 @@ use serde_json::json;
 
 use crate::support::{Cloud, Endpoint, SUBSCRIPTION, TOPIC, dead_letters, pushed_to, text, to_jobs};
 
-fn attempts(cloud: &Cloud) -> Vec<(u32, Option<u16>)> {
-    cloud.pubsub().deliveries(SUBSCRIPTION).iter().map(|delivery| (delivery.attempt, delivery.answer)).collect()
-}
-
 #[tokio::test]
 async fn a_push_has_both_spellings_and_nothing_empty() {
     let cloud = Cloud::start().await;
@@ -31,7 +27,7 @@ async fn a_push_has_both_spellings_and_nothing_empty() {
 }
 
 #[tokio::test]
-async fn a_message_of_attributes_alone_has_no_data_and_is_counted_where_there_are_dead_letters() {
+async fn a_message_of_attributes_only_has_no_data_and_counts_attempts_if_there_are_dead_letters() {
     let cloud = Cloud::start().await;
     let endpoint = Endpoint::start([]).await;
     cloud.subscribe(pushed_to(&endpoint).set_dead_letter_policy(dead_letters(5))).await;
@@ -46,47 +42,7 @@ async fn a_message_of_attributes_alone_has_no_data_and_is_counted_where_there_ar
 }
 
 #[tokio::test]
-async fn only_some_answers_acknowledge() {
-    for ack in [200, 201, 202, 204] {
-        let cloud = Cloud::start().await;
-        let endpoint = Endpoint::start([Some(ack)]).await;
-        cloud.subscribe(pushed_to(&endpoint)).await;
-        cloud.publish(text("x")).await.unwrap();
-        cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
-        assert_eq!(attempts(&cloud), [(1, Some(ack))]);
-    }
-    let nacks = [203, 205, 206, 301, 307, 400, 401, 404, 409, 429, 500, 503];
-    let cloud = Cloud::start().await;
-    cloud.pubsub().speed(100.0);
-    let endpoint = Endpoint::start(nacks.map(Some)).await;
-    cloud.subscribe(pushed_to(&endpoint).set_ack_deadline_seconds(600)).await;
-
-    cloud.publish(text("x")).await.unwrap();
-    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
-
-    let expected = nacks.into_iter().chain([204]).map(Some);
-    assert_eq!(attempts(&cloud), (1..).zip(expected).collect::<Vec<_>>());
-    let ids: Vec<_> = endpoint.pushes().iter().map(|push| push.body["message"]["messageId"].clone()).collect();
-    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-}
-
-#[tokio::test]
-async fn no_answer_before_the_deadline_is_a_negative_one() {
-    let cloud = Cloud::start().await;
-    cloud.pubsub().speed(50.0);
-    let endpoint = Endpoint::start([None, Some(200)]).await;
-    cloud.subscribe(pushed_to(&endpoint)).await;
-
-    cloud.publish(text("x")).await.unwrap();
-    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty() && !pubsub.published(TOPIC).is_empty()).await;
-
-    let attempts = attempts(&cloud);
-    assert_eq!(attempts[0], (1, None));
-    assert_eq!(attempts[1].0, 2);
-}
-
-#[tokio::test]
-async fn pushes_start_slowly_and_get_more() {
+async fn the_push_window_starts_small_and_grows() {
     let cloud = Cloud::start().await;
     let endpoint = Endpoint::start([None, None, None]).await;
     cloud.subscribe(to_jobs()).await;
@@ -109,22 +65,7 @@ async fn pushes_start_slowly_and_get_more() {
 }
 
 #[tokio::test]
-async fn a_paused_subscription_keeps_its_messages_for_later() {
-    let cloud = Cloud::start().await;
-    let endpoint = Endpoint::start([]).await;
-    cloud.subscribe(to_jobs()).await;
-    cloud.publish(text("x")).await.unwrap();
-    assert_eq!(cloud.pubsub().messages(SUBSCRIPTION).len(), 1);
-
-    let resume = cloud.subscriptions.modify_push_config().set_subscription(SUBSCRIPTION);
-    resume.set_push_config(PushConfig::new().set_push_endpoint(&endpoint.url)).send().await.unwrap();
-
-    cloud.until(|pubsub| pubsub.messages(SUBSCRIPTION).is_empty()).await;
-    assert_eq!(endpoint.pushes().len(), 1);
-}
-
-#[tokio::test]
-async fn a_lost_acknowledgement_brings_the_message_again() {
+async fn a_message_is_redelivered_after_a_lost_acknowledgement() {
     let cloud = Cloud::start().await;
     let endpoint = Endpoint::start([]).await;
     cloud.subscribe(pushed_to(&endpoint)).await;
@@ -137,7 +78,7 @@ async fn a_lost_acknowledgement_brings_the_message_again() {
 }
 
 #[tokio::test]
-async fn what_is_never_acknowledged_is_forgotten_after_the_retention() {
+async fn an_unacknowledged_message_is_dropped_after_the_retention() {
     let cloud = Cloud::start().await;
     cloud.subscribe(to_jobs().set_message_retention_duration(Duration::clamp(600, 0))).await;
     cloud.publish(text("x")).await.unwrap();
