@@ -142,8 +142,8 @@ impl FirestoreStore {
         let Some(before) = read[0].as_ref().filter(|_| version == Some(expected)) else {
             let is_next = version == Some(Version(expected.0 + 1));
             return match &read[0] {
-                Some(there) if is_next && is_written_by(existing, write_id) => Ok(()),
-                // Written over, or deleted, since: whether it was ours before nobody can tell.
+                Some(existing) if is_next && is_written_by(existing, write_id) => Ok(()),
+                // The job was written again or deleted since, so it is unknown whether this write happened.
                 _ if is_uncertain && !is_next => Err(BackendError::new(ErrorKind::Timeout, op).into()),
                 _ => Err(BackendError::new(ErrorKind::Conflict, op).into()),
             };
