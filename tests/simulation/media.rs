@@ -1,4 +1,4 @@
-//! Objects by key, created once, over an unreliable network.
+//! The media store: objects by key, created once, over a network that loses requests and replies.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     process::{Fate, Process},
 };
 
-/// The stored objects and the times of their writes.
+/// The stored bytes and the time of the write, by key.
 pub type Objects = BTreeMap<MediaKey, (Bytes, Timestamp)>;
 
 pub struct SimMedia(pub Arc<Process>);
@@ -64,29 +64,29 @@ fn create(objects: &mut Objects, key: MediaKey, bytes: Bytes, now: Timestamp) ->
 #[async_trait]
 impl MediaStore for SimMedia {
     async fn put(&self, key: &MediaKey, _: MediaFormat, bytes: Bytes) -> Result<()> {
-        let owned_key = key.clone();
-        self.access("media.put", key.as_str(), true, |objects, now| create(objects, owned_key, bytes, now)).await
+        let place = key.clone();
+        self.access("media.put", key.as_str(), true, |objects, now| create(objects, place, bytes, now)).await
     }
 
     async fn get(&self, key: &MediaKey, _: Option<Range<u64>>) -> Result<Option<MediaRead>> {
-        let owned_key = key.clone();
+        let place = key.clone();
         let find = move |objects: &mut Objects, _| {
-            Ok(objects.get(&owned_key).map(|object| (info(&owned_key, object), object.0.clone())))
+            Ok(objects.get(&place).map(|object| (info(&place, object), object.0.clone())))
         };
         let found = self.access("media.get", key.as_str(), false, find).await?;
         Ok(found.map(|(info, bytes)| MediaRead { info, body: stream::iter([Ok(bytes)]).boxed() }))
     }
 
     async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>> {
-        let owned_key = key.clone();
-        let find = move |objects: &mut Objects, _| Ok(objects.get(&owned_key).map(|object| info(&owned_key, object)));
+        let place = key.clone();
+        let find = move |objects: &mut Objects, _| Ok(objects.get(&place).map(|object| info(&place, object)));
         self.access("media.head", key.as_str(), false, find).await
     }
 
     async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool> {
-        let (from, owned_key) = (from.clone(), to.clone());
+        let (from, place) = (from.clone(), to.clone());
         let copy = move |objects: &mut Objects, now| match objects.get(&from).map(|(bytes, _)| bytes.clone()) {
-            Some(bytes) => create(objects, owned_key, bytes, now).map(|()| true),
+            Some(bytes) => create(objects, place, bytes, now).map(|()| true),
             None => Ok(false),
         };
         self.access("media.copy", to.as_str(), true, copy).await
@@ -111,9 +111,9 @@ impl MediaStore for SimMedia {
     }
 
     async fn delete(&self, key: &MediaKey) -> Result<()> {
-        let owned_key = key.clone();
+        let place = key.clone();
         let delete = move |objects: &mut Objects, _| {
-            objects.remove(&owned_key);
+            objects.remove(&place);
             Ok(())
         };
         self.access("media.delete", key.as_str(), true, delete).await

@@ -1,4 +1,4 @@
-//! The store of one process, over an unreliable network.
+//! The store as one process sees it: over a network that loses things.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -59,11 +59,11 @@ impl JobStore for SimStore {
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed> {
         let (next, id) = (next.clone(), next.job.id.clone());
         let fate = self.0.store_fate(true);
-        let process = Arc::clone(&self.0);
+        let who = Arc::clone(&self.0);
         let commit = move |by: &Process| {
             let version = by.world.with_records(by, |records| {
                 let version = records.commit(by, expected, &next)?;
-                records.note_ending(process, fate, &next.job);
+                records.note_ending(who, fate, &next.job);
                 Ok::<_, BackendError>(version)
             })?;
             Ok(Committed { version, dispatched: false })
@@ -87,10 +87,10 @@ impl JobStore for SimStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        let changes = self.0.world.records.lock().expect("a lock").watch(what.clone());
+        let news = self.0.world.records.lock().expect("a lock").watch(what.clone());
         let phase = if let Watch::Changes(_) = what { Phase::Live } else { Phase::Begin };
         let watching =
-            Watching { by: Arc::clone(&self.0), what, changes, ready: Vec::new(), seen: BTreeMap::new(), phase };
+            Watching { by: Arc::clone(&self.0), what, news, ready: Vec::new(), told: BTreeMap::new(), phase };
         stream::unfold(watching, |mut watching| async move { watching.next().await.map(|item| (item, watching)) })
             .boxed()
     }
@@ -147,11 +147,11 @@ impl AccountStore for SimStore {
 struct Watching {
     by: Arc<Process>,
     what: Watch,
-    changes: mpsc::UnboundedReceiver<Versioned<Job>>,
-    /// Jobs to return, in reverse order.
+    news: mpsc::UnboundedReceiver<Versioned<Job>>,
+    /// The pending states, the last first.
     ready: Vec<Versioned<Job>>,
-    /// The last version of each job that the reader has seen.
-    seen: BTreeMap<JobId, Version>,
+    /// The last version of each job.
+    told: BTreeMap<JobId, Version>,
     phase: Phase,
 }
 
@@ -167,9 +167,9 @@ impl Watching {
         loop {
             if let Some(job) = self.ready.pop() {
                 self.by.runs().await;
-                let is_unseen = self.seen.get(&job.value.id).is_none_or(|seen| *seen < job.version);
-                if is_unseen {
-                    self.seen.insert(job.value.id.clone(), job.version);
+                let is_news = self.told.get(&job.value.id).is_none_or(|told| *told < job.version);
+                if is_news {
+                    self.told.insert(job.value.id.clone(), job.version);
                     return Some(Ok(job));
                 }
                 continue;
@@ -202,19 +202,19 @@ impl Watching {
         }
     }
 
-    /// Waits for a change and its delay, and makes it ready.
+    /// Makes something ready, in its time.
     async fn wait(&mut self) -> Result<()> {
         let world = Arc::clone(&self.by.world);
-        let Some(change) = self.changes.recv().await else { return std::future::pending().await };
+        let Some(news) = self.news.recv().await else { return std::future::pending().await };
         let late = world.strikes(Fault::WatchSlow);
         sleep(if late { world.dice.millis(500, 8_000) } else { world.dice.millis(1, 30) }).await;
         self.by.runs().await;
         if world.strikes(Fault::WatchBroken) {
             return Err(BackendError::new(ErrorKind::Unavailable, "store.watch"));
         }
-        self.ready.push(change);
-        // A slow reader gets only the latest version of each job.
-        while let Some(later) = late.then(|| self.changes.try_recv().ok()).flatten() {
+        self.ready.push(news);
+        // A slow watcher receives only the latest state of each job.
+        while let Some(later) = late.then(|| self.news.try_recv().ok()).flatten() {
             self.ready.retain(|job| job.value.id != later.value.id);
             self.ready.insert(0, later);
         }
