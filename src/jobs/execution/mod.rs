@@ -59,7 +59,7 @@ pub struct Execution {
 impl Execution {
     /// Records a message that can never be processed.
     pub async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<(), BackendError> {
-        self.writer.queue.dead_letter(dead_letter).await.map(drop)
+        self.writer.queue.record_dead_letter(dead_letter).await.map(drop)
     }
 
     /// The state of every breaker in this process.
