@@ -110,7 +110,6 @@ const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job", "src/engi
 const CIRCULAR: &[&str] = &[
     "src/cli/bench",
     "src/embedded",
-    "src/gateway",
     "src/jobs",
     "src/jobs/execution",
     "src/queue/embedded",
