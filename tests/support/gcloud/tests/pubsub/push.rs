@@ -1,4 +1,4 @@
-//! Push: the envelope, what acknowledges, what comes again and how fast.
+//! Push: details of the envelope, the push window, lost acknowledgements and retention.
 
 use google_cloud_pubsub::model::{Message, PushConfig};
 use google_cloud_wkt::Duration;
