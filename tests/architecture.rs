@@ -104,9 +104,21 @@ const BACKENDS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders without import circles even if their own `mod.rs` is one of the files.
-const ACYCLIC_WITH_PARENT: &[&str] = &["src/domain", "src/domain/job", "src/engine/preview"];
+const ACYCLIC_WITH_PARENT: &[&str] = &[
+    "src/cli/bench",
+    "src/cli/doctor",
+    "src/cli/generate",
+    "src/cli/job",
+    "src/cli/train",
+    "src/domain",
+    "src/domain/job",
+    "src/engine/preview",
+    "src/media/disk",
+    "src/store/document",
+    "src/telemetry",
+];
 
-/// Folders that still have a circle.
+/// Folders that still have a circle among their files. Remove a folder from the list when its circle is gone.
 const CIRCULAR: &[&str] = &[
     "src/embedded",
     "src/engine/remote",
