@@ -1,8 +1,9 @@
-//! Fail points: places at which a test ends the process as a crash would.
+//! Fail points: places where a test can make the process crash.
 //!
-//! `CRASH_AT=name` ends it the first time it comes by, `CRASH_AT=name:3` the third time. A release build has none of it.
+//! `CRASH_AT=name` aborts the process when it first reaches the fail point `name`, `CRASH_AT=name:3` the third time. A
+//! release build has no fail points.
 
-/// Ends the process here, without destructors and without a flush, when the environment says so.
+/// Aborts the process here, without destructors and without a flush, if `CRASH_AT` names this fail point.
 #[cfg(debug_assertions)]
 pub fn failpoint(name: &str) {
     use std::sync::{
@@ -23,7 +24,7 @@ pub fn failpoint(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn failpoint(_name: &str) {}

@@ -31,6 +31,8 @@ pub mod lifecycle;
 #[warn(missing_docs)]
 pub mod media;
 pub mod net;
+#[cfg(feature = "google-cloud")]
+pub mod provision;
 #[warn(missing_docs)]
 pub mod queue;
 pub mod server;

@@ -1,4 +1,5 @@
-//! Stopping: a soft request (claim nothing new, finish what runs), then a hard one (hand back, stop), both bounded.
+//! Shutdown: first a soft request (claim nothing new, finish running work), then a hard one (hand work back and stop). Both
+//! have a time limit.
 
 use std::{future::Future, io, panic::AssertUnwindSafe, time::Duration};
 
@@ -9,11 +10,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// What tasks get after the hard request to hand their work back. With the 8 s that `worker.drain` may be at most, a
-/// drain ends before the 10 s after which Cloud Run kills.
+/// How long tasks have to hand their work back after the hard request. `worker.drain` is at most 8 s, so a drain ends
+/// before Cloud Run kills the process after 10 s.
 pub const HARD_GRACE: Duration = Duration::from_millis(900);
 
-/// The shutdown of this process; clones share it.
+/// The shutdown of this process. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     soft: CancellationToken,
@@ -24,57 +25,56 @@ pub struct Shutdown {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// Every task finished by itself.
+    /// Every task finished before the hard request.
     Finished,
-    /// Every task ended, some because the hard request told them to.
+    /// Every task ended, some because of the hard request.
     Stopped,
-    /// That many tasks still ran when time was up. What they hold is taken over when its lease lapses.
+    /// This many tasks were still running when the time was up. Other workers take over their jobs when the leases lapse.
     Abandoned(usize),
 }
 
 impl Shutdown {
-    /// Nothing requested, nothing tracked.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for the end: claim nothing new, finish what runs.
+    /// Requests the shutdown: claim nothing new, finish running work.
     pub fn request(&self) {
         self.soft.cancel();
     }
 
-    /// Whether the end was asked for.
+    /// Whether the shutdown is requested.
     pub fn is_requested(&self) -> bool {
         self.soft.is_cancelled()
     }
 
-    /// Resolves once the end is asked for.
+    /// Resolves when the shutdown is requested.
     pub fn requested(&self) -> WaitForCancellationFutureOwned {
         self.soft.clone().cancelled_owned()
     }
 
-    /// Cancelled once the end is asked for.
+    /// A token that is cancelled when the shutdown is requested.
     pub fn soft(&self) -> CancellationToken {
         self.soft.clone()
     }
 
-    /// Cancelled once work must be handed back.
+    /// A token that is cancelled when tasks must hand their work back.
     pub fn hard(&self) -> CancellationToken {
         self.hard.clone()
     }
 
-    /// Asks for the end at once: hand back what runs.
+    /// Requests the shutdown and makes tasks hand their work back at once.
     pub fn force(&self) {
         self.soft.cancel();
         self.hard.cancel();
     }
 
-    /// Resolves once work must be handed back.
+    /// Resolves when tasks must hand their work back.
     pub fn forced(&self) -> WaitForCancellationFutureOwned {
         self.hard.clone().cancelled_owned()
     }
 
-    /// Runs a task that a drain waits for.
+    /// Spawns a task that a drain waits for.
     pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -87,14 +87,14 @@ impl Shutdown {
         &self.tasks
     }
 
-    /// Asks for the end and waits for the tasks: `soft` long for them to finish, then [`HARD_GRACE`] for them to hand
-    /// back. Never takes longer than the two together.
+    /// Requests the shutdown and waits for the tasks: for `soft` until they finish, then for [`HARD_GRACE`] until they have
+    /// handed their work back.
     pub async fn drain(&self, soft: Duration) -> Drained {
         self.request();
         self.tasks.close();
         let finish = async {
             tokio::select! {
-                // First, so that what ends because it was told to does not count as finished.
+                // Checked first, so that tasks that the hard request ended do not count as finished.
                 biased;
                 () = self.hard.cancelled() => false,
                 () = self.tasks.wait() => true,
@@ -110,8 +110,8 @@ impl Shutdown {
         }
     }
 
-    /// Requests the shutdown at the first SIGTERM or SIGINT (Ctrl-C); resolves at the second, for whoever calls to exit
-    /// at once. Listening begins with the call, not with the first poll.
+    /// Requests the shutdown at the first SIGTERM or SIGINT (Ctrl-C) and resolves at the second, so that the caller can exit
+    /// at once. Signals are caught from the call on, not only from the first poll.
     pub fn on_signals(&self) -> io::Result<impl Future<Output = Signal> + Send + 'static> {
         let mut signals = Signals::new()?;
         let shutdown = self.clone();
@@ -124,45 +124,45 @@ impl Shutdown {
     }
 }
 
-/// The first pause before a task that panicked is started again, and the longest.
-const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// The first and the longest pause before a task that panicked is restarted.
+const MIN_RESTART_PAUSE: Duration = Duration::from_millis(100);
+const MAX_RESTART_PAUSE: Duration = Duration::from_secs(30);
 
-/// Runs a task that must not end by a defect: after a panic it is started again, ever more patiently, until `end`. A task
-/// that returns has ended as it should.
+/// Runs a task that a panic must not end: it is restarted, with a growing pause, until `end` is cancelled. A task that
+/// returns is not restarted.
 pub async fn supervised<F>(task: &'static str, end: CancellationToken, mut start: impl FnMut() -> F)
 where
     F: Future<Output = ()> + Send,
 {
-    let (first, most) = RESTART;
-    let mut pause = first;
+    let mut pause = MIN_RESTART_PAUSE;
     loop {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let Err(panic) = AssertUnwindSafe(async { start().await }).catch_unwind().await else { return };
-        let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        if begun.elapsed() > most {
-            pause = first; // it has worked well since the last time
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        if started_at.elapsed() > MAX_RESTART_PAUSE {
+            pause = MIN_RESTART_PAUSE; // it ran well since the last panic
         }
-        tracing::error!(task, panic = said, ?pause, "a task ended by a defect and is started again");
+        tracing::error!(task, panic = message, ?pause, "a task panicked and is restarted");
         if timeout(pause, end.cancelled()).await.is_ok() {
             return;
         }
-        pause = (2 * pause).min(most);
+        pause = (2 * pause).min(MAX_RESTART_PAUSE);
     }
 }
 
-/// The next SIGTERM or SIGINT (Ctrl-C), for a command that only has to tidy up. Listening begins with the call.
+/// Waits for the next SIGTERM or SIGINT (Ctrl-C), for a command that only cleans up. Signals are caught from the call on.
 pub fn next_signal() -> io::Result<impl Future<Output = Signal> + Send + 'static> {
     let mut signals = Signals::new()?;
     Ok(async move { signals.next().await })
 }
 
-/// A request to end that came from outside.
+/// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// What service managers and Cloud Run send.
+    /// SIGTERM, as service managers and Cloud Run send it.
     Terminate,
 }
 
@@ -174,7 +174,7 @@ impl Signal {
         }
     }
 
-    /// The exit code of a process that ended because of it, as shells count: 128 plus the signal's number.
+    /// The exit code of a process that this signal ended, by the shells' convention: 128 plus the signal's number.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -234,7 +234,7 @@ mod tests {
     const DRAIN: Duration = Duration::from_secs(8);
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_waits_for_what_finishes_in_time() {
+    async fn a_drain_waits_for_tasks_that_finish_in_time() {
         let shutdown = Shutdown::new();
         shutdown.spawn(sleep(Duration::from_secs(3)));
         let start = Instant::now();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_runs_too_long_is_told_to_hand_back() {
+    async fn a_task_that_runs_too_long_must_hand_back() {
         let shutdown = Shutdown::new();
         let forced = shutdown.forced();
         shutdown.spawn(async move {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_ignores_everything_is_abandoned_within_nine_seconds() {
+    async fn a_task_that_ignores_both_requests_is_abandoned_within_nine_seconds() {
         let shutdown = Shutdown::new();
         shutdown.spawn(std::future::pending::<()>());
         let start = Instant::now();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn forcing_cuts_a_drain_short_and_implies_the_request() {
+    async fn forcing_shortens_a_drain_and_requests_the_shutdown() {
         let shutdown = Shutdown::new();
         let forced = shutdown.forced();
         shutdown.spawn(forced);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_started_again_and_one_that_returns_is_not() {
+    async fn a_task_that_panics_is_restarted_and_one_that_returns_is_not() {
         let mut starts = 0;
         supervised("test", CancellationToken::new(), || {
             starts += 1;
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_not_started_again_after_the_end() {
+    async fn a_task_that_panics_is_not_restarted_after_the_end() {
         let end = CancellationToken::new();
         end.cancel();
         let mut starts = 0;
@@ -308,7 +308,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn the_first_signal_requests_the_shutdown_and_the_second_is_handed_out() {
+    async fn the_first_signal_requests_the_shutdown_and_the_second_is_returned() {
         use nix::sys::signal::{Signal::SIGTERM, raise};
         let shutdown = Shutdown::new();
         let second = tokio::spawn(shutdown.on_signals().unwrap());

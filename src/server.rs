@@ -1,8 +1,8 @@
-//! The HTTP server under gateway and worker: hyper, with bounds on what a client costs before it has asked anything.
+//! The HTTP server of gateway and worker: hyper, with limits on what a client costs before its first request.
 //!
-//! A connection is closed when its first request does not arrive in time, when it idles too long, and when a request's
-//! head is too large (431). At the cap of connections nobody is turned away: those without a request under way are
-//! asked to go, and whoever waits in the listener's backlog gets their permit.
+//! A connection is closed if its first request does not arrive in time, if it is idle for too long, or if the head of a
+//! request is too large (431). When the limit of connections is reached, new clients wait in the listener's backlog, and
+//! the server closes connections that have no request in progress.
 
 use std::{
     io,
@@ -32,67 +32,67 @@ use tower::Service as _;
 
 use crate::lifecycle::Shutdown;
 
-/// Bytes of a request's head; a longer one is answered 431. Also what is read of a body at once, per connection.
+/// The size limit of a request's head in bytes; a larger one is answered with 431. Also the read buffer of a connection.
 const HEAD_BYTES: usize = 32 << 10;
-/// Headers of a request; more are answered 431.
+/// The most headers of a request; a request with more is answered with 431.
 const HEADERS: usize = 100;
-/// The pause after the system has refused a connection, most often because the process has too many files open.
+/// The pause after `accept` failed, most often because the process has too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection may be silent before it counts as one that asks nothing: its request may be on the way.
+/// How long a new connection is kept although it has sent nothing: its first request may be on its way.
 const GRACE: Duration = Duration::from_millis(500);
-/// How often the log is told that it is crowded.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// The shortest interval between two log lines about too many connections.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What clients may cost a server.
+/// Limits on the connections of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Connections open at once.
+    /// How many connections may be open at once.
     pub connections: usize,
-    /// From a connection's begin to the end of its first request's head.
+    /// The time from the start of a connection to the end of its first request's head.
     pub header_timeout: Duration,
-    /// From an answer to the end of the next request's head.
+    /// The time from a response to the end of the next request's head.
     pub idle_timeout: Duration,
 }
 
-/// What connections are asked.
+/// A command to every open connection.
 #[derive(Debug, Clone, Copy)]
-enum Ask {
-    /// Finish what is under way, then close.
-    Leave,
+enum Command {
+    /// Finish the request in progress, then close.
+    Finish,
     /// Close at once.
-    Stop,
+    Abort,
 }
 
-/// Serves until the shutdown is requested and the connections have finished, or until it is forced.
+/// Serves until the shutdown is requested and every connection has finished, or until the shutdown is forced.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, shutdown: Shutdown) {
     let server = Server {
         router,
         http: http(&limits),
         header_timeout: limits.header_timeout,
         permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-        asks: watch::Sender::new(Ask::Leave),
-        open: TaskTracker::new(),
+        commands: watch::Sender::new(Command::Finish),
+        connections: TaskTracker::new(),
     };
     tokio::select! {
         () = shutdown.requested() => {}
         () = server.accept(&listener) => {}
     }
-    // Without a listener a client's next try is refused at once, and goes elsewhere.
+    // Without a listener, new connections are refused at once and clients can try another instance.
     drop(listener);
-    server.asks.send_replace(Ask::Leave);
-    server.open.close();
+    server.commands.send_replace(Command::Finish);
+    server.connections.close();
     tokio::select! {
-        () = server.open.wait() => {}
+        () = server.connections.wait() => {}
         () = shutdown.forced() => {
-            server.asks.send_replace(Ask::Stop);
-            server.open.wait().await;
+            server.commands.send_replace(Command::Abort);
+            server.connections.wait().await;
         }
     }
 }
 
 fn http(limits: &ServerLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // hyper's one timer runs from the end of an answer, too; the first head has a shorter one in `connection`.
+    // hyper has one timer for the first head and for idle time; `connection` applies the shorter limit to the first head.
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout.max(limits.header_timeout));
     http.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
     http
@@ -103,75 +103,78 @@ struct Server {
     http: http1::Builder,
     header_timeout: Duration,
     permits: Arc<Semaphore>,
-    /// Its first value asks nobody anything: connections hear of changes only.
-    asks: watch::Sender<Ask>,
-    open: TaskTracker,
+    /// Connections react to changes only, so the initial value has no effect.
+    commands: watch::Sender<Command>,
+    connections: TaskTracker,
 }
 
 impl Server {
-    /// Accepts without an end.
+    /// Accepts connections for ever.
     async fn accept(&self, listener: &TcpListener) {
-        let mut crowd = Crowd::default();
+        let mut throttle = LogThrottle::default();
         loop {
-            let Some(permit) = self.permit(&mut crowd).await else { return };
+            let Some(permit) = self.permit(&mut throttle).await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let connection = self.connection(stream, peer);
-                    self.open.spawn(async move {
+                    self.connections.spawn(async move {
                         connection.await;
                         drop(permit);
                     });
                 }
-                Err(error) if is_of_one_client(&error) => tracing::debug!(%error, "a client went before it was let in"),
+                Err(error) if is_client_error(&error) => {
+                    tracing::debug!(%error, "a client disconnected before it was accepted");
+                }
                 Err(error) => {
-                    // Nothing here may end the server or spin: the cause passes when connections do.
-                    crowd.tell(|| tracing::error!(%error, open = self.open.len(), "cannot accept connections"));
-                    self.make_room();
+                    // Neither end the server nor spin: the cause disappears when connections close.
+                    throttle
+                        .log(|| tracing::error!(%error, open = self.connections.len(), "cannot accept connections"));
+                    self.close_idle_connections();
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    /// A permit for one more connection.
-    async fn permit(&self, crowd: &mut Crowd) -> Option<OwnedSemaphorePermit> {
+    /// Waits for the permit of one more connection.
+    async fn permit(&self, throttle: &mut LogThrottle) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(permit);
         }
-        crowd.tell(|| tracing::warn!(open = self.open.len(), "too many connections; those that idle are closed"));
-        self.make_room();
+        throttle.log(|| tracing::warn!(open = self.connections.len(), "too many connections; closing idle ones"));
+        self.close_idle_connections();
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
-    fn make_room(&self) {
-        self.asks.send_replace(Ask::Leave);
+    fn close_idle_connections(&self) {
+        self.commands.send_replace(Command::Finish);
     }
 
-    /// One connection from its begin to its end.
+    /// Serves one connection to its end.
     fn connection(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send + 'static {
-        // Answers are small and must not wait for more to come.
+        // Responses are small and must not wait for more data.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let has_asked = Arc::new(AtomicBool::new(false));
+        let has_request = Arc::new(AtomicBool::new(false));
         let service = {
-            let (router, has_asked) = (self.router.clone(), Arc::clone(&has_asked));
+            let (router, has_request) = (self.router.clone(), Arc::clone(&has_request));
             service_fn(move |mut request: Request<Incoming>| {
-                has_asked.store(true, Ordering::Relaxed);
+                has_request.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(ConnectInfo(peer));
                 router.clone().call(request)
             })
         };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let (mut asks, header_timeout) = (self.asks.subscribe(), self.header_timeout);
+        let (mut commands, header_timeout) = (self.commands.subscribe(), self.header_timeout);
         async move {
             let mut connection = pin!(connection);
-            let begun = Instant::now();
+            let start = Instant::now();
             let mut first_head = pin!(sleep(header_timeout));
-            let (mut is_first, mut is_to_leave) = (true, false);
+            let (mut is_first_head, mut must_finish) = (true, false);
             loop {
                 tokio::select! {
-                    // What has arrived is looked at before it is decided whether anything has.
+                    // Processes received data before it checks whether a request has arrived.
                     biased;
                     ended = &mut connection => {
                         if let Err(error) = ended {
@@ -179,25 +182,25 @@ impl Server {
                         }
                         return;
                     }
-                    asked = asks.changed() => {
-                        let stop = matches!(*asks.borrow_and_update(), Ask::Stop);
-                        let has_asked = has_asked.load(Ordering::Relaxed);
-                        if asked.is_err() || stop || (!has_asked && begun.elapsed() >= GRACE) {
+                    changed = commands.changed() => {
+                        let abort = matches!(*commands.borrow_and_update(), Command::Abort);
+                        let has_request = has_request.load(Ordering::Relaxed);
+                        if changed.is_err() || abort || (!has_request && start.elapsed() >= GRACE) {
                             return;
                         }
-                        if has_asked {
+                        if has_request {
                             connection.as_mut().graceful_shutdown();
                         } else {
-                            is_to_leave = true;
-                            first_head.as_mut().reset(begun + GRACE);
+                            must_finish = true;
+                            first_head.as_mut().reset(start + GRACE);
                         }
                     }
-                    () = &mut first_head, if is_first => {
-                        if !has_asked.load(Ordering::Relaxed) {
+                    () = &mut first_head, if is_first_head => {
+                        if !has_request.load(Ordering::Relaxed) {
                             return;
                         }
-                        is_first = false;
-                        if is_to_leave {
+                        is_first_head = false;
+                        if must_finish {
                             connection.as_mut().graceful_shutdown();
                         }
                     }
@@ -231,21 +234,23 @@ pub fn add_security_headers(headers: &mut HeaderMap, is_https: bool) {
     }
 }
 
-/// Tells the log of a crowd now and then, not with every connection.
+/// Limits how often a line is logged.
 #[derive(Default)]
-struct Crowd(Option<Instant>);
+struct LogThrottle {
+    logged_at: Option<Instant>,
+}
 
-impl Crowd {
-    fn tell(&mut self, line: impl FnOnce()) {
-        if self.0.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.0 = Some(Instant::now());
+impl LogThrottle {
+    fn log(&mut self, line: impl FnOnce()) {
+        if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.logged_at = Some(Instant::now());
             line();
         }
     }
 }
 
-/// Whether the next client may well be let in.
-fn is_of_one_client(error: &io::Error) -> bool {
+/// Whether the error concerns one client only, so that the next one can be accepted.
+fn is_client_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
 }

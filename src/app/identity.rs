@@ -1,4 +1,4 @@
-//! Who may call, as the configuration says.
+//! The callers that the configuration permits.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     identity::{Firebase, KeySet, Oidc, PathTokens},
 };
 
-/// How the gateway knows its callers.
+/// How the gateway authenticates its callers.
 pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
     let gateway = &config.gateway;
     if gateway.auth == AuthMode::None {
@@ -21,7 +21,7 @@ pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
     let keys = KeySet::new(gateway.firebase.keys_url.clone(), clock.clone())?;
     let id = gateway.firebase.project.as_deref().unwrap_or(project(config));
     let tokens = &gateway.stream_tokens;
-    // The validation asks for it; without it anybody could make such tokens.
+    // Validation requires the key: without it, any client could make such tokens.
     let key = tokens.key.value().ok_or_else(|| {
         BackendError::new(ErrorKind::Internal, "gateway.auth").because("gateway.stream_tokens.key was not read")
     })?;
@@ -31,11 +31,11 @@ pub(super) fn auth(config: &Config) -> Result<Auth, AppError> {
     })))
 }
 
-/// Who may push to the worker and call for a sweep; `None`: anybody.
+/// The callers that may push to the worker and sweep; `None`: any caller.
 pub(super) fn push_callers(config: &Config) -> Result<Option<Oidc>, AppError> {
     let oidc = &config.worker.oidc;
     let clock = Arc::new(SystemClock);
-    // The validation asks for one; an empty one fits no token.
+    // Validation requires an audience; an empty one matches no token.
     let audience = oidc.audience.clone().unwrap_or_default();
     let accounts = oidc.service_accounts.clone();
     Ok(match config.worker.push_auth {

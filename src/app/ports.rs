@@ -1,4 +1,4 @@
-//! Opens the parts that the configuration names.
+//! Opens the backends that the configuration names.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     store::{self, Stores},
 };
 
-pub(super) fn open_the_store(config: &Config, embedded: Option<&Embedded>) -> Result<Stores, BackendError> {
+pub(super) fn open_stores(config: &Config, embedded: Option<&Embedded>) -> Result<Stores, BackendError> {
     match config.store.backend {
         StoreBackend::Sqlite => Ok(store::open_sqlite(need(embedded, "store.open")?)),
         StoreBackend::Firestore => google_cloud::open_store(config),
@@ -25,7 +25,7 @@ pub(super) fn need<'a>(embedded: Option<&'a Embedded>, op: &'static str) -> Resu
     embedded.ok_or_else(|| BackendError::new(ErrorKind::Internal, op).because("the data directory is not open"))
 }
 
-/// The data directory, where any part keeps its data in it.
+/// Opens the data directory if a backend keeps its data there.
 pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Option<Embedded>, AppError> {
     if !config.is_embedded() {
         return Ok(None);
@@ -43,7 +43,7 @@ pub(super) async fn open_embedded(config: &Config, roles: Roles) -> Result<Optio
 
 pub(super) fn open_ports(config: &Config, embedded: Option<&Embedded>) -> Result<Ports, AppError> {
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let Stores { jobs, accounts } = open_the_store(config, embedded)?;
+    let Stores { jobs, accounts } = open_stores(config, embedded)?;
     Ok(Ports {
         store: jobs,
         accounts,

@@ -1,29 +1,28 @@
-//! What `mediaforge provision` needs from the configuration, and its connection to Pub/Sub.
+//! Opens the provisioning of the configured queue.
 
 use super::google_cloud::project;
-pub use crate::queue::{Action, Kind, Provision, ProvisionError, Provisioned, iam_commands};
 use crate::{
     config::{Config, QueueBackend},
     error::BackendError,
-    queue,
+    provision::{self, Provisioner, PushTarget},
 };
 
-/// Why there is nothing to provision.
+/// Why provisioning cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotProvision {
-    /// The queue needs no provisioning.
-    #[error("queue.backend is \"embedded\", which needs nothing made for it")]
+    /// The embedded queue needs no provisioning.
+    #[error("queue.backend is \"embedded\", which needs no provisioning")]
     NotPubSub,
-    /// Settings are missing.
+    /// Settings are missing: their keys and meanings.
     #[error("these settings are not set: {}", .0.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", "))]
     Unset(Vec<(&'static str, &'static str)>),
-    /// The clients cannot be made.
+    /// The clients cannot be built.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
 
-/// Opens the administration of the queue; each key that is missing is named, with what it says.
-pub async fn open_provision(config: &Config) -> Result<Provision, CannotProvision> {
+/// Opens the provisioning of the queue.
+pub async fn open_provisioner(config: &Config) -> Result<Provisioner, CannotProvision> {
     if config.queue.backend != QueueBackend::PubSub {
         return Err(CannotProvision::NotPubSub);
     }
@@ -34,12 +33,16 @@ pub async fn open_provision(config: &Config) -> Result<Provision, CannotProvisio
         let keys = [
             ("gcp.project", "the project's id", config.gcp.project.is_none()),
             ("queue.pubsub.push_url", "the worker's address, https://…", url.is_none()),
-            ("queue.pubsub.push_service_account", "the account in whose name Pub/Sub pushes", account.is_none()),
-            ("worker.oidc.audience", "what Pub/Sub's tokens are made for and the worker expects", audience.is_none()),
+            (
+                "queue.pubsub.push_service_account",
+                "the service account that signs the pushes of Pub/Sub",
+                account.is_none(),
+            ),
+            ("worker.oidc.audience", "the audience of Pub/Sub's tokens, which the worker checks", audience.is_none()),
         ];
         let unset = keys.into_iter().filter(|(_, _, is_unset)| *is_unset);
         return Err(CannotProvision::Unset(unset.map(|(key, what, _)| (key, what)).collect()));
     };
-    let push = queue::Push { url: url.clone(), service_account: service_account.clone(), audience: audience.clone() };
-    Ok(queue::open_provision(project(config), pubsub, push).await?)
+    let push = PushTarget { url: url.clone(), service_account: service_account.clone(), audience: audience.clone() };
+    Ok(provision::open(project(config), pubsub, push).await?)
 }

@@ -1,10 +1,10 @@
-//! What the configuration means to the use cases, the gateway and the servers.
+//! Converts the configuration into the settings of the use cases, the gateway and the servers.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::AppError;
 use crate::{
-    config::{Config, QueueBackend},
+    config::Config,
     domain::{
         brand::BrandLimits, breaker::BreakerPolicy, job::JobPolicy, pricing::Prices, request::RequestLimits,
         retry::RetryPolicy, upload::UploadLimits,
@@ -14,7 +14,8 @@ use crate::{
     server::ServerLimits,
 };
 
-pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
+/// `queue_delays` comes from [`crate::queue::JobQueue::delays`].
+pub(super) fn jobs_config(config: &Config, queue_delays: bool) -> Result<JobsConfig, AppError> {
     let (jobs, credits, limits) = (&config.jobs, &config.credits, &config.limits);
     Ok(JobsConfig {
         policy: JobPolicy {
@@ -22,7 +23,7 @@ pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
             republish_after: jobs.republish_after,
             republish_cap: jobs.backoff_cap.max(jobs.republish_after),
             cancel_grace: jobs.cancel_grace,
-            queue_delays: config.queue.backend == QueueBackend::Embedded,
+            queue_delays,
         },
         deadlines: Deadlines { illustration: jobs.illustration_deadline, training: jobs.training_deadline },
         starting_grant: credits.starting_grant,
@@ -72,7 +73,7 @@ pub(super) fn jobs_config(config: &Config) -> Result<JobsConfig, AppError> {
 
 pub(super) fn gateway_settings(config: &Config, connections: usize, auth: Auth) -> GatewaySettings {
     let gateway = &config.gateway;
-    // Each stream keeps a connection. Some must be left for those who only ask, `/health` among them.
+    // Each stream keeps a connection open. This leaves a tenth for short requests such as `/health`.
     let streams = gateway.streams.min(connections - connections.div_ceil(10));
     GatewaySettings {
         public_url: gateway.public_url.clone(),
@@ -93,11 +94,11 @@ pub(super) fn gateway_settings(config: &Config, connections: usize, auth: Auth) 
     }
 }
 
-/// What clients may cost either server, within what the system allows this process.
+/// The limits of both servers, within the open files that the system permits.
 pub(super) fn server_limits(config: &Config) -> ServerLimits {
     let server = &config.server;
     let connections = match open_files() {
-        // The rest is for the database, for pictures, for calls of others and for the other server.
+        // The rest is for the database, pictures, outgoing calls and the other server.
         Some(files) => server.connections.min((files / 4 * 3).max(16)),
         None => server.connections,
     };
@@ -111,13 +112,13 @@ pub(super) fn server_limits(config: &Config) -> ServerLimits {
     ServerLimits { connections, header_timeout: server.header_timeout, idle_timeout: server.idle_timeout }
 }
 
-/// How many files this process may have open, after asking for as many as the system allows: the usual limit of 1024 is
-/// for programs that use select(2). `None` where there is no such limit.
+/// Raises the limit of open files as far as the system permits and returns it; the usual limit of 1024 is meant for
+/// programs that use select(2). `None` where no such limit exists.
 #[cfg(unix)]
 fn open_files() -> Option<usize> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    // macOS refuses what it names as the limit; then the old one stays.
+    // macOS refuses the limit that it reports; then the old one stays.
     let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     usize::try_from(if raised { hard } else { soft }).ok()
 }

@@ -9,6 +9,16 @@ use super::{failure::JobError, ids::JobId, kind::JobKind, trace::TraceContext};
 /// The schema version this build writes and reads.
 pub const MESSAGE_VERSION: u32 = 1;
 
+/// The attribute, and the header of a push, that carries the trace context (W3C).
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The topic of dead letters.
+pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
+/// The subscription that operators read dead letters from.
+pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
+/// Every topic.
+pub const TOPICS: [&str; 3] = [JobKind::Illustration.topic(), JobKind::Brand.topic(), DEAD_LETTER_TOPIC];
+
 /// The body of a queue message: `{v, kind, jobId}`. The trace travels as an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,12 +46,71 @@ impl JobMessage {
         serde_json::json!({ "v": v, "kind": kind, "jobId": job_id }).to_string().into_bytes()
     }
 
+    /// Reads a received message. The error says why no build of this version can ever work on it.
+    pub fn parse(data: &[u8], attributes: &BTreeMap<String, String>) -> Result<Self, InvalidMessage> {
+        let mut message: Self = serde_json::from_slice(data)?;
+        if message.v != MESSAGE_VERSION {
+            return Err(InvalidMessage::Version(message.v));
+        }
+        if message.kind != message.job_id.kind() {
+            return Err(InvalidMessage::Kind(message.kind, message.job_id));
+        }
+        message.trace = attributes.get(TRACEPARENT).and_then(|text| text.parse().ok());
+        Ok(message)
+    }
+
     /// The message's attributes: the trace, under both names that Google's client libraries read.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         let trace = self.trace.as_ref().map(ToString::to_string);
-        let names = ["traceparent", "googclient_traceparent"];
+        let names = [TRACEPARENT, "googclient_traceparent"];
         trace.iter().flat_map(|trace| names.map(|name| (name.to_owned(), trace.clone()))).collect()
     }
+}
+
+/// Why data is not a job message.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidMessage {
+    /// Not the JSON of a job message.
+    #[error("not a job message: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another schema version.
+    #[error("message version {0} is unknown; this build reads version {MESSAGE_VERSION}")]
+    Version(u32),
+    /// The kind and the id contradict each other.
+    #[error("the kind {0} does not match the job id {1}")]
+    Kind(JobKind, JobId),
+}
+
+/// What the queue knows about one delivery of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryInfo {
+    /// The queue's id of the message.
+    pub message_id: String,
+    /// The subscription that delivered it.
+    pub subscription: String,
+    /// Number of this delivery, 1 for the first; `None` if the queue does not count.
+    pub attempt: Option<u32>,
+    /// The message's data as it was received, for a dead letter.
+    pub data: Vec<u8>,
+    /// The message's attributes as they were received, for a dead letter.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl DeliveryInfo {
+    /// The dead letter of a message that no worker can ever work on.
+    pub fn into_dead_letter(self, job_id: Option<JobId>, error: JobError) -> DeadLetter {
+        let Self { message_id, data, attributes, .. } = self;
+        DeadLetter { key: format!("message:{message_id}"), job_id, error, attempts: 0, data, attributes }
+    }
+}
+
+/// The worker's reply to a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// The queue must not deliver the message again. The text says what happened to it.
+    Acknowledged(&'static str),
+    /// The queue must deliver the message again later. The text says why.
+    Refused(&'static str),
 }
 
 /// A job or a message that nothing tries again unless an operator redrives it.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "google-cloud")]
 mod clients;
+#[cfg(feature = "google-cloud")]
+pub mod pubsub;
 pub mod rest;
 pub mod token;
 

@@ -26,13 +26,13 @@ use std::{
 };
 
 pub use control::{Control, DeleteResult, RedriveResult};
-pub use execution::{AttemptSettings, BreakerStatus, Claim, Claimed, Execution, Outcome};
+pub use execution::{AttemptOutcome, AttemptSettings, BreakerStatus, Claim, ClaimResult, Execution};
 pub use maintenance::{Maintenance, SweepReport};
 pub use queries::{BrandStyle, Queries};
 pub use readiness::Readiness;
 pub use submission::{
-    DatasetCheck, ImageChecks, Spool, Submission, SubmissionSettings, SubmitBrand, SubmitError, SubmitIllustration,
-    Submitted, UploadError, UploadSettings, UploadTarget, UploadedArchive, UploadedPicture, Uploads,
+    DatasetCheck, ImageChecks, Spool, Submission, SubmissionSettings, SubmitError, Submitted, Submitter, UploadError,
+    UploadSettings, UploadTarget, UploadedArchive, UploadedPicture, Uploads,
 };
 
 use self::{

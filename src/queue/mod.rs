@@ -9,10 +9,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-#[cfg(feature = "google-cloud")]
-pub use self::pubsub::{
-    Action, Drift, Kind, Provision, ProvisionError, Provisioned, Push, iam_commands, open_provision,
-};
 pub use self::{dead_letter::StoredDeadLetter, embedded::Broker};
 pub use crate::error::{BackendError, ErrorKind};
 use crate::{
@@ -39,15 +35,14 @@ pub type Result<T> = std::result::Result<T, BackendError>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(pub String);
 
-/// The topic of dead letters.
-pub const DEAD_LETTER_TOPIC: &str = "job-dlq";
-/// From where operators read dead letters.
-pub const DEAD_LETTER_SUBSCRIPTION: &str = "job-dlq-sub";
-
 /// Delivers messages to workers, at least once and in no particular order.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
-    /// Durably accepts a message. A queue that cannot delay delivers early; the worker tells by the job.
+    /// Whether the queue holds a message back until its `not_before`. For a queue that does not, the use cases do not publish
+    /// a message for later; the sweeper publishes it when the job is due.
+    fn delays(&self) -> bool;
+
+    /// Durably accepts a message.
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId>;
 
     /// Durably records a dead letter, at least once: where the queue cannot tell a repetition it keeps copies, and those
@@ -78,5 +73,8 @@ intercept! {
         discard_dead_letters "queue.discard" (keys: &[String]) -> usize;
         purge_dead_letters "queue.purge" () -> ();
         ping "queue.ping" () -> ();
+    }
+    getters {
+        delays() -> bool;
     }
 }

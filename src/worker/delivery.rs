@@ -1,102 +1,97 @@
-//! One delivery: a free slot, a claim, an answer, and the attempt behind it.
+//! One delivery: waits for a free slot, claims the job, replies to the queue, and runs the attempt.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{Instrument as _, Span};
 
-use super::{Worker, envelope::Delivery};
+use super::Worker;
 use crate::{
-    domain::{kind::JobKind, message::DeadLetter},
+    domain::{
+        failure::{ErrorCode, JobError},
+        message::{DeadLetter, DeliveryInfo, JobMessage, PushOutcome},
+        trace::TraceContext,
+    },
     failpoint::failpoint,
-    jobs::{Claim, Claimed, Outcome},
+    jobs::{AttemptOutcome, Claim, ClaimResult},
 };
 
-/// What the queue hears about a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PushOutcome {
-    /// Done with: the job is claimed (or done), or the message will never be of use.
-    Acknowledged(&'static str),
-    /// Deliver it again later; the reason says why.
-    Refused(&'static str),
-}
-
 impl Worker {
-    /// Deals with the body of a push.
-    pub(super) async fn deliver(&self, body: &[u8], kind: JobKind) -> PushOutcome {
-        let delivery = match Delivery::parse(body, kind) {
-            Ok(delivery) => delivery,
-            Err(dead_letter) => return self.record_dead_letter(*dead_letter).await,
-        };
-        let trace = delivery.message.trace.as_ref();
+    /// Works on a message of any queue and returns the reply to it. With `ack_on_claim` the attempt goes on after the
+    /// reply.
+    pub async fn deliver(&self, message: JobMessage, delivery: DeliveryInfo) -> PushOutcome {
         let span = tracing::info_span!(
             "delivery",
-            job.id = %delivery.message.job_id,
+            job.id = %message.job_id,
             attempt = tracing::field::Empty,
-            trace_id = trace.map(crate::domain::trace::TraceContext::trace_id),
+            trace_id = message.trace.as_ref().map(TraceContext::trace_id),
         );
-        self.deliver_job(delivery, span.clone()).instrument(span).await
+        self.deliver_in(message, delivery, span.clone()).instrument(span).await
     }
 
-    async fn deliver_job(&self, delivery: Delivery, span: Span) -> PushOutcome {
+    async fn deliver_in(&self, message: JobMessage, delivery: DeliveryInfo, span: Span) -> PushOutcome {
         tracing::debug!(
             message_id = delivery.message_id,
             subscription = delivery.subscription,
             delivery = delivery.attempt,
             "message delivered"
         );
-        // The slot first: the wait for it is the back-pressure, and a claimed job must not wait under its lease.
+        // The slot comes before the claim: this wait is the back-pressure, and a claimed job must not wait under its lease.
         let Some(slot) = self.free_slot().await else { return PushOutcome::Refused("no free slot") };
-        // A task of its own: when the caller hangs up, this future is dropped, and a claim that is being written would
-        // leave a job that nobody works on until its lease lapses.
-        let (tell, told) = oneshot::channel();
-        let work = self.clone().work(delivery, slot, tell, span.clone());
+        // A task of its own, because this future is dropped when the caller disconnects. Dropping a claim during its write
+        // would leave a claimed job without a worker until its lease lapses.
+        let (reply, outcome) = oneshot::channel();
+        let work = self.clone().work(message, delivery, slot, reply, span.clone());
         let work = self.attempts.spawn(work.instrument(span));
-        let answer = told.await.unwrap_or(PushOutcome::Refused("the claim ended by a defect"));
+        let outcome = outcome.await.unwrap_or(PushOutcome::Refused("the claim panicked"));
         if !self.settings.ack_on_claim && work.await.is_err() {
             tracing::error!("the attempt panicked; its lease will lapse");
         }
-        answer
+        outcome
     }
 
-    /// Claims, says what to answer, and works.
+    /// Claims the job, sends the reply, and runs the attempt.
     async fn work(
         self,
-        delivery: Delivery,
+        message: JobMessage,
+        delivery: DeliveryInfo,
         slot: OwnedSemaphorePermit,
-        tell: oneshot::Sender<PushOutcome>,
+        reply: oneshot::Sender<PushOutcome>,
         span: Span,
     ) {
-        let (answer, claim) = self.claim(delivery).await;
+        let (outcome, claim) = self.claim(message, delivery).await;
         if let Some(claim) = &claim {
-            span.record("attempt", claim.job.attempt());
+            span.record("attempt", claim.job().attempt());
             tracing::info!("job claimed");
         }
         failpoint("before_ack");
-        // A caller who hung up does not want to know.
-        let _ = tell.send(answer);
+        // Fails if the caller has disconnected; the queue then delivers again and the duplicate finds the job claimed.
+        let _ = reply.send(outcome);
         if let Some(claim) = claim {
             self.attempt(claim, slot).await;
         }
     }
 
-    async fn claim(&self, delivery: Delivery) -> (PushOutcome, Option<Claim>) {
-        let claimed = self.execution.claim(&delivery.message.job_id, &self.id, self.settings.attempt.lease).await;
-        let answer = match claimed {
-            Ok(Claimed::Ours(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
-            Ok(Claimed::Nothing(reason)) => {
+    async fn claim(&self, message: JobMessage, delivery: DeliveryInfo) -> (PushOutcome, Option<Claim>) {
+        let claimed = self.execution.claim(&message.job_id, &self.id, self.settings.attempt.lease).await;
+        let outcome = match claimed {
+            Ok(ClaimResult::Claimed(claim)) => return (PushOutcome::Acknowledged("claimed"), Some(*claim)),
+            Ok(ClaimResult::NotStartable(reason)) => {
                 tracing::debug!(%reason, "nothing to do for this message");
                 PushOutcome::Acknowledged("nothing to do")
             }
-            Ok(Claimed::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
-            Ok(Claimed::Missing) => self.record_dead_letter(delivery.unknown_job()).await,
+            Ok(ClaimResult::Postponed { .. }) => PushOutcome::Acknowledged("postponed"),
+            Ok(ClaimResult::Missing) => {
+                let error = JobError::new(ErrorCode::UnknownJob, format!("there is no job {}", message.job_id));
+                self.record_dead_letter(delivery.into_dead_letter(Some(message.job_id), error)).await
+            }
             Err(error) => {
-                tracing::warn!(%error, "claim failed; the message will come again");
+                tracing::warn!(%error, "the claim failed; the queue will deliver the message again");
                 PushOutcome::Refused("the store does not answer")
             }
         };
-        (answer, None)
+        (outcome, None)
     }
 
-    /// `None` when the worker drains or the wait is over.
+    /// Waits for a slot. `None` if the worker starts to drain or the wait takes too long.
     async fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
         let slot = tokio::select! {
             biased;
@@ -110,19 +105,22 @@ impl Worker {
         let outcome = self.execution.run_attempt(claim, &self.settings.attempt, &self.stop).await;
         drop(slot);
         match outcome {
-            Ok(Outcome::Settled(_)) => {} // the settlement has its own line
-            Ok(Outcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
-            Err(error) => tracing::error!(%error, "the attempt's end could not be written; its lease will lapse"),
+            Ok(AttemptOutcome::Settled(_)) => {} // logged where the job is settled
+            Ok(AttemptOutcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
+            Err(error) => {
+                tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse")
+            }
         }
     }
 
-    /// Records what can never be worked on and acknowledges it: a refusal would slow the whole subscription down.
-    async fn record_dead_letter(&self, dead_letter: DeadLetter) -> PushOutcome {
+    /// Records a message that no worker can ever work on, and acknowledges it: a refusal would slow down the whole
+    /// subscription.
+    pub(super) async fn record_dead_letter(&self, dead_letter: DeadLetter) -> PushOutcome {
         tracing::error!(code = %dead_letter.error.code, reason = dead_letter.error.message, key = dead_letter.key, "dead letter");
         match self.execution.record_dead_letter(&dead_letter).await {
             Ok(()) => PushOutcome::Acknowledged("dead letter"),
             Err(error) => {
-                tracing::warn!(%error, "the dead letter was not recorded; the message will come again");
+                tracing::warn!(%error, "the dead letter was not recorded; the queue will deliver the message again");
                 PushOutcome::Refused("the dead letter was not recorded")
             }
         }

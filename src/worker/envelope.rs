@@ -1,4 +1,4 @@
-//! The wrapped push request of Pub/Sub, as far as a worker needs it.
+//! The body of a Pub/Sub push: the fields that a worker needs.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,16 @@ use serde::Deserialize;
 
 use crate::domain::{
     failure::{ErrorCode, JobError},
+    ids::RequestHash,
     kind::JobKind,
-    message::{DeadLetter, JobMessage, MESSAGE_VERSION},
-    trace::TraceContext,
+    message::{DeadLetter, DeliveryInfo, JobMessage},
 };
 
 /// The body of a push.
 ///
-/// Google sends `messageId` and `message_id` (and both spellings of the publish time) in one object and adds fields at
-/// will: one spelling is read and everything else is ignored. An `alias` would be a duplicate field on every real push.
+/// Google sends both `messageId` and `message_id` (and both spellings of the publish time) in one object and may add
+/// fields at any time. This reads one spelling and ignores everything else: with an `alias`, serde would report a
+/// duplicate field for every real push.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
@@ -37,85 +38,49 @@ struct PushedMessage {
     message_id: String,
 }
 
-/// A delivery that names a job.
-#[derive(Debug)]
-pub struct Delivery {
-    /// What the worker is asked to look at.
-    pub message: JobMessage,
-    /// The queue's name for it.
-    pub message_id: String,
-    /// Where it was pushed from.
-    pub subscription: String,
-    /// Which delivery this is, where the subscription counts.
-    pub attempt: Option<u32>,
-    data: Vec<u8>,
-    attributes: BTreeMap<String, String>,
-}
-
-impl Delivery {
-    /// Reads a push, or says as a dead letter why it can never be read.
-    pub fn parse(body: &[u8], expected: JobKind) -> Result<Self, Box<DeadLetter>> {
-        let envelope: Envelope =
-            serde_json::from_slice(body).map_err(|error| unreadable(body, format!("no push envelope: {error}")))?;
-        let PushedMessage { data: encoded, attributes, message_id } = envelope.message;
-        let invalid = |reason: String, data: Vec<u8>| {
-            let key = format!("message:{message_id}");
-            dead_letter(key, ErrorCode::InvalidMessage, reason, data, attributes.clone())
-        };
-        let data = match STANDARD.decode(encoded.as_bytes()) {
-            Ok(data) => data,
-            Err(error) => return Err(invalid(format!("data is not base64: {error}"), encoded.into_bytes())),
-        };
-        let mut message: JobMessage = match serde_json::from_slice(&data) {
-            Ok(message) => message,
-            Err(error) => return Err(invalid(format!("no job message: {error}"), data)),
-        };
-        if message.v != MESSAGE_VERSION {
-            let reason = format!("message version {} is unknown; this build reads {MESSAGE_VERSION}", message.v);
-            return Err(invalid(reason, data));
+/// Reads the body of a push to the endpoint of `kind`, or returns the dead letter that says why it can never be read.
+pub fn parse(body: &[u8], kind: JobKind) -> Result<(JobMessage, DeliveryInfo), Box<DeadLetter>> {
+    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| unreadable_body(body, &error))?;
+    let PushedMessage { data: encoded, attributes, message_id } = envelope.message;
+    let mut delivery = DeliveryInfo {
+        message_id,
+        subscription: envelope.subscription,
+        attempt: envelope.delivery_attempt,
+        data: Vec::new(),
+        attributes,
+    };
+    match STANDARD.decode(&encoded) {
+        Ok(data) => delivery.data = data,
+        Err(error) => {
+            delivery.data = encoded.into_bytes();
+            return Err(invalid(delivery, format!("the data is not base64: {error}")));
         }
-        if message.kind != expected || message.job_id.kind() != expected {
-            return Err(invalid(format!("a {} message where {expected} is worked on", message.kind), data));
-        }
-        message.trace = attributes.get("traceparent").and_then(|text| text.parse::<TraceContext>().ok());
-        Ok(Self {
-            message,
-            message_id,
-            subscription: envelope.subscription,
-            attempt: envelope.delivery_attempt,
-            data,
-            attributes,
-        })
     }
-
-    /// This delivery as a dead letter: its job does not exist.
-    pub(super) fn unknown_job(self) -> DeadLetter {
-        let mut dead_letter = *dead_letter(
-            format!("message:{}", self.message_id),
-            ErrorCode::UnknownJob,
-            format!("there is no job {}", self.message.job_id),
-            self.data,
-            self.attributes,
-        );
-        dead_letter.job_id = Some(self.message.job_id);
-        dead_letter
+    match JobMessage::parse(&delivery.data, &delivery.attributes) {
+        Ok(message) if message.kind == kind => Ok((message, delivery)),
+        Ok(message) => {
+            let reason = format!("a message of kind {} at the endpoint for kind {kind}", message.kind);
+            Err(invalid(delivery, reason))
+        }
+        Err(error) => Err(invalid(delivery, error.to_string())),
     }
 }
 
-/// A body without an envelope has no message id; its own hash keeps a repeat from being recorded twice.
-fn unreadable(body: &[u8], reason: String) -> Box<DeadLetter> {
-    let key = format!("body:{}", crate::domain::ids::RequestHash::of(body));
-    dead_letter(key, ErrorCode::InvalidMessage, reason, body.to_vec(), BTreeMap::new())
+fn invalid(delivery: DeliveryInfo, reason: String) -> Box<DeadLetter> {
+    Box::new(delivery.into_dead_letter(None, JobError::new(ErrorCode::InvalidMessage, reason)))
 }
 
-fn dead_letter(
-    key: String,
-    code: ErrorCode,
-    reason: String,
-    data: Vec<u8>,
-    attributes: BTreeMap<String, String>,
-) -> Box<DeadLetter> {
-    Box::new(DeadLetter { key, job_id: None, error: JobError::new(code, reason), attempts: 0, data, attributes })
+/// The dead letter of a body that is not an envelope. It has no message id, so its hash is the key: a body that is
+/// delivered again is recorded once.
+fn unreadable_body(body: &[u8], error: &serde_json::Error) -> Box<DeadLetter> {
+    Box::new(DeadLetter {
+        key: format!("body:{}", RequestHash::of(body)),
+        job_id: None,
+        error: JobError::new(ErrorCode::InvalidMessage, format!("not a push envelope: {error}")),
+        attempts: 0,
+        data: body.to_vec(),
+        attributes: BTreeMap::new(),
+    })
 }
 
 #[cfg(test)]
@@ -135,31 +100,36 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_pubsub_really_sends() {
+    fn a_real_push_of_pubsub_is_read() {
         let body = push(&format!(r#"{{"v":1,"kind":"generation","jobId":"{ID}"}}"#));
-        let delivery = Delivery::parse(&body, JobKind::Illustration).expect("a delivery");
-        assert_eq!(delivery.message.job_id.as_str(), ID);
+        let (message, delivery) = parse(&body, JobKind::Illustration).expect("a delivery");
+        assert_eq!(message.job_id.as_str(), ID);
         assert_eq!(delivery.attempt, Some(3));
-        assert!(delivery.message.trace.is_some());
+        assert!(message.trace.is_some());
     }
 
     #[test]
-    fn what_can_never_be_read_is_a_dead_letter_with_a_reason() {
+    fn an_unreadable_push_becomes_a_dead_letter_with_a_reason() {
         let unpadded = br#"{"message":{"data":"eyJ","messageId":"7"}}"#.to_vec();
         let cases: Vec<(Vec<u8>, &str)> = vec![
-            (b"not json".to_vec(), "no push envelope"),
-            (b"[]".to_vec(), "no push envelope"),
-            (b"{}".to_vec(), "no push envelope"),
-            (unpadded, "data is not base64"),
-            (push("\u{1}"), "no job message"),
-            (push(r#"{"v":1,"kind":"generation","jobId":"../../etc/passwd"}"#), "no job message"),
+            (b"not json".to_vec(), "not a push envelope"),
+            (b"[]".to_vec(), "not a push envelope"),
+            (b"{}".to_vec(), "not a push envelope"),
+            (unpadded, "the data is not base64"),
+            (push("\u{1}"), "not a job message"),
+            (push(r#"{"v":1,"kind":"generation","jobId":"../../etc/passwd"}"#), "not a job message"),
             (push(&format!(r#"{{"v":2,"kind":"generation","jobId":"{ID}"}}"#)), "message version 2"),
-            (push(&format!(r#"{{"v":1,"kind":"training","jobId":"{ID}"}}"#)), "a training message"),
+            (push(&format!(r#"{{"v":1,"kind":"training","jobId":"{ID}"}}"#)), "the kind training does not match"),
+            (push(r#"{"v":1,"kind":"training","jobId":"brd_0123456789abcdefABCD"}"#), "a message of kind training"),
         ];
         for (body, reason) in cases {
-            let dead_letter = Delivery::parse(&body, JobKind::Illustration).expect_err("a dead letter");
+            let dead_letter = parse(&body, JobKind::Illustration).expect_err("a dead letter");
             assert_eq!(dead_letter.error.code, ErrorCode::InvalidMessage);
-            assert!(dead_letter.error.message.starts_with(reason), "{} is not {reason}", dead_letter.error.message);
+            assert!(
+                dead_letter.error.message.starts_with(reason),
+                "{} does not start with {reason}",
+                dead_letter.error.message
+            );
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The worker: takes pushes, waits for a free slot, claims, and works under a lease; sweeps what is overdue.
+//! The worker: receives messages, waits for a free slot, claims the job and works on it under a lease; sweeps overdue
+//! jobs. [`Worker::deliver`] takes messages of any queue; `push` is the way in for queues that push over HTTP.
 
 mod delivery;
 pub mod envelope;
 mod observe;
 mod push;
+mod router;
 mod sweeper;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -20,29 +22,29 @@ use crate::{
     jobs::{AttemptSettings, Execution, Maintenance, Readiness, UseCases},
 };
 
-pub use push::router;
+pub use router::router;
 pub use sweeper::{check_until, sweep_until};
 
-/// How a worker works.
+/// The settings of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSettings {
-    /// Attempts that run at once.
+    /// How many attempts run at once.
     pub slots: usize,
     /// Lease, heartbeat and time limit of an attempt.
     pub attempt: AttemptSettings,
-    /// Whether a push is answered once the job is claimed (`true`) or only when it is done.
+    /// Whether the worker acknowledges a message once the job is claimed (`true`) or when the attempt has ended.
     pub ack_on_claim: bool,
-    /// How long a push may wait for a free slot.
+    /// How long a message may wait for a free slot.
     pub slot_wait: Duration,
-    /// How often overdue jobs are looked for.
+    /// The interval between sweeps.
     pub sweep_every: Duration,
     /// How long the body of a push may take to arrive.
     pub body_timeout: Duration,
-    /// Requests in hand at once, pushes that wait for a slot among them; `None`: any number.
+    /// How many requests may be in progress at once, including pushes that wait for a slot; `None`: no limit.
     pub requests: Option<NonZeroUsize>,
 }
 
-/// A worker process: its slots and what it needs to shut down in order.
+/// The worker of this process. Clones share its slots and its shutdown.
 #[derive(Clone)]
 pub struct Worker {
     execution: Arc<Execution>,
@@ -54,17 +56,17 @@ pub struct Worker {
     id: WorkerId,
     slots: Arc<Semaphore>,
     permits: Option<Arc<Semaphore>>,
-    /// Who may push and call for a sweep; `None`: anybody.
+    /// The callers that may push and sweep; `None`: any caller.
     callers: Option<Arc<Oidc>>,
-    /// No new claims once this is cancelled.
+    /// When cancelled, the worker claims no further jobs.
     draining: CancellationToken,
-    /// Running attempts hand their jobs back once this is cancelled.
+    /// When cancelled, running attempts hand their jobs back.
     stop: CancellationToken,
     attempts: TaskTracker,
 }
 
 impl Worker {
-    /// A worker of these settings. `draining` ends claiming; `stop`, later, ends running attempts.
+    /// Creates a worker. Cancelling `draining` ends claiming; cancelling `stop`, later, ends running attempts.
     pub fn new(
         jobs: &UseCases,
         settings: WorkerSettings,
@@ -92,23 +94,25 @@ impl Worker {
         }
     }
 
-    /// The same, closed to everybody but these callers.
+    /// Accepts pushes and sweeps from these callers only.
     #[must_use]
     pub fn for_callers(self, callers: Oidc) -> Self {
         Self { callers: Some(Arc::new(callers)), ..self }
     }
 
-    /// Takes the jobs of workers that died without handing them back. Only for a worker that is known to be alone on its
-    /// store: it would rob another one.
+    /// Takes over the jobs of workers that died without handing them back. Call it only in the one worker of its store:
+    /// it also takes the jobs of a worker that is alive.
     pub async fn release_leases_of_dead_workers(self) {
         match self.maintenance.release_leases_of_dead_workers(&self.id, self.settings.attempt.lease).await {
             Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "took over from a worker that is gone"),
-            Err(error) => tracing::warn!(%error, "jobs of dead workers wait for their leases to lapse"),
+            Ok(jobs) => tracing::info!(jobs, "took over the jobs of a dead worker"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot take over the jobs of dead workers; they wait for their leases to lapse")
+            }
         }
     }
 
-    /// Waits until no attempt runs any more. Call it after `draining`; it does not stop anything itself.
+    /// Waits until the last attempt has ended. Cancel `draining` first: this stops nothing itself.
     pub async fn drained(&self) {
         self.attempts.close();
         self.attempts.wait().await;

@@ -1,4 +1,4 @@
-//! Around every request to the worker: its id and the headers that all answers have.
+//! The outermost layer of the router: the request id, and the headers of every response.
 
 use axum::{
     extract::{Request, State},
@@ -14,7 +14,6 @@ use crate::{
     server::{self, REQUEST_ID},
 };
 
-/// The outermost layer.
 pub(super) async fn observe(State(worker): State<Worker>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
     let id = ids::request_id(given, &*worker.random);

@@ -1,4 +1,5 @@
-//! What an always-on worker does from time to time: it sweeps, and asks for its engines' models. On Cloud Run the scheduler calls `/sweep` as well.
+//! Periodic work of the worker: sweeps, and checks of the engines. On Cloud Run, where an idle worker does not run, the
+//! scheduler also calls `/sweep`.
 
 use std::time::Duration;
 
@@ -8,18 +9,18 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::lifecycle::supervised;
 
-/// The longest pause after failed sweeps.
+/// The longest pause after a failed sweep.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Sweeps until `end`, also after a sweep that ended by a defect.
+/// Sweeps until `end`. Continues after a sweep that panicked.
 pub async fn sweep_until(worker: Worker, end: CancellationToken) {
     supervised("sweeper", end.clone(), || sweep_periodically(&worker, &end)).await;
 }
 
-/// How often the engines' models are asked for.
+/// The interval between two checks of the engines.
 const CHECK_EVERY: Duration = Duration::from_mins(10);
 
-/// Asks now, and then now and again until `end`, whether the engines' models are there.
+/// Checks now and periodically until `end` whether the engines offer the configured models.
 pub async fn check_until(worker: Worker, end: CancellationToken) {
     supervised("engine check", end.clone(), || async {
         let mut ticks = tokio::time::interval(CHECK_EVERY);
@@ -31,7 +32,7 @@ pub async fn check_until(worker: Worker, end: CancellationToken) {
     .await;
 }
 
-/// Sweeps every `sweep_every` until `end`. A store that does not answer is tried ever more patiently.
+/// Sweeps every `sweep_every` until `end`. The pause doubles with each failure in a row.
 async fn sweep_periodically(worker: &Worker, end: &CancellationToken) {
     let every = worker.settings.sweep_every;
     let mut ticks = tokio::time::interval(every);

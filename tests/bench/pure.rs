@@ -23,7 +23,7 @@ use mediaforge::{
     },
     media::image::{DecodeLimits, prepare, thumbnail},
     store::{Version, document::JobDocument},
-    worker::envelope::Delivery,
+    worker::envelope,
 };
 
 const POLICY: JobPolicy = JobPolicy {
@@ -135,7 +135,7 @@ fn envelope(c: &mut Criterion) {
     });
     let body = body.to_string().into_bytes();
     c.bench_function("envelope: decode a push", |b| {
-        b.iter(|| Delivery::parse(black_box(&body), JobKind::Illustration).expect("a delivery"));
+        b.iter(|| envelope::parse(black_box(&body), JobKind::Illustration).expect("a delivery"));
     });
 }
 

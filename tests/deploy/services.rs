@@ -189,7 +189,7 @@ fn the_worker_accepts_the_accounts_that_push_and_sweep() {
 
 #[test]
 fn pub_sub_uses_the_dead_letter_topic_of_the_queue() {
-    use mediaforge::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
+    use mediaforge::domain::{kind::JobKind, message::DEAD_LETTER_TOPIC};
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();
     assert!(script.contains(&format!("topics add-iam-policy-binding {DEAD_LETTER_TOPIC} ")));

@@ -132,7 +132,7 @@ async fn while_an_engine_is_full_jobs_wait_say_why_and_hardly_anybody_calls_it()
     assert_eq!((&engines[0]["engine"], &engines[0]["misconfigured"]), (&json!("preview"), &json!(false)), "{engines}");
     // The first probe has found it as it was.
     let calls = || system.logs().matches("attempt failed; will retry").count();
-    while system.logs().matches("engine is left alone").count() < 2 {
+    while system.logs().matches("calls to the engine are paused").count() < 2 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let calls = calls();

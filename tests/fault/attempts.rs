@@ -1,13 +1,13 @@
-//! An attempt whose surroundings break.
+//! Attempts while a backend fails.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use mediaforge::{domain::job::Status, jobs::Outcome};
+use mediaforge::{domain::job::Status, jobs::AttemptOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bench::{Bench, settings, user},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,37 +17,37 @@ async fn a_watch_that_breaks_does_not_end_the_attempt() {
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heartbeat_whose_answer_and_next_read_are_lost_does_not_end_the_attempt() {
+async fn a_heartbeat_whose_reply_and_next_read_are_lost_does_not_end_the_attempt() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    // Without news from a watch the next beat conflicts with the one that was written, and has to read.
+    // Without the watch, the next heartbeat conflicts with the one that was written, and has to read.
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("the lease has not lapsed"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.plan.get_unavailable.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_answer_is_lost_is_worked_on() {
+async fn a_claim_whose_reply_is_lost_is_carried_out() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     let outcome = bench.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same_worker() {
-    // Nothing keeps the next one from claiming.
-    let bench = Bench::over(Script::of([Line::throttled(Duration::ZERO)]), |config| {
+async fn an_attempt_that_was_handed_back_does_not_settle_the_next_one_of_the_same_worker() {
+    // The breaker must not stop the next claim.
+    let bench = Bench::over(Script::of([Reply::throttled(Duration::ZERO)]), |config| {
         (config.breaker.cooldown, config.breaker.cap) = (Duration::ZERO, Duration::ZERO);
     });
     let id = bench.submit().await;
@@ -55,7 +55,7 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let stop = CancellationToken::new();
-    // The throttled attempt is given back, but does not hear that it was; before it looks, the next one has begun.
+    // The throttled attempt is handed back, but the reply is lost; before it reads the job, the next attempt starts.
     let again = async {
         while bench.status(&id).await != Status::Queued {
             tokio::task::yield_now().await;
@@ -63,8 +63,8 @@ async fn an_attempt_that_was_given_back_does_not_settle_the_next_one_of_the_same
         bench.claim(&id).await
     };
     let (outcome, second) = tokio::join!(bench.jobs.execution.run_attempt(first, &calm, &stop), again);
-    assert_eq!(second.job.attempt(), 1, "the attempt was not counted");
-    assert_eq!(outcome.expect("a store"), Outcome::Lost);
+    assert_eq!(second.job().attempt(), 1, "the attempt was not counted");
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Lost);
     assert_eq!(bench.status(&id).await, Status::Running);
 }
 
@@ -81,8 +81,8 @@ async fn a_picture_that_is_being_written_does_not_outlive_its_cancelled_job() {
     bench.jobs.control.cancel(&user(), &id).await.expect("a store");
     assert_eq!(bench.finished(&id).await.value.status(), Status::Cancelled);
     drop(closed);
-    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
-    // Whatever was let through last has had the time to appear.
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
+    // Gives a late write the time to appear.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.pictures(), Vec::<std::path::PathBuf>::new());
 }

@@ -1,4 +1,4 @@
-//! Use cases over the embedded parts behind wrappers.
+//! Use cases over the embedded backends behind wrappers.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,8 +26,8 @@ use mediaforge::{
     engine::{self, ImageEngine, TrainerAccess},
     intercept::Intercepted,
     jobs::{
-        AttemptSettings, Claim, Claimed, Deadlines, JobsConfig, Outcome, Ports, SubmissionSettings, SubmitError,
-        SubmitIllustration, Submitted, Timeouts, UploadSettings, UseCases,
+        AttemptOutcome, AttemptSettings, Claim, ClaimResult, Deadlines, JobsConfig, Ports, SubmissionSettings,
+        SubmitError, Submitted, Submitter, Timeouts, UploadSettings, UseCases,
     },
     media::{self, MediaStore},
     queue,
@@ -40,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{LatePictures, Plan, PlannedFaults, files_below};
 
-/// Far more than anything takes.
+/// Longer than every step of a test.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Use cases over parts that misbehave.
+/// Use cases over backends that fail on demand.
 pub struct Bench {
     pub jobs: UseCases,
     config: JobsConfig,
@@ -57,17 +57,17 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Everything works until it is told not to; the engine takes `latency`.
+    /// Everything works until the plan says otherwise; the engine takes `latency`.
     pub fn new(latency: &str) -> Self {
         Self::with("LATENCY", latency)
     }
 
-    /// The same with this knob of the engine turned.
+    /// The same with another setting of the preview engine.
     pub fn with(knob: &str, value: &str) -> Self {
         Self::made(knob, value, None, |_| {})
     }
 
-    /// With an engine of the test's own, and rules changed as it likes.
+    /// With the test's own engine and settings.
     pub fn over(engine: Arc<dyn ImageEngine>, change: impl FnOnce(&mut JobsConfig)) -> Self {
         Self::made("LATENCY", "0s", Some(engine), change)
     }
@@ -175,15 +175,15 @@ impl Bench {
             height: Some(64),
             ..GenerateRequest::default()
         };
-        let submit = SubmitIllustration { user: user(), request, idempotency_key: None, trace: None };
-        self.jobs.submission.submit_illustration(submit).await
+        let submitter = Submitter { user: user(), idempotency_key: None, trace: None };
+        self.jobs.submission.submit_illustration(&request, submitter).await
     }
 
     pub async fn submit(&self) -> JobId {
         self.try_submit().await.expect("accepted").job.value.id.clone()
     }
 
-    /// A training of no pictures, which learns the colour it is given.
+    /// A training without images, which learns the given colour.
     pub async fn submit_brand(&self) -> JobId {
         let colors = vec!["#ff6600".parse().expect("a colour")];
         let submission = Submission {
@@ -203,19 +203,19 @@ impl Bench {
 
     pub async fn claim(&self, id: &JobId) -> Claim {
         match self.jobs.execution.claim(id, &self.worker, LONG).await {
-            Ok(Claimed::Ours(claim)) => *claim,
+            Ok(ClaimResult::Claimed(claim)) => *claim,
             other => panic!("not claimed: {other:?}"),
         }
     }
 
-    /// Claims and works until it is settled.
-    pub async fn attempt(&self, id: &JobId) -> Outcome {
+    /// Claims the job and works until it is settled.
+    pub async fn attempt(&self, id: &JobId) -> AttemptOutcome {
         let claim = self.claim(id).await;
         self.jobs.execution.run_attempt(claim, &settings(), &CancellationToken::new()).await.expect("a store")
     }
 
-    /// Tries to claim.
-    pub async fn try_claim(&self, id: &JobId) -> Claimed {
+    /// Tries to claim the job.
+    pub async fn try_claim(&self, id: &JobId) -> ClaimResult {
         self.jobs.execution.claim(id, &self.worker, LONG).await.expect("a store")
     }
 
@@ -223,13 +223,13 @@ impl Bench {
         self.store.get(id).await.expect("a store").expect("a job")
     }
 
-    /// Dead letters there are.
+    /// The number of dead letters.
     pub fn dead_letters(&self) -> i64 {
         let db = rusqlite::Connection::open(self.data.path().join("mediaforge.db")).expect("the database");
         db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
     }
 
-    /// The balance, which must be what its ledger sums to, with each hold settled at most once.
+    /// The balance. Asserts that it equals the sum of the ledger and that each hold is captured at most once.
     pub async fn books(&self) -> Account {
         let account = AccountId::User(user());
         let mut sum = Account::default();
@@ -253,7 +253,7 @@ impl Bench {
         found.value.status()
     }
 
-    /// The job's end.
+    /// Waits for the final state of the job.
     pub async fn finished(&self, id: &JobId) -> Versioned<Job> {
         let mut changes = self.jobs.queries.watch_job(&user(), id).await.expect("a store").expect("a job");
         let end = async {
@@ -292,7 +292,7 @@ pub fn worker() -> WorkerId {
     WorkerId::new(1, &SystemRandom)
 }
 
-/// One slot, and as much timeouts as it takes.
+/// One slot and generous timeouts.
 pub fn worker_settings() -> WorkerSettings {
     WorkerSettings {
         slots: 1,
@@ -305,7 +305,7 @@ pub fn worker_settings() -> WorkerSettings {
     }
 }
 
-/// A lease that does not lapse in a test, and a heartbeat that beats often.
+/// A lease that does not lapse in a test, and frequent heartbeats.
 pub fn settings() -> AttemptSettings {
     AttemptSettings { lease: LONG, heartbeat: Duration::from_millis(20), timeout: LONG, poll_every: LONG }
 }

@@ -1,4 +1,4 @@
-//! Cancelling: at once, in time whatever hangs, and in exactly one way when the result comes at the same moment.
+//! Cancelling: at once, in time even if something hangs, and with exactly one outcome when the result comes at the same moment.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,16 +8,16 @@ use std::{
 use futures::StreamExt as _;
 use mediaforge::{
     domain::job::{State, Status},
-    jobs::{AttemptSettings, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bench::{Bench, settings, user},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
-/// The contract's bound; what is measured here takes milliseconds.
+/// The promised bound; in these tests a cancellation takes milliseconds.
 const PROMISED: Duration = Duration::from_secs(10);
 
 async fn cancelled_in_time(script: Arc<Script>, prepare: impl AsyncFnOnce(&Bench)) {
@@ -33,33 +33,34 @@ async fn cancelled_in_time(script: Arc<Script>, prepare: impl AsyncFnOnce(&Bench
     assert!(matches!(asked.value.state, State::Running { cancel_by: Some(_), .. }));
     let end = tokio::time::timeout(PROMISED, bench.finished(&id)).await.expect("in time");
     assert_eq!(end.value.status(), Status::Cancelled);
-    assert_eq!(attempt.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
+    assert_eq!(attempt.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
     let books = bench.books().await;
     assert_eq!((books.held, books.spent), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_engine_that_never_answers_is_dropped() {
-    cancelled_in_time(Script::of([Line::Hang]), async |_| {}).await;
+async fn an_engine_that_never_answers_is_cancelled() {
+    cancelled_in_time(Script::of([Reply::Hang]), async |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_engine_that_blocks_its_thread_does_not_hold_the_cancellation_up() {
-    cancelled_in_time(Script::of([Line::Block(Duration::from_secs(20))]), async |_| {}).await;
+async fn an_engine_that_blocks_its_thread_does_not_delay_the_cancellation() {
+    cancelled_in_time(Script::of([Reply::Block(Duration::from_secs(20))]), async |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_heartbeat_that_hangs_does_not_hold_the_cancellation_up() {
+async fn a_heartbeat_that_hangs_does_not_delay_the_cancellation() {
     let hang = async |bench: &Bench| {
         bench.plan.commit_hangs.store(1, Ordering::SeqCst);
         bench.plan.hanging.notified().await;
     };
-    cancelled_in_time(Script::of([Line::Hang]), hang).await;
+    cancelled_in_time(Script::of([Reply::Hang]), hang).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_heartbeat_that_hangs_holds_up_neither_the_result_nor_the_shutdown() {
-    for (line, expected) in [(Line::Block(Duration::from_millis(300)), Status::Succeeded), (Line::Hang, Status::Queued)]
+async fn a_heartbeat_that_hangs_delays_neither_the_result_nor_the_shutdown() {
+    for (line, expected) in
+        [(Reply::Block(Duration::from_millis(300)), Status::Succeeded), (Reply::Hang, Status::Queued)]
     {
         let script = Script::of([line]);
         let bench = Bench::over(script.clone(), |_| {});
@@ -74,25 +75,25 @@ async fn a_heartbeat_that_hangs_holds_up_neither_the_result_nor_the_shutdown() {
             stop.cancel();
         }
         let outcome = tokio::time::timeout(PROMISED, attempt).await.expect("in time");
-        assert_eq!(outcome.expect("no panic").expect("a store"), Outcome::Settled(expected));
+        assert_eq!(outcome.expect("no panic").expect("a store"), AttemptOutcome::Settled(expected));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_never_answers_is_given_up() {
+async fn a_store_that_never_answers_times_out() {
     let bench = Bench::over(Script::of([]), |config| config.timeouts.backend = Duration::from_millis(50));
     let id = bench.submit().await;
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
-    // The claim asks whether it was written all the same, finds that it was not, and says so.
+    // The claim checks whether it was written after all, finds that it was not, and fails.
     let refused = bench.jobs.execution.claim(&id, &crate::bench::worker(), PROMISED).await.expect_err("nobody answers");
     assert_eq!(refused.kind, mediaforge::error::ErrorKind::Timeout);
     bench.plan.commit_hangs.store(1, Ordering::SeqCst);
     assert!(bench.jobs.maintenance.sweep().await.is_err());
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_whose_answer_is_lost_is_known_to_have_happened() {
+async fn a_cancel_whose_reply_is_lost_is_recognised() {
     let bench = Bench::over(Script::of([]), |_| {});
     let id = bench.submit().await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -101,7 +102,7 @@ async fn a_cancel_whose_answer_is_lost_is_known_to_have_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_job_is_answered_as_it_is() {
+async fn cancelling_a_finished_job_returns_it_unchanged() {
     let bench = Bench::over(Script::of([]), |_| {});
     let id = bench.submit().await;
     bench.attempt(&id).await;
@@ -110,9 +111,9 @@ async fn a_finished_job_is_answered_as_it_is() {
     assert_eq!(bench.job(&id).await, before);
 }
 
-/// A cancel that races with the result, over and over: exactly one of the two happens, and the credits say which.
+/// A cancel races with the result in many rounds: exactly one of the two counts, and the credits agree.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
+async fn exactly_one_of_a_cancel_and_a_result_at_the_same_moment_counts() {
     const ROUNDS: u64 = 1000;
     const AT_ONCE: usize = 32;
     let bench = Arc::new(Bench::over(Script::of([]), |config| config.starting_grant = ROUNDS));
@@ -125,7 +126,7 @@ async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
             let jobs = bench.jobs.clone();
             let attempt =
                 tokio::spawn(async move { jobs.execution.run_attempt(claim, &calm, &CancellationToken::new()).await });
-            // Spread over what an attempt takes, so that either may be first.
+            // Spread over the duration of an attempt, so that either may be first.
             for _ in 0..n % 40 {
                 tokio::task::yield_now().await;
             }
@@ -133,9 +134,9 @@ async fn a_cancel_and_a_result_at_the_same_moment_are_one_of_the_two() {
             let answer = bench.jobs.control.cancel(&user(), &id).await.expect("a store").expect("a job");
             let outcome = attempt.await.expect("no panic").expect("a store");
             let end = bench.job(&id).await.value;
-            assert_eq!(outcome, Outcome::Settled(end.status()), "what the worker says is what is there");
+            assert_eq!(outcome, AttemptOutcome::Settled(end.status()), "the worker reports the stored status");
             if answer.value.status().is_final() {
-                assert_eq!(answer.value.status(), end.status(), "an end that was answered stays");
+                assert_eq!(answer.value.status(), end.status(), "a reported end stays");
             } else {
                 assert_eq!(end.status(), Status::Cancelled, "a cancel that was accepted counts");
             }

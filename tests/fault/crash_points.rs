@@ -1,11 +1,11 @@
-//! The real binary, ended at each point where a crash could lose or double something, and started again.
+//! The real binary, killed at each point where a crash could lose or duplicate something, and started again.
 
 use serde_json::{Value, json};
 
 use crate::support::{System, Topology, answer, text};
 
-/// Asks for a picture under one key; the answer, when there is one.
-async fn ask(system: &System) -> Option<(u16, Value)> {
+/// Submits a picture under one key; `None` without a response.
+async fn submit_once(system: &System) -> Option<(u16, Value)> {
     let body = json!({ "userId": "ada", "prompt": "a cat", "styleId": "flat-2d", "width": 256, "height": 256 });
     let request = system.client.post(system.url("/generate")).header("idempotency-key", "one").json(&body);
     let answer = request.send().await.ok()?;
@@ -17,13 +17,13 @@ fn files(directory: &std::path::Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
 }
 
-/// Crashes at this point, starts again, and answers how many attempts the job then took.
+/// Crashes at this point, starts again, and returns how many attempts the job took.
 async fn attempts_after_a_crash_at(topology: Topology, point: &str) -> u64 {
-    // Nobody waits for a lease: whoever starts takes over from the dead.
+    // With so long a lease, the job must be taken over at the start.
     let environment = [("CRASH_AT", point), ("MEDIAFORGE_WORKER__LEASE", "10m")];
     let mut system = System::start(topology, &environment).await;
-    // It may die before it answers.
-    let first = ask(&system).await;
+    // The process may die before it responds.
+    let first = submit_once(&system).await;
     match topology {
         Topology::OneProcess => {
             let ends = system.ended().await;
@@ -38,8 +38,8 @@ async fn attempts_after_a_crash_at(topology: Topology, point: &str) -> u64 {
     }
     system.set("CRASH_AT", None);
     system.launch().await;
-    // Whoever repeats the request has one job, whether or not the first was answered.
-    let (status, again) = ask(&system).await.expect("an answer");
+    // A repeat of the request finds one job, whether or not the first got a response.
+    let (status, again) = submit_once(&system).await.expect("an answer");
     assert_eq!(status, 202, "{point}: {again}");
     let id = text(&again, "illustrationId");
     if let Some((202, first)) = first {
@@ -55,14 +55,14 @@ async fn attempts_after_a_crash_at(topology: Topology, point: &str) -> u64 {
         assert_eq!(answer(system.client.get(text(&job, url))).await.0, 200, "{point}");
     }
     let media = system.data_dir().join("media/illustrations");
-    // What an attempt that died has stored goes right after the job has its end.
+    // Pictures of the attempt that died are removed right after the end of the job.
     for _ in 0..200 {
         if files(&media) == 2 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!(files(&media), 2, "{point}: a picture, its thumbnail, and nothing of anybody else");
+    assert_eq!(files(&media), 2, "{point}: a picture, its thumbnail, and nothing else");
     system.finish().await;
     job["attempt"].as_u64().expect("a number")
 }
@@ -88,6 +88,6 @@ points! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_of_its_own_after_start() {
+async fn after_start_in_a_separate_worker() {
     assert_eq!(attempts_after_a_crash_at(Topology::TwoProcesses, "after_start").await, 2);
 }

@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use crate::bench::Bench;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
+async fn a_caller_that_hangs_up_during_the_claim_leaves_no_claimed_job_behind() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     let worker = bench.worker();

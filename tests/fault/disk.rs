@@ -1,4 +1,4 @@
-//! Disks that are full, read-only or defective, and a log that ends in the middle of a commit.
+//! Disks that are full, read-only or defective, and a write-ahead log that ends in the middle of a commit.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -28,13 +28,13 @@ use crate::{
     support::{BINARY, TIMEOUT, answer, books, client, command, text},
 };
 
-/// A mount of its own needs a namespace of its own, which some systems give to nobody but root.
+/// A private mount needs a private namespace, which some systems allow only to root.
 fn may_mount() -> bool {
     let tried = std::process::Command::new("unshare").args(["-Urm", "true"]).status();
     tried.is_ok_and(|status| status.success())
 }
 
-/// `serve` on `home/data`, after these commands of a shell: `$1` is the data directory.
+/// Runs `serve` on `home/data` after these shell commands, in which `$1` is the data directory.
 fn shell(home: &Path, own_mounts: bool, before: &str, environment: &[(&str, &str)]) -> Command {
     let data = home.join("data");
     let mut shell = std::process::Command::new(if own_mounts { "unshare" } else { "sh" });
@@ -89,7 +89,7 @@ impl Served {
         answer(request.json(&body)).await
     }
 
-    /// Submits under new keys until that is refused; the ids of those that were not, and the refusal.
+    /// Submits under new keys until a request is refused. Returns the accepted ids, the refused key and the problem.
     async fn submit_until_refused(&self) -> (Vec<String>, String, Value) {
         let mut accepted = Vec::new();
         for n in 0..2_000 {
@@ -123,7 +123,7 @@ impl Served {
         job
     }
 
-    /// Whether exactly so many pictures are paid, and nothing is held.
+    /// Asserts that exactly this many pictures are paid and nothing is held.
     async fn assert_paid(&self, pictures: usize) {
         let (_, credits) = self.get("/credits?userId=ada").await;
         assert_eq!(
@@ -159,7 +159,7 @@ async fn a_full_disk_refuses_work_until_there_is_room_and_loses_nothing() {
     let (_, first) = served.submit("first").await;
     let done = served.completed(&text(&first, "illustrationId")).await;
 
-    // One is being drawn when the last byte is taken.
+    // One job is running when the last byte is taken.
     let (status, running) = served.submit("running").await;
     assert_eq!(status, 202, "{running}");
     let ballast = format!("/proc/{}/root{}/ballast", served.pid(), home.path().join("data").display());
@@ -172,7 +172,7 @@ async fn a_full_disk_refuses_work_until_there_is_room_and_loses_nothing() {
     assert_eq!(full.kind(), ErrorKind::StorageFull);
     let (accepted, key, problem) = served.submit_until_refused().await;
     assert_eq!((&problem["code"], &problem["retryable"]), (&json!("unavailable"), &json!(true)), "{problem}");
-    // What is there can be read, and whoever asks is told what is wrong.
+    // Existing jobs can be read, and `/ready` names the fault.
     assert_eq!(
         served.get(&format!("/illustrations/{}?userId=ada", text(&done, "illustrationId"))).await,
         (200, done.clone())
@@ -196,9 +196,9 @@ async fn a_full_disk_refuses_work_until_there_is_room_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fails_stops_every_write_and_a_restart_finds_all_that_was_accepted() {
+async fn a_disk_that_fails_stops_every_write_and_a_restart_finds_every_accepted_job() {
     let home = tempfile::tempdir().expect("a directory");
-    // No file may be longer than 256 KiB: to SQLite that is an error of the disk, and not a full one.
+    // No file may be longer than 256 KiB. SQLite takes that for a defective disk and not for a full one.
     let served = Served::start(home.path(), false, "trap '' XFSZ && ulimit -f 512", &[]).await;
     let (accepted, key, problem) = served.submit_until_refused().await;
     assert!(!accepted.is_empty());
@@ -241,7 +241,7 @@ async fn a_disk_that_cannot_be_written_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_was_cut_off_is_undone_and_those_before_it_stay() {
+async fn a_truncated_commit_is_undone_and_earlier_commits_stay() {
     const LOG: &str = "mediaforge.db-wal";
     let bench = Bench::new("0s");
     let length = || fs::metadata(bench.data_dir().join(LOG)).expect("a log").len();

@@ -1,4 +1,4 @@
-//! Engines that are full, down, set up wrongly, or defective, and the breaker in front of them.
+//! Engines that are rate-limited, down, misconfigured or defective, and their breakers.
 
 use std::time::Duration;
 
@@ -7,57 +7,59 @@ use mediaforge::{
         failure::{AttemptFailure, ErrorCode},
         job::{Job, State, Status},
     },
-    jobs::{Claimed, JobsConfig, Outcome},
+    jobs::{AttemptOutcome, ClaimResult, JobsConfig},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bench::{Bench, settings},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 const SHORT: Duration = Duration::from_millis(50);
 
-fn quick(config: &mut JobsConfig) {
+fn short_pauses(config: &mut JobsConfig) {
     config.breaker.failures = 2;
     config.breaker.cooldown = SHORT;
     config.breaker.cap = SHORT;
     config.policy.retry.max_attempts = 100;
 }
 
-fn why(job: &Job) -> Option<ErrorCode> {
+fn last_error(job: &Job) -> Option<ErrorCode> {
     match &job.state {
         State::Queued { last_error, .. } => last_error.as_ref().map(|error| error.code),
         _ => None,
     }
 }
 
-/// Claims as often as a queue would deliver, until something other than a postponement comes of it.
-async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> Claimed {
+/// Claims repeatedly, like a queue that delivers again, until the job is not postponed.
+async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> ClaimResult {
     loop {
         match bench.try_claim(id).await {
-            Claimed::Postponed { .. } | Claimed::Nothing(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            ClaimResult::Postponed { .. } | ClaimResult::NotStartable(_) => {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
             other => return other,
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
-    let script = Script::of([Line::throttled(Duration::from_mins(10))]);
+async fn a_rate_limited_engine_is_not_called_and_no_attempt_is_used_up() {
+    let script = Script::of([Reply::throttled(Duration::from_mins(10))]);
     let bench = Bench::over(script.clone(), |_| {});
     let first = bench.submit().await;
-    assert_eq!(bench.attempt(&first).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&first).await, AttemptOutcome::Settled(Status::Queued));
     for _ in 0..5 {
         let id = bench.submit().await;
         let claimed = bench.try_claim(&id).await;
-        assert!(matches!(claimed, Claimed::Postponed { .. }), "{claimed:?}");
+        assert!(matches!(claimed, ClaimResult::Postponed { .. }), "{claimed:?}");
         let job = bench.job(&id).await.value;
-        assert_eq!((job.status(), job.attempt(), why(&job)), (Status::Queued, 0, Some(ErrorCode::RateLimited)));
-        // Delivered again at once, as a queue that cannot wait does: still nobody calls.
+        assert_eq!((job.status(), job.attempt(), last_error(&job)), (Status::Queued, 0, Some(ErrorCode::RateLimited)));
+        // Delivered again at once, as by a queue that cannot delay: the engine is still not called.
         let again = bench.try_claim(&id).await;
-        assert!(matches!(again, Claimed::Nothing(_)), "{again:?}");
+        assert!(matches!(again, ClaimResult::NotStartable(_)), "{again:?}");
     }
     assert_eq!(script.calls(), 1);
     let breaker = &bench.jobs.execution.breakers()[0];
@@ -66,15 +68,15 @@ async fn while_an_engine_is_full_nobody_calls_it_and_no_attempt_is_used_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_probe_finds_out_that_it_is_well_again() {
-    let script = Script::of([Line::throttled(SHORT), Line::Hang]);
-    let bench = Bench::over(script.clone(), quick);
+async fn one_probe_closes_the_breaker() {
+    let script = Script::of([Reply::throttled(SHORT), Reply::Hang]);
+    let bench = Bench::over(script.clone(), short_pauses);
     let (first, probe, third) = (bench.submit().await, bench.submit().await, bench.submit().await);
     bench.attempt(&first).await;
-    let Claimed::Ours(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
-    assert!(matches!(bench.try_claim(&third).await, Claimed::Postponed { .. }), "one probe is enough");
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &probe).await else { panic!("not claimed") };
+    assert!(matches!(bench.try_claim(&third).await, ClaimResult::Postponed { .. }), "one probe is enough");
     assert_eq!(bench.jobs.execution.breakers()[0].state, "half-open");
-    // It is cancelled, which says nothing of the engine: the next one probes.
+    // The probe is cancelled, which says nothing about the engine, so the next job probes.
     let jobs = bench.jobs.clone();
     let work =
         tokio::spawn(
@@ -84,29 +86,29 @@ async fn one_probe_finds_out_that_it_is_well_again() {
         tokio::task::yield_now().await;
     }
     bench.jobs.control.cancel(&crate::bench::user(), &probe).await.expect("a store");
-    assert_eq!(work.await.expect("no panic").expect("a store"), Outcome::Settled(Status::Cancelled));
-    let Claimed::Ours(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
+    assert_eq!(work.await.expect("no panic").expect("a store"), AttemptOutcome::Settled(Status::Cancelled));
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &third).await else { panic!("not claimed") };
     let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.jobs.execution.breakers()[0].state, "closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_comes_to_nothing_does_not_use_up_the_probe() {
-    let script = Script::of([Line::throttled(SHORT)]);
-    let bench = Bench::over(script, quick);
+async fn a_dropped_claim_does_not_use_up_the_probe() {
+    let script = Script::of([Reply::throttled(SHORT)]);
+    let bench = Bench::over(script, short_pauses);
     let (first, second, third) = (bench.submit().await, bench.submit().await, bench.submit().await);
     bench.attempt(&first).await;
-    let Claimed::Ours(claim) = after_the_pause(&bench, &second).await else { panic!("not claimed") };
+    let ClaimResult::Claimed(claim) = after_the_pause(&bench, &second).await else { panic!("not claimed") };
     drop(claim);
     let next = after_the_pause(&bench, &third).await;
-    assert!(matches!(next, Claimed::Ours(_)), "{next:?}");
+    assert!(matches!(next, ClaimResult::Claimed(_)), "{next:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_failures_opens_the_circuit_and_a_refused_request_does_not() {
-    let refused = Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
-    let script = Script::of([Line::unavailable(), refused, Line::Panic, Line::unavailable(), Line::unavailable()]);
+async fn a_burst_of_failures_opens_the_breaker_and_a_refused_request_does_not() {
+    let refused = Reply::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
+    let script = Script::of([Reply::unavailable(), refused, Reply::Panic, Reply::unavailable(), Reply::unavailable()]);
     let bench = Bench::over(script, |config| config.breaker.failures = 2);
     for expected in ["closed", "closed", "closed", "closed", "open"] {
         let id = bench.submit().await;
@@ -116,21 +118,21 @@ async fn a_burst_of_failures_opens_the_circuit_and_a_refused_request_does_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it() {
-    let broken = Line::Refuse(AttemptFailure::misconfigured("no model of that name; set engine.model"));
+async fn a_misconfigured_engine_leaves_jobs_queued_until_it_is_fixed() {
+    let broken = Reply::Refuse(AttemptFailure::misconfigured("no model of that name; set engine.model"));
     let script = Script::of([broken.clone(), broken]);
-    let bench = Bench::over(script.clone(), quick);
+    let bench = Bench::over(script.clone(), short_pauses);
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     let breaker = &bench.jobs.execution.breakers()[0];
     assert!(breaker.misconfigured && breaker.reason.as_ref().is_some_and(|why| why.message.contains("engine.model")));
     let job = bench.job(&id).await.value;
-    assert_eq!((job.attempt(), why(&job)), (0, Some(ErrorCode::EngineMisconfigured)));
-    // The probe finds it as it was; the one after finds it fixed.
+    assert_eq!((job.attempt(), last_error(&job)), (0, Some(ErrorCode::EngineMisconfigured)));
+    // The first probe fails again; the second succeeds.
     for expected in [Status::Queued, Status::Succeeded] {
-        let Claimed::Ours(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
+        let ClaimResult::Claimed(claim) = after_the_pause(&bench, &id).await else { panic!("not claimed") };
         let outcome = bench.jobs.execution.run_attempt(*claim, &settings(), &CancellationToken::default()).await;
-        assert_eq!(outcome.expect("a store"), Outcome::Settled(expected));
+        assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(expected));
     }
     assert_eq!((script.calls(), bench.job(&id).await.value.attempt()), (3, 1));
     assert_eq!(bench.books().await.spent, 1);
@@ -138,21 +140,22 @@ async fn a_misconfigured_engine_leaves_jobs_queued_until_somebody_has_fixed_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_the_engine_is_a_failed_attempt() {
-    let bench = Bench::over(Script::of([Line::Panic]), |_| {});
+    let bench = Bench::over(Script::of([Reply::Panic]), |_| {});
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
-    assert_eq!(why(&bench.job(&id).await.value), Some(ErrorCode::Internal));
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
+    assert_eq!(last_error(&bench.job(&id).await.value), Some(ErrorCode::Internal));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
-    let script = Script::of([Line::Bytes(b"<html>busy</html>"), Line::Bytes(b""), Line::Bytes(b"\x89PNG\r\n\x1a\n")]);
+async fn an_unusable_picture_is_a_failed_attempt_and_costs_nothing() {
+    let script =
+        Script::of([Reply::Bytes(b"<html>busy</html>"), Reply::Bytes(b""), Reply::Bytes(b"\x89PNG\r\n\x1a\n")]);
     let bench = Bench::over(script, |config| config.policy.retry.max_attempts = 5);
     let id = bench.submit().await;
-    // It may be bad luck twice; a third time it is how the engine is, and nobody has to look at the letter.
+    // Two failures may be bad luck. The third is final, and no dead letter is needed.
     for expected in [Status::Queued, Status::Queued, Status::Failed] {
-        assert_eq!(bench.attempt(&id).await, Outcome::Settled(expected));
+        assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(expected));
     }
     let end = bench.job(&id).await.value;
     assert!(matches!(&end.state, State::Failed { error, .. } if error.code == ErrorCode::EngineError), "{end:?}");
@@ -162,15 +165,15 @@ async fn a_picture_that_is_none_is_a_failed_attempt_and_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_withheld_is_not_paid_for() {
-    let script = Script::of([Line::Draw { withheld: 1 }, Line::Draw { withheld: 4 }]);
+async fn withheld_pictures_are_not_paid_for() {
+    let script = Script::of([Reply::Draw { withheld: 1 }, Reply::Draw { withheld: 4 }]);
     let bench = Bench::over(script, |_| {});
     let some = bench.submit_many(4).await;
-    assert_eq!(bench.attempt(&some).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&some).await, AttemptOutcome::Settled(Status::Succeeded));
     let books = bench.books().await;
     assert_eq!((books.spent, books.held), (3, 0));
     let all = bench.submit_many(4).await;
-    assert_eq!(bench.attempt(&all).await, Outcome::Settled(Status::Failed));
+    assert_eq!(bench.attempt(&all).await, AttemptOutcome::Settled(Status::Failed));
     let books = bench.books().await;
     assert_eq!((books.spent, books.held), (3, 0));
     assert_eq!(bench.dead_letters(), 0);

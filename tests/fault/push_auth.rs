@@ -1,4 +1,4 @@
-//! Who may push to the worker and call for a sweep.
+//! Which callers may push to the worker and trigger a sweep.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const PUSHER: &str = "pusher@forge-test.iam.gserviceaccount.com";
 const SCHEDULER: &str = "scheduler@forge-test.iam.gserviceaccount.com";
 const REMOVED: Signing<'_> = Signing::Written("SIGNATURE_REMOVED_BY_GOOGLE");
 const CLOSED: [&str; 3] = ["/process-generation", "/process-training", "/sweep"];
-/// 2026-03-01T12:00:00Z, when the clock of these tests stands still.
+/// 2026-03-01T12:00:00Z, the fixed time of these tests.
 const NOON: i64 = 1_772_366_400;
 
 struct Noon;
@@ -37,7 +37,7 @@ impl Clock for Noon {
     }
 }
 
-/// A worker that takes Google's tokens, and who signs them.
+/// A worker that accepts Google's tokens, and the emulator that signs them.
 struct Site {
     google: Emulator,
     worker: Worker,
@@ -45,7 +45,7 @@ struct Site {
 }
 
 impl Site {
-    /// With tokens verified here.
+    /// A worker that verifies the tokens itself.
     async fn open() -> Self {
         let google = Emulator::start().await.expect("an emulator");
         let url = format!("{}{}", google.url(), Issuer::Google.path()).parse().expect("an address");
@@ -53,7 +53,7 @@ impl Site {
         Self::of(google, Oidc::verified_here(AUDIENCE.to_owned(), accounts(), keys, Arc::new(Noon)))
     }
 
-    /// With tokens that Cloud Run's IAM has verified.
+    /// A worker behind Cloud Run's IAM, which verifies the tokens.
     async fn behind_iam() -> Self {
         let google = Emulator::start().await.expect("an emulator");
         Self::of(google, Oidc::verified_by_cloud_run(AUDIENCE.to_owned(), accounts(), Arc::new(Noon)))
@@ -68,7 +68,7 @@ impl Site {
         json!({ "alg": "RS256", "kid": self.google.identity().kid(Issuer::Google), "typ": "JWT" })
     }
 
-    /// Google's token with these claims changed; null takes one away.
+    /// Google's token with these claims changed; null removes a claim.
     fn token(&self, changes: &Value) -> String {
         self.signed(&self.header(), changes, Signing::By(Issuer::Google))
     }
@@ -89,7 +89,8 @@ impl Site {
         Response::from_parts(parts, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// What a push with this token is answered; of a stranger's nothing is read, for it never comes.
+    /// The status of a push with this token. A push without a valid token is refused before its body is read: here the body
+    /// never arrives.
     async fn push(&self, token: &str) -> StatusCode {
         let answer = self.post(CLOSED[0], &[bearer(token)], Body::from("{}")).await;
         let stranger = self.post(CLOSED[0], &[bearer("garbage")], never()).await;
@@ -125,7 +126,7 @@ fn claims(changes: &Value) -> Value {
     all
 }
 
-/// Claims that never open the worker.
+/// Claims that the worker must refuse.
 fn wrong_claims() -> Vec<Value> {
     vec![
         json!({ "aud": "https://worker.example/process-generation" }),
@@ -149,13 +150,13 @@ fn wrong_claims() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn only_the_service_accounts_that_are_named_may_push_or_sweep() {
+async fn only_the_configured_service_accounts_may_push_or_sweep() {
     let site = Site::open().await;
     for good in [
         json!({}),
         json!({ "email": SCHEDULER }),
         json!({ "iss": "accounts.google.com" }),
-        // Pub/Sub sends a token again for an hour.
+        // Pub/Sub reuses a token for an hour.
         json!({ "iat": NOON - 3600, "exp": NOON }),
         json!({ "iat": NOON + 30, "exp": NOON - 29 }),
     ] {
@@ -239,7 +240,7 @@ async fn behind_cloud_run_the_claims_count_and_the_signature_must_be_gone() {
 }
 
 #[tokio::test]
-async fn without_keys_a_push_comes_again() {
+async fn without_keys_a_push_is_refused_for_now() {
     let site = Site::open().await;
     site.google.faults().inject(Issuer::Google.path(), Fault::Refuse(tonic::Code::Internal), usize::MAX);
     let answer = site.post("/sweep", &[bearer(&site.token(&json!({})))], Body::empty()).await;
@@ -249,7 +250,7 @@ async fn without_keys_a_push_comes_again() {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_worker_is_named_and_guarded() {
+async fn every_response_of_the_worker_has_a_request_id_and_security_headers() {
     let site = Site::open().await;
     for path in ["/health", "/ready", "/nowhere", "/sweep"] {
         let request = Request::post(path).header("x-request-id", "build-7").header("x-forwarded-proto", "https");

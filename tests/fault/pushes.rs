@@ -1,4 +1,4 @@
-//! Requests to a worker that are no pushes of a queue, or come to a worker in trouble.
+//! Requests to a worker that do not come from a queue, and requests to a worker in trouble.
 
 use std::{num::NonZeroUsize, sync::atomic::Ordering};
 
@@ -27,7 +27,7 @@ fn never() -> Body {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer() {
+async fn a_panic_gets_a_response() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     bench.plan.due_panics.store(1, Ordering::SeqCst);
@@ -38,7 +38,7 @@ async fn a_panic_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_backend_that_hangs_is_named_and_does_not_hold_up_the_answer() {
+async fn a_backend_that_hangs_is_named_and_does_not_delay_the_response() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     assert_eq!(send(&worker, Method::GET, "/ready", Body::empty()).await.status(), StatusCode::OK);
@@ -50,7 +50,7 @@ async fn a_backend_that_hangs_is_named_and_does_not_hold_up_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_comes_is_given_up() {
+async fn a_body_that_never_arrives_times_out() {
     let bench = Bench::new("0s");
     let begun = tokio::time::Instant::now();
     let answer = send(&bench.worker(), Method::POST, PUSH, never()).await;
@@ -61,11 +61,11 @@ async fn a_body_that_never_comes_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_push_may_be_as_long_as_pubsub_makes_them_and_no_longer() {
+async fn a_push_may_be_as_long_as_pubsub_allows_and_no_longer() {
     let bench = Bench::new("0s");
     let worker = bench.worker();
     let piece = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 20]));
-    // 14 MiB of nothing are a dead letter; one byte more is refused.
+    // 14 MiB of spaces become a dead letter; more is refused.
     let whole = futures::stream::iter((0..14).map(move |_| piece()));
     assert_eq!(send(&worker, Method::POST, PUSH, Body::from_stream(whole)).await.status(), StatusCode::OK);
     let endless = Body::from_stream(futures::stream::repeat_with(piece));
@@ -76,7 +76,7 @@ async fn a_push_may_be_as_long_as_pubsub_makes_them_and_no_longer() {
 }
 
 #[tokio::test]
-async fn more_at_once_than_configured_are_asked_to_come_again() {
+async fn more_requests_than_configured_are_refused_with_retry_after() {
     let bench = Bench::new("0s");
     let worker = bench.worker_with(WorkerSettings { requests: NonZeroUsize::new(1), ..worker_settings() });
     let mut first = Box::pin(send(&worker, Method::POST, PUSH, never()));

@@ -1,4 +1,4 @@
-//! One job, and more than one who would work on it.
+//! One job and several workers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mediaforge::{
     domain::{ids::JobId, job::Status},
-    jobs::{AttemptSettings, Claimed, Outcome},
+    jobs::{AttemptOutcome, AttemptSettings, ClaimResult},
     worker::{self, Worker, WorkerSettings},
 };
 use serde_json::json;
@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     bench::{Bench, settings, worker, worker_settings},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 async fn push(worker: Worker, id: JobId) -> u16 {
@@ -37,7 +37,7 @@ async fn eight_deliveries_to_two_workers_are_one_attempt() {
         let pushes: Vec<_> =
             workers.iter().cycle().take(8).map(|to| tokio::spawn(push(to.clone(), id.clone()))).collect();
         for push in pushes {
-            assert_eq!(push.await.expect("no panic"), 200, "whoever comes too late has nothing to do");
+            assert_eq!(push.await.expect("no panic"), 200, "a late delivery is acknowledged");
         }
         let end = bench.finished(&id).await.value;
         assert_eq!((end.status(), end.attempt()), (Status::Succeeded, 1));
@@ -53,12 +53,12 @@ async fn eight_deliveries_to_two_workers_are_one_attempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
     let wake = Arc::new(Notify::new());
-    let script = Script::of([Line::Wait(Arc::clone(&wake))]);
+    let script = Script::of([Reply::Wait(Arc::clone(&wake))]);
     let bench = Bench::over(script.clone(), |_| {});
     let id = bench.submit().await;
     let claimed = bench.jobs.execution.claim(&id, &worker(), Duration::from_millis(1)).await.expect("a store");
-    let Claimed::Ours(claim) = claimed else { panic!("not claimed") };
-    // Asleep, it neither renews its lease nor hears what becomes of the job.
+    let ClaimResult::Claimed(claim) = claimed else { panic!("not claimed") };
+    // While asleep, the worker neither renews its lease nor sees changes of the job.
     bench.plan.watch_broken.store(1, std::sync::atomic::Ordering::SeqCst);
     let asleep = AttemptSettings { heartbeat: settings().lease, ..settings() };
     let jobs = bench.jobs.clone();
@@ -67,17 +67,17 @@ async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
     script.called.notified().await;
 
     let next = loop {
-        if let Claimed::Ours(claim) = bench.try_claim(&id).await {
+        if let ClaimResult::Claimed(claim) = bench.try_claim(&id).await {
             break *claim;
         }
     };
     let outcome = bench.jobs.execution.run_attempt(next, &settings(), &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Succeeded));
     let (job, pictures, books) = (bench.job(&id).await, bench.pictures(), bench.books().await);
     assert_eq!((job.value.attempt(), pictures.len(), books.spent), (2, 2, 1));
 
     wake.notify_one();
-    assert_eq!(sleeper.await.expect("no panic").expect("a store"), Outcome::Lost);
-    assert_eq!(script.calls(), 2, "it has drawn");
+    assert_eq!(sleeper.await.expect("no panic").expect("a store"), AttemptOutcome::Lost);
+    assert_eq!(script.calls(), 2, "both attempts have drawn");
     assert_eq!((bench.job(&id).await, bench.pictures(), bench.books().await), (job, pictures, books));
 }

@@ -1,4 +1,4 @@
-//! An engine that answers what it is told.
+//! An engine that follows a script.
 
 use std::{
     collections::VecDeque,
@@ -16,28 +16,28 @@ use mediaforge::{
 };
 use tokio::sync::Notify;
 
-/// One answer.
+/// How the engine answers one call.
 #[derive(Debug, Clone)]
-pub enum Line {
-    /// As many pictures as asked, but for so many that are withheld.
+pub enum Reply {
+    /// Draws all pictures except this many, which are withheld.
     Draw { withheld: u32 },
-    /// A failure.
+    /// Fails.
     Refuse(AttemptFailure),
-    /// Never an answer.
+    /// Never answers.
     Hang,
-    /// Blocks its thread for so long, which no engine may.
+    /// Blocks its thread for this time, which no engine may do.
     Block(Duration),
-    /// These bytes for each picture.
+    /// Returns these bytes for each picture.
     Bytes(&'static [u8]),
-    /// What was asked, once somebody says so.
+    /// Draws once it is notified.
     Wait(Arc<Notify>),
-    /// A failure, once somebody says so.
+    /// Fails once it is notified.
     RefuseLate(Arc<Notify>, AttemptFailure),
-    /// A defect.
+    /// Panics.
     Panic,
 }
 
-impl Line {
+impl Reply {
     pub fn throttled(after: Duration) -> Self {
         Self::Refuse(AttemptFailure::throttled("full", Some(after)))
     }
@@ -47,26 +47,26 @@ impl Line {
     }
 }
 
-/// Answers line by line, then draws whatever is asked.
+/// Follows its script, then draws every request.
 #[derive(Default)]
 pub struct Script {
-    lines: Mutex<VecDeque<Line>>,
+    replies: Mutex<VecDeque<Reply>>,
     calls: AtomicUsize,
     pub called: Notify,
 }
 
 impl Script {
-    pub fn of(lines: impl IntoIterator<Item = Line>) -> Arc<Self> {
-        Arc::new(Self { lines: Mutex::new(lines.into_iter().collect()), ..Self::default() })
+    pub fn of(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
+        Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), ..Self::default() })
     }
 
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    fn next(&self) -> Line {
-        let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        line.unwrap_or(Line::Draw { withheld: 0 })
+    fn next(&self) -> Reply {
+        let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        reply.unwrap_or(Reply::Draw { withheld: 0 })
     }
 }
 
@@ -74,30 +74,30 @@ impl Script {
 impl ImageEngine for Script {
     async fn generate(&self, spec: &ImageSpec, _cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let line = self.next();
+        let reply = self.next();
         self.called.notify_one();
         let mut drawn = None;
-        let withheld = match line {
-            Line::Draw { withheld } => withheld,
-            Line::Refuse(failure) => return Err(failure),
-            Line::Hang => std::future::pending().await,
-            Line::Block(time) => {
+        let withheld = match reply {
+            Reply::Draw { withheld } => withheld,
+            Reply::Refuse(failure) => return Err(failure),
+            Reply::Hang => std::future::pending().await,
+            Reply::Block(time) => {
                 std::thread::sleep(time);
                 0
             }
-            Line::Bytes(bytes) => {
+            Reply::Bytes(bytes) => {
                 drawn = Some(bytes::Bytes::from_static(bytes));
                 0
             }
-            Line::Wait(word) => {
-                word.notified().await;
+            Reply::Wait(go) => {
+                go.notified().await;
                 0
             }
-            Line::RefuseLate(word, failure) => {
-                word.notified().await;
+            Reply::RefuseLate(go, failure) => {
+                go.notified().await;
                 return Err(failure);
             }
-            Line::Panic => panic!("a defect of the engine"),
+            Reply::Panic => panic!("a defect of the engine"),
         };
         let mut png = std::io::Cursor::new(Vec::new());
         image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).expect("a picture");

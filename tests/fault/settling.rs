@@ -1,4 +1,4 @@
-//! Writes whose answer is lost, and jobs that cannot be written.
+//! Writes whose reply is lost, and jobs that cannot be written.
 
 use std::sync::atomic::Ordering;
 
@@ -8,17 +8,17 @@ use mediaforge::{
         job::Status,
     },
     error::ErrorKind,
-    jobs::{DeleteResult, Outcome, SubmitError},
+    jobs::{AttemptOutcome, DeleteResult, SubmitError},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bench::{Bench, settings, user},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
+async fn a_result_whose_reply_and_next_read_are_lost_still_counts() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     let claim = bench.claim(&id).await;
@@ -26,20 +26,20 @@ async fn a_result_whose_answer_and_next_read_are_lost_still_counts() {
     bench.plan.get_unavailable.store(1, Ordering::SeqCst);
     let calm = mediaforge::jobs::AttemptSettings { heartbeat: settings().lease / 3, ..settings() };
     let outcome = bench.jobs.execution.run_attempt(claim, &calm, &CancellationToken::new()).await;
-    assert_eq!(outcome.expect("the lease has not lapsed"), Outcome::Settled(Status::Succeeded));
+    assert_eq!(outcome.expect("the lease has not lapsed"), AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.pictures().len(), 2, "a picture and its thumbnail");
 }
 
-/// An end whose answer is lost is recognised as our own, whatever the end is.
+/// Every end whose reply is lost is recognised as our own.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
-    let fails = Line::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
-    let refused = Line::Refuse(AttemptFailure::retry(ErrorCode::EngineError, "no picture"));
+async fn every_end_whose_reply_is_lost_is_recognised() {
+    let fails = Reply::Refuse(AttemptFailure::fail(ErrorCode::InvalidRequest, "too odd"));
+    let refused = Reply::Refuse(AttemptFailure::retry(ErrorCode::EngineError, "no picture"));
     let cases = [
         (fails, Status::Failed, false),
         (refused, Status::Queued, false),
-        (Line::Draw { withheld: 1 }, Status::Failed, false),
-        (Line::Hang, Status::Queued, true),
+        (Reply::Draw { withheld: 1 }, Status::Failed, false),
+        (Reply::Hang, Status::Queued, true),
     ];
     for (line, expected, stopped) in cases {
         let script = Script::of([line.clone()]);
@@ -56,17 +56,17 @@ async fn every_end_whose_answer_is_lost_is_told_as_it_is() {
             stop.cancel();
         }
         let outcome = attempt.await.expect("no panic").expect("the lease has not lapsed");
-        assert_eq!(outcome, Outcome::Settled(expected), "{line:?}");
+        assert_eq!(outcome, AttemptOutcome::Settled(expected), "{line:?}");
         assert_eq!(bench.plan.commit_unanswered.load(Ordering::SeqCst), 0);
         assert_eq!(bench.status(&id).await, expected);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
+async fn an_end_without_a_result_whose_reply_is_lost_counts_as_written() {
     let bench = Bench::new("300ms");
     let id = bench.submit().await;
-    // Without news from the watch or a heartbeat only the repeat can find out.
+    // Without the watch and a heartbeat, only the repeated commit can find out.
     bench.plan.watch_broken.store(1, Ordering::SeqCst);
     let claim = bench.claim(&id).await;
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -74,11 +74,11 @@ async fn an_end_without_a_result_whose_answer_is_lost_counts_as_written() {
     let stop = CancellationToken::new();
     stop.cancel();
     let outcome = bench.jobs.execution.run_attempt(claim, &calm, &stop).await;
-    assert_eq!(outcome.expect("a store"), Outcome::Settled(Status::Queued));
+    assert_eq!(outcome.expect("a store"), AttemptOutcome::Settled(Status::Queued));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submit_whose_answer_is_lost_is_accepted_once() {
+async fn a_submit_whose_reply_is_lost_is_accepted_once() {
     let bench = Bench::new("0s");
     bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
     let submitted = bench.try_submit().await.expect("the job is there");
@@ -89,7 +89,7 @@ async fn a_submit_whose_answer_is_lost_is_accepted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submit_that_may_be_written_is_not_said_to_be_refused() {
+async fn a_submit_that_may_be_written_is_not_reported_as_refused() {
     let bench = Bench::new("0s");
     bench.plan.insert_unanswered.store(1, Ordering::SeqCst);
     bench.plan.insert_unavailable.store(1, Ordering::SeqCst);
@@ -120,7 +120,7 @@ async fn one_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_watches_a_job_that_is_deleted_at_that_moment_sees_its_end() {
+async fn a_watcher_of_a_job_that_is_deleted_meanwhile_sees_its_end() {
     let bench = Bench::new("0s");
     let id = bench.submit().await;
     bench.jobs.control.cancel(&user(), &id).await.expect("a store");

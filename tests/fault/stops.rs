@@ -1,4 +1,4 @@
-//! The real binary, held up or ended in the middle of something.
+//! The real binary, suspended or stopped in the middle of its work.
 
 use std::{path::Path, time::Duration};
 
@@ -41,7 +41,7 @@ async fn a_worker_that_sleeps_past_its_lease_delivers_once() {
     let (_, held, spent, _) = system.credits("ada").await;
     assert_eq!((held, spent), (0, 2));
     let media = system.data_dir().join("media/illustrations");
-    // An attempt that lost its job removes what it has stored when it learns so.
+    // An attempt that has lost its job removes its pictures when it learns of the loss.
     for _ in 0..200 {
         if files(&media) == 4 {
             break;
@@ -53,7 +53,7 @@ async fn a_worker_that_sleeps_past_its_lease_delivers_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_a_stop_cuts_off_leaves_nothing_and_may_come_again() {
+async fn an_upload_that_a_stop_cuts_off_leaves_nothing_and_can_be_repeated() {
     let mut system = System::start(Topology::OneProcess, &[("MEDIAFORGE_WORKER__DRAIN", "500ms")]).await;
     let place = json!({ "userId": "ada", "fileName": "a.png", "contentType": "image/png", "size": 1000 });
     let (status, place) = system.post("/uploads", &place).await;
@@ -70,7 +70,7 @@ async fn an_upload_that_a_stop_cuts_off_leaves_nothing_and_may_come_again() {
         "PUT {path} HTTP/1.1\r\nHost: t\r\nContent-Type: image/png\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
     );
     connection.write_all(head.as_bytes()).await.expect("sent");
-    // Asked to go on, it is in the middle of reading the body.
+    // After the interim response, the gateway is in the middle of reading the body.
     let mut said = [0; 12];
     connection.read_exact(&mut said).await.expect("an answer");
     assert_eq!(&said, b"HTTP/1.1 100");

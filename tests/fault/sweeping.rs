@@ -1,4 +1,4 @@
-//! Sweeps that meet what they cannot deal with, messages that come early, and workers that are gone.
+//! Sweeps over stuck jobs, messages that are delivered early, and workers that are dead.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -9,16 +9,16 @@ use mediaforge::{
         ids::WorkerId,
         job::{Status, TransitionError},
     },
-    jobs::{Claimed, Outcome},
+    jobs::{AttemptOutcome, ClaimResult},
 };
 
 use crate::{
     bench::{Bench, user, worker},
-    script::{Line, Script},
+    script::{Reply, Script},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
+async fn stuck_jobs_do_not_hide_the_jobs_behind_them() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
@@ -31,7 +31,7 @@ async fn jobs_that_cannot_be_dealt_with_do_not_hide_those_behind_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
+async fn jobs_of_a_damaged_account_do_not_block_other_jobs() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..20 {
         bench.submit().await;
@@ -44,7 +44,7 @@ async fn jobs_of_a_damaged_account_do_not_hold_up_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_that_can_write_nothing_at_all_says_so() {
+async fn a_sweep_that_can_write_nothing_fails() {
     let bench = Bench::over(Script::of([]), |config| config.starting_grant = 1000);
     for _ in 0..200 {
         bench.submit().await;
@@ -55,7 +55,7 @@ async fn a_sweep_that_can_write_nothing_at_all_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
+async fn a_sweep_whose_reply_is_lost_finishes_its_work() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (one, other) = (bench.submit().await, bench.submit().await);
     bench.plan.commit_unanswered.store(1, Ordering::SeqCst);
@@ -67,19 +67,19 @@ async fn a_sweep_whose_answer_is_lost_goes_on_with_what_it_has_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_early_is_followed_by_another_in_time() {
+async fn an_early_message_is_followed_by_one_in_time() {
     let wait = Duration::from_secs(1);
     let mut down = AttemptFailure::retry(ErrorCode::EngineUnavailable, "down");
     down.disposition = Disposition::Retry { after: Some(wait) };
-    let bench = Bench::over(Script::of([Line::Refuse(down)]), |config| {
+    let bench = Bench::over(Script::of([Reply::Refuse(down)]), |config| {
         config.policy.retry.cap = wait;
         config.policy.republish_after = Duration::from_mins(10);
     });
     let id = bench.submit().await;
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Queued));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Queued));
     let before = bench.job(&id).await;
     let claimed = bench.try_claim(&id).await;
-    let Claimed::Nothing(TransitionError::TooEarly { at }) = claimed else { panic!("{claimed:?}") };
+    let ClaimResult::NotStartable(TransitionError::TooEarly { at }) = claimed else { panic!("{claimed:?}") };
     let recalled = bench.job(&id).await;
     assert_eq!(recalled.value.due_at(), Some(at), "instead of {:?}", before.value.due_at());
     // A duplicate changes nothing.
@@ -88,11 +88,11 @@ async fn a_message_that_comes_early_is_followed_by_another_in_time() {
     while bench.jobs.maintenance.sweep().await.expect("a store").published == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(bench.attempt(&id).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&id).await, AttemptOutcome::Settled(Status::Succeeded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay() {
+async fn jobs_of_a_dead_worker_are_released_and_jobs_of_a_living_one_stay() {
     let bench = Bench::over(Script::of([]), |_| {});
     let (dead, alive) = (worker(), WorkerId::new(2, &SystemRandom));
     let lease = Duration::from_mins(1);
@@ -100,13 +100,13 @@ async fn the_jobs_of_a_dead_worker_go_on_at_once_and_those_of_a_living_one_stay(
         (bench.submit().await, bench.submit().await, bench.submit().await, bench.submit().await);
     for (id, owner) in [(&orphan, &dead), (&stopping, &dead), (&own, &alive)] {
         let claimed = bench.jobs.execution.claim(id, owner, lease).await.expect("a store");
-        assert!(matches!(claimed, Claimed::Ours(_)));
+        assert!(matches!(claimed, ClaimResult::Claimed(_)));
     }
     bench.jobs.control.cancel(&user(), &stopping).await.expect("a store");
     assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 2);
     assert_eq!(bench.status(&stopping).await, Status::Cancelled);
     assert_eq!((bench.status(&own).await, bench.status(&waiting).await), (Status::Running, Status::Queued));
-    assert_eq!(bench.attempt(&orphan).await, Outcome::Settled(Status::Succeeded));
+    assert_eq!(bench.attempt(&orphan).await, AttemptOutcome::Settled(Status::Succeeded));
     assert_eq!(bench.job(&orphan).await.value.attempt(), 2);
     assert_eq!(bench.jobs.maintenance.release_leases_of_dead_workers(&alive, lease).await.expect("a store"), 0);
 }

@@ -1,4 +1,4 @@
-//! The rules that every single change must keep.
+//! The rules that every single change must obey.
 
 use mediaforge::{
     domain::{
@@ -14,7 +14,7 @@ use crate::records::{Past, Records};
 /// A rule and how it was broken.
 pub type Broken = (&'static str, &'static str);
 
-/// Keeps count of a job's claims; what kind of change this was.
+/// Counts the job's claims and returns what kind of change this is.
 pub fn follow(before: Option<&Job>, next: &Versioned<Job>, past: &mut Past) -> Vec<&'static str> {
     let Some(before) = before else { return vec!["job accepted"] };
     let mut news = Vec::new();
@@ -60,7 +60,7 @@ pub fn follow(before: Option<&Job>, next: &Versioned<Job>, past: &mut Past) -> V
     news
 }
 
-/// What is wrong with a change.
+/// The rules that a change breaks.
 pub fn change(
     before: Option<&Versioned<Job>>,
     next: &Versioned<Job>,
@@ -127,7 +127,7 @@ pub fn pictures(output: &Output) -> &[mediaforge::domain::stored_image::StoredIm
     }
 }
 
-/// What is wrong with the credits of an account, given all of its jobs.
+/// The rules that the credits of an account break, given all of its jobs.
 pub fn balance(records: &Records, id: &AccountId) -> Vec<Broken> {
     const RULE: &str = "I2 credits are conserved";
     let account = records.accounts.get(id).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What must hold when everything is over.
+//! The rules that must hold at the end of a run.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ use crate::{
     plan::Fault,
     process::Fate,
     records::{Past, Records, Row},
-    trainer::Standing,
+    trainer::OperationState,
     watcher::Target,
     world::World,
 };
 
-/// Engine calls of one attempt at a training, at most.
+/// How many engine calls one attempt at a training may make.
 const SAMPLES: u64 = 3;
 
 /// Checks everything.
@@ -113,7 +113,7 @@ fn pictures_are_there(world: &World, records: &Records, wrong: &mut Wrong) {
     let clients = world.clients.lock().expect("a lock");
     let mut used = Vec::new();
     for Row { job, .. } in records.rows.values() {
-        // A deletion that was begun takes the pictures first, and its repeat the job.
+        // A deletion that was interrupted has removed the pictures; its repeat removes the job.
         if clients.accepted.get(&job.value.id).is_some_and(|accepted| accepted.may_be_gone) {
             continue;
         }
@@ -143,7 +143,7 @@ fn pictures_are_there(world: &World, records: &Records, wrong: &mut Wrong) {
             used.push(key);
         }
     }
-    // Pictures of attempts that died are known to stay until their job is deleted, so they are counted, not refused.
+    // Pictures of attempts that died may stay until their job is deleted, so they are only counted.
     for key in objects.keys().filter(|key| !key.as_str().starts_with("uploads/")) {
         if !used.iter().any(|used| used == key.as_str()) {
             world.count("object that no job refers to");
@@ -173,7 +173,7 @@ fn providers_were_asked_no_more_than_allowed(world: &World, records: &Records, w
     let operations = world.operations.lock().expect("a lock");
     for id in records.rows.keys() {
         let of_job = operations.0.values().filter(|operation| operation.job == *id);
-        let sound = of_job.filter(|operation| operation.standing() != Standing::Failed).count();
+        let sound = of_job.filter(|operation| operation.state() != OperationState::Failed).count();
         if sound > 1 {
             wrong.push(("I7 a training is begun once", format!("{id}: {sound} operations")));
         }
@@ -208,11 +208,11 @@ fn nothing_goes_on_at_the_provider(world: &World, records: &Records, wrong: &mut
             continue;
         };
         world.count("training left behind");
-        // It is stopped by whoever ends the job, once, after the job's end is written. So it goes on when they died in
-        // between, or never heard that they had ended it, or the provider did not stop it; and when its worker died (or
-        // lost the provider's answer) before its name was recorded.
-        // An attempt finds out what became of its end. A cancel and a sweep whose answer is lost ask the job once, and that
-        // answer may be lost, too: to the next one it is finished.
+        // The process that ends a job stops the training once, after the end is written. So the training goes on if that
+        // process died in between, or never learnt that it had ended the job, or the provider did not stop it; and if its
+        // worker died (or lost the provider's reply) before the operation was recorded.
+        // An attempt finds out whether its end was written. A cancel and a sweep whose reply is lost read the job once, and
+        // that reply may be lost, too; for the next process the job is finished.
         let by_attempt = records.rows.get(&operation.job).is_some_and(|row| match &row.job.value.state {
             State::Failed { error, .. } => !matches!(error.code, ErrorCode::WorkerLost | ErrorCode::DeadlineExceeded),
             _ => false,

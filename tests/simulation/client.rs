@@ -1,4 +1,4 @@
-//! People: they submit, retry under the same key, hang up, cancel, delete, list, look and watch.
+//! Clients: they submit, retry under the same key, hang up, cancel, delete, list, read and watch.
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use mediaforge::{
         request::GenerateRequest,
         upload::UploadId,
     },
-    jobs::{DeleteResult, SubmitBrand, SubmitError, SubmitIllustration, Submitted},
+    jobs::{DeleteResult, SubmitError, Submitted, Submitter},
     store::{JobFilter, Owner, PageRequest},
 };
 use tokio::time::{sleep, timeout};
 
 use crate::{engine, plan::Fault, serving::Serving, watcher, world::World};
 
-/// What people know: what they were told, and whether they wanted it gone.
+/// What the clients know of their jobs.
 #[derive(Default)]
 pub struct Clients {
     pub accepted: BTreeMap<JobId, Accepted>,
@@ -26,7 +26,7 @@ pub struct Clients {
 
 pub struct Accepted {
     pub user: UserId,
-    /// Its owner has asked to delete it.
+    /// Whether its owner has asked to delete it.
     pub may_be_gone: bool,
 }
 
@@ -36,13 +36,13 @@ pub struct Client {
     pub others: Vec<UserId>,
 }
 
-/// How long somebody waits for an answer.
+/// How long a client waits for a response.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How often they ask again.
+/// How often a client tries.
 const TRIES: u32 = 6;
 
 impl Client {
-    /// A person's day.
+    /// Runs all steps of the client.
     pub async fn act(self) {
         if self.world.dice.chance(500) {
             self.watch_all();
@@ -59,7 +59,7 @@ impl Client {
         }
     }
 
-    /// Some gateway's answer; `None` when it does not come, or nobody waits for it.
+    /// Calls a random gateway; `None` without a response, or when the client hangs up.
     async fn ask<T, F: Future<Output = T>>(
         &self,
         what: &'static str,
@@ -108,23 +108,28 @@ impl Client {
             count: Some(i128::from(dice.between(1, 3))),
             ..GenerateRequest::default()
         };
-        let submit = SubmitIllustration { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
+        let submitter = self.submitter(key.clone());
         for _ in 0..TRIES {
-            let again = submit.clone();
-            let answer = self
-                .ask("submits", |gateway| async move { gateway.jobs.submission.submit_illustration(again).await })
-                .await;
+            let (request, submitter) = (request.clone(), submitter.clone());
+            let submit = |gateway: Arc<Serving>| async move {
+                gateway.jobs.submission.submit_illustration(&request, submitter).await
+            };
+            let answer = self.ask("submits", submit).await;
             if !self.is_open(answer, key.as_deref(), JobKind::Illustration) {
                 break;
             }
             sleep(self.world.dice.millis(10, 4_000)).await;
         }
         if let Some(key) = key.filter(|_| self.world.dice.chance(100)) {
-            self.reuse(submit, &key).await;
+            self.reuse(request, submitter, &key).await;
         }
     }
 
-    /// A brand to draw in, now and then.
+    fn submitter(&self, idempotency_key: Option<String>) -> Submitter {
+        Submitter { user: self.user.clone(), idempotency_key, trace: None }
+    }
+
+    /// Sometimes a brand to draw in.
     fn brand(&self) -> Option<String> {
         if !self.world.dice.chance(150) {
             return None;
@@ -133,7 +138,7 @@ impl Client {
         brands.first().map(ToString::to_string)
     }
 
-    /// Notes what was answered; whether to ask again.
+    /// Records the response and returns whether to try again.
     fn is_open(&self, answer: Option<Result<Submitted, SubmitError>>, key: Option<&str>, kind: JobKind) -> bool {
         match answer {
             Some(Ok(submitted)) => {
@@ -149,7 +154,7 @@ impl Client {
             }
             Some(Err(SubmitError::Backend(error))) => key.is_some() && error.is_transient(),
             Some(Err(_)) => false,
-            // Who named no key dares not ask again.
+            // Without a key, a repeat could make a second job.
             None => key.is_some(),
         }
     }
@@ -163,14 +168,15 @@ impl Client {
         }
     }
 
-    /// Another request under a key that was used.
-    async fn reuse(&self, mut submit: SubmitIllustration, key: &str) {
+    /// Sends another request under a used key.
+    async fn reuse(&self, mut request: GenerateRequest, submitter: Submitter, key: &str) {
         let id = JobId::derived(JobKind::Illustration, &self.user, key);
         let is_known = self.world.clients.lock().expect("a lock").accepted.contains_key(&id);
-        submit.request.prompt = Some("something else".to_owned());
-        let answer = self
-            .ask("reuses a key", |gateway| async move { gateway.jobs.submission.submit_illustration(submit).await })
-            .await;
+        request.prompt = Some("something else".to_owned());
+        let submit = |gateway: Arc<Serving>| async move {
+            gateway.jobs.submission.submit_illustration(&request, submitter).await
+        };
+        let answer = self.ask("reuses a key", submit).await;
         match answer {
             Some(Ok(_)) if is_known => self.world.violation("one key is one request", id.to_string()),
             Some(Ok(submitted)) => self.accept(submitted.job.value.id.clone()),
@@ -199,11 +205,12 @@ impl Client {
             brand_colors: None,
             training_images: Some(vec![upload.to_string()]),
         };
-        let submit = SubmitBrand { user: self.user.clone(), request, idempotency_key: key.clone(), trace: None };
+        let submitter = self.submitter(key.clone());
         for _ in 0..TRIES {
-            let again = submit.clone();
-            let answer =
-                self.ask("trains", |gateway| async move { gateway.jobs.submission.submit_brand(again).await }).await;
+            let (request, submitter) = (request.clone(), submitter.clone());
+            let submit =
+                |gateway: Arc<Serving>| async move { gateway.jobs.submission.submit_brand(&request, submitter).await };
+            let answer = self.ask("trains", submit).await;
             if !self.is_open(answer, key.as_deref(), JobKind::Brand) {
                 break;
             }
@@ -211,7 +218,7 @@ impl Client {
         }
     }
 
-    /// One of the person's accepted jobs.
+    /// One of the client's accepted jobs.
     fn own(&self) -> Option<JobId> {
         let clients = self.world.clients.lock().expect("a lock");
         let own: Vec<_> = clients.accepted.iter().filter(|(_, job)| job.user == self.user).map(|(id, _)| id).collect();
@@ -263,7 +270,7 @@ impl Client {
         }
     }
 
-    /// Looks for somebody else's job.
+    /// Tries to read another user's job.
     async fn pry(&self) {
         let other = self.world.dice.pick(&self.others).clone();
         let id = {

@@ -1,4 +1,4 @@
-//! Every choice of a run: one generator, one seed, the same numbers on every platform.
+//! All random choices of a run: one generator, one seed, the same numbers on every platform.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -18,12 +18,12 @@ impl Dice {
         self.next_u64() % n.max(1)
     }
 
-    /// From `least` to `most`, both possible.
+    /// From `least` to `most`, inclusive.
     pub fn between(&self, least: u64, most: u64) -> u64 {
         least + self.below(most - least + 1)
     }
 
-    /// Yes, this often in a thousand.
+    /// True in this many of a thousand cases.
     pub fn chance(&self, per_mille: u32) -> bool {
         self.below(1000) < u64::from(per_mille)
     }

@@ -1,4 +1,4 @@
-//! The engine: draws small pictures of one colour, and fails in every way there is.
+//! The engine: draws small pictures of one colour, and fails in every possible way.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::{plan::Fault, process::Process};
 
-/// Calls of the provider, by job.
+/// How often the provider was called, by job.
 #[derive(Default)]
 pub struct Calls(pub BTreeMap<JobId, u64>);
 
@@ -33,7 +33,7 @@ impl ImageEngine for SimEngine {
         let world = &self.0.world;
         self.0.runs().await;
         self.0.travel().await;
-        // The money is spent from here on.
+        // From here on the call costs money.
         *world.calls.lock().expect("a lock").0.entry(cx.job_id.clone()).or_default() += 1;
         world.event(&self.0.name, "engine draws", cx.job_id.as_str(), || format!("attempt {}", cx.attempt));
         let slow = world.strikes(Fault::EngineSlow);

@@ -1,10 +1,10 @@
-//! The whole system in one thread on simulated time: real domain, real use cases and the real push endpoints over ports
-//! that lose, repeat, delay and refuse, in processes that crash, freeze and disagree about the time.
+//! The whole system in one thread on simulated time: the real domain, use cases and push endpoints over ports that lose,
+//! repeat, delay and refuse, in processes that crash, freeze and disagree about the time.
 //!
 //! One number decides everything, so every failure can be replayed:
 //!
 //! ```text
-//! MEDIAFORGE_SIM_SEED=4711 cargo test --test simulation every_seed -- --nocapture    # one run, told line by line
+//! MEDIAFORGE_SIM_SEED=4711 cargo test --test simulation every_seed -- --nocapture    # one run, logged line by line
 //! MEDIAFORGE_SIM_SEEDS=200000 cargo test --release --test simulation every_seed -- --nocapture
 //! MEDIAFORGE_SIM_FIRST=200000 …                                                      # the first seed of many
 //! ```
@@ -44,7 +44,7 @@ use world::{Coverage, Report};
 const SEEDS: u64 = 2_000;
 const THREADS: usize = 2;
 
-/// What must have happened in that many runs, beside every fault.
+/// Events that must occur in that many runs, in addition to every fault.
 const EXPECTED: &[&str] = &[
     "attempt after the first",
     "attempt failed, job requeued",
@@ -82,8 +82,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number, not {text:?}")))
 }
 
-/// The story of a run, for people.
-fn tell(seed: u64, report: &Report) -> String {
+/// The log of a run, for people.
+fn story(seed: u64, report: &Report) -> String {
     let mut text = format!("seed {seed}:\n{}\n", report.lines.join("\n"));
     for violation in &report.violations {
         let _ = writeln!(text, "VIOLATION of {violation}");
@@ -99,7 +99,7 @@ fn tell(seed: u64, report: &Report) -> String {
 fn every_seed_keeps_every_promise() {
     if let Some(seed) = number("MEDIAFORGE_SIM_SEED") {
         let report = run(seed, None, true);
-        println!("{}", tell(seed, &report));
+        println!("{}", story(seed, &report));
         assert!(report.violations.is_empty(), "seed {seed} breaks a promise");
         return;
     }
@@ -133,7 +133,7 @@ fn every_seed_keeps_every_promise() {
             "{} of {seeds} seeds break a promise:\n{}\n\n{}",
             failed.len(),
             all.join("\n"),
-            tell(*seed, &run(*seed, None, true))
+            story(*seed, &run(*seed, None, true))
         );
     }
     if seeds >= SEEDS {
@@ -152,7 +152,7 @@ fn a_seed_is_the_same_run_every_time() {
     }
 }
 
-/// A check that finds nothing when something is broken is worth nothing.
+/// Proves that the checks detect a defect.
 fn is_found_within_100_seeds(broken: Broken, rule: &str) {
     let is_found = |seed: &u64| run(*seed, Some(broken), false).violations.iter().any(|found| found.starts_with(rule));
     assert!((0..100).any(|seed| is_found(&seed)), "{broken:?} was not found by {rule}");

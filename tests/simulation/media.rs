@@ -1,4 +1,4 @@
-//! Objects by key, created once; over a network that loses things.
+//! The media store: objects by key, created once, over a network that loses requests and replies.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     process::{Fate, Process},
 };
 
-/// What is stored, and when it was.
+/// The stored bytes and the time of the write, by key.
 pub type Objects = BTreeMap<MediaKey, (Bytes, Timestamp)>;
 
 pub struct SimMedia(pub Arc<Process>);

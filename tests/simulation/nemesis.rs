@@ -1,4 +1,4 @@
-//! What befalls the processes: crashes, freezes, drains, clocks that jump, networks that part.
+//! Faults of processes: crashes, freezes, drains, clocks that jump, network partitions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ pub enum Role {
     Worker,
 }
 
-/// Starts a gateway or a worker in its place.
+/// Starts a gateway or a worker at its index.
 pub fn start(world: &Arc<World>, role: Role, place: usize, generation: u64) {
     match role {
         Role::Gateway => {
@@ -35,7 +35,7 @@ pub fn start(world: &Arc<World>, role: Role, place: usize, generation: u64) {
     }
 }
 
-/// Torments the system until time is up; returns when all that was stopped is running again.
+/// Injects faults until the time is up, and returns when every stopped process runs again.
 pub async fn torment(world: Arc<World>) {
     let end = Instant::now() + world.plan.chaos;
     let mut healing = JoinSet::new();
@@ -92,7 +92,7 @@ async fn restart(world: Arc<World>, role: Role, place: usize, generation: u64) {
     start(&world, role, place, generation);
 }
 
-/// Ends a process as a deploy does, and starts its successor, sometimes before it is gone.
+/// Stops a process like a deployment, and starts its successor, sometimes before the end of the first.
 async fn drain(world: Arc<World>, draining: Arc<Serving>, role: Role, place: usize, generation: u64) {
     world.event(&draining.process.name, "drains", "", String::new);
     let overlaps = world.dice.chance(500);
@@ -107,7 +107,7 @@ async fn drain(world: Arc<World>, draining: Arc<Serving>, role: Role, place: usi
     }
 }
 
-/// An operator who grants credits (each payment is told twice) and runs failed jobs again.
+/// An operator that grants credits (each payment twice) and redrives failed jobs.
 pub async fn operate(world: Arc<World>) {
     let process = Process::new(&world, "oper".to_owned());
     let store = SimStore(Arc::clone(&process));
@@ -142,5 +142,5 @@ pub async fn operate(world: Arc<World>) {
     }
 }
 
-/// How long to look on after everything is over: nothing may happen then.
+/// How long to wait after every job has ended. Nothing may happen then.
 pub const AFTERMATH: Duration = Duration::from_secs(90);

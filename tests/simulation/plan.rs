@@ -1,4 +1,4 @@
-//! What a seed does: which faults, how often, how many processes, which settings.
+//! The parameters of a seed: which faults, how often, how many processes, which settings.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::dice::Dice;
 
 macro_rules! faults {
     ($($fault:ident $most:literal $name:literal)+) => {
-        /// Everything that can go wrong; each seed plays some of it.
+        /// Everything that can go wrong. Each seed uses some of it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault { $($fault),+ }
 
@@ -32,7 +32,7 @@ macro_rules! faults {
                 match self { $(Self::$fault => $name),+ }
             }
 
-            /// How often in a thousand chances, at most.
+            /// The highest rate, in a thousand.
             fn most(self) -> u64 {
                 match self { $(Self::$fault => $most),+ }
             }
@@ -89,28 +89,28 @@ faults! {
     ClientHangsUp 120 "client: hangs up"
 }
 
-/// The code under test as if a part of it did not work: what a run must then find.
+/// A part that is broken on purpose, which the checks must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// The store writes whatever the version.
+    /// The store writes without checking the version.
     Fencing,
-    /// The store forgets what settles a hold.
+    /// The store drops the entries that settle a hold.
     Settlement,
-    /// The store applies an entry again that it has.
+    /// The store applies an entry again that it already has.
     Repetition,
-    /// Nothing is ever found overdue.
+    /// No job is ever overdue.
     Sweeper,
 }
 
-/// A run's parameters, all from its seed.
+/// The parameters of a run, all drawn from its seed.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub gateways: usize,
     pub workers: usize,
     pub users: usize,
-    /// Steps each client takes.
+    /// How many steps each client takes.
     pub steps: u64,
-    /// How long faults go on.
+    /// How long faults occur.
     pub chaos: Duration,
     /// How far apart clocks may be, in seconds.
     pub skew: u64,
@@ -127,8 +127,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Plan {
     pub fn draw(dice: &Dice, broken: Option<Broken>) -> Self {
-        // Some seeds are rough and some are calm, and each leaves about half of the faults out: what hides behind one
-        // fault in one run shows in another without it.
+        // Some seeds have many faults and some have few, and each leaves out about half of the kinds: a defect that one fault
+        // hides appears in a run without that fault.
         let intensity = dice.between(1, 4);
         let rate = |fault: &Fault| {
             if dice.chance(500) { 0 } else { u32::try_from(1 + fault.most() * intensity / 4).expect("a rate") }
@@ -165,8 +165,8 @@ impl Plan {
         }
     }
 
-    /// Within this time everything is over once no more faults occur: the longest that a job may take, plus what clocks
-    /// that are apart add to its deadline, plus the last attempt and sweep.
+    /// The time within which every job must end once no more faults occur: the longest deadline, plus what clocks that
+    /// differ add to it, plus the last attempt and sweep.
     pub fn bound(&self) -> Duration {
         let config = &self.config;
         let longest = config.deadlines.training.max(config.deadlines.illustration);

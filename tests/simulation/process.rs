@@ -1,7 +1,7 @@
-//! A process of the system: it has a clock of its own, it can freeze, and it can die at any await point.
+//! A process of the system: it has its own clock, it can freeze, and it can die at any await point.
 //!
-//! What a process does reaches the outside through its ports alone. So a process is killed by never letting any of its
-//! calls return again: the requests under way may still arrive, and nothing else is ever heard of it.
+//! A process acts only through its ports. So a process is killed by never letting any of its calls return: requests in
+//! flight may still arrive, and nothing else happens.
 
 use std::{
     sync::{
@@ -30,17 +30,17 @@ use crate::{plan::Fault, world::World};
 pub struct Process {
     pub name: String,
     pub world: Arc<World>,
-    /// The name under which it takes leases.
+    /// The owner of its leases.
     pub worker_id: OnceLock<WorkerId>,
     pub died: CancellationToken,
     is_frozen: AtomicBool,
-    /// Wakes what waits for the thaw, in the order in which it came: a `watch` channel would shuffle it.
+    /// Wakes the tasks that wait for the thaw, in the order in which they came: a `watch` channel would shuffle them.
     thawed: Notify,
-    /// Microseconds that its clock is off.
+    /// The error of its clock, in microseconds.
     offset: AtomicI64,
-    /// How often the clock was read: no two readings are the same microsecond, as on a real machine.
+    /// How often the clock was read. As on a real machine, no two readings are the same microsecond.
     readings: AtomicI64,
-    /// Until when it cannot reach the store.
+    /// Until when the store cannot be reached from here.
     cut_off: Mutex<Option<Instant>>,
 }
 
@@ -48,13 +48,13 @@ pub struct Process {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Fine,
-    /// Refused, nothing done.
+    /// Refused, not applied.
     Refused(ErrorKind),
-    /// Nothing done, no answer.
+    /// Not applied, no reply.
     RequestLost,
-    /// Done, no answer.
+    /// Applied, no reply.
     ReplyLost,
-    /// No answer, done after a while.
+    /// No reply, applied after a while.
     Late,
 }
 
@@ -75,7 +75,7 @@ impl Process {
         process
     }
 
-    /// Lets the clock be off by as much as the run allows.
+    /// Draws a new error of the clock, within the run's limit.
     pub fn set_clock(&self) {
         let most = self.world.plan.skew * 1_000_000;
         let offset = i64::try_from(self.world.dice.below(2 * most + 1)).expect("a number")
@@ -98,7 +98,7 @@ impl Process {
         self.thawed.notify_waiters();
     }
 
-    /// From now on for a while the store cannot be reached from here.
+    /// Cuts the process off from the store for this time.
     pub fn cut_off_for(&self, time: Duration) {
         *self.cut_off.lock().expect("a lock") = Some(Instant::now() + time);
     }
@@ -113,7 +113,7 @@ impl Process {
         [until, outage].into_iter().flatten().any(|until| Instant::now() < until)
     }
 
-    /// Returns while the process runs: later when it is frozen, never when it is dead.
+    /// Waits until the process runs: after the thaw when it is frozen, for ever when it is dead.
     pub async fn runs(&self) {
         while self.is_frozen.load(Ordering::SeqCst) {
             self.thawed.notified().await;
@@ -123,9 +123,8 @@ impl Process {
         }
     }
 
-    /// Lets everybody else finish what they have to do at this moment, and lets one through at a time. Code that may go
-    /// on to a thread of its own comes through here: that thread may be done at once or after a while, and in between
-    /// nobody else may get a turn.
+    /// Lets all other tasks finish their work at this moment, and lets one caller through at a time. Code that may use the
+    /// second thread must call this: the thread may take any time, and no other task may run in between.
     pub async fn alone(&self) {
         loop {
             for _ in 0..3 {
@@ -139,7 +138,7 @@ impl Process {
         }
     }
 
-    /// The way to a backend or back.
+    /// The time on the network, in one direction.
     pub async fn travel(&self) {
         let world = &self.world;
         let time = if world.strikes(Fault::SlowNetwork) {
@@ -152,14 +151,14 @@ impl Process {
         sleep(time).await;
     }
 
-    /// Whether a request reaches its backend: of a process that has died meanwhile, some do.
+    /// Decides whether a request of a process that has died still reaches the backend.
     async fn arrives(&self) {
         if self.is_dead() && self.world.dice.chance(500) {
             std::future::pending::<()>().await;
         }
     }
 
-    /// A call of a backend: the way there, what happens there, the way back.
+    /// A call of a backend: the request, its effect, and the reply.
     pub async fn call<T: Send + 'static>(
         self: &Arc<Self>,
         op: &'static str,
@@ -202,7 +201,7 @@ impl Process {
         answer
     }
 
-    /// What happens to a call of the store; a write may be lost on either way.
+    /// Draws the fate of a call of the store. A write may be lost in either direction.
     pub fn store_fate(&self, writes: bool) -> Fate {
         let world = &self.world;
         if self.is_cut_off() || world.strikes(Fault::StoreUnavailable) {

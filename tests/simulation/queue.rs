@@ -1,4 +1,4 @@
-//! The queue: delivers at least once, mostly; late, early, twice, out of order, and now and then not at all.
+//! The queue: delivers mostly at least once, but also late, early, twice, out of order, and sometimes not at all.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     world::World,
 };
 
-/// Deliveries of a message before it is given up, as of a Pub/Sub subscription.
+/// How often a message is delivered at most, as in a Pub/Sub subscription.
 const MOST_DELIVERIES: u32 = 5;
 
-/// Dead letters: how often each key was recorded anew.
+/// The dead letters, by key.
 #[derive(Default)]
 pub struct DeadLetters {
     pub recorded: BTreeMap<String, u64>,
@@ -36,6 +36,10 @@ pub struct SimQueue(pub Arc<Process>);
 
 #[async_trait]
 impl JobQueue for SimQueue {
+    fn delays(&self) -> bool {
+        true
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let world = &self.0.world;
         let fate = if world.strikes(Fault::PublishFails) {
@@ -89,7 +93,7 @@ fn nobody_operates(op: &'static str) -> BackendError {
     BackendError::new(ErrorKind::Internal, op).because("nobody operates a simulated queue")
 }
 
-/// A message on its way.
+/// A message in flight.
 struct Message {
     id: u64,
     kind: JobKind,
@@ -148,7 +152,7 @@ async fn deliver(world: Arc<World>, message: Message, first: Duration) {
     world.count("message given up by the queue");
 }
 
-/// One push; whether the worker acknowledged.
+/// Pushes once and returns whether the worker acknowledged.
 async fn push(world: &Arc<World>, message: &Message, delivery: u32) -> bool {
     let Some(worker) = world.some_worker() else { return false };
     let name = &worker.process.name;

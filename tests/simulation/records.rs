@@ -1,4 +1,4 @@
-//! The one true state of jobs, accounts and ledger, with an auditor who looks at every change.
+//! The true state of jobs, accounts and ledger, with an audit of every change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use crate::{
     process::{Fate, Process},
 };
 
-/// A job as it is, and what the auditor wants to know of its past.
+/// A job, and what the audit needs to know of its past.
 pub struct Row {
     pub job: Versioned<Job>,
     /// The number of its last change.
@@ -32,20 +32,20 @@ pub struct Row {
     pub past: Past,
 }
 
-/// Of the current run (hold) of a job.
+/// The past of a job's current run (hold).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Past {
-    /// The version that the current attempt's claim made.
+    /// The version that the current attempt's claim wrote.
     pub fence: u64,
     /// Claims.
     pub starts: u64,
     /// Claims in all runs.
     pub all_starts: u64,
-    /// Attempts that were given back and do not count.
+    /// Attempts that were handed back and do not count.
     pub uncounted: u64,
 }
 
-/// Who brought a job to its end, and whether they heard that they did.
+/// The process that ended a job, and the fate of its call.
 pub struct Ending {
     pub by: Arc<Process>,
     pub fate: Fate,
@@ -145,7 +145,7 @@ impl Records {
         Ok(version)
     }
 
-    /// Remembers who ended a job, the first of each run.
+    /// Remembers the first process that ended a job in each run.
     pub fn note_ending(&mut self, by: Arc<Process>, fate: Fate, next: &Job) {
         if next.status().is_final() {
             self.endings.entry(next.id.clone()).or_insert_with(|| Ending { by, fate, at: Instant::now() });
@@ -215,14 +215,14 @@ impl Records {
         Ok(self.accounts.get(&entry.account).copied().unwrap_or_default())
     }
 
-    /// Takes interest, before anything is read.
+    /// Subscribes, before anything is read.
     pub fn watch(&mut self, what: Watch) -> mpsc::UnboundedReceiver<Versioned<Job>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.watchers.push((what, sender));
         receiver
     }
 
-    /// What a watcher sees first: the job, or the user's unfinished jobs, the oldest change first.
+    /// The first states of a watch: the job, or the user's unfinished jobs, the oldest change first.
     pub fn snapshot(&self, what: &Watch) -> Vec<Versioned<Job>> {
         match what {
             Watch::Job(id) | Watch::Changes(id) => self.rows.get(id).map(|row| row.job.clone()).into_iter().collect(),
@@ -238,13 +238,13 @@ impl Records {
         }
     }
 
-    /// What the auditor found since the last time.
+    /// The findings of the audit since the last call.
     pub fn take_findings(&mut self, by: &Process) -> Vec<(&'static str, String)> {
         let found = std::mem::take(&mut self.findings);
         found.into_iter().map(|(rule, (what, about))| (rule, format!("{what}: {about} (by {})", by.name))).collect()
     }
 
-    /// What happened since the last time.
+    /// The events since the last call.
     pub fn take_news(&mut self) -> Vec<(&'static str, String)> {
         std::mem::take(&mut self.news)
     }
@@ -300,13 +300,13 @@ impl Records {
         self.seq
     }
 
-    /// Jobs of a kind that a person may name.
+    /// The user's jobs of a kind.
     pub fn of_user(&self, user: &UserId, kind: Option<JobKind>) -> Vec<JobId> {
         let mine = |row: &&Row| row.job.value.user == *user && kind.is_none_or(|kind| row.job.value.kind() == kind);
         self.rows.values().filter(mine).map(|row| row.job.value.id.clone()).collect()
     }
 
-    /// Whether nobody has anything to do any more.
+    /// Whether every job has ended and nothing is due.
     pub fn is_settled(&self) -> bool {
         self.rows.values().all(|row| {
             row.job.value.due_at().is_none()

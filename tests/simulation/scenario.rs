@@ -1,4 +1,4 @@
-//! One run: a system starts, is used and tormented, gets time to settle, and is looked at.
+//! One run: a system starts, is used while faults occur, gets time to settle, and is checked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use mediaforge::{
         job::Status,
         request::GenerateRequest,
     },
-    jobs::SubmitIllustration,
+    jobs::Submitter,
 };
 use tokio::{
     runtime::Builder,
@@ -26,19 +26,19 @@ use crate::{
     world::{Report, World},
 };
 
-/// Clocks that are further apart than this, in seconds, may make a job wait, or too late, and nothing is wrong with that.
+/// In seconds. With clocks that are further apart than this, a job may rightly wait or miss its deadline, so it is not probed.
 const PROBED_SKEW: u64 = 2;
 const PROBE: &str = "when faults are over everything works again";
-/// A worker whose clock is behind the gateway's takes a new job for one that must wait, and acknowledges its message; the
-/// sweeper brings it again after up to 30 s. A slot may be taken then, and the message be refused once.
+/// A worker whose clock is behind the gateway's takes a new job for one that must wait, and acknowledges its message. The
+/// sweeper publishes it again after up to 30 s. All slots may be taken then, so that the message is refused once.
 const PROBE_TIME: Duration = Duration::from_mins(2);
 
 /// Runs one seed. Everything that happens follows from it.
 ///
-/// One thread runs every task, in the order in which timers fire, and time passes only when nobody has anything to do.
-/// Pictures are decoded on a second thread, one at a time. Time stands still meanwhile, its answer is looked at only when
-/// nothing else is left to do, and it is asked only by who is alone at that moment (`Process::alone`), so that thread's
-/// speed changes nothing.
+/// One thread runs every task, in the order in which timers fire, and time passes only when no task is ready. Pictures are
+/// decoded on a second thread, one at a time. Meanwhile time stands still, and the result is read only when no other task
+/// is ready. Only a task that is alone at that moment (`Process::alone`) uses the second thread, so its speed does not
+/// change the run.
 pub fn run(seed: u64, broken: Option<Broken>, is_told: bool) -> Report {
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -93,7 +93,7 @@ async fn play(world: &Arc<World>) {
     checks::all(world);
 }
 
-/// Whether everything works again: more jobs than there are slots, each of which must be done in good time.
+/// Checks that everything works again: more jobs than there are slots must finish in time.
 async fn probe(world: &Arc<World>) {
     let Some(gateway) = world.some_gateway() else { return world.violation(PROBE, "no gateway runs".to_owned()) };
     let slots = world.plan.workers * world.plan.worker.slots;
@@ -109,14 +109,14 @@ async fn probe(world: &Arc<World>) {
     }
 }
 
-/// How a new job ends.
+/// Submits a job and returns its last status.
 async fn probed(gateway: Arc<Serving>, n: usize) -> Option<Status> {
     let user: UserId = format!("probe{n}").parse().expect("a user id");
     let side = Some(8);
     let prompt = Some("a probe".to_owned());
     let request = GenerateRequest { prompt, width: side, height: side, ..GenerateRequest::default() };
-    let submit = SubmitIllustration { user: user.clone(), request, idempotency_key: None, trace: None };
-    let submitted = gateway.jobs.submission.submit_illustration(submit).await.ok()?;
+    let submitter = Submitter { user: user.clone(), idempotency_key: None, trace: None };
+    let submitted = gateway.jobs.submission.submit_illustration(&request, submitter).await.ok()?;
     let mut changes = gateway.jobs.queries.watch_job(&user, &submitted.job.value.id).await.ok()??;
     let mut last = None;
     while let Some(Ok(job)) = changes.next().await {
@@ -125,7 +125,7 @@ async fn probed(gateway: Arc<Serving>, n: usize) -> Option<Status> {
     last
 }
 
-/// Waits until everything is over, and a while longer, in which nothing may happen.
+/// Waits until every job has ended, and then for a while in which nothing may happen.
 async fn settle(world: &Arc<World>, bound: Duration) {
     let end = Instant::now() + bound;
     while Instant::now() < end && !world.is_violated() {

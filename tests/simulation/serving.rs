@@ -18,7 +18,7 @@ use crate::{
 pub struct Serving {
     pub process: Arc<Process>,
     pub jobs: UseCases,
-    /// The push endpoints, of a worker.
+    /// The push endpoints of a worker; `None` for a gateway.
     pub router: Option<Router>,
     pub shutdown: Shutdown,
 }
@@ -47,7 +47,7 @@ impl Serving {
         Arc::new(Self { process, jobs, router: None, shutdown: Shutdown::new() })
     }
 
-    /// Starts a worker with its sweeper, wired as the program does it.
+    /// Starts a worker with its sweeper, wired like the program.
     pub fn worker(world: &Arc<World>, name: String) -> Arc<Self> {
         let process = Process::new(world, name);
         world.event(&process.name, "starts", "", String::new);
@@ -65,12 +65,12 @@ impl Serving {
     }
 }
 
-/// Takes what runs out of its place.
+/// Removes the process at this index.
 pub fn take(places: &Mutex<Vec<Option<Arc<Serving>>>>, place: usize) -> Option<Arc<Serving>> {
     places.lock().expect("a lock")[place].take()
 }
 
-/// Puts it there.
+/// Puts a process at this index.
 pub fn put(places: &Mutex<Vec<Option<Arc<Serving>>>>, place: usize, serving: Arc<Serving>) {
     places.lock().expect("a lock")[place] = Some(serving);
 }

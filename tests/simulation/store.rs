@@ -148,7 +148,7 @@ struct Watching {
     by: Arc<Process>,
     what: Watch,
     news: mpsc::UnboundedReceiver<Versioned<Job>>,
-    /// To be told, the last first.
+    /// The pending states, the last first.
     ready: Vec<Versioned<Job>>,
     /// The last version of each job.
     told: BTreeMap<JobId, Version>,
@@ -213,7 +213,7 @@ impl Watching {
             return Err(BackendError::new(ErrorKind::Unavailable, "store.watch"));
         }
         self.ready.push(news);
-        // Who is late is told the latest of each job only.
+        // A slow watcher receives only the latest state of each job.
         while let Some(later) = late.then(|| self.news.try_recv().ok()).flatten() {
             self.ready.retain(|job| job.value.id != later.value.id);
             self.ready.insert(0, later);

@@ -1,4 +1,4 @@
-//! The trainer: its operations go on whatever becomes of the workers.
+//! The trainer: its operations go on regardless of the workers.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{plan::Fault, process::Process, world::World};
 
-/// What the provider knows, by name.
+/// The provider's operations, by name.
 #[derive(Default)]
 pub struct Operations(pub BTreeMap<String, Operation>);
 
@@ -24,42 +24,42 @@ pub struct Operations(pub BTreeMap<String, Operation>);
 pub struct Operation {
     pub job: JobId,
     begun: Instant,
-    /// `None` for ever.
+    /// The duration; `None`: it never ends.
     takes: Option<Duration>,
     fails: bool,
     pub is_cancelled: bool,
-    /// Whether somebody has tried to stop it.
+    /// Whether a process has tried to stop it.
     pub is_unwanted: bool,
-    /// Whether its job ever bore its name: nobody can stop what nobody knows of.
+    /// Whether the job has ever recorded it. Without a record no process can stop it.
     pub is_recorded: bool,
 }
 
-/// Where an operation stands at the provider.
+/// The state of an operation at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum OperationState {
     Running,
     Succeeded,
     Failed,
 }
 
 impl Operation {
-    pub fn standing(&self) -> Standing {
+    pub fn state(&self) -> OperationState {
         if self.is_cancelled {
-            return Standing::Failed;
+            return OperationState::Failed;
         }
         match self.takes {
             Some(takes) if self.begun.elapsed() >= takes => {
                 if self.fails {
-                    Standing::Failed
+                    OperationState::Failed
                 } else {
-                    Standing::Succeeded
+                    OperationState::Succeeded
                 }
             }
-            _ => Standing::Running,
+            _ => OperationState::Running,
         }
     }
 
-    /// Whether it went on for nobody after this moment.
+    /// Whether it went on after this moment, when its job had ended.
     pub fn outlives(&self, end: Instant) -> bool {
         !self.is_cancelled && self.takes.is_none_or(|takes| self.begun + takes > end)
     }
@@ -90,7 +90,7 @@ impl SimTrainer {
         Ok(())
     }
 
-    /// Who works on a training must have recorded its name: when they die, the next one has nothing else to find it by.
+    /// A worker must record the operation before it polls: if it dies, the next worker cannot find it otherwise.
     fn check_recorded(&self, operation: &OperationId) {
         let world = &self.0.world;
         let job = {
@@ -106,7 +106,7 @@ impl SimTrainer {
                 State::Running { lease, operation: recorded, .. } if Some(&lease.owner) == self.0.worker_id.get() => {
                     recorded.as_deref() == Some(&operation.0)
                 }
-                _ => true, // somebody else's by now
+                _ => true, // another worker's by now
             })
         };
         if !recorded {
@@ -121,10 +121,10 @@ impl SimTrainer {
     }
 }
 
-/// Begins an operation, or finds the job's own that goes on or has succeeded.
+/// Starts an operation, or finds the job's operation that goes on or has succeeded.
 fn begin(world: &World, job: &JobId) -> OperationId {
     let mut operations = world.operations.lock().expect("a lock");
-    let known = |operation: &Operation| operation.job == *job && operation.standing() != Standing::Failed;
+    let known = |operation: &Operation| operation.job == *job && operation.state() != OperationState::Failed;
     if let Some((name, _)) = operations.0.iter().find(|(_, operation)| known(operation)) {
         world.count("training found again");
         return OperationId(name.clone());
@@ -163,12 +163,12 @@ impl BrandTrainer for SimTrainer {
         let status = {
             let operations = self.0.world.operations.lock().expect("a lock");
             let operation = &operations.0[&operation.0];
-            match operation.standing() {
-                Standing::Running => {
+            match operation.state() {
+                OperationState::Running => {
                     TrainingStatus::Running(Progress { fraction: operation.fraction(), ..Progress::default() })
                 }
-                Standing::Succeeded => TrainingStatus::Succeeded { model_path: None, cost_micro_usd: 1 },
-                Standing::Failed => {
+                OperationState::Succeeded => TrainingStatus::Succeeded { model_path: None, cost_micro_usd: 1 },
+                OperationState::Failed => {
                     TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineError, "the training plays failed"))
                 }
             }
@@ -178,7 +178,7 @@ impl BrandTrainer for SimTrainer {
 
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure> {
         let world = &self.0.world;
-        // Who stops an operation tries once: whatever comes between, its caller has done what it could.
+        // A cancel is tried once. Even if it fails, the caller has done its part.
         world.operations.lock().expect("a lock").0.get_mut(&operation.0).expect("an operation").is_unwanted = true;
         world.event(&self.0.name, "trainer cancels", &operation.0, String::new);
         self.reach().await?;

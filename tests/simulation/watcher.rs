@@ -1,4 +1,4 @@
-//! People who watch: what a stream tells them is kept and compared with the truth at the end.
+//! Clients that watch: what a stream delivers is kept and compared with the true state at the end.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,13 +15,13 @@ pub struct Watched {
     pub target: Target,
     /// The last version of each job, and whether that was final.
     pub seen: BTreeMap<JobId, (Version, bool)>,
-    /// Whether the stream goes on.
+    /// Whether the stream is still open.
     pub is_open: bool,
 }
 
 pub enum Target {
     Job(JobId),
-    /// All of a user's, from this change on.
+    /// All jobs of a user, from this change on.
     User(UserId, u64),
 }
 
@@ -48,7 +48,7 @@ pub async fn follow(gateway: Arc<Serving>, user: UserId, id: JobId) {
     }
 }
 
-/// Watches all jobs of a user for as long as it goes.
+/// Watches all jobs of a user until the stream ends.
 pub async fn follow_all(gateway: Arc<Serving>, user: UserId) {
     let world = Arc::clone(&gateway.process.world);
     gateway.process.runs().await;

@@ -1,4 +1,4 @@
-//! What all parts of a run share: choices, time, the record of what happened, and what was found wrong.
+//! The state that all parts of a run share: choices, time, the history, and the violations.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     trainer::Operations,
 };
 
-/// How often each thing happened.
+/// How often each event happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 pub struct World {
@@ -36,30 +36,30 @@ pub struct World {
     pub calls: Mutex<Calls>,
     pub operations: Mutex<Operations>,
     pub clients: Mutex<Clients>,
-    /// The workers that run now, for the queue to push to.
+    /// The running workers, to which the queue pushes.
     pub workers: Mutex<Vec<Option<Arc<Serving>>>>,
     pub gateways: Mutex<Vec<Option<Arc<Serving>>>>,
-    /// Until when the store answers nobody.
+    /// Until when the store is unavailable to all processes.
     pub outage: Mutex<Option<Instant>>,
-    /// When somebody last was alone (`Process::alone`).
+    /// When a task last was alone (`Process::alone`).
     pub alone: Mutex<Option<Instant>>,
     calm: AtomicBool,
     begin: Instant,
     history: Mutex<History>,
 }
 
-/// What happened so far.
+/// The events so far.
 #[derive(Default)]
 struct History {
     coverage: Coverage,
     violations: Vec<String>,
-    /// Stands for everything that happened, in its order: two runs of a seed must agree.
+    /// A hash of all events in their order: two runs of a seed must agree.
     fingerprint: u64,
-    /// Only kept when somebody wants to read it.
+    /// Kept only when the run is printed.
     lines: Option<Vec<String>>,
 }
 
-/// What a run leaves behind.
+/// The result of a run.
 pub struct Report {
     pub violations: Vec<String>,
     pub fingerprint: u64,
@@ -68,7 +68,7 @@ pub struct Report {
 }
 
 impl World {
-    /// A world before anything has happened; call it within the runtime whose time it goes by.
+    /// A world at its beginning. Call this within the runtime whose time it uses.
     pub fn new(seed: u64, broken: Option<Broken>, is_told: bool) -> Arc<Self> {
         let dice = Dice::new(seed);
         let plan = Plan::draw(&dice, broken);
@@ -92,13 +92,13 @@ impl World {
         })
     }
 
-    /// True time: what a clock without error shows.
+    /// The true time, without the error of a process's clock.
     pub fn now(&self) -> Timestamp {
         let start = Timestamp::from_second(1_767_225_600).expect("a moment in 2026");
         after(start, self.begin.elapsed())
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends all faults.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::SeqCst);
         *self.outage.lock().expect("a lock") = None;
@@ -109,7 +109,7 @@ impl World {
         self.calm.load(Ordering::SeqCst)
     }
 
-    /// Whether this fault happens here and now.
+    /// Decides whether this fault happens now.
     pub fn strikes(&self, fault: Fault) -> bool {
         let rate = self.plan.rates[fault as usize];
         let strikes = !self.is_calm() && rate > 0 && self.dice.chance(rate);
@@ -127,7 +127,7 @@ impl World {
         self.history().coverage.get(what).copied().unwrap_or_default()
     }
 
-    /// Notes that something happened; `detail` is only worked out when somebody will read it.
+    /// Records an event. `detail` is computed only when the run is printed.
     pub fn event(&self, who: &str, what: &'static str, about: &str, detail: impl FnOnce() -> String) {
         let millis = self.begin.elapsed().as_millis();
         let mut history = self.history();
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// Notes that a rule was broken.
+    /// Records that a rule was broken.
     #[expect(clippy::needless_pass_by_value, reason = "every caller has just made the text")]
     pub fn violation(&self, rule: &str, about: String) {
         self.event("AUDIT", "violation of", rule, || about.clone());
@@ -152,7 +152,7 @@ impl World {
         !self.history().violations.is_empty()
     }
 
-    /// Lets go of the processes, which hold the world that holds them: a long run plays many worlds.
+    /// Drops the processes, which hold the world that holds them. Otherwise a test of many seeds would leak them.
     pub fn end(&self) {
         self.gateways.lock().expect("a lock").clear();
         self.workers.lock().expect("a lock").clear();
@@ -165,12 +165,12 @@ impl World {
         Report { violations, fingerprint, coverage, lines: lines.unwrap_or_default() }
     }
 
-    /// A gateway that runs now, if any.
+    /// A random running gateway, if any.
     pub fn some_gateway(&self) -> Option<Arc<Serving>> {
         self.running(&self.gateways)
     }
 
-    /// A worker that runs now, if any.
+    /// A random running worker, if any.
     pub fn some_worker(&self) -> Option<Arc<Serving>> {
         self.running(&self.workers)
     }
@@ -184,7 +184,7 @@ impl World {
         self.history.lock().expect("no panic under the lock")
     }
 
-    /// Applies something to the jobs on behalf of a process, and audits what came of it.
+    /// Applies a change on behalf of a process, and audits it.
     pub fn with_records<T>(&self, by: &Process, apply: impl FnOnce(&mut Records) -> T) -> T {
         let mut records = self.records.lock().expect("a lock");
         let result = apply(&mut records);

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Invocation, output};
 use crate::{
-    app::provision::{
-        Action, CannotProvision, Kind, Provision, ProvisionError, Provisioned, iam_commands, open_provision,
-    },
+    app::provision::{CannotProvision, open_provisioner},
     config::variable,
     error::{BackendError, ErrorKind},
+    provision::{Action, PlannedResource, ProvisionError, Provisioner, ResourceKind, iam_commands},
 };
 
 /// Create and repair the topics and subscriptions on Pub/Sub
@@ -57,14 +56,14 @@ struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct Line {
     #[serde(flatten)]
-    planned: Provisioned,
+    planned: PlannedResource,
     done: bool,
 }
 
 pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow::Result<Exit> {
     let config = invocation.load(None, Vec::new())?.config;
-    let provision = open_provision(&config).await.map_err(start_failure)?;
-    let account = &provision.push().service_account;
+    let provisioner = open_provisioner(&config).await.map_err(start_failure)?;
+    let account = &provisioner.push_target().service_account;
     let known = &config.worker.oidc.service_accounts;
     if !known.is_empty() && !known.contains(account) {
         output::note(format!(
@@ -72,12 +71,12 @@ pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow
         ));
     }
     let lines =
-        provision.plan().await.map_err(provision_failure)?.into_iter().map(|planned| Line { planned, done: false });
-    let iam_commands = iam_commands(provision.project(), account);
+        provisioner.plan().await.map_err(provision_failure)?.into_iter().map(|planned| Line { planned, done: false });
+    let iam_commands = iam_commands(provisioner.project(), account);
     let resources = lines.collect();
-    let mut report = Report { project: provision.project(), dry_run: args.dry_run, resources, iam_commands };
+    let mut report = Report { project: provisioner.project(), dry_run: args.dry_run, resources, iam_commands };
     // On a failure, the report shows what was done before it.
-    let applied = if args.dry_run { Ok(()) } else { apply(&provision, &mut report.resources).await };
+    let applied = if args.dry_run { Ok(()) } else { apply(&provisioner, &mut report.resources).await };
     if args.json {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {
@@ -87,10 +86,10 @@ pub(super) async fn run(args: &ProvisionArgs, invocation: &Invocation) -> anyhow
     outcome(&report)
 }
 
-async fn apply(provision: &Provision, lines: &mut [Line]) -> Result<(), ProvisionError> {
+async fn apply(provisioner: &Provisioner, lines: &mut [Line]) -> Result<(), ProvisionError> {
     for line in lines {
         if matches!(line.planned.action, Action::Create | Action::Update) {
-            provision.apply(&line.planned).await?;
+            provisioner.apply(&line.planned).await?;
             line.done = true;
         }
     }
@@ -104,7 +103,7 @@ fn outcome(report: &Report<'_>) -> anyhow::Result<Exit> {
         return Ok(if is_done { Exit::Done } else { Exit::WouldChange });
     }
     let blocked = planned().filter(|planned| planned.drift.iter().any(|drift| !drift.repairable));
-    let blocked: Vec<_> = blocked.filter(|planned| planned.kind == Kind::Subscription).collect();
+    let blocked: Vec<_> = blocked.filter(|planned| planned.kind == ResourceKind::Subscription).collect();
     if blocked.is_empty() {
         return Ok(Exit::Done);
     }

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets::NOTHING};
 
 use super::{Line, Report};
-use crate::app::provision::{Action, Kind};
+use crate::provision::{Action, ResourceKind};
 
 const BOLD: &str = "\u{1b}[1m";
 const RESET: &str = "\u{1b}[0m";
@@ -17,8 +17,8 @@ pub(super) fn text(report: &Report<'_>) -> String {
     for line in &report.resources {
         let (state, colour) = state(line, report.dry_run);
         let kind = match line.planned.kind {
-            Kind::Topic => "topic",
-            Kind::Subscription => "subscription",
+            ResourceKind::Topic => "topic",
+            ResourceKind::Subscription => "subscription",
         };
         table.add_row([Cell::new(kind), Cell::new(&line.planned.name), Cell::new(state).fg(colour)]);
         for drift in &line.planned.drift {

@@ -20,7 +20,7 @@ use crate::{
         present::{BaseUrl, IllustrationView},
         problem::{InvalidField, Problem},
     },
-    jobs::SubmitIllustration,
+    jobs::Submitter,
 };
 
 /// A request for images. Unknown fields are refused, so that a misspelt field is not ignored. `null` means absent.
@@ -137,8 +137,8 @@ pub(in crate::gateway) async fn generate(
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submit = SubmitIllustration { user, request, idempotency_key, trace };
-    let submitted = gateway.submission().submit_illustration(submit).await?;
+    let submitter = Submitter { user, idempotency_key, trace };
+    let submitted = gateway.submission().submit_illustration(&request, submitter).await?;
     let accepted =
         IllustrationAccepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
     submit::respond(gateway, base, prefer, &submitted, accepted, &parts.extensions).await

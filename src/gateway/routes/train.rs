@@ -21,7 +21,7 @@ use crate::{
         present::{BaseUrl, BrandView, ImageCheckView},
         problem::{InvalidField, Problem},
     },
-    jobs::SubmitBrand,
+    jobs::Submitter,
 };
 
 /// A request for a training. Unknown fields are refused, so that a misspelt field is not ignored.
@@ -150,7 +150,7 @@ pub(in crate::gateway) async fn train(
         return Ok(Json(TrainingCheck { success: true, verdicts, price, accepted }).into_response());
     }
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submitted = gateway.submission().submit_brand(SubmitBrand { user, request, idempotency_key, trace }).await?;
+    let submitted = gateway.submission().submit_brand(&request, Submitter { user, idempotency_key, trace }).await?;
     let accepted = TrainingAccepted {
         success: true,
         brand_id: submitted.job.value.id.as_str(),

@@ -1,10 +1,6 @@
 //! Run one attempt at a claimed job, under a lease that a heartbeat keeps alive.
 
-use std::{
-    pin::pin,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, time::Duration};
 
 use futures::{StreamExt as _, stream::FusedStream};
 use tokio::{
@@ -15,20 +11,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Execution,
-    claim::{Claim, Mark},
-    illustration::{Attempt, StoredKeys},
-    settle::{SETTLE_RETRY, Settled},
-    training::Begun,
+    breakers::RoutedPermit,
+    claim::Claim,
+    images::StoredKeys,
+    lease::{AttemptIdentity, Changes, LeasedJob},
+    settle::SETTLE_RETRY,
+    training::StartedTraining,
+    work::Attempt,
 };
 use crate::{
     domain::{
         clock::after,
-        job::{Job, Progress, Status},
+        failure::AttemptFailure,
+        job::{Job, Output, Progress, Status},
     },
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
-    store::Versioned,
+    store::{Version, Versioned},
 };
 
 /// How long an attempt may be silent, and how long it may take.
@@ -36,235 +36,250 @@ use crate::{
 pub struct AttemptSettings {
     /// How long a claim lasts without a heartbeat.
     pub lease: Duration,
-    /// How often it is renewed.
+    /// How often the lease is renewed.
     pub heartbeat: Duration,
-    /// How long one call of an engine may take. A training takes as long as it takes, up to the job's deadline.
+    /// How long one call of an engine may take. A training may take until the job's deadline.
     pub timeout: Duration,
-    /// How often a training is asked how far it is.
+    /// How often a training is polled.
     pub poll_every: Duration,
 }
 
-/// Progress is written this often, at most; and as often while it changes.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// The shortest time between two writes of the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The job moved to this status by our commit.
+pub enum AttemptOutcome {
+    /// Our commit moved the job to this status.
     Settled(Status),
-    /// Somebody else has the job now; what we made was dropped.
+    /// Another process has taken the job; what we made was dropped.
     Lost,
 }
 
-/// What the loop of an attempt does next.
-enum NextStep {
-    Beat,
-    Attach,
+/// How the work of an attempt ended, before it is written.
+#[derive(Debug, Clone)]
+pub(super) enum AttemptEnd {
+    Delivered(Output),
+    /// The attempt failed. A training that goes on at the provider is not lost.
+    Failed(AttemptFailure),
+    /// The provider's operation itself failed.
+    TrainingFailed(AttemptFailure),
+    /// The worker stops: the job goes back into the queue.
+    Stopped,
+    /// Somebody asked to cancel the job.
+    Cancelled,
+    /// Another process has taken the job: there is nothing to write.
+    LeaseLost,
+}
+
+/// The next step of the attempt's loop.
+enum Step {
+    RenewLease,
+    RecordTraining,
     Change(Box<Result<Versioned<Job>, BackendError>>),
 }
 
-pub(super) enum Event {
-    Done(Settled),
-    Stop,
-    Cancel,
-    Lost,
-}
-
 impl Execution {
-    /// Works on a claimed job until it is settled, lost, cancelled, or `stop` says to hand it back.
+    /// Works on a claimed job until it is settled, lost, cancelled, or handed back because of `stop`.
     pub async fn run_attempt(
         &self,
-        mut claim: Claim,
+        claim: Claim,
         settings: &AttemptSettings,
         stop: &CancellationToken,
-    ) -> Result<Outcome, BackendError> {
+    ) -> Result<AttemptOutcome, BackendError> {
+        let Claim { mut leased, permit, changes } = claim;
         let stored = StoredKeys::default();
-        let ended = self.work(&mut claim, settings, stop, &stored).await;
-        let delivers = matches!(&ended, Ok(Event::Done(Settled::Delivered(_))));
-        let outcome = match ended {
-            Ok(Event::Done(settled)) => self.settle(&mut claim, settled).await,
-            Ok(Event::Stop) => self.settle(&mut claim, Settled::HandedBack).await,
-            Ok(Event::Cancel) => self.settle(&mut claim, Settled::Cancelled).await,
-            Ok(Event::Lost) => Ok(Outcome::Lost),
+        let end = self.work_until_end(&mut leased, permit, changes, settings, stop, &stored).await;
+        let is_delivered = matches!(&end, Ok(AttemptEnd::Delivered(_)));
+        let outcome = match end {
+            Ok(end) => self.settle(&mut leased, end).await,
             Err(error) => Err(error),
         };
-        let count = match &outcome {
-            Ok(outcome) => *outcome == Outcome::Settled(Status::Succeeded),
-            // It is open whether the result was written, so its pictures stay.
-            Err(_) => delivers,
+        let keeps_images = match &outcome {
+            Ok(outcome) => *outcome == AttemptOutcome::Settled(Status::Succeeded),
+            // The result may have been written, so its images stay.
+            Err(_) => is_delivered,
         };
-        if !count {
-            self.drop_stored(&stored).await;
+        if !keeps_images {
+            self.delete_stored(&stored).await;
         }
-        if let (Some(operation), Ok(outcome)) = (&claim.operation, &outcome)
-            && self.orphaned(&claim, *outcome).await
+        if let (Some(operation), Ok(outcome)) = (&leased.operation, &outcome)
+            && self.must_stop_training(&leased, *outcome).await
         {
-            self.cleanup.stop_training(&claim.job.id, operation).await;
+            self.cleanup.stop_training(&leased.job.id, operation).await;
         }
-        if let Ok(Outcome::Settled(status)) = outcome
+        if let Ok(AttemptOutcome::Settled(status)) = outcome
             && status.is_final()
-            && claim.may_have_predecessors()
+            && leased.may_have_predecessors()
         {
-            self.cleanup.delete_orphans(&claim.job.id, claim.fence).await;
+            self.cleanup.delete_orphans(&leased.job.id, leased.fence).await;
         }
         outcome
     }
 
-    /// The attempt itself, with its heartbeat, until something ends it. A write that hangs holds none of it up.
-    async fn work(
+    /// The work with its heartbeat, until something ends it. A write to the store that hangs does not delay the end.
+    async fn work_until_end(
         &self,
-        claim: &mut Claim,
+        leased: &mut LeasedJob,
+        permit: RoutedPermit,
+        changes: Changes,
         settings: &AttemptSettings,
         stop: &CancellationToken,
         stored: &StoredKeys,
-    ) -> Result<Event, BackendError> {
-        let (progress, mut reached) = watch::channel(None);
-        let cx = AttemptContext { job_id: claim.job.id.clone(), attempt: claim.job.attempt(), progress };
-        let job = claim.job.clone();
-        let permit = Mutex::new(claim.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let (sender, mut begun) = mpsc::channel(1);
-        let attempt = Attempt { job: &job, fence: claim.fence, cx: &cx, settings, stored, begun: sender, permit };
-        let mut work = pin!(self.run_work(&attempt));
-        let mut changes = claim.changes.take().fuse();
+    ) -> Result<AttemptEnd, BackendError> {
+        let (progress, mut progress_updates) = watch::channel(None);
+        let cx = AttemptContext { job_id: leased.job.id.clone(), attempt: leased.job.attempt(), progress };
+        let job = leased.job.clone();
+        let (sender, mut started_trainings) = mpsc::channel(1);
+        let attempt = Attempt { job: &job, fence: leased.fence, cx: &cx, settings, stored, started: sender };
+        let mut work = pin!(self.work(&attempt, permit));
+        let mut changes = changes.fuse();
         let mut heartbeat = tokio::time::interval(settings.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
-        let mut next_progress = Instant::now() + PROGRESS_EVERY;
-        let mut attaching: Option<(Begun, Instant)> = None;
+        let mut next_progress = Instant::now() + PROGRESS_INTERVAL;
+        let mut unrecorded: Option<(StartedTraining, Instant)> = None;
         loop {
-            let try_at = attaching.as_ref().map(|(_, at)| *at);
+            let record_at = unrecorded.as_ref().map(|(_, at)| *at);
             let step = tokio::select! {
                 biased;
-                settled = &mut work => return Ok(Event::Done(settled)),
-                () = stop.cancelled() => return Ok(Event::Stop),
-                () = due(&mut heartbeat, &mut reached, next_progress) => NextStep::Beat,
-                () = at(try_at) => NextStep::Attach,
-                Some(begun) = begun.recv() => {
-                    claim.operation = Some(begun.operation.0.clone());
-                    attaching = Some((begun, Instant::now()));
+                end = &mut work => return Ok(end),
+                () = stop.cancelled() => return Ok(AttemptEnd::Stopped),
+                () = renewal_due(&mut heartbeat, &mut progress_updates, next_progress) => Step::RenewLease,
+                () = sleep_until_some(record_at) => Step::RecordTraining,
+                Some(training) = started_trainings.recv() => {
+                    leased.operation = Some(training.operation.0.clone());
+                    unrecorded = Some((training, Instant::now()));
                     continue;
                 }
-                Some(change) = changes.next() => NextStep::Change(Box::new(change)),
+                Some(change) = changes.next() => Step::Change(Box::new(change)),
             };
-            let mark = claim.mark();
+            let (identity, version) = (leased.identity.clone(), leased.version);
             let write = async {
                 match step {
-                    NextStep::Beat => {
+                    Step::RenewLease => {
                         let mut progress = None;
-                        if Instant::now() >= next_progress && reached.has_changed().unwrap_or(false) {
-                            progress = *reached.borrow_and_update();
-                            next_progress = Instant::now() + PROGRESS_EVERY;
+                        if Instant::now() >= next_progress && progress_updates.has_changed().unwrap_or(false) {
+                            progress = *progress_updates.borrow_and_update();
+                            next_progress = Instant::now() + PROGRESS_INTERVAL;
                         }
-                        let event = self.beat(claim, settings, progress).await;
+                        let end = self.renew_lease(leased, settings, progress).await;
                         heartbeat.reset();
-                        event
+                        end
                     }
-                    NextStep::Attach => self.attach(claim, &mut attaching).await,
-                    NextStep::Change(change) => Ok(change.map_or_else(unwatched, |now| claim.adopt(now))),
+                    Step::RecordTraining => self.record_training(leased, &mut unrecorded).await,
+                    Step::Change(change) => Ok(change.map_or_else(watch_failed, |stored| leased.adopt(stored))),
                 }
             };
-            // Dropped, a write may still happen; the next one then conflicts, and reads what is there.
-            let event = tokio::select! {
+            // A write that is dropped here may still reach the store. The next write then conflicts and reads what is there.
+            let end = tokio::select! {
                 biased;
-                event = write => event?,
-                settled = &mut work => Some(Event::Done(settled)),
-                () = stop.cancelled() => Some(Event::Stop),
-                now = ending(&mut changes, &mark) => claim.adopt(now),
+                end = write => end?,
+                end = &mut work => Some(end),
+                () = stop.cancelled() => Some(AttemptEnd::Stopped),
+                stored = interrupting_change(&mut changes, &identity, version) => leased.adopt(stored),
             };
-            if let Some(event) = event {
-                return Ok(event);
+            if let Some(end) = end {
+                return Ok(end);
             }
         }
     }
 
-    /// Whether nobody else will stop the training of an attempt that ended like this.
-    async fn orphaned(&self, claim: &Claim, outcome: Outcome) -> bool {
+    /// Whether it is this attempt that must stop the training at the provider.
+    async fn must_stop_training(&self, leased: &LeasedJob, outcome: AttemptOutcome) -> bool {
         match outcome {
-            Outcome::Settled(status) => status.is_final() && status != Status::Succeeded,
-            // Whoever settled the job knew the operation and stopped it.
-            Outcome::Lost if claim.job.operation().is_some() => false,
-            Outcome::Lost => match self.writer.store.get(&claim.job.id).await {
+            AttemptOutcome::Settled(status) => status.is_final() && status != Status::Succeeded,
+            // The operation was recorded, so the process that settled the job has stopped it.
+            AttemptOutcome::Lost if leased.job.operation().is_some() => false,
+            AttemptOutcome::Lost => match self.writer.store.get(&leased.job.id).await {
                 Ok(found) => found.is_none_or(|found| found.value.status().is_final()),
                 Err(_) => false,
             },
         }
     }
 
-    /// Commits the name of a training that has begun, and only then lets the work go on.
-    async fn attach(
+    /// Commits the id of a training that has been started, and only then lets the work go on.
+    async fn record_training(
         &self,
-        claim: &mut Claim,
-        attaching: &mut Option<(Begun, Instant)>,
-    ) -> Result<Option<Event>, BackendError> {
-        let Some((begun, try_at)) = attaching else { return Ok(None) };
-        if claim.job.operation() != Some(begun.operation.0.as_str()) {
-            *try_at = Instant::now();
-            let Ok(next) = claim.job.clone().attach(begun.operation.0.clone()) else { return Ok(Some(Event::Lost)) };
-            match self.writer.commit(claim.version, &next).await {
-                Ok(version) => (claim.version, claim.job) = (version, next.job),
-                Err(error) if error.kind == ErrorKind::Conflict => return self.refresh(claim).await,
-                Err(error) if error.is_transient() && !claim.lease_expired(self.now()) => {
+        leased: &mut LeasedJob,
+        unrecorded: &mut Option<(StartedTraining, Instant)>,
+    ) -> Result<Option<AttemptEnd>, BackendError> {
+        let Some((training, record_at)) = unrecorded else { return Ok(None) };
+        let operation = &training.operation.0;
+        if leased.job.operation() != Some(operation.as_str()) {
+            *record_at = Instant::now();
+            let Ok(next) = leased.job.clone().attach(operation.clone()) else {
+                return Ok(Some(AttemptEnd::LeaseLost));
+            };
+            match self.writer.commit(leased.version, &next).await {
+                Ok(version) => (leased.version, leased.job) = (version, next.job),
+                Err(error) if error.kind == ErrorKind::Conflict => return self.reload(leased).await,
+                Err(error) if error.is_transient() && !leased.lease_expired(self.now()) => {
                     tracing::warn!(%error, "recording the training failed; trying again");
-                    *try_at = Instant::now() + error.retry_after.unwrap_or(SETTLE_RETRY);
+                    *record_at = Instant::now() + error.retry_after.unwrap_or(SETTLE_RETRY);
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
             }
         }
         failpoint("after_attach");
-        if let Some((begun, _)) = attaching.take() {
-            let _ = begun.known.send(()); // the receiver waits in the same task
+        if let Some((training, _)) = unrecorded.take() {
+            let _ = training.recorded.send(()); // the receiver waits in the same task
         }
         Ok(None)
     }
 
-    /// Renews the lease and writes the progress, if there is any. A store that does not answer is tried again at the next
-    /// beat, until the lease has lapsed and the job may be somebody else's.
-    async fn beat(
+    /// Renews the lease and writes the progress, if any. While the store does not answer, each heartbeat tries again, until
+    /// the lease has lapsed and another worker may have the job.
+    async fn renew_lease(
         &self,
-        claim: &mut Claim,
+        leased: &mut LeasedJob,
         settings: &AttemptSettings,
         progress: Option<Progress>,
-    ) -> Result<Option<Event>, BackendError> {
+    ) -> Result<Option<AttemptEnd>, BackendError> {
         let now = self.now();
-        let Ok(next) = claim.job.clone().renew(after(now, settings.lease), progress) else {
-            return Ok(Some(Event::Lost));
+        let Ok(next) = leased.job.clone().renew(after(now, settings.lease), progress) else {
+            return Ok(Some(AttemptEnd::LeaseLost));
         };
-        let error = match self.writer.commit(claim.version, &next).await {
+        let error = match self.writer.commit(leased.version, &next).await {
             Ok(version) => {
-                claim.version = version;
-                claim.job = next.job;
+                leased.version = version;
+                leased.job = next.job;
                 return Ok(None);
             }
-            Err(error) if error.kind == ErrorKind::Conflict => match self.refresh(claim).await {
-                Ok(event) => return Ok(event),
+            Err(error) if error.kind == ErrorKind::Conflict => match self.reload(leased).await {
+                Ok(end) => return Ok(end),
                 Err(error) => error,
             },
             Err(error) => error,
         };
-        if claim.lease_expired(now) {
+        if leased.lease_expired(now) {
             return Err(error);
         }
         tracing::warn!(%error, "heartbeat failed; trying again");
         Ok(None)
     }
 
-    async fn refresh(&self, claim: &mut Claim) -> Result<Option<Event>, BackendError> {
-        match self.writer.store.get(&claim.job.id).await? {
-            Some(now) => Ok(claim.adopt(now)),
-            None => Ok(Some(Event::Lost)),
+    async fn reload(&self, leased: &mut LeasedJob) -> Result<Option<AttemptEnd>, BackendError> {
+        match self.writer.store.get(&leased.job.id).await? {
+            Some(stored) => Ok(leased.adopt(stored)),
+            None => Ok(Some(AttemptEnd::LeaseLost)),
         }
     }
 }
 
-/// Returns when the lease is to be renewed: after a heartbeat's time, or sooner when there is progress to be written.
-async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Progress>>, next_progress: Instant) {
+/// Returns when the lease must be renewed: at the next heartbeat, or sooner when there is progress to write.
+async fn renewal_due(
+    heartbeat: &mut Interval,
+    progress_updates: &mut watch::Receiver<Option<Progress>>,
+    next_progress: Instant,
+) {
     let progress = async {
         sleep_until(next_progress).await;
-        if reached.changed().await.is_err() {
+        if progress_updates.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        reached.mark_changed(); // whoever writes it marks it as seen
+        progress_updates.mark_changed(); // the renewal that writes it marks it as seen
     };
     tokio::select! {
         biased;
@@ -273,29 +288,32 @@ async fn due(heartbeat: &mut Interval, reached: &mut watch::Receiver<Option<Prog
     }
 }
 
-/// The heartbeat reads the same store and decides; a watch that fails, and thereby ends, only makes it slower.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_or_else` asks for")]
-fn unwatched(error: BackendError) -> Option<Event> {
+/// A failed watch ends. The heartbeat reads the same store, so it notices every interruption a little later.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_or_else` calls")]
+fn watch_failed(error: BackendError) -> Option<AttemptEnd> {
     tracing::debug!(%error, "watching the claimed job failed");
     None
 }
 
-/// Returns at that moment; never without one.
-async fn at(moment: Option<Instant>) {
+/// Sleeps until that moment; for ever without one.
+async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
 
-/// The first change that ends the attempt: a cancel, or somebody else's claim.
-async fn ending(
+/// The first change after `version` that ends the attempt: a cancel, or another worker's claim.
+async fn interrupting_change(
     changes: &mut (impl FusedStream<Item = Result<Versioned<Job>, BackendError>> + Unpin),
-    mark: &Mark,
+    identity: &AttemptIdentity,
+    version: Version,
 ) -> Versioned<Job> {
     loop {
         match changes.next().await {
-            Some(Ok(now)) if mark.is_ended_by(&now) => return now,
+            Some(Ok(stored)) if stored.version > version && identity.interruption(&stored.value).is_some() => {
+                return stored;
+            }
             Some(_) => {}
             None => std::future::pending().await,
         }

@@ -1,228 +1,143 @@
 //! Claim: the exclusive right to one attempt, by compare-and-set, and only while the engine may be called.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+use std::{fmt, time::Duration};
+
+use super::{
+    Execution,
+    breakers::RoutedPermit,
+    lease::{Changes, LeasedJob},
 };
-
-use futures::stream::BoxStream;
-
-use super::{Execution, attempt::Event, breakers::Permit};
 use crate::{
     domain::{
         Timestamp,
         clock::after,
         ids::{JobId, WorkerId},
-        job::{Job, Lease, State, Status, Transition, TransitionError},
+        job::{Job, Lease, Status, Transition, TransitionError},
     },
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
-    store::{Version, Versioned, Watch},
+    store::{Version, Watch},
 };
 
-/// A job that this worker holds. Writing under its version is what keeps a late worker out.
-#[derive(Debug)]
+/// A claimed job, ready for [`Execution::run_attempt`].
 pub struct Claim {
-    /// The job, running under our lease.
-    pub job: Job,
-    /// The version we last wrote or accepted.
-    pub version: Version,
-    /// The version our claim made: unique among all attempts, so it names what this one stores.
-    pub fence: Version,
-    owner: WorkerId,
-    /// The provider's operation of this job, also while its name is not recorded yet.
-    pub(super) operation: Option<String>,
-    /// The right to call the engine, until it is used.
-    pub(super) permit: Mutex<Option<Permit>>,
+    pub(super) leased: LeasedJob,
+    /// The right to call the engine.
+    pub(super) permit: RoutedPermit,
+    /// What other processes write, watched from before the claim was written, so that no change is missed.
     pub(super) changes: Changes,
 }
 
-type Change = Result<Versioned<Job>, BackendError>;
+impl Claim {
+    /// The job, running under the worker's lease.
+    pub fn job(&self) -> &Job {
+        &self.leased.job
+    }
 
-/// What became of the job since it was claimed; watched from before the claim was written, so that nothing is missed.
-pub(super) struct Changes(Mutex<Option<BoxStream<'static, Change>>>);
-
-impl Changes {
-    /// Of an attempt, once.
-    pub(super) fn take(&self) -> BoxStream<'static, Change> {
-        let changes = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        changes.unwrap_or_else(|| Box::pin(futures::stream::pending()))
+    /// The version that the claim wrote. It is unique among all attempts, so it names what this attempt stores.
+    pub fn fence(&self) -> Version {
+        self.leased.fence
     }
 }
 
-impl fmt::Debug for Changes {
+impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Changes")
+        f.debug_struct("Claim").field("leased", &self.leased).finish_non_exhaustive()
     }
 }
 
-/// What came of an attempt to claim.
+/// The result of a claim.
 #[derive(Debug)]
-pub enum Claimed {
-    /// The job is ours.
-    Ours(Box<Claim>),
-    /// There is nothing to do now; the reason says why.
-    Nothing(TransitionError),
-    /// Its engine is left alone for now: the job waits in the queue, and no attempt was begun.
+pub enum ClaimResult {
+    /// The worker holds the job.
+    Claimed(Box<Claim>),
+    /// The job cannot be started now: it is finished, leased to another worker, or must wait.
+    NotStartable(TransitionError),
+    /// The engine may not be called now, so the job went back into the queue without an attempt.
     Postponed {
         /// When it is delivered again.
         until: Timestamp,
     },
-    /// No such job.
+    /// There is no such job.
     Missing,
 }
 
-/// What is to be done with a job whose message has come.
-enum Ask {
-    Start(Transition, Permit),
-    Later(Transition, Claimed),
-    Never(TransitionError),
+/// How to proceed with a job whose message has been delivered. Nothing is written yet.
+enum ClaimPlan {
+    Start(Transition, RoutedPermit),
+    /// Write this instead of a claim, and return that.
+    Requeue(Transition, ClaimResult),
 }
 
 impl Execution {
-    /// Claims a job for `owner`. Duplicates, finished jobs and jobs leased elsewhere are `Nothing`; a job whose engine is
-    /// left alone is postponed.
-    pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<Claimed, BackendError> {
-        let mut recent = self.claim_cache.take(id);
+    /// Claims a job for `owner`. Duplicate messages are harmless: a job that is finished or leased is `NotStartable`.
+    pub async fn claim(&self, id: &JobId, owner: &WorkerId, lease: Duration) -> Result<ClaimResult, BackendError> {
+        let mut cached = self.claim_cache.take(id);
         loop {
-            let is_recent = recent.is_some();
-            let found = match recent.take() {
+            let is_cached = cached.is_some();
+            let found = match cached.take() {
                 Some(job) => job,
                 None => match self.writer.store.get(id).await? {
                     Some(job) => job,
-                    None => return Ok(Claimed::Missing),
+                    None => return Ok(ClaimResult::Missing),
                 },
             };
             let now = self.now();
             let lease = Lease { owner: owner.clone(), expires_at: after(now, lease) };
-            let (next, permit) = match self.ask_to_start(found.value, now, lease) {
-                Ask::Start(next, permit) => (next, permit),
-                // What is only remembered is good for a start, which the store checks, and for nothing else.
-                _ if is_recent => continue,
-                Ask::Later(next, answer) => match self.writer.commit(found.version, &next).await {
-                    Ok(_) => return Ok(answer),
+            let (next, permit) = match self.plan_claim(found.value, now, lease) {
+                Ok(ClaimPlan::Start(next, permit)) => (next, permit),
+                // A cached job may be out of date. Only a start may rely on it, because the store checks the version.
+                _ if is_cached => continue,
+                Ok(ClaimPlan::Requeue(next, result)) => match self.writer.commit(found.version, &next).await {
+                    Ok(_) => return Ok(result),
                     Err(error) if error.kind == ErrorKind::Conflict => continue,
                     Err(error) => return Err(error),
                 },
-                Ask::Never(reason) => return Ok(Claimed::Nothing(reason)),
+                Err(reason) => return Ok(ClaimResult::NotStartable(reason)),
             };
             let changes = self.writer.store.watch(Watch::Changes(id.clone()));
-            let ours = |job: Job, version: Version| {
-                let (permit, changes) = (Mutex::new(Some(permit)), Changes(Mutex::new(Some(changes))));
-                let (owner, operation) = (owner.clone(), job.operation().map(str::to_owned));
-                Ok(Claimed::Ours(Box::new(Claim { job, version, fence: version, owner, operation, permit, changes })))
-            };
-            // A claim that nobody works on would hold the job up until its lease lapses, and cost it an attempt.
+            // If a claim is written and its reply is lost, the job would wait until the lease lapses and lose an attempt.
             match self.writer.commit_or_verify(found.version, &next).await {
                 Ok(version) => {
                     failpoint("after_start");
-                    return ours(next.job, version);
+                    let leased = LeasedJob::new(next.job, version, owner.clone());
+                    return Ok(ClaimResult::Claimed(Box::new(Claim { leased, permit, changes })));
                 }
-                // Somebody else's claim, or a cancel: what is there now decides.
+                // Another worker's claim, or a cancel: decide again by what the store has now.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// What is to be done with a job whose message has come. Nothing is written yet.
-    fn ask_to_start(&self, job: Job, now: Timestamp, lease: Lease) -> Ask {
+    /// Decides what to do with a delivered job. The breakers are asked last, because a permit for a half-open breaker is
+    /// the only one until it is used.
+    fn plan_claim(&self, job: Job, now: Timestamp, lease: Lease) -> Result<ClaimPlan, TransitionError> {
         if let Some(at) = job.waits_until(now) {
-            // The queue that brought it cannot wait. To refuse the message would slow the whole subscription down, and
-            // the next one is due only when a message is lost: the sweeper is asked to publish when the time has come.
-            let early = Claimed::Nothing(TransitionError::TooEarly { at });
-            let is_due = job.due_at().is_some_and(|due| due <= at);
+            // The queue cannot delay messages. A refusal would slow down the whole subscription, and the message would be
+            // published again only when it counts as lost. So the sweeper is asked to publish at the right time.
+            let early = TransitionError::TooEarly { at };
+            let is_due_then = job.due_at().is_some_and(|due| due <= at);
             return match job.reschedule(now) {
-                Ok(next) if !is_due => Ask::Later(next, early),
-                _ => Ask::Never(TransitionError::TooEarly { at }),
+                Ok(next) if !is_due_then => Ok(ClaimPlan::Requeue(next, ClaimResult::NotStartable(early))),
+                _ => Err(early),
             };
         }
         let policy = &self.policy;
-        let pause = match self.ask_engine(&job) {
-            Ok(permit) => {
-                return job.start(now, lease, policy).map_or_else(Ask::Never, |next| Ask::Start(next, permit));
-            }
+        let next = job.clone().start(now, lease, policy)?;
+        let pause = match self.breakers.permit_for_any(self.routes(&job)) {
+            Ok(permit) => return Ok(ClaimPlan::Start(next, permit)),
             Err(pause) => pause,
         };
-        if let Err(reason) = job.clone().start(now, lease, policy) {
-            return Ask::Never(reason);
-        }
-        let later = if job.status() == Status::Queued {
-            let (until, reason) = self.breakers.come_back(&pause);
+        if job.status() == Status::Queued {
+            let (until, reason) = self.breakers.next_try(&pause);
             tracing::debug!(reason = reason.message, "job postponed");
-            job.postpone(now, until, reason, policy).map(|next| (next, Claimed::Postponed { until }))
+            let next = job.postpone(now, until, reason, policy)?;
+            Ok(ClaimPlan::Requeue(next, ClaimResult::Postponed { until }))
         } else {
-            // Its worker is gone. It goes back into the queue, and is asked for again from there.
-            job.overdue(now, policy).map(|next| (next, Claimed::Postponed { until: now }))
-        };
-        later.map_or_else(Ask::Never, |(next, answer)| Ask::Later(next, answer))
-    }
-}
-
-/// Tells the state of one attempt from those of others.
-#[derive(Debug, Clone)]
-pub(super) struct Mark {
-    version: Version,
-    owner: WorkerId,
-    attempt: u32,
-    started_at: Option<Timestamp>,
-}
-
-impl Mark {
-    /// Whether the job is still this attempt's, and if so, whether it is to be cancelled.
-    fn reads(&self, now: &Job) -> Option<bool> {
-        match &now.state {
-            State::Running { attempt, lease, started_at, cancel_by, .. } => {
-                // An attempt that was given back and started again by this very worker bears the same number.
-                let is_ours =
-                    lease.owner == self.owner && *attempt == self.attempt && Some(*started_at) == self.started_at;
-                is_ours.then_some(cancel_by.is_some())
-            }
-            _ => None,
+            // The worker of a running job is gone. The job goes back into the queue and is delivered again from there.
+            let next = job.overdue(now, policy)?;
+            Ok(ClaimPlan::Requeue(next, ClaimResult::Postponed { until: now }))
         }
-    }
-
-    /// Whether this news ends the attempt.
-    pub(super) fn is_ended_by(&self, now: &Versioned<Job>) -> bool {
-        now.version > self.version && self.reads(&now.value) != Some(false)
-    }
-}
-
-impl Claim {
-    /// Takes over what somebody else wrote, if the job is still ours.
-    pub(super) fn adopt(&mut self, now: Versioned<Job>) -> Option<Event> {
-        if now.version <= self.version {
-            return None;
-        }
-        match self.mark().reads(&now.value) {
-            Some(cancel) => {
-                self.version = now.version;
-                self.job = now.value;
-                cancel.then_some(Event::Cancel)
-            }
-            None => Some(Event::Lost),
-        }
-    }
-
-    pub(super) fn mark(&self) -> Mark {
-        let started_at = match &self.job.state {
-            State::Running { started_at, .. } => Some(*started_at),
-            _ => None,
-        };
-        Mark { version: self.version, owner: self.owner.clone(), attempt: self.job.attempt(), started_at }
-    }
-
-    /// Whether anybody may have taken over by now.
-    pub(super) fn lease_expired(&self, now: Timestamp) -> bool {
-        match &self.job.state {
-            State::Running { lease, .. } => lease.expires_at <= now,
-            _ => true,
-        }
-    }
-
-    /// Whether somebody may have worked on the job before: a first claim follows the submission at once.
-    pub(super) fn may_have_predecessors(&self) -> bool {
-        self.job.attempt() > 1 || self.fence > Version(2)
     }
 }

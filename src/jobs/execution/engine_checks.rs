@@ -1,4 +1,4 @@
-//! Whether the models that may be called are there: asked at the start and now and then, and told to operators.
+//! Check whether the models that may be called exist: at the start and from time to time, for operators.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,33 +8,32 @@ use std::{
 use super::Execution;
 use crate::engine::Checked;
 
-/// How long the providers may take to answer all of it.
+/// How long all providers together may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the last check found.
+/// The results of the last check.
 #[derive(Default)]
 pub(in crate::jobs) struct EngineChecks(Mutex<Vec<Checked>>);
 
 impl Execution {
-    /// Asks whether each model that may be called is there, and logs what is wrong. Nothing is refused for it: a provider
-    /// may let a model be called that it does not let be looked at. Only a call tells for sure, and opens the breaker.
+    /// Checks each model that may be called, and logs what is wrong. A failed check does not stop jobs: some providers allow
+    /// calls to a model that they do not allow to be looked up. Only a failed call opens the breaker.
     pub async fn check_engines(&self) {
-        let engine = &self.engine;
-        let Ok(found) = tokio::time::timeout(TIMEOUT, engine.check(self.now())).await else {
+        let Ok(checks) = tokio::time::timeout(TIMEOUT, self.engine.check(self.now())).await else {
             tracing::warn!("the engines' providers do not say whether their models are there");
             return;
         };
-        for Checked { route, outcome } in &found {
+        for Checked { route, outcome } in &checks {
             match outcome {
                 Ok(None) => tracing::debug!(engine = route, "the model is there"),
                 Ok(Some(note)) => tracing::warn!(engine = route, note, "a model needs attention"),
                 Err(failure) => tracing::error!(engine = route, %failure, "a model may not be callable"),
             }
         }
-        *self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner) = checks;
     }
 
-    /// What the last check found that an operator should know.
+    /// The problems that the last check found.
     pub fn engine_warnings(&self) -> Vec<String> {
         let checks = self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let warning = |checked: &Checked| match &checked.outcome {

@@ -1,28 +1,39 @@
 //! Execution: a worker claims a job, runs one attempt at it under a lease, and writes how the attempt ended.
+//!
+//! | file | step |
+//! |---|---|
+//! | `claim.rs` | compare-and-set of the lease, if the job may start and its engine may be called |
+//! | `attempt.rs` | the attempt with its heartbeat, until it ends or is interrupted |
+//! | `work.rs` | the work itself, in `illustration.rs` or `training.rs` |
+//! | `settle.rs` | the result and its credits, in one commit |
 
 mod attempt;
 pub(super) mod breakers;
 mod claim;
+mod dataset;
 mod engine_checks;
 mod illustration;
+mod images;
+mod lease;
 mod settle;
 mod training;
+mod work;
 
 use std::sync::Arc;
 
 use self::breakers::Breakers;
 pub(super) use self::engine_checks::EngineChecks;
 pub use self::{
-    attempt::{AttemptSettings, Outcome},
+    attempt::{AttemptOutcome, AttemptSettings},
     breakers::BreakerStatus,
-    claim::{Claim, Claimed},
+    claim::{Claim, ClaimResult},
 };
 use super::{claim_cache::ClaimCache, cleanup::Cleanup, writer::JobWriter};
 use crate::{
     domain::{
         Timestamp,
         clock::{Clock, Random},
-        job::JobPolicy,
+        job::{Job, JobPolicy, Work},
         message::DeadLetter,
     },
     engine::{BrandTrainer, ImageEngine},
@@ -49,6 +60,19 @@ impl Execution {
     /// Records a message that can never be processed.
     pub async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<(), BackendError> {
         self.writer.queue.dead_letter(dead_letter).await.map(drop)
+    }
+
+    /// The state of every breaker in this process.
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.breakers.statuses()
+    }
+
+    /// What the job can be done by, in order of preference.
+    fn routes(&self, job: &Job) -> Vec<String> {
+        match &job.work {
+            Work::Illustration(spec) => self.engine.routes(spec).into_iter().map(Into::into).collect(),
+            Work::Brand(_) => vec![self.trainer.breaker_name().into_owned()],
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -1,40 +1,28 @@
 //! Submit a training: check the images, copy them, then submit like every other job. Nothing is held before every image
 //! has passed its check.
 
-use super::{DatasetCheck, ImageChecks, NewJob, Submission, SubmitError, Submitted, UploadedPicture, dataset::unfit};
+use super::{
+    DatasetCheck, ImageChecks, Submission, SubmitError, Submitted, Submitter, UploadedPicture, dataset::unfit,
+};
 use crate::{
     domain::{
         brand::{BrandSpec, ImageCheck, TrainOrder, TrainRequest, TrainingImage},
         ids::{JobId, UserId},
         job::Work,
         kind::JobKind,
-        trace::TraceContext,
     },
     error::{BackendError, ErrorKind},
     media::{MediaFormat, MediaKey},
 };
 
-/// A request for a training.
-#[derive(Debug, Clone)]
-pub struct SubmitBrand {
-    /// The caller, already identified.
-    pub user: UserId,
-    /// The fields of the request.
-    pub request: TrainRequest,
-    /// The caller's `Idempotency-Key`, without quotes.
-    pub idempotency_key: Option<String>,
-    /// The trace of the request.
-    pub trace: Option<TraceContext>,
-}
-
 impl Submission {
     /// Accepts a training. When this returns `Ok`, the job, its hold and its copies of the images are durable.
-    pub async fn submit_brand(&self, submit: SubmitBrand) -> Result<Submitted, SubmitError> {
-        let SubmitBrand { user, request, idempotency_key, trace } = submit;
+    pub async fn submit_brand(&self, request: &TrainRequest, submitter: Submitter) -> Result<Submitted, SubmitError> {
         let order = request.validate(&self.settings.brand_limits).map_err(SubmitError::Invalid)?;
+        let user = submitter.user.clone();
         let request_hash = order.hash(&user);
-        let id = self.job_id(JobKind::Brand, &user, idempotency_key.as_deref());
-        if idempotency_key.is_some()
+        let id = self.job_id(JobKind::Brand, &submitter);
+        if submitter.idempotency_key.is_some()
             // A repeat must find its job even after the uploads have expired.
             && let Some(job) = self.writer.store.get(&id).await?
         {
@@ -48,7 +36,7 @@ impl Submission {
         let DatasetCheck { order: TrainOrder { name, colors, .. }, uploads, verdicts, .. } = check;
         let images = self.copy_uploads(&user, &id, verdicts, uploads.into_iter().flatten()).await?;
         let work = Work::Brand(BrandSpec { name, colors, images: images.clone() });
-        let accepted = self.accept(NewJob { id, user, team, work, request_hash, trace }).await;
+        let accepted = self.accept(submitter, id, team, work, request_hash).await;
         let uses_copies = match &accepted {
             Ok(submitted) => !submitted.replayed,
             // The job may have been written. Unused copies are better than a job without its images.
@@ -118,7 +106,9 @@ fn copy_keys(
     n: usize,
     upload: &str,
 ) -> Result<(MediaKey, MediaKey), BackendError> {
-    let broken = || BackendError::new(ErrorKind::Broken, "uploads.copy").because(format!("{upload:?} is no picture's"));
+    let broken = || {
+        BackendError::new(ErrorKind::Broken, "uploads.copy").because(format!("{upload:?} is not the key of an image"))
+    };
     let from: MediaKey = upload.parse().map_err(|_| broken())?;
     let format = MediaFormat::of_key(&from).ok_or_else(broken)?;
     Ok((from, MediaKey::training(user, id, fence, n, format)))

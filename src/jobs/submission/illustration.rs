@@ -1,6 +1,6 @@
 //! Submit a request for images.
 
-use super::{NewJob, Submission, SubmissionSettings, SubmitError, Submitted};
+use super::{Submission, SubmissionSettings, SubmitError, Submitted, Submitter};
 use crate::{
     domain::{
         field_error::FieldError,
@@ -8,41 +8,25 @@ use crate::{
         job::Work,
         kind::JobKind,
         request::{GenerateRequest, IllustrationSpec},
-        trace::TraceContext,
     },
     jobs::{queries::style_of_brand, visibility::is_visible},
 };
 
-/// A request for images.
-#[derive(Debug, Clone)]
-pub struct SubmitIllustration {
-    /// The caller, already identified.
-    pub user: UserId,
-    /// The fields of the request.
-    pub request: GenerateRequest,
-    /// The caller's `Idempotency-Key`, without quotes.
-    pub idempotency_key: Option<String>,
-    /// The trace of the request.
-    pub trace: Option<TraceContext>,
-}
-
 impl Submission {
     /// Accepts a request for images. When this returns `Ok`, the job and its hold are durable.
-    pub async fn submit_illustration(&self, submit: SubmitIllustration) -> Result<Submitted, SubmitError> {
-        let SubmitIllustration { user, request, idempotency_key, trace } = submit;
-        let spec = self.validate_illustration(&user, &request).await?;
-        let new = NewJob {
-            id: self.job_id(JobKind::Illustration, &user, idempotency_key.as_deref()),
-            request_hash: spec.hash(&user),
-            team: self.teams.assumed_team(&user),
-            user,
-            work: Work::Illustration(spec),
-            trace,
-        };
-        self.accept(new).await
+    pub async fn submit_illustration(
+        &self,
+        request: &GenerateRequest,
+        submitter: Submitter,
+    ) -> Result<Submitted, SubmitError> {
+        let user = &submitter.user;
+        let spec = self.validate_illustration(user, request).await?;
+        let id = self.job_id(JobKind::Illustration, &submitter);
+        let (team, request_hash) = (self.teams.assumed_team(user), spec.hash(user));
+        self.accept(submitter, id, team, Work::Illustration(spec), request_hash).await
     }
 
-    /// Everything that is wrong with a request, without a look at its brand, for callers who are not identified.
+    /// All field errors of a request, for a caller that is not identified. The brand is not checked.
     pub fn illustration_errors(&self, request: &GenerateRequest) -> Vec<FieldError> {
         let SubmissionSettings { limits, catalogue, .. } = &self.settings;
         let mut errors = request.validate(limits, catalogue, None).err().unwrap_or_default();

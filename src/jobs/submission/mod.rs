@@ -10,9 +10,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 pub(super) use self::team_cache::TeamCache;
 pub use self::{
-    brand::SubmitBrand,
     dataset::{DatasetCheck, ImageChecks},
-    illustration::SubmitIllustration,
     uploads::{Spool, UploadError, UploadSettings, UploadTarget, UploadedArchive, UploadedPicture, Uploads},
 };
 use super::{Deadlines, claim_cache::ClaimCache, writer::JobWriter};
@@ -72,6 +70,17 @@ pub struct Submission {
     pub(super) starting_grant: Credits,
 }
 
+/// Who submits a job, and how the request is recognised when it is repeated.
+#[derive(Debug, Clone)]
+pub struct Submitter {
+    /// The caller, already identified.
+    pub user: UserId,
+    /// The caller's `Idempotency-Key`, without quotes.
+    pub idempotency_key: Option<String>,
+    /// The trace of the request.
+    pub trace: Option<TraceContext>,
+}
+
 /// An accepted job.
 #[derive(Debug, Clone)]
 pub struct Submitted {
@@ -120,16 +129,6 @@ pub enum SubmitError {
     Backend(#[from] BackendError),
 }
 
-/// What a client asks for, once its fields are valid.
-struct NewJob {
-    user: UserId,
-    team: Option<TeamId>,
-    id: JobId,
-    work: Work,
-    request_hash: RequestHash,
-    trace: Option<TraceContext>,
-}
-
 /// The result of an insert that was not refused.
 enum InsertOutcome {
     Accepted(Box<Submitted>),
@@ -166,19 +165,26 @@ impl Submission {
         self.clock.now()
     }
 
-    /// A fresh id, or the one that belongs to the user's key.
-    fn job_id(&self, kind: JobKind, user: &UserId, key: Option<&str>) -> JobId {
-        match key {
-            Some(key) => JobId::derived(kind, user, key),
+    /// The id of a new job: the one that belongs to the user's key, or a random one.
+    fn job_id(&self, kind: JobKind, submitter: &Submitter) -> JobId {
+        match &submitter.idempotency_key {
+            Some(key) => JobId::derived(kind, &submitter.user, key),
             None => JobId::random(kind, &*self.random),
         }
     }
 
-    /// Stores a new job with its hold and publishes its message. An id that is taken is a repeat or a mistake. The team of
-    /// `new` is an assumption, which the store corrects.
-    async fn accept(&self, new: NewJob) -> Result<Submitted, SubmitError> {
+    /// Stores a new job with its hold and publishes its message. An id that is taken is a repeat or a mistake. `team` is an
+    /// assumption, which the store corrects.
+    async fn accept(
+        &self,
+        submitter: Submitter,
+        id: JobId,
+        team: Option<TeamId>,
+        work: Work,
+        request_hash: RequestHash,
+    ) -> Result<Submitted, SubmitError> {
         let now = self.now();
-        let NewJob { user, team, id, work, request_hash, trace } = new;
+        let Submitter { user, trace, .. } = submitter;
         let time_limit = self.deadlines.of(id.kind());
         let starting_grant = self.starting_grant;
         let mut submission = job::Submission { id, user, team, work, request_hash, trace, time_limit, starting_grant };
@@ -217,7 +223,7 @@ impl Submission {
             Inserted::New { version, dispatched } => {
                 self.after_insert(&first, dispatched).await;
                 let job = Versioned { version, value: first.job };
-                self.claim_cache.remember(&job);
+                self.claim_cache.insert(&job);
                 Ok(accepted(job, false))
             }
             Inserted::Existing(job) => Submitted::replay(*job, &first.job.request_hash)

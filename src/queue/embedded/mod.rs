@@ -30,6 +30,10 @@ impl EmbeddedQueue {
 
 #[async_trait]
 impl JobQueue for EmbeddedQueue {
+    fn delays(&self) -> bool {
+        true
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let message = NewMessage::from(dispatch);
         let id = self.embedded.write("queue.publish", move |tx| messages::insert(tx, &message)).await?;

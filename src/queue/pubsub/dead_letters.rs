@@ -16,15 +16,15 @@ use gcloud_sdk::{
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::{PubSubProject, error::explained_status};
 use crate::{
     domain::{
         Timestamp,
         clock::{Clock as _, SystemClock},
+        message::DEAD_LETTER_SUBSCRIPTION,
     },
     error::{BackendError, ErrorKind},
-    google,
-    queue::{DEAD_LETTER_SUBSCRIPTION, Result, StoredDeadLetter, dead_letter},
+    google::pubsub::{PubSubProject, explained_status},
+    queue::{Result, StoredDeadLetter, dead_letter},
 };
 
 type Client = SubscriberClient<GoogleAuthMiddleware>;
@@ -185,10 +185,10 @@ impl DeadLetters {
     /// The client, connected by the first who needs it; a connection that failed is tried again by the next.
     async fn client(&self) -> Result<Client> {
         let client = self.client.get_or_try_init(|| async {
-            let credentials = google::credentials(self.project.endpoint.as_ref())?;
+            let credentials = self.project.credentials()?;
             let client = GoogleApi::from_function_with_credentials(
                 SubscriberClient::new,
-                self.project.base(),
+                self.project.address(),
                 None,
                 credentials,
             );

@@ -1,48 +1,24 @@
-//! Cloud Pub/Sub: a topic for each kind of job, pushed to the workers, and one of dead dead_letters, pulled by operators.
+//! Cloud Pub/Sub: one topic for each kind of job, pushed to the workers, and one for dead letters, pulled by operators.
 
-mod admin;
 mod dead_letters;
-mod drift;
-mod error;
-mod iam;
 mod publish;
-mod wanted;
-
-use std::time::Duration;
 
 use async_trait::async_trait;
-use google_cloud_gax::{
-    exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder},
-    retry_policy::{RetryPolicy, RetryPolicyExt as _},
-};
-use google_cloud_pubsub::{client::TopicAdmin, model::Message, retry_policy::RetryableErrors};
+use google_cloud_pubsub::{client::TopicAdmin, model::Message};
 use tokio::sync::OnceCell;
-use url::Url;
 
-pub use self::{
-    admin::{Action, Kind, Provision, Provisioned, open_provision},
-    drift::Drift,
-    error::ProvisionError,
-    iam::iam_commands,
-    wanted::Push,
-};
-use self::{dead_letters::DeadLetters, error::explained, publish::Publishers};
-use super::{DEAD_LETTER_TOPIC, JobQueue, MessageId, Result, StoredDeadLetter, dead_letter};
+use self::{dead_letters::DeadLetters, publish::Publishers};
+use super::{JobQueue, MessageId, Result, StoredDeadLetter, dead_letter};
 use crate::{
     config::PubSubConfig,
-    domain::{job::Dispatch, kind::JobKind, message::DeadLetter},
-    google,
+    domain::{
+        job::Dispatch,
+        message::{DEAD_LETTER_TOPIC, DeadLetter, TOPICS},
+    },
+    google::pubsub::{PubSubProject, explained},
 };
 
-/// Tries of one call, at most, and how long they may take together. What is not published then is published by the
-/// sweeper, and whoever submitted does not wait for it.
-const TRIES: u32 = 3;
-const TIME: Duration = Duration::from_secs(5);
-
-/// The three topics.
-const TOPICS: [&str; 3] = [JobKind::Illustration.topic(), JobKind::Brand.topic(), DEAD_LETTER_TOPIC];
-
-/// Pub/Sub of a project. Each client is made with the first call that needs it.
+/// The Pub/Sub of a project. The first call that needs a client builds it.
 pub(super) struct PubSubQueue {
     project: PubSubProject,
     publishers: OnceCell<Publishers>,
@@ -50,56 +26,9 @@ pub(super) struct PubSubQueue {
     dead_letters: DeadLetters,
 }
 
-/// Where the topics and subscriptions are.
-#[derive(Debug, Clone)]
-struct PubSubProject {
-    project: String,
-    /// Instead of Google's own address.
-    endpoint: Option<Url>,
-}
-
-impl PubSubProject {
-    fn new(project: &str, config: &PubSubConfig) -> Self {
-        Self { project: project.to_owned(), endpoint: config.endpoint.clone() }
-    }
-
-    /// The address as the clients want it.
-    fn base(&self) -> &str {
-        self.endpoint.as_ref().map_or("https://pubsub.googleapis.com", google::base)
-    }
-
-    fn topic(&self, name: &str) -> String {
-        format!("projects/{}/topics/{name}", self.project)
-    }
-
-    fn subscription(&self, name: &str) -> String {
-        format!("projects/{}/subscriptions/{name}", self.project)
-    }
-
-    async fn topic_admin(&self) -> Result<TopicAdmin> {
-        let credentials = google::credentials(self.endpoint.as_ref())?;
-        let client = TopicAdmin::builder().with_endpoint(self.base()).with_credentials(credentials);
-        let client = client.with_retry_policy(retry()).with_backoff_policy(backoff()).build().await;
-        client.map_err(|error| error::unbuilt("queue.open", error))
-    }
-}
-
-/// Retry policies cannot be cloned.
-fn retry() -> impl RetryPolicy + 'static {
-    RetryableErrors.with_time_limit(TIME).with_attempt_limit(TRIES)
-}
-
-fn backoff() -> ExponentialBackoff {
-    // Clamped, because a wrong constant must not end the process.
-    ExponentialBackoffBuilder::new()
-        .with_initial_delay(Duration::from_millis(100))
-        .with_maximum_delay(Duration::from_secs(1))
-        .clamp()
-}
-
 impl PubSubQueue {
     pub(super) fn new(project: &str, config: &PubSubConfig) -> Self {
-        let project = PubSubProject::new(project, config);
+        let project = PubSubProject::new(project, config.endpoint.clone());
         let dead_letters = DeadLetters::new(project.clone());
         Self { project, publishers: OnceCell::new(), topics: OnceCell::new(), dead_letters }
     }
@@ -118,8 +47,10 @@ impl PubSubQueue {
 
 #[async_trait]
 impl JobQueue for PubSubQueue {
-    /// Pub/Sub cannot delay: what is to come later is left to the sweeper, and what comes early the worker knows by
-    /// the job.
+    fn delays(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId> {
         let message = &dispatch.message;
         let topic = message.kind.topic();

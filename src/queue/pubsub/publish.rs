@@ -1,4 +1,4 @@
-//! Publishing: one publisher a topic for the life of the process, over one connection.
+//! Publishing: one publisher for each topic, kept as long as the process lives, over one connection.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,16 +8,16 @@ use google_cloud_pubsub::{
     model::Message,
 };
 
-use super::{PubSubProject, TOPICS, backoff, error, error::explained, retry};
 use crate::{
+    domain::message::TOPICS,
     error::{BackendError, ErrorKind},
-    google,
+    google::pubsub::{PubSubProject, backoff, explained, retry, unbuilt},
     queue::{MessageId, Result},
 };
 
-/// How long a message waits for others to travel with: a submit waits for it, too.
+/// How long a message waits for others to share a request with. Each submit waits this long, too.
 const BATCH_DELAY: Duration = Duration::from_millis(1);
-/// Messages that travel together, at most: ours have a few hundred bytes.
+/// The most messages in one request. A message has a few hundred bytes.
 const BATCH_MESSAGES: u32 = 100;
 
 pub(super) struct Publishers {
@@ -26,12 +26,11 @@ pub(super) struct Publishers {
 }
 
 impl Publishers {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     pub(super) async fn open(project: &PubSubProject) -> Result<Self> {
-        let credentials = google::credentials(project.endpoint.as_ref())?;
-        let base = BasePublisher::builder().with_endpoint(project.base()).with_credentials(credentials);
+        let base = BasePublisher::builder().with_endpoint(project.address()).with_credentials(project.credentials()?);
         let base = base.with_retry_policy(retry()).with_backoff_policy(backoff()).build().await;
-        let base = base.map_err(|error| error::unbuilt("queue.open", error))?;
+        let base = base.map_err(|error| unbuilt("queue.open", error))?;
         let publisher = |topic| {
             let publisher = base.publisher(project.topic(topic)).set_delay_threshold(BATCH_DELAY);
             (topic, publisher.set_message_count_threshold(BATCH_MESSAGES).build())
@@ -39,7 +38,7 @@ impl Publishers {
         Ok(Self { project: project.clone(), by_topic: TOPICS.into_iter().map(publisher).collect() })
     }
 
-    /// Publishes; answers once the service has the message.
+    /// Publishes a message and waits until the service has stored it.
     pub(super) async fn publish(&self, op: &'static str, topic: &'static str, message: Message) -> Result<MessageId> {
         let unknown = || BackendError::new(ErrorKind::Internal, op).because(format!("no publisher for topic {topic}"));
         let publisher = self.by_topic.get(topic).ok_or_else(unknown)?;
@@ -49,7 +48,7 @@ impl Publishers {
                 let what = format!("topic {}", self.project.topic(topic));
                 explained(op, &what, "roles/pubsub.publisher", error)
             }
-            // The runtime that the publisher's task runs on is ending.
+            // The runtime of the publisher's task is shutting down.
             error => BackendError::new(ErrorKind::Unavailable, op).because(error),
         })
     }

@@ -1,4 +1,4 @@
-//! The cases of dead letters, once for all backends.
+//! The contract of the dead letters of every queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,12 +39,12 @@ pub async fn dead_letters_with_one_key_are_one<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "a", "b"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
-    let dead_letters = queue.dead_letters(10).await.expect("dead_letters");
+    let dead_letters = queue.dead_letters(10).await.expect("dead letters");
     assert_eq!(keys(&dead_letters).into_iter().collect::<BTreeSet<_>>(), ["a", "b"].into());
     assert_eq!(dead_letters.len(), 2);
-    let found = dead_letters.iter().find(|dead_letter| dead_letter.key == "a").expect("a dead_letter");
+    let found = dead_letters.iter().find(|dead_letter| dead_letter.key == "a").expect("a dead letter");
     let expected = [
         ("attempts", "5"),
         ("deadLetterKey", "a"),
@@ -61,60 +61,60 @@ pub async fn dead_letters_with_one_key_are_one<B: Backend>() {
     assert!((0..60).contains(&age), "{age}");
     let backend = backend.reopen().await;
     let queue = backend.queue();
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("the same dead_letter");
-    let again = queue.dead_letters(10).await.expect("dead_letters");
-    assert_eq!(keys(&again), keys(&dead_letters), "also after a restart");
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("the same dead letter");
+    let again = queue.dead_letters(10).await.expect("dead letters");
+    assert_eq!(keys(&again), keys(&dead_letters), "a repetition after a restart is the same dead letter");
 }
 
-pub async fn looking_at_dead_letters_leaves_them<B: Backend>() {
+pub async fn listing_dead_letters_does_not_remove_them<B: Backend>() {
     let backend = B::open().await;
     let queue = backend.queue();
-    assert_eq!(queue.dead_letters(10).await.expect("dead_letters"), []);
+    assert_eq!(queue.dead_letters(10).await.expect("dead letters"), []);
     let id = JobId::random(JobKind::Brand, &SystemRandom);
     let all: BTreeSet<_> = (0..250).map(|n| format!("key-{n}")).collect();
     for key in &all {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
-    assert_eq!(queue.dead_letters(0).await.expect("dead_letters"), []);
-    assert_eq!(queue.dead_letters(7).await.expect("dead_letters").len(), 7);
+    assert_eq!(queue.dead_letters(0).await.expect("dead letters"), []);
+    assert_eq!(queue.dead_letters(7).await.expect("dead letters").len(), 7);
     for _ in 0..2 {
-        let found = queue.dead_letters(1_000).await.expect("dead_letters");
+        let found = queue.dead_letters(1_000).await.expect("dead letters");
         assert_eq!(found.len(), all.len());
         assert!(found.is_sorted_by_key(|dead_letter| dead_letter.published_at));
         assert_eq!(found.into_iter().map(|dead_letter| dead_letter.key).collect::<BTreeSet<_>>(), all);
     }
 }
 
-pub async fn a_discarded_letter_is_gone_with_its_copies<B: Backend>() {
+pub async fn a_discarded_dead_letter_is_gone_with_its_copies<B: Backend>() {
     let backend = B::open().await;
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b", "a", "c"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     let discard = |keys: &[&str]| {
         let (queue, keys) = (Arc::clone(&queue), keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
         async move { queue.discard_dead_letters(&keys).await.expect("discarded") }
     };
     assert_eq!(discard(&["a", "c", "unknown"]).await, 2);
-    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead_letters")), ["b"]);
-    assert_eq!(discard(&["a"]).await, 0, "what is gone is no error");
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead letters")), ["b"]);
+    assert_eq!(discard(&["a"]).await, 0, "discarding what is gone succeeds");
     assert_eq!(discard(&[]).await, 0);
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
     let backend = backend.reopen().await;
-    let found = backend.queue().dead_letters(10).await.expect("dead_letters");
-    assert_eq!(keys(&found), ["b", "a"], "one that fails again is recorded again");
+    let found = backend.queue().dead_letters(10).await.expect("dead letters");
+    assert_eq!(keys(&found), ["b", "a"], "a discarded key can be recorded again");
 }
 
-pub async fn a_purge_removes_what_is_recorded_and_nothing_later<B: Backend>() {
+pub async fn a_purge_removes_the_dead_letters_recorded_before_it<B: Backend>() {
     let backend = B::open().await;
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead_letter");
+        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     queue.purge_dead_letters().await.expect("purged");
-    assert_eq!(queue.dead_letters(10).await.expect("dead_letters"), []);
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
-    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead_letters")), ["a"]);
+    assert_eq!(queue.dead_letters(10).await.expect("dead letters"), []);
+    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
+    assert_eq!(keys(&queue.dead_letters(10).await.expect("dead letters")), ["a"]);
 }

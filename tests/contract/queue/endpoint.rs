@@ -1,4 +1,4 @@
-//! A worker's push endpoint that a case answers by hand.
+//! A push endpoint whose answers a case decides.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ use url::Url;
 
 use crate::support::soon;
 
-/// A push that waits for its answer.
+/// A push that waits for its answer. Dropping it answers 500.
 pub struct Push {
     pub path: String,
     pub headers: HeaderMap,
@@ -32,7 +32,7 @@ pub struct Push {
 
 impl Push {
     pub fn answer(self, status: u16) {
-        // A push that was cut off has nobody to answer any more.
+        // Fails if the push was aborted.
         let _ = self.answer.send(StatusCode::from_u16(status).expect("a status"));
     }
 
@@ -56,7 +56,6 @@ struct Counters {
     most: Arc<AtomicUsize>,
 }
 
-/// The endpoint.
 pub struct Endpoint {
     pub url: Url,
     pushes: mpsc::UnboundedReceiver<Push>,
@@ -84,7 +83,7 @@ impl Endpoint {
         soon("a push", self.pushes.recv()).await.expect("an open endpoint")
     }
 
-    /// How many pushes were under way at once, at most.
+    /// The largest number of pushes that were in progress at once.
     pub fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }

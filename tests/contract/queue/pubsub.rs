@@ -1,4 +1,4 @@
-//! Pub/Sub, and what its client does beyond the contract.
+//! Pub/Sub on the emulator, and what the client does beyond the contract.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,19 +8,21 @@ use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::{client::SubscriptionAdmin, model::PushConfig};
 use mediaforge::{
     config::PubSubConfig,
-    domain::{clock::SystemRandom, ids::JobId, kind::JobKind},
-    queue::{self, ErrorKind, JobQueue, Push},
+    domain::{clock::SystemRandom, ids::JobId, kind::JobKind, message::DEAD_LETTER_TOPIC},
+    provision::{self, PushTarget},
+    queue::{self, ErrorKind, JobQueue},
 };
 use tonic::Code;
 
 use super::{
-    Backend, Delivery,
+    Backend, Consumer, PushBackend, Pushing,
     cases::{dispatch, publish},
     dead_letters::dead_letter,
+    push,
 };
 use crate::support::soon;
 
-/// Retries after 20 ms to 1.2 s, an ack deadline of 1.2 s.
+/// Time runs this much faster: retries after 20 ms to 1.2 s, an ack deadline of 1.2 s.
 const SPEED: f64 = 500.0;
 const PROJECT: &str = "forge-test";
 const KINDS: [JobKind; 2] = [JobKind::Illustration, JobKind::Brand];
@@ -39,24 +41,24 @@ fn subscription(kind: JobKind) -> String {
 }
 
 impl Cloud {
-    /// Makes everything as it should be, with pushes to that worker.
+    /// Creates or repairs every topic and subscription, with pushes to that worker.
     async fn provision(&self, worker: &url::Url) {
-        let push = Push {
+        let push = PushTarget {
             url: worker.clone(),
             service_account: format!("push@{PROJECT}.iam.gserviceaccount.com"),
             audience: "mediaforge-worker".to_owned(),
         };
-        let provision = queue::open_provision(PROJECT, &config(&self.emulator.url()), push).await.expect("a client");
-        for planned in provision.plan().await.expect("a plan") {
-            provision.apply(&planned).await.expect("provisioned");
+        let provisioner = provision::open(PROJECT, &config(&self.emulator.url()), push).await.expect("a client");
+        for planned in provisioner.plan().await.expect("a plan") {
+            provisioner.apply(&planned).await.expect("provisioned");
         }
     }
 }
 
-/// What stops pushing: the subscriptions are pulled from then on, and nobody pulls.
-struct Pushing(Arc<Emulator>);
+/// Stops the pushes by turning the subscriptions into pull subscriptions.
+struct PushSubscriptions(Arc<Emulator>);
 
-impl Pushing {
+impl PushSubscriptions {
     async fn pause(&self) {
         let admin = SubscriptionAdmin::builder().with_endpoint(self.0.url());
         let admin = admin.with_credentials(anonymous::Builder::new().build()).build().await.expect("a client");
@@ -68,14 +70,14 @@ impl Pushing {
 }
 
 #[async_trait]
-impl Delivery for Pushing {
+impl Pushing for PushSubscriptions {
     async fn stop(self: Box<Self>) {
         self.pause().await;
         let settled = self.0.pubsub().until(|pubsub| {
             let mut deliveries = KINDS.into_iter().flat_map(|kind| pubsub.deliveries(&subscription(kind)));
             deliveries.all(|delivery| delivery.answer.is_some())
         });
-        soon("the end of the pushes under way", settled).await;
+        soon("an answer to every push", settled).await;
     }
 
     async fn kill(self: Box<Self>) {
@@ -85,15 +87,13 @@ impl Delivery for Pushing {
 
 #[async_trait]
 impl Backend for Cloud {
-    const PROJECT: &'static str = PROJECT;
-
     async fn open() -> Self {
         let emulator = Arc::new(Emulator::start().await.expect("an emulator"));
         emulator.pubsub().speed(SPEED);
         let queue = queue::open_pubsub(PROJECT, &config(&emulator.url()));
         let cloud = Self { emulator, queue };
         cloud.provision(&"http://127.0.0.1:9".parse().expect("a URL")).await;
-        Pushing(Arc::clone(&cloud.emulator)).pause().await;
+        PushSubscriptions(Arc::clone(&cloud.emulator)).pause().await;
         cloud
     }
 
@@ -101,14 +101,23 @@ impl Backend for Cloud {
         Arc::clone(&self.queue)
     }
 
-    async fn deliver(&self, worker: &url::Url) -> Box<dyn Delivery> {
-        self.provision(worker).await;
-        Box::new(Pushing(Arc::clone(&self.emulator)))
+    async fn consume(&self) -> Box<dyn Consumer> {
+        push::consume(self).await
     }
 
     async fn reopen(self) -> Self {
         let queue = queue::open_pubsub(PROJECT, &config(&self.emulator.url()));
         Self { emulator: self.emulator, queue }
+    }
+}
+
+#[async_trait]
+impl PushBackend for Cloud {
+    const PROJECT: &'static str = PROJECT;
+
+    async fn push_to(&self, worker: &url::Url) -> Box<dyn Pushing> {
+        self.provision(worker).await;
+        Box::new(PushSubscriptions(Arc::clone(&self.emulator)))
     }
 }
 
@@ -129,7 +138,7 @@ async fn a_publish_is_tried_three_times_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_publish_that_is_not_answered_ends() {
+async fn a_publish_without_an_answer_times_out() {
     let cloud = Cloud::open().await;
     cloud.emulator.faults().inject("Publisher/Publish", Fault::Hang(Duration::from_hours(1)), 3);
     let error = soon("an end", cloud.queue.publish(&dispatch())).await.expect_err("no answer");
@@ -137,35 +146,35 @@ async fn a_publish_that_is_not_answered_ends() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_whose_answer_was_lost_is_recorded_once() {
+async fn a_dead_letter_published_twice_is_listed_once() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     cloud.emulator.faults().inject("Publisher/Publish", Fault::LoseReply(Code::Unavailable), 1);
-    cloud.queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead_letter");
-    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", queue::DEAD_LETTER_TOPIC));
-    assert_eq!(copies.len(), 2, "Pub/Sub cannot know that it is the same one");
-    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead_letters").len(), 1);
+    cloud.queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
+    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", DEAD_LETTER_TOPIC));
+    assert_eq!(copies.len(), 2, "Pub/Sub cannot detect the repetition");
+    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead letters").len(), 1);
     assert_eq!(cloud.queue.discard_dead_letters(&["a".to_owned()]).await.expect("discarded"), 1);
-    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead_letters"), []);
+    assert_eq!(cloud.queue.dead_letters(10).await.expect("dead letters"), []);
 }
 
 #[tokio::test]
-async fn what_a_failed_look_held_is_given_back() {
+async fn a_failed_listing_releases_the_messages_it_held() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for n in 0..150 {
-        cloud.queue.dead_letter(&dead_letter(&id, &n.to_string())).await.expect("a dead_letter");
+        cloud.queue.dead_letter(&dead_letter(&id, &n.to_string())).await.expect("a dead letter");
     }
-    // From here on a dead letter that is held stays so for a minute.
+    // From here on, a message that is held stays hidden for a minute.
     cloud.emulator.pubsub().speed(1.0);
     cloud.emulator.faults().inject_after("Subscriber/Pull", 1, Fault::Refuse(Code::Unavailable), 1);
     let error = cloud.queue.dead_letters(1_000).await.expect_err("the second pull fails");
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    assert_eq!(cloud.queue.dead_letters(1_000).await.expect("dead_letters").len(), 150);
+    assert_eq!(cloud.queue.dead_letters(1_000).await.expect("dead letters").len(), 150);
 }
 
 #[tokio::test]
-async fn an_error_says_what_is_missing_and_what_to_do() {
+async fn an_error_names_what_is_missing_and_the_next_step() {
     let emulator = Emulator::start().await.expect("an emulator");
     let queue = queue::open_pubsub(PROJECT, &config(&emulator.url()));
     let missing = |name: &str| format!("projects/{PROJECT}/{name} does not exist; `mediaforge provision` creates it");
@@ -192,18 +201,18 @@ async fn an_error_says_what_is_missing_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn opening_connects_to_nothing_and_a_later_server_is_found() {
+async fn opening_does_not_connect_and_a_server_that_starts_later_is_used() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);
     let queue = queue::open_pubsub(PROJECT, &config(&format!("http://{address}")));
-    let error = queue.publish(&dispatch()).await.expect_err("nobody there");
+    let error = queue.publish(&dispatch()).await.expect_err("the address refuses connections");
     assert!(error.is_transient(), "{error}");
-    let error = queue.dead_letters(1).await.expect_err("nobody there");
+    let error = queue.dead_letters(1).await.expect_err("the address refuses connections");
     assert!(error.is_transient(), "{error}");
     let emulator = Arc::new(Emulator::start_at(address).await.expect("an emulator"));
     let cloud = Cloud { emulator, queue };
     cloud.provision(&"http://127.0.0.1:9".parse().expect("a URL")).await;
     publish(&cloud.queue).await;
-    assert_eq!(cloud.queue.dead_letters(1).await.expect("dead_letters"), []);
+    assert_eq!(cloud.queue.dead_letters(1).await.expect("dead letters"), []);
 }

@@ -1,12 +1,13 @@
-//! Who must be allowed what: bindings that belong to IAM, for a person to make.
+//! The IAM bindings that Pub/Sub needs. A person adds them; this program changes no permissions.
 
-use crate::{domain::kind::JobKind, queue::DEAD_LETTER_TOPIC};
+use crate::domain::{kind::JobKind, message::DEAD_LETTER_TOPIC};
 
-/// Pub/Sub's own account in a project, with the project's number as a shell's variable.
+/// Pub/Sub's service agent in a project, with the project's number as a shell variable.
 const SERVICE_AGENT: &str = "service-${PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com";
 
-/// The commands that let Pub/Sub forward dead letters and push in the name of `push_account`. Without the first three
-/// it delivers for ever what no worker takes; without the last it pushes without a token, and workers refuse it.
+/// The commands that allow Pub/Sub to forward dead letters and to push as `push_account`. Without the bindings for dead
+/// letters Pub/Sub delivers a refused message forever; without the last binding it pushes without a token, which workers
+/// refuse.
 pub fn iam_commands(project: &str, push_account: &str) -> Vec<String> {
     let agent = format!("--project={project} --member=\"serviceAccount:{SERVICE_AGENT}\"");
     let number = format!("PROJECT_NUMBER=$(gcloud projects describe {project} --format='value(projectNumber)')");

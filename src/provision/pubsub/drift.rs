@@ -1,29 +1,14 @@
-//! How a subscription that is there differs from the one that is wanted.
+//! How an existing subscription differs from the desired one.
 
 use google_cloud_pubsub::model::{Subscription, push_config::Wrapper};
 use google_cloud_wkt::Duration;
-use serde::Serialize;
 
-/// A field that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Drift {
-    /// The field, as the service names it.
-    pub field: &'static str,
-    /// What it is.
-    pub have: String,
-    /// What it should be.
-    pub want: String,
-    /// Whether it can be changed; otherwise the subscription must be deleted and made anew.
-    pub repairable: bool,
-    /// What an update of it names.
-    #[serde(skip)]
-    pub(super) mask: Option<&'static str>,
-}
+use crate::provision::Drift;
 
-/// A field, its value for people, and what an update of it names.
+/// The name of a field, its value as text, and its path in an update mask if it can be changed.
 type Field = (&'static str, String, Option<&'static str>);
 
-/// The fields of `have` that differ.
+/// The fields of `have` that differ from `want`.
 pub(super) fn drift(have: &Subscription, want: &Subscription) -> Vec<Drift> {
     let pairs = fields(have).into_iter().zip(fields(want));
     pairs
@@ -58,7 +43,7 @@ fn dead_letters(it: &Subscription) -> [Field; 2] {
     let mask = Some("dead_letter_policy");
     let policy = it.dead_letter_policy.as_ref();
     let topic = policy.map(|policy| policy.dead_letter_topic.clone());
-    // 0 stands for the default.
+    // 0 means the default.
     let attempts = policy.map(|policy| match policy.max_delivery_attempts {
         0 => "5".to_owned(),
         attempts => attempts.to_string(),
@@ -86,11 +71,11 @@ fn retries(it: &Subscription) -> [Field; 2] {
 
 fn push(it: &Subscription) -> [Field; 5] {
     let mask = Some("push_config");
-    // A subscription that is pulled may have an empty one.
+    // The push configuration of a pull subscription may be empty.
     let push = it.push_config.as_ref().filter(|push| !push.push_endpoint.is_empty());
     let endpoint = push.map(|push| push.push_endpoint.clone());
     let token = push.and_then(|push| push.oidc_token());
-    // v1 is the default of the service, and v1beta1 the only other one.
+    // The default is v1; the only other version is v1beta1.
     let version = push.map(|push| push.attributes.get("x-goog-version").cloned().unwrap_or_else(|| "v1".to_owned()));
     let is_bare = push.is_some_and(|push| matches!(push.wrapper, Some(Wrapper::NoWrapper(_))));
     let account = token.map(|token| token.service_account_email.clone());
@@ -116,7 +101,7 @@ fn export(it: &Subscription) -> &'static str {
     }
 }
 
-/// Without a policy a subscription expires after 31 idle days; with one that names no time it never does.
+/// Without a policy a subscription expires after 31 days without activity; with a policy without a time it never expires.
 fn expiry(it: &Subscription) -> String {
     match &it.expiration_policy {
         None => "2678400s".to_owned(),
@@ -124,7 +109,7 @@ fn expiry(it: &Subscription) -> String {
     }
 }
 
-/// As the service writes it, for whole seconds.
+/// The service's notation, for example `600s`.
 fn seconds(duration: Option<Duration>) -> String {
     duration.map_or_else(none, |duration| match duration.nanos() {
         0 => format!("{}s", duration.seconds()),
@@ -146,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// Of a subscription that was made with nothing said, against one for which everything was.
+    /// A subscription with default settings against one with every setting.
     #[test]
     fn every_field_that_differs_is_named_with_both_values() {
         let have = Subscription::new().set_topic("t").set_filter("x").set_ack_deadline_seconds(10);
@@ -178,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_fills_in_is_no_drift() {
-        let said = PushConfig::new().set_push_endpoint("https://w").set_attributes([("x-goog-version", "v1")]);
-        let (unsaid, empty) = (PushConfig::new().set_push_endpoint("https://w"), PushConfig::new());
+    fn defaults_of_the_service_do_not_count_as_drift() {
+        let explicit = PushConfig::new().set_push_endpoint("https://w").set_attributes([("x-goog-version", "v1")]);
+        let (implicit, empty) = (PushConfig::new().set_push_endpoint("https://w"), PushConfig::new());
         let pushed = |push: PushConfig| Subscription::new().set_push_config(push);
-        assert_eq!(drift(&pushed(unsaid), &pushed(said)), []);
+        assert_eq!(drift(&pushed(implicit), &pushed(explicit)), []);
         assert_eq!(drift(&pushed(empty), &Subscription::new()), []);
         let five = Subscription::new().set_dead_letter_policy(DeadLetterPolicy::new().set_max_delivery_attempts(5));
         let default = Subscription::new().set_dead_letter_policy(DeadLetterPolicy::new());
