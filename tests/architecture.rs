@@ -239,7 +239,7 @@ fn only_the_ports_files_name_their_backends() {
                 wrong.push(format!("{path}: {crates} belongs behind {port}"));
             }
         }
-        for pubsub in ["google_cloud_pubsub::", "google::pubsub::"] {
+        for pubsub in ["google_cloud_pubsub::", "google::pubsub::v1"] {
             let rooms = ["src/queue/pubsub/", "src/provision/pubsub/", "src/google/pubsub.rs"];
             if text.contains(pubsub) && !rooms.iter().any(|room| path.starts_with(room)) {
                 wrong.push(format!("{path}: {pubsub} belongs in one of {rooms:?}"));
