@@ -54,7 +54,7 @@ pub(super) struct ServeArgs {
 pub(super) enum Role {
     /// Accept jobs over HTTP
     Gateway,
-    /// Run them
+    /// Run jobs
     Worker,
 }
 

@@ -14,6 +14,7 @@ mod secret;
 mod sections;
 mod server;
 mod styles;
+mod trainers;
 mod validate;
 
 pub use cloud::*;
@@ -27,6 +28,7 @@ pub use secret::{Secret, SecretRef};
 pub use sections::*;
 pub use server::ServerConfig;
 pub use styles::StyleConfig;
+pub use trainers::*;
 
 /// The error for a build without the feature `google-cloud`.
 pub const GOOGLE_CLOUD_NOT_INCLUDED: &str =

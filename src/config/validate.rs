@@ -5,7 +5,7 @@ mod engines;
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-use super::{AuthMode, Config, Profile, QueueBackend, Roles, StoreBackend, duration::text};
+use super::{AuthMode, Config, GOOGLE_CLOUD_NOT_INCLUDED, Profile, QueueBackend, Roles, StoreBackend, duration::text};
 use crate::net;
 
 /// The circumstances that decide which checks apply.
@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config, context: &Context) -> Mistakes {
     amounts(config, &mut check);
     uploads(config, &mut check);
     queue(config, context.profile, &mut check);
-    engines::ranges(config, &mut check);
+    engines::check(config, context.roles, &mut check);
     catalogue(config, &mut check);
     cloud::ranges(config, &mut check);
     if let Some(roles) = context.roles {
@@ -37,40 +37,53 @@ pub(super) fn check(config: &Config, context: &Context) -> Mistakes {
     check.0
 }
 
+/// Collects what is wrong.
 #[derive(Default)]
-struct Check(Mistakes);
+pub(super) struct Check(Mistakes);
 
 impl Check {
-    fn wrong(&mut self, key: &str, detail: impl Into<String>) {
+    pub(super) fn wrong(&mut self, key: &str, detail: impl Into<String>) {
         self.0.push((Some(key.to_owned()), detail.into()));
     }
 
-    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: &T, range: &RangeInclusive<T>) {
+    /// Checks what Vertex AI needs; `key` selects it. A missing project is reported once.
+    pub(super) fn vertex(&mut self, config: &Config, key: &str) {
+        const PROJECT: &str = "gcp.project";
+        if !cfg!(feature = "google-cloud") {
+            self.wrong(key, format!("Vertex AI is not available: {GOOGLE_CLOUD_NOT_INCLUDED}"));
+        }
+        let is_reported = self.0.iter().any(|(key, _)| key.as_deref() == Some(PROJECT));
+        if config.gcp.project.is_none() && !is_reported {
+            self.wrong(PROJECT, "must be set, for Vertex AI is used");
+        }
+    }
+
+    pub(super) fn range<T: PartialOrd + Display>(&mut self, key: &str, value: &T, range: &RangeInclusive<T>) {
         if !range.contains(value) {
             self.wrong(key, format!("{value} is out of range; {} to {}", range.start(), range.end()));
         }
     }
 
-    fn time(&mut self, key: &str, value: Duration, range: &RangeInclusive<Duration>) {
+    pub(super) fn time(&mut self, key: &str, value: Duration, range: &RangeInclusive<Duration>) {
         if !range.contains(&value) {
             let (min, max) = (text(*range.start()), text(*range.end()));
             self.wrong(key, format!("{} is out of range; {min} to {max}", text(value)));
         }
     }
 
-    fn some_time(&mut self, key: &str, value: Duration) {
+    pub(super) fn some_time(&mut self, key: &str, value: Duration) {
         if value.is_zero() {
             self.wrong(key, "must not be zero");
         }
     }
 
-    fn at_most(&mut self, key: &str, value: Duration, other: &str, most: Duration) {
+    pub(super) fn at_most(&mut self, key: &str, value: Duration, other: &str, most: Duration) {
         if value > most {
             self.wrong(key, format!("{} must not be above {other} ({})", text(value), text(most)));
         }
     }
 
-    fn http_url(&mut self, key: &str, url: Option<&url::Url>) {
+    pub(super) fn http_url(&mut self, key: &str, url: Option<&url::Url>) {
         let Some(url) = url else { return };
         if !net::is_http_base(url) {
             self.wrong(
@@ -261,7 +274,6 @@ fn serving(config: &Config, roles: Roles, on_cloud_run: bool, check: &mut Check)
         );
     }
     cloud::serving(config, roles, on_cloud_run, check);
-    engines::serving(config, roles, check);
     if !on_cloud_run {
         return;
     }

@@ -1,4 +1,4 @@
-//! What it means for an attempt that a call of another server came to nothing.
+//! What a failed call of another server means for an attempt.
 
 use crate::{
     domain::failure::{AttemptFailure, ErrorCode},

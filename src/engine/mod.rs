@@ -1,7 +1,9 @@
-//! Ports [`ImageEngine`], which turns a prompt into pictures, and [`BrandTrainer`], which learns a style.
+//! The ports [`ImageEngine`], which draws pictures of a prompt, and [`BrandTrainer`], which trains a style, and their
+//! backends.
 
 mod artifact;
 mod command_trainer;
+mod descriptor;
 mod failures;
 mod mock_trainer;
 mod noop;
@@ -16,12 +18,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use self::descriptor::EngineDescriptor;
 use self::{
+    descriptor::OpenEngine,
     remote::Access,
     router::{Engine, Router},
 };
 use crate::{
-    config::{Config, EngineName, TrainerBackend},
+    config::{Config, TrainerBackend},
     domain::{
         Timestamp, brand::BrandSpec, clock::Random, failure::AttemptFailure, ids::JobId, job::Progress,
         request::IllustrationSpec,
@@ -34,49 +38,64 @@ use crate::{
     http,
 };
 
-/// What an engine is asked to draw.
+/// Every engine. The configuration knows each by its section (`src/config/engines`).
+pub const ENGINES: [&EngineDescriptor; 6] = [
+    &preview::ENGINE,
+    &remote::gemini::ENGINE,
+    &remote::imagen::ENGINE,
+    &remote::openai::ENGINE,
+    &remote::openai::LORA,
+    &noop::ENGINE,
+];
+
+/// The engine of that name.
+pub fn descriptor(name: &str) -> Option<&'static EngineDescriptor> {
+    ENGINES.into_iter().find(|engine| engine.name == name)
+}
+
+/// The pictures that an engine draws.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageSpec {
-    /// What to draw, in which style and size.
+    /// The prompt, the style and the size.
     pub illustration: IllustrationSpec,
-    /// The seed of the first picture: the request's, or one derived from the job.
+    /// The seed of the first picture: the request's own, or one derived from the job.
     pub seed: u32,
-    /// Which of [`ImageEngine::routes`] draws it.
+    /// One of [`ImageEngine::routes`].
     pub route: String,
-    /// Encoded pictures that show the style, at most [`ImageEngine::references`] of them.
+    /// Encoded pictures in the style, at most [`ImageEngine::references`] of them.
     pub references: Vec<Bytes>,
 }
 
-/// What an engine knows of the attempt it works for. Dropping the future that `generate` returned stops the work.
+/// The attempt that an engine works for. Dropping the future of `generate` stops the work.
 #[derive(Debug, Clone)]
 pub struct AttemptContext {
     /// The job.
     pub job_id: JobId,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// Where to report progress; only the latest value counts.
+    /// Receives progress; only the latest value counts.
     pub progress: watch::Sender<Option<Progress>>,
 }
 
-/// A picture as an engine made it.
+/// A picture as an engine delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generated {
+pub struct GeneratedImage {
     /// An encoded picture (PNG, JPEG or WebP), of any size.
     pub bytes: Bytes,
 }
 
-/// What an engine delivered.
+/// The result of [`ImageEngine::generate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
-    /// The pictures, fewer than asked when some were withheld.
-    pub images: Vec<Generated>,
-    /// Pictures withheld by the content filter.
+    /// The pictures, fewer than requested when some were withheld.
+    pub images: Vec<GeneratedImage>,
+    /// The number of pictures that the content filter withheld.
     pub filtered: u32,
-    /// The model that drew them.
+    /// The model.
     pub model: String,
-    /// What the model was told.
+    /// The prompt as the model received it.
     pub final_prompt: String,
-    /// The seed that repeats the result, where the engine has one.
+    /// The seed that reproduces the result, if the engine has seeds.
     pub seed: Option<u32>,
     /// What the provider charges, in millionths of a US dollar.
     pub cost_micro_usd: u64,
@@ -85,37 +104,38 @@ pub struct Generation {
 /// Draws pictures.
 #[async_trait]
 pub trait ImageEngine: Send + Sync {
-    /// Draws `spec.illustration.count` pictures. Whether trying again can help is said by the failure.
+    /// Draws `spec.illustration.count` pictures. The failure tells whether a retry can help.
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure>;
 
-    /// What such a picture can be drawn by, each as `engine/model`: what is behind one name is full, down and well
-    /// together. The first is meant; those behind it stand in while it may not be called. Never empty.
+    /// The routes that can draw such a picture, each as `engine/model`: everything behind one route is overloaded, down
+    /// or available together, so each has a circuit breaker. The first is preferred, the others are its fallbacks. Never
+    /// empty.
     fn routes(&self, _illustration: &IllustrationSpec) -> Vec<Cow<'_, str>> {
         vec!["engine".into()]
     }
 
-    /// How many pictures that show the style a route has use for.
+    /// The number of reference pictures that a route can use.
     fn references(&self, _route: &str) -> usize {
         0
     }
 
-    /// Asks the providers, cheaply, whether each model that may be called is there, and for how long.
-    async fn check(&self, _now: Timestamp) -> Vec<Checked> {
+    /// Checks with the providers that each configured model exists. Costs nothing; draws nothing.
+    async fn check(&self, _now: Timestamp) -> Vec<ModelCheck> {
         Vec::new()
     }
 }
 
-/// What came of asking for a model.
+/// The result of checking one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub struct ModelCheck {
     /// `engine/model`.
     pub route: String,
-    /// Why it cannot be called; `Ok` with what an operator should know of it, if anything.
+    /// Why it cannot be called; or `Ok`, with a note for the operator if there is one.
     pub outcome: Result<Option<String>, AttemptFailure>,
 }
 
-/// Opens what the configuration names. `random` decides the faults an engine is told to play. Nothing is connected
-/// before it is first used.
+/// Opens the configured engines. `random` decides which calls fail where faults are simulated. Nothing is connected
+/// before its first use.
 pub fn open(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn ImageEngine>, BackendError> {
     open_with(config, random, || {
         let http = crate::http::client().map_err(|error| failed(error.to_string()))?;
@@ -124,27 +144,25 @@ pub fn open(config: &Config, random: &Arc<dyn Random>) -> Result<Arc<dyn ImageEn
     })
 }
 
-/// The same with what remote engines need from outside, which is made for one that is remote only.
+/// The same with the given access for remote engines; `access` is called only if there is one.
 pub fn open_with(
     config: &Config,
     random: &Arc<dyn Random>,
     access: impl Fn() -> Result<Access, BackendError>,
 ) -> Result<Arc<dyn ImageEngine>, BackendError> {
-    let mut made: Option<Access> = None;
-    let preview = || Arc::new(preview::Preview::new(config.engine.preview.clone(), Arc::clone(random)));
-    let open = |name: EngineName| {
-        if name == EngineName::Noop {
-            return Ok(Engine::BuiltIn(Arc::new(noop::Noop)));
-        }
-        if name == EngineName::Preview {
-            return Ok(Engine::BuiltIn(preview()));
-        }
-        let access = match made.take() {
-            Some(access) => access,
-            None => access()?,
-        };
-        let provider = remote::provider(name, &config.engine, made.insert(access));
-        provider.map(Engine::Remote).ok_or_else(|| failed(format!("{} is not built in", name.as_str())))
+    let mut shared: Option<Access> = None;
+    let open = |name: &str| {
+        let descriptor = descriptor(name).ok_or_else(|| failed(format!("the engine {name} is not built in")))?;
+        Ok(match descriptor.open {
+            OpenEngine::BuiltIn(open) => Engine::BuiltIn(open(&config.engine, random)),
+            OpenEngine::Remote(open) => {
+                let access = match shared.take() {
+                    Some(access) => access,
+                    None => access()?,
+                };
+                Engine::Remote(open(&config.engine, shared.insert(access)))
+            }
+        })
     };
     Ok(Arc::new(Router::new(config, open)?))
 }
@@ -156,14 +174,14 @@ fn failed(why: String) -> BackendError {
 /// The pictures of a training.
 #[async_trait]
 pub trait Dataset: Send + Sync {
-    /// The `n`-th picture of the brand as it is stored; `None` when it is gone.
+    /// The `n`-th picture of the brand as it is stored; `None` if it was deleted.
     async fn picture(&self, n: usize) -> Result<Option<Bytes>, AttemptFailure>;
 }
 
-/// What a trainer is asked to learn.
+/// A training to start.
 #[derive(Clone)]
 pub struct TrainingSpec {
-    /// The job: names the provider's operation, so that asking twice starts it once.
+    /// The job. It names the provider's operation, so that starting twice is one operation.
     pub job_id: JobId,
     /// The brand, with the media keys of its pictures.
     pub brand: BrandSpec,
@@ -173,59 +191,60 @@ pub struct TrainingSpec {
     pub now: Timestamp,
 }
 
-/// A provider's long-running operation.
+/// The id of a provider's long-running operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationId(pub String);
 
-/// Where a training stands.
+/// The state of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrainingStatus {
-    /// It goes on.
+    /// It has not ended.
     Running(Progress),
-    /// It is done.
+    /// It ended with a result.
     Succeeded {
-        /// Where the model is, if there is one.
+        /// The address of the model, if there is one.
         model_path: Option<String>,
         /// What the provider charges, in millionths of a US dollar.
         cost_micro_usd: u64,
     },
-    /// It came to nothing.
+    /// It ended without a result.
     Failed(AttemptFailure),
 }
 
-/// Trains brands as long-running operations: started once, then polled by whoever holds the job.
+/// Trains brands as long-running operations: started once, then polled by the worker that holds the job.
 ///
-/// Contract, held by `tests/contract` for every backend: `start` for the same job twice is one operation while it goes
-/// on; `poll` and `cancel` work from any process that knows the id; progress never falls; cancelling twice, or what has
-/// ended, is `Ok`. An `Err` of `poll` is about the asking and says nothing of the operation; an operation that failed, or
-/// that the provider does not know, is [`TrainingStatus::Failed`]. What has succeeded is so at every later `poll`, too.
+/// Contract, tested by `tests/contract` for every backend: starting a job's training again, while it runs, returns the
+/// same operation; `poll` and `cancel` work from any process that has the id; progress never decreases; cancelling again,
+/// or after the end, is `Ok`. An `Err` of `poll` means that the call failed and says nothing about the operation; an
+/// operation that failed, or that the provider does not know, is [`TrainingStatus::Failed`]. A success stays a success at
+/// every later `poll`.
 #[async_trait]
 pub trait BrandTrainer: Send + Sync {
-    /// Begins, or finds what was begun for this job.
+    /// Starts a training, or finds the one that was started for this job.
     async fn start(&self, spec: &TrainingSpec) -> Result<OperationId, AttemptFailure>;
 
-    /// Where it stands at `now`.
+    /// The state at `now`.
     async fn poll(&self, operation: &OperationId, now: Timestamp) -> Result<TrainingStatus, AttemptFailure>;
 
-    /// Stops it.
+    /// Stops the training.
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure>;
 
-    /// What trains, as `trainer/model`; as [`ImageEngine::routes`].
-    fn breaker_name(&self) -> Cow<'_, str> {
+    /// The trainer's route; as [`ImageEngine::routes`], but there is only one.
+    fn route(&self) -> Cow<'_, str> {
         "trainer".into()
     }
 }
 
-/// What a trainer needs beside its configuration.
+/// What a trainer needs besides its configuration.
 pub struct TrainerAccess {
-    /// Decides the faults a trainer is told to play.
+    /// Decides which calls fail where faults are simulated.
     pub random: Arc<dyn Random>,
-    /// Who this process is to Google Cloud; `None`: the application's default credentials, and nobody to an endpoint
+    /// Access tokens for Google Cloud. `None` means the application's default credentials, and no token for an endpoint
     /// that is `http://`.
     pub tokens: Option<Arc<dyn TokenSource>>,
 }
 
-/// Opens the configured trainer. Nothing is called or begun yet.
+/// Opens the configured trainer. Connects to nothing and starts nothing.
 pub fn open_trainer(config: &Config, access: TrainerAccess) -> Result<Arc<dyn BrandTrainer>, BackendError> {
     let TrainerAccess { random, tokens } = access;
     Ok(match config.trainer.default {
@@ -238,12 +257,26 @@ pub fn open_trainer(config: &Config, access: TrainerAccess) -> Result<Arc<dyn Br
             let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
                 BackendError::new(ErrorKind::Broken, "trainer.open").because(error)
             };
-            let emulated = google::is_emulator(config.trainer.vertex.endpoint.as_ref())
+            let is_emulated = google::is_emulator(config.trainer.vertex.endpoint.as_ref())
                 || google::is_emulator(config.trainer.vertex.storage_endpoint.as_ref());
-            let default = || (!emulated).then(|| Arc::new(GoogleTokens::application_default()) as Arc<dyn TokenSource>);
+            let default =
+                || (!is_emulated).then(|| Arc::new(GoogleTokens::application_default()) as Arc<dyn TokenSource>);
             let client = http::client().map_err(|error| broken(error.into()))?;
             let trainer = vertex_trainer::VertexTrainer::new(config, client, tokens.or_else(default));
             Arc::new(trainer.map_err(|error| broken(error.into()))?)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Sources, load};
+
+    #[test]
+    fn every_section_has_an_engine_and_every_engine_a_section() {
+        let environment = Environment::of([]).with_user_data_dir("/nowhere");
+        let config = load(&Sources { environment, ..Sources::default() }).unwrap().config;
+        assert_eq!(config.engine.names(), ENGINES.map(|engine| engine.name));
+    }
 }

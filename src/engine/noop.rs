@@ -1,15 +1,25 @@
-//! An engine that draws nothing, for measuring what everything around an engine costs.
+//! An engine that draws nothing, to measure the cost of everything around an engine.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{AttemptContext, Generation, ImageEngine, ImageSpec};
+use super::{
+    AttemptContext, Generation, ImageEngine, ImageSpec,
+    descriptor::{EngineDescriptor, OpenEngine},
+};
 use crate::domain::{failure::AttemptFailure, request::IllustrationSpec};
 
-/// Withholds every picture at once: a job is accepted, delivered, claimed and settled with its credits released, and
-/// nothing is drawn or stored.
-pub(super) struct Noop;
+pub(super) const ENGINE: EngineDescriptor = EngineDescriptor {
+    name: "noop",
+    needs_google_credentials: false,
+    location: EngineDescriptor::built_in,
+    open: OpenEngine::BuiltIn(|_, _| Arc::new(Noop)),
+};
+
+/// Withholds every picture: a job is accepted, delivered, claimed and settled with its credits released, and nothing is
+/// drawn or stored.
+struct Noop;
 
 #[async_trait]
 impl ImageEngine for Noop {

@@ -1,5 +1,5 @@
-//! Chooses what draws: by the style's word, in brands by the brands', else by the default; and what stands in for it.
-//! Knows which models' service ends, and when.
+//! Chooses the engine of a picture: its style's own, for brands the brands', else the default; and the fallback. Knows
+//! when the service of a model ends.
 
 use std::{
     borrow::Cow,
@@ -10,36 +10,36 @@ use std::{
 use async_trait::async_trait;
 use jiff::{civil::Date, tz::TimeZone};
 
-use super::{AttemptContext, Checked, Generation, ImageEngine, ImageSpec, failed, remote::Provider};
+use super::{AttemptContext, Generation, ImageEngine, ImageSpec, ModelCheck, failed, remote::Provider};
 use crate::{
-    config::{Config, EngineName},
+    config::Config,
     domain::{Timestamp, failure::AttemptFailure, kind::JobKind, request::IllustrationSpec},
     error::BackendError,
 };
 
-/// How many days before the end of a model's service a warning begins.
+/// Days before the end of a model's service from which on a note warns of it.
 const WARN_DAYS: i32 = 60;
 
-/// An engine that asks others to draw.
+/// An engine that delegates to the configured engines.
 pub(super) struct Router {
     default: String,
     brands: Option<String>,
     fallback: Option<String>,
-    /// By style, where a style has its own.
+    /// The route of each style that has its own.
     styles: BTreeMap<String, String>,
-    /// Every route that is named above.
+    /// All of the routes above.
     routes: BTreeMap<String, Target>,
-    /// The day a model's service ends.
+    /// The day on which a model's service ends.
     retirements: BTreeMap<String, Date>,
 }
 
-/// What a route leads to.
+/// What a route stands for.
 struct Target {
     model: String,
     engine: Engine,
 }
 
-/// What draws in the end.
+/// An opened engine.
 #[derive(Clone)]
 pub(super) enum Engine {
     /// Without a model.
@@ -52,14 +52,14 @@ impl Router {
     /// The routes of a configuration, each engine opened once.
     pub(super) fn new(
         config: &Config,
-        mut open: impl FnMut(EngineName) -> Result<Engine, BackendError>,
+        mut open: impl FnMut(&'static str) -> Result<Engine, BackendError>,
     ) -> Result<Self, BackendError> {
         let mut engines = BTreeMap::new();
         let mut routes = BTreeMap::new();
         let mut named = |name: &str| {
             let route = config.engine.route(name).map_err(failed)?;
             let shown = route.to_string();
-            let engine = match engines.get(&route.engine) {
+            let engine = match engines.get(route.engine) {
                 Some(engine) => Engine::clone(engine),
                 None => engines.entry(route.engine).or_insert(open(route.engine)?).clone(),
             };
@@ -78,27 +78,28 @@ impl Router {
         Ok(Self { default, brands, fallback, styles, routes, retirements })
     }
 
-    /// The route that is meant for a picture.
-    fn meant(&self, illustration: &IllustrationSpec) -> &str {
+    /// The preferred route of a picture.
+    fn preferred(&self, illustration: &IllustrationSpec) -> &str {
         let style = illustration.style.id.as_str();
         let brands = self.brands.as_deref().filter(|_| JobKind::of_id(style) == Some(JobKind::Brand));
         brands.or_else(|| self.styles.get(style).map(String::as_str)).unwrap_or(&self.default)
     }
 
-    /// What a route leads to. A name that is none of ours was chosen by another configuration, before a restart.
+    /// The target of a route. A job that was claimed before a restart can name a route that is no longer configured; the
+    /// default draws it.
     fn target(&self, route: &str) -> Option<&Target> {
         self.routes.get(route).or_else(|| self.routes.get(&self.default))
     }
 
-    /// What an operator should know of the end of a model's service.
+    /// A note about the end of a model's service, if it is near.
     fn retirement(&self, model: &str, now: Timestamp) -> Option<String> {
         let ends = *self.retirements.get(model)?;
         let today = now.to_zoned(TimeZone::UTC).date();
         let days = today.until(ends).ok()?.get_days();
-        let elsewhere = "choose another model (engine.aliases, or the model of the engine's section)";
+        let advice = "choose another model (engine.aliases, or the model of the engine's section)";
         match days {
-            ..=0 => Some(format!("the service of {model} has ended on {ends}; {elsewhere}")),
-            1..=WARN_DAYS => Some(format!("the service of {model} ends on {ends}, in {days} days; {elsewhere}")),
+            ..=0 => Some(format!("the service of {model} has ended on {ends}; {advice}")),
+            1..=WARN_DAYS => Some(format!("the service of {model} ends on {ends}, in {days} days; {advice}")),
             _ => None,
         }
     }
@@ -108,7 +109,7 @@ impl Router {
 impl ImageEngine for Router {
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         let Some(Target { model, engine }) = self.target(&spec.route) else {
-            return Err(AttemptFailure::misconfigured(format!("there is no engine {:?}", spec.route)));
+            return Err(AttemptFailure::misconfigured(format!("the engine {:?} does not exist", spec.route)));
         };
         match engine {
             Engine::BuiltIn(engine) => engine.generate(spec, cx).await,
@@ -117,9 +118,9 @@ impl ImageEngine for Router {
     }
 
     fn routes(&self, illustration: &IllustrationSpec) -> Vec<Cow<'_, str>> {
-        let meant = self.meant(illustration);
-        let fallback = self.fallback.as_deref().filter(|fallback| *fallback != meant);
-        std::iter::once(meant).chain(fallback).map(Cow::Borrowed).collect()
+        let preferred = self.preferred(illustration);
+        let fallback = self.fallback.as_deref().filter(|fallback| *fallback != preferred);
+        std::iter::once(preferred).chain(fallback).map(Cow::Borrowed).collect()
     }
 
     fn references(&self, route: &str) -> usize {
@@ -130,8 +131,8 @@ impl ImageEngine for Router {
         }
     }
 
-    async fn check(&self, now: Timestamp) -> Vec<Checked> {
-        let mut found = Vec::new();
+    async fn check(&self, now: Timestamp) -> Vec<ModelCheck> {
+        let mut checks = Vec::new();
         for (route, target) in &self.routes {
             let Engine::Remote(provider) = &target.engine else { continue };
             let outcome = provider.check(&target.model).await;
@@ -139,9 +140,9 @@ impl ImageEngine for Router {
                 let notes: BTreeSet<String> = note.into_iter().chain(self.retirement(&target.model, now)).collect();
                 (!notes.is_empty()).then(|| notes.into_iter().collect::<Vec<_>>().join("; "))
             });
-            found.push(Checked { route: route.clone(), outcome });
+            checks.push(ModelCheck { route: route.clone(), outcome });
         }
-        found
+        checks
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::domain::ids::UserId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Always admitted: an orchestrator kills a process that does not answer its probe, even if it is only busy.
+/// Always admitted: an orchestrator kills a process that does not respond to its probe, even if it is only busy.
 const PROBE: &str = "/health";
 /// The `Retry-After` of an overloaded gateway.
 const RETRY: Duration = Duration::from_secs(1);

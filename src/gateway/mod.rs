@@ -7,6 +7,7 @@ mod admission;
 mod auth;
 mod body;
 mod idempotency;
+mod image_check;
 mod observe;
 mod openapi;
 mod params;

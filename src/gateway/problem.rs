@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) use self::code::Code;
-use super::present::ImageCheckView;
+use super::image_check::ImageCheckView;
 use crate::{
     domain::{field_error::FieldError, kind::JobKind},
     error::{BackendError, ErrorKind},
@@ -99,7 +99,7 @@ pub(super) struct ProblemDocument<'a> {
     /// Identifies this request in the server's log; also in `X-Request-Id`.
     #[schema(example = "req_7d3f0c1be2a94f658d1c0a9b8e7f6a5b")]
     request_id: &'a str,
-    /// Whether the same request may succeed later; `Retry-After` says when.
+    /// Whether the same request may succeed later; `Retry-After` tells when.
     #[schema(example = false)]
     retryable: bool,
     /// All invalid fields.
@@ -215,7 +215,7 @@ impl Problem {
 
     /// The document for a request with this path and id.
     pub fn document(&self, instance: &str, request_id: &str) -> Vec<u8> {
-        let (status, code, title) = self.0.code.row();
+        let (status, code, title) = self.0.code.definition();
         let document = ProblemDocument {
             r#type: format!("urn:mediaforge:problem:{code}"),
             title,
@@ -254,7 +254,7 @@ impl From<BackendError> for Problem {
         let (code, detail) = match error.kind {
             ErrorKind::Unavailable => (Code::Unavailable, "a backend cannot be reached; try again later"),
             ErrorKind::Timeout => {
-                (Code::Timeout, "a backend did not answer in time; the change may have happened or not")
+                (Code::Timeout, "a backend did not respond in time; the change may have happened or not")
             }
             ErrorKind::Conflict => (Code::Busy, "the job kept changing; try again"),
             ErrorKind::Broken => (Code::BackendBroken, "a backend is damaged or full; an operator has to repair it"),
@@ -317,9 +317,9 @@ impl From<SubmitError> for Problem {
             SubmitError::NoCredits { needed, available } => {
                 Self::new(Code::InsufficientCredits, format!("{needed} credits needed, {available} available"))
             }
-            SubmitError::TooManyJobs(most) => Self::new(
+            SubmitError::TooManyJobs(max) => Self::new(
                 Code::TooManyJobs,
-                format!("a user may have {most} unfinished jobs; wait until one is finished"),
+                format!("a user may have {max} unfinished jobs; wait until one is finished"),
             )
             .retry_after(Some(JOBS_RETRY)),
             SubmitError::Backend(error) => error.into(),

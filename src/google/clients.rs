@@ -12,14 +12,13 @@ use crate::{
     http,
 };
 
-/// The credentials for an endpoint: none for an emulator, which is what `http://` stands for, so that no token ever
-/// travels in the clear; else the application's default ones. Reads a file at most; the first token is fetched with the
-/// first call.
+/// The credentials for an endpoint: none for `http://`, which means an emulator, so that a token never travels in the
+/// clear; else the application's default credentials. Reads a file at most; the first call fetches the first token.
 ///
-/// Every client begins with its credentials, so this is also where the process gets its cryptography: without it a client
-/// panics when it is made, an emulator's too.
+/// It also installs the process's cryptography, because every client starts with its credentials, and creating a client
+/// without cryptography panics.
 pub fn credentials(endpoint: Option<&Url>) -> Result<Credentials, BackendError> {
-    // A second call finds it chosen: that is no error.
+    // An error means that an earlier call has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if is_emulator(endpoint) {
         return Ok(anonymous::Builder::new().build());
@@ -27,13 +26,12 @@ pub fn credentials(endpoint: Option<&Url>) -> Result<Credentials, BackendError> 
     Builder::default().build().map_err(|error| BackendError::new(ErrorKind::Broken, "gcp.credentials").because(error))
 }
 
-/// An endpoint as the clients want it: without a slash at its end.
+/// An endpoint without a final slash, as the clients require.
 pub fn base(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
 }
 
-/// What a client's error means to a caller of the port. It may be shared: those whose messages travelled together fail
-/// together.
+/// A client's error as the error of a port. It can be a shared error, because messages of one batch fail together.
 pub fn failed<E>(op: &'static str, error: E) -> BackendError
 where
     E: Borrow<Error> + std::error::Error + Send + Sync + 'static,
@@ -47,19 +45,19 @@ where
 
 fn kind_of(error: &Error) -> ErrorKind {
     match (error.status().map(|status| status.code), error.http_status_code()) {
-        // An answer over HTTP that names no code of gRPC: its status says more.
+        // An HTTP response without a gRPC code: its status is more specific.
         (Some(Code::Unknown) | None, Some(status)) => kind_of_http(status),
         (Some(code), _) => kind_of_code(code),
         _ if error.is_timeout() || error.is_exhausted() => ErrorKind::Timeout,
         _ if error.is_serialization() || error.is_binding() => ErrorKind::Internal,
         _ if error.is_connect() || error.is_transient_and_before_rpc() => ErrorKind::Unavailable,
-        // The answer was lost: what was asked for may have happened.
+        // The response was lost: the call may have taken effect.
         _ if error.is_io() || error.is_transport() => ErrorKind::Timeout,
         _ => ErrorKind::Broken,
     }
 }
 
-/// What a code of gRPC means.
+/// The kind of error of a gRPC code.
 pub fn kind_of_code(code: Code) -> ErrorKind {
     match code {
         Code::Aborted | Code::FailedPrecondition => ErrorKind::Conflict,
@@ -72,7 +70,7 @@ pub fn kind_of_code(code: Code) -> ErrorKind {
     }
 }
 
-/// What a status of HTTP means.
+/// The kind of error of an HTTP status.
 pub fn kind_of_http(status: u16) -> ErrorKind {
     match status {
         409 | 412 => ErrorKind::AlreadyExists,

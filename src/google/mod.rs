@@ -12,7 +12,7 @@ use url::Url;
 #[cfg(feature = "google-cloud")]
 pub use self::clients::{base, credentials, failed, kind_of_code, kind_of_http};
 
-/// Whether an endpoint is an emulator's.
+/// Whether an endpoint is an emulator.
 pub fn is_emulator(endpoint: Option<&Url>) -> bool {
     endpoint.is_some_and(|url| url.scheme() == "http")
 }

@@ -13,7 +13,8 @@ use crate::{
     net,
 };
 
-/// Sends requests with this process's access token.
+/// Sends requests with this process's access token. Clones share connections and tokens.
+#[derive(Clone)]
 pub struct RestClient {
     http: Client,
     tokens: Option<Arc<dyn TokenSource>>,

@@ -38,7 +38,7 @@ impl Cleanup {
     pub(super) async fn stop_training(&self, job: &JobId, operation: &str) {
         let id = OperationId(operation.to_owned());
         let trainer = Arc::clone(&self.trainer);
-        let permit = self.breakers.permit_without_check(&trainer.breaker_name());
+        let permit = self.breakers.permit_without_check(&trainer.route());
         let cancel = async move { trainer.cancel(&id).await };
         match call(permit, CANCEL_TIMEOUT, "stopping the training", cancel).await {
             Ok(()) => tracing::info!(job.id = %job, operation, "training stopped"),

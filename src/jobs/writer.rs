@@ -58,7 +58,7 @@ impl JobWriter {
         let Some(dead_letter) = job.dead_letter() else { return false };
         let id = job.id.clone();
         let published = async {
-            self.queue.dead_letter(&dead_letter).await?;
+            self.queue.record_dead_letter(&dead_letter).await?;
             match job.mark_dead_lettered() {
                 Ok(next) => self.store.commit(version, &next).await.map(drop),
                 Err(_) => Ok(()),

@@ -1,7 +1,7 @@
-//! Zip archives of pictures that nobody vouches for. One entry at a time is in memory, and what an archive says of itself
-//! is not believed.
+//! Untrusted Zip archives of pictures. One entry at a time is in memory, and every size that an archive declares is
+//! checked.
 //!
-//! Everything here reads and computes without a pause: call it off the async runtime (`spawn_blocking`).
+//! Everything here blocks: call it off the async runtime (`spawn_blocking`).
 
 use std::{
     fs::File,
@@ -22,31 +22,31 @@ use crate::domain::archive::{
     is_archive, plan,
 };
 
-/// Bytes of the list of entries, at most: it is kept in memory, with names, comments and extra fields of any length.
+/// Bytes of the list of entries, at most. It is kept in memory, and names, comments and extra fields have any length.
 const LIST_BYTES: u64 = 2 << 20;
-/// Bytes of the record that ends an archive, without its comment.
+/// Bytes of the end-of-archive record, without its comment.
 const END_BYTES: usize = 22;
-/// Where the list of an archive of more than 4 GiB is said to begin.
-const LARGE: u32 = u32::MAX;
-/// How the crate says that an entry comes to more than is declared.
-const BEYOND: &str = "larger than its declared uncompressed size";
-/// The kind of file in the mode that Unix programs note.
-const KIND_OF_FILE: u32 = 0o170_000;
+/// The start of the list, as the end record of an archive of more than 4 GiB has it.
+const ZIP64_OFFSET: u32 = u32::MAX;
+/// The crate's message for an entry that is larger than declared.
+const SIZE_MESSAGE: &str = "larger than its declared uncompressed size";
+/// The bits of a Unix mode that hold the type of file.
+const FILE_TYPE: u32 = 0o170_000;
 const PLAIN_FILE: u32 = 0o100_000;
 const FOLDER: u32 = 0o040_000;
 
-/// Why an archive is not read on.
+/// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// It is not to be trusted, or no archive.
+pub enum ArchiveReadError {
+    /// It is unsafe, or not an archive.
     #[error(transparent)]
     Refused(#[from] ArchiveError),
-    /// The file it lies in cannot be read.
+    /// Its file cannot be read.
     #[error("the received archive cannot be read")]
     File(#[source] io::Error),
 }
 
-/// An archive whose list has been found in order.
+/// An archive whose list is valid.
 pub struct Archive {
     file: BufReader<File>,
     bytes: u64,
@@ -56,14 +56,14 @@ pub struct Archive {
     expanded: u64,
 }
 
-/// A picture as it came out of an archive.
+/// A picture from an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct ArchivePicture {
     /// Its path in the archive.
     pub name: String,
     /// The file, or why it cannot be read.
     pub picture: Result<Bytes, String>,
-    /// What is wrong with its caption.
+    /// What is wrong with its caption, if anything.
     pub caption: Option<String>,
 }
 
@@ -82,11 +82,11 @@ pub fn digest(file: &mut File) -> io::Result<[u8; 32]> {
 
 impl Archive {
     /// Reads the list of an archive. Nothing is inflated yet.
-    pub fn open(mut file: File, limits: ArchiveLimits) -> Result<Self, Failure> {
-        let bytes = file.metadata().map_err(Failure::File)?.len();
+    pub fn open(mut file: File, limits: ArchiveLimits) -> Result<Self, ArchiveReadError> {
+        let bytes = file.metadata().map_err(ArchiveReadError::File)?.len();
         let mut head = Vec::with_capacity(4);
-        file.rewind().and_then(|()| (&mut file).take(4).read_to_end(&mut head)).map_err(Failure::File)?;
-        // Whatever stands before the first entry, another program would see something else in the file.
+        file.rewind().and_then(|()| (&mut file).take(4).read_to_end(&mut head)).map_err(ArchiveReadError::File)?;
+        // With anything before the first entry, another program would read something else from the file.
         match &head[..] {
             b"PK\x03\x04" => {}
             b"PK\x05\x06" => return Err(ArchiveError::NoPictures.into()),
@@ -98,21 +98,21 @@ impl Archive {
         Ok(Self { file, bytes, limits, entries, planned, expanded: 0 })
     }
 
-    /// How many pictures it holds.
+    /// The number of pictures.
     pub fn len(&self) -> usize {
         self.planned.len()
     }
 
-    /// Whether it holds none, which no archive that was opened does.
+    /// Whether it has no pictures; an opened archive always has some.
     pub fn is_empty(&self) -> bool {
         self.planned.is_empty()
     }
 
-    /// A picture with what belongs to it; `None` behind the last.
-    pub fn member(&mut self, n: usize) -> Result<Option<Member>, Failure> {
+    /// The `n`-th picture; `None` after the last.
+    pub fn picture(&mut self, n: usize) -> Result<Option<ArchivePicture>, ArchiveReadError> {
         let Some(PlannedPicture { name, at, caption }) = self.planned.get(n).cloned() else { return Ok(None) };
-        let most = self.limits.max_picture_bytes;
-        let picture = self.inflated(&name, at, most)?;
+        let max = self.limits.max_picture_bytes;
+        let picture = self.inflated(&name, at, max)?;
         if picture.as_ref().is_ok_and(|bytes| is_archive(bytes)) {
             return Err(EntryError::Archive.of(&name).into());
         }
@@ -123,45 +123,45 @@ impl Archive {
                 Err(why) => Some(format!("its caption cannot be read: {why}")),
             },
         };
-        Ok(Some(Member { name, picture, caption }))
+        Ok(Some(ArchivePicture { name, picture, caption }))
     }
 
-    /// An entry's bytes, or what is wrong with it alone.
-    fn inflated(&mut self, name: &str, at: usize, most: u64) -> Result<Result<Bytes, String>, Failure> {
+    /// The bytes of an entry, or what is wrong with this entry alone.
+    fn inflated(&mut self, name: &str, at: usize, max: u64) -> Result<Result<Bytes, String>, ArchiveReadError> {
         let Some(entry) = self.entries.get(at) else { return Ok(Err("it is not in the list".to_owned())) };
         let declared = entry.size();
-        if declared > most {
-            return Ok(Err(format!("it has {declared} bytes; at most {most} are read")));
+        if declared > max {
+            return Ok(Err(format!("it has {declared} bytes; at most {max} are read")));
         }
         let mut file = match entry.as_ref().with_reader(&mut self.file, ZipReadOptions::new()) {
             Ok(file) => file,
-            Err(ZipError::Io(error)) if !is_damage(&error) => return Err(Failure::File(error)),
+            Err(ZipError::Io(error)) if !is_damage(&error) => return Err(ArchiveReadError::File(error)),
             Err(error) => return Ok(Err(format!("the archive is damaged here: {error}"))),
         };
-        // As much as it says, which is not too much: growing by doubling would hold it twice.
+        // The declared size, which is bounded: growing by doubling would hold the entry twice.
         let mut bytes = Vec::with_capacity(usize::try_from(declared + 1).unwrap_or_default());
-        // One byte more than it is said to have shows the lie; nothing of the rest is inflated.
+        // One byte more than declared proves a false size; the rest is not inflated.
         let read = (&mut file).take(declared + 1).read_to_end(&mut bytes);
         self.expanded = self.expanded.saturating_add(bytes.len() as u64);
         self.limits.check_expansion(self.bytes, self.expanded)?;
         match read {
             Ok(length) if length as u64 == declared => Ok(Ok(bytes.into())),
             Ok(_) => Err(EntryError::Size.of(name).into()),
-            // The crate stops at the declared size, too; only its words tell that from damage.
-            Err(error) if error.to_string().contains(BEYOND) => Err(EntryError::Size.of(name).into()),
+            // The crate also stops at the declared size; only its message distinguishes that from damage.
+            Err(error) if error.to_string().contains(SIZE_MESSAGE) => Err(EntryError::Size.of(name).into()),
             Err(error) if is_damage(&error) => Ok(Err(format!("the archive is damaged here: {error}"))),
-            Err(error) => Err(Failure::File(error)),
+            Err(error) => Err(ArchiveReadError::File(error)),
         }
     }
 }
 
-/// The entries, as the archive has them and as the rules look at them. Names that occur twice are both there.
+/// The entries, as the archive has them and as the domain checks them. Duplicate names are both included.
 fn list(
     file: &mut BufReader<File>,
     limits: &ArchiveLimits,
-) -> Result<(Vec<OwnedZipFileEntry>, Vec<ListedEntry>), Failure> {
+) -> Result<(Vec<OwnedZipFileEntry>, Vec<ListedEntry>), ArchiveReadError> {
     let too_many = || ArchiveError::TooManyEntries { most: limits.max_entries };
-    // Offsets count from the first byte: an archive behind something else is none.
+    // Offsets count from the first byte: an archive after other data is refused.
     let begins = list_begins(file)?;
     let mut archive = ZipIterable::try_new(file, Config { archive_offset: ArchiveOffset::Known(0) }).map_err(broken)?;
     if archive.len() > limits.max_entries {
@@ -173,14 +173,14 @@ fn list(
     for entry in archive.files().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let at = entry.central_header_start();
-        // The crate looks for an earlier list where the last one is broken; other programs would not.
-        if first.is_none() && begins != LARGE && at != u64::from(begins) {
-            return Err(ArchiveError::Damaged("its list is not where its end says".to_owned()).into());
+        // If the last list is broken, the crate searches for an earlier one; other programs do not.
+        if first.is_none() && begins != ZIP64_OFFSET && at != u64::from(begins) {
+            return Err(ArchiveError::Damaged("its list is not where its end record says".to_owned()).into());
         }
         if at - *first.get_or_insert(at) > LIST_BYTES {
             return Err(too_many().into());
         }
-        let kind = match entry.unix_mode().map(|mode| mode & KIND_OF_FILE) {
+        let kind = match entry.unix_mode().map(|mode| mode & FILE_TYPE) {
             _ if entry.is_symlink() => EntryKind::Special,
             Some(FOLDER) => EntryKind::Folder,
             _ if entry.is_dir() => EntryKind::Folder,
@@ -199,12 +199,12 @@ fn list(
     Ok((entries, listed))
 }
 
-/// Where the list begins by the record that ends the file; [`LARGE`] when that stands elsewhere.
-fn list_begins(file: &mut BufReader<File>) -> Result<u32, Failure> {
-    let length = file.seek(io::SeekFrom::End(0)).map_err(Failure::File)?;
+/// The start of the list according to the end record; [`ZIP64_OFFSET`] if the archive has a larger record.
+fn list_begins(file: &mut BufReader<File>) -> Result<u32, ArchiveReadError> {
+    let length = file.seek(io::SeekFrom::End(0)).map_err(ArchiveReadError::File)?;
     let start = length.saturating_sub((END_BYTES + usize::from(u16::MAX)) as u64);
     let mut tail = Vec::new();
-    file.seek(io::SeekFrom::Start(start)).and_then(|_| file.read_to_end(&mut tail)).map_err(Failure::File)?;
+    file.seek(io::SeekFrom::Start(start)).and_then(|_| file.read_to_end(&mut tail)).map_err(ArchiveReadError::File)?;
     let ends = |record: &&[u8]| {
         record.starts_with(b"PK\x05\x06")
             && usize::from(u16::from_le_bytes([record[20], record[21]])) == record.len() - END_BYTES
@@ -216,14 +216,14 @@ fn list_begins(file: &mut BufReader<File>) -> Result<u32, Failure> {
     Ok(u32::from_le_bytes([record[16], record[17], record[18], record[19]]))
 }
 
-fn broken(error: ZipError) -> Failure {
+fn broken(error: ZipError) -> ArchiveReadError {
     match error {
-        ZipError::Io(error) if !is_damage(&error) => Failure::File(error),
+        ZipError::Io(error) if !is_damage(&error) => ArchiveReadError::File(error),
         error => ArchiveError::Damaged(error.to_string()).into(),
     }
 }
 
-/// Whether a read failed by what was read.
+/// Whether a read failed because of the data.
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), Io::UnexpectedEof | Io::InvalidData | Io::InvalidInput | Io::Other)
 }

@@ -1,6 +1,6 @@
-//! Pixels: reads pictures nobody vouches for, brings them to the size asked for, makes thumbnails.
+//! Pixels: decodes untrusted pictures, resizes them, makes thumbnails.
 //!
-//! Everything here computes for milliseconds and never waits: call it off the async runtime (`spawn_blocking`).
+//! Everything here computes for milliseconds: call it off the async runtime (`spawn_blocking`).
 
 mod colors;
 mod upload;
@@ -21,13 +21,13 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::colors::colors;
 use super::MediaFormat;
-pub use upload::{Kept, keep};
+pub use upload::{TrainingPicture, training_picture};
 
 /// The longest side of a thumbnail, in pixels.
 pub const THUMBNAIL_SIDE: u32 = 384;
 const THUMBNAIL_QUALITY: f32 = 80.0;
 
-/// What a picture may cost to decode.
+/// Limits for decoding a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
     /// Bytes of the encoded picture, at most.
@@ -45,18 +45,18 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Why bytes are no usable picture.
+/// Why bytes are not a usable picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
-    /// The first bytes are of no known format. Names and declared types are not looked at.
+    /// The first bytes are not those of a known format. Names and declared types are ignored.
     #[error("not a PNG, JPEG or WebP picture")]
     UnknownFormat,
     /// More bytes than allowed.
     #[error("the picture has {bytes} bytes; at most {max} are read")]
     TooManyBytes {
-        /// What came.
+        /// Their number.
         bytes: usize,
-        /// What is allowed.
+        /// The limit.
         max: usize,
     },
     /// More pixels than allowed.
@@ -72,12 +72,12 @@ pub enum PictureError {
     /// More memory than allowed.
     #[error("the picture needs {bytes} bytes to decode; at most {max} are granted")]
     TooMuchMemory {
-        /// What it needs.
+        /// The memory needed.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         max: u64,
     },
-    /// Truncated, corrupt, or a variant the decoder does not know.
+    /// Truncated, corrupt, or a variant that the decoder does not support.
     #[error("the picture cannot be decoded: {0}")]
     Damaged(String),
     /// More than one picture.
@@ -93,7 +93,7 @@ pub enum PictureError {
 pub struct Decoded {
     /// Upright pixels: 8 bits a channel, with or without alpha.
     pub image: DynamicImage,
-    /// What the bytes were.
+    /// The format of the encoded bytes.
     pub format: MediaFormat,
 }
 
@@ -114,7 +114,7 @@ pub struct Prepared {
     pub thumbnail: Option<Bytes>,
 }
 
-/// The format the first bytes name.
+/// The format, by the first bytes.
 pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Some(MediaFormat::Png)
@@ -127,12 +127,12 @@ pub fn sniff(bytes: &[u8]) -> Option<MediaFormat> {
     }
 }
 
-/// Decodes a picture of unknown origin. Size and format are checked before its pixels are touched.
+/// Decodes an untrusted picture. Checks its size and format before its pixels.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
     decode_shaped(bytes, limits, std::convert::identity)
 }
 
-/// The same of a picture that must not end early: the decoder of JPEG would fill what is missing with grey.
+/// The same, but refuses a picture that ends early: the JPEG decoder would fill the rest with grey.
 pub fn decode_whole(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, PictureError> {
     let decoded = decode(bytes, limits)?;
     if decoded.format == MediaFormat::Jpeg && !upload::is_whole_jpeg(bytes) {
@@ -141,9 +141,9 @@ pub fn decode_whole(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Pict
     Ok(decoded)
 }
 
-/// A picture to show to a model: as it is when its sides are at most `side` and its bytes at most `max_bytes`, else made
-/// smaller, as JPEG.
-pub fn shown(
+/// A reference picture for a model: unchanged if its sides are at most `side` and its bytes at most `max_bytes`, else
+/// reduced, as JPEG.
+pub fn reference_picture(
     bytes: Bytes,
     side: u32,
     max_bytes: usize,
@@ -157,7 +157,7 @@ pub fn shown(
     Ok((upload::jpeg(&DynamicImage::ImageRgb8(image.into_rgb8()))?, MediaFormat::Jpeg))
 }
 
-/// [`decode`] with something done to the pixels as soon as there are any, before they are copied or turned.
+/// [`decode`] that applies `shape` to the pixels at once, before they are copied or rotated.
 fn decode_shaped(
     bytes: &[u8],
     limits: &DecodeLimits,
@@ -179,7 +179,7 @@ fn decode_shaped(
     Ok(Decoded { image, format })
 }
 
-/// The picture at exactly this size: the centre at the wanted aspect ratio, resampled with Lanczos3.
+/// The picture at exactly this size: cropped to the aspect ratio around the centre, resampled with Lanczos3.
 pub fn exact(image: DynamicImage, width: u32, height: u32) -> Result<DynamicImage, PictureError> {
     if (image.width(), image.height()) == (width, height) {
         return Ok(image);
@@ -230,10 +230,10 @@ pub fn png(image: &DynamicImage) -> Result<Bytes, PictureError> {
     Ok(bytes.into())
 }
 
-/// Checks what an engine delivered and brings it to the size asked for.
+/// Checks an engine's picture and resizes it to the requested size.
 ///
-/// A PNG that has the size already keeps its bytes (and with them its metadata, such as provenance marks), unless
-/// something is appended behind its end: what is stored is a picture and nothing else.
+/// A PNG that already has the size keeps its bytes, and with them its metadata, such as provenance marks, unless data
+/// follows its end: only the picture is stored.
 pub fn prepare(
     bytes: Bytes,
     width: u32,
@@ -253,7 +253,7 @@ pub fn prepare(
 fn image_limits(limits: &DecodeLimits) -> image::Limits {
     let mut alloc = image::Limits::default();
     alloc.max_alloc = Some(limits.max_alloc);
-    // No side can be longer than all pixels in a row.
+    // A side cannot have more pixels than the picture.
     let side = u32::try_from(limits.max_pixels).unwrap_or(u32::MAX);
     (alloc.max_image_width, alloc.max_image_height) = (Some(side), Some(side));
     alloc
@@ -272,7 +272,7 @@ fn pixels(
     if width == 0 || height == 0 {
         return Err(PictureError::Damaged("it has no pixels".to_owned()));
     }
-    // The crate's own limit counts what a decoder uses inside, not the picture it fills.
+    // The crate's own limit counts the decoder's internal memory, not the decoded picture.
     if decoder.total_bytes() > limits.max_alloc {
         return Err(PictureError::TooMuchMemory { bytes: decoder.total_bytes(), max: limits.max_alloc });
     }
@@ -292,7 +292,7 @@ fn eight_bits(image: DynamicImage) -> DynamicImage {
     }
 }
 
-/// Whether the bytes end with the chunk that ends a PNG, and hold one frame.
+/// Whether the bytes end with the last chunk of a PNG and have a single frame.
 fn is_lone_png(bytes: &[u8]) -> bool {
     let mut rest = &bytes[8.min(bytes.len())..];
     while let Some((head, tail)) = rest.split_at_checked(8) {

@@ -22,16 +22,16 @@ use crate::{
     intercept::intercept,
 };
 
-/// What a media method answers.
+/// The result of a media method.
 pub type Result<T> = std::result::Result<T, BackendError>;
 
-/// A place in the media store: segments of `A-Z a-z 0-9 _ . @ + -` joined by `/`, none of which begins with a dot.
+/// The name of an object: segments of `A-Z a-z 0-9 _ . @ + -` joined by `/`, none of which begins with a dot.
 ///
 /// No other text becomes a key, so no key becomes a path outside the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MediaKey(String);
 
-/// Text that is no media key.
+/// The text is not a media key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a media key is at most 512 characters: segments of 1 to 128 letters, digits and _ . @ + - that do not begin with a dot"
@@ -41,8 +41,8 @@ pub struct InvalidMediaKey;
 impl MediaKey {
     /// `illustrations/{user}/{job}/{attempt}-{fence}-{n}.{extension}`.
     ///
-    /// The fence is the version of the attempt's claim. The attempt's number alone would not do: a worker that shuts
-    /// down gives its attempt back, and the next one bears the same number.
+    /// The fence is the version of the attempt's claim. The attempt's number alone is not unique: a worker that shuts down
+    /// gives its attempt back, and the next attempt has the same number.
     pub fn picture(user: &UserId, job: &JobId, attempt: u32, fence: u64, n: usize, format: MediaFormat) -> Self {
         Self(format!("{}{attempt}-{fence}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
@@ -59,7 +59,7 @@ impl MediaKey {
 
     /// `uploads/{user}/{upload}-{content}.{extension}`.
     ///
-    /// `content` tells the bytes that were sent: whoever sends others under the same id does not touch these.
+    /// `content` is a hash of the bytes, so that other bytes under the same id do not overwrite these.
     pub fn upload(user: &UserId, upload: &UploadId, content: u64, format: MediaFormat) -> Self {
         Self(format!("uploads/{user}/{upload}-{content:016x}.{}", format.extension()))
     }
@@ -69,7 +69,7 @@ impl MediaKey {
         Self(format!("uploads/{user}/{upload}.{}", MediaFormat::Json.extension()))
     }
 
-    /// `uploads/{user}/{upload}.raw`: what a client has put there by itself. Nobody has looked at it yet.
+    /// `uploads/{user}/{upload}.raw`: what a client has uploaded directly, not yet checked.
     pub fn raw_upload(user: &UserId, upload: &UploadId) -> Self {
         Self(format!("uploads/{user}/{upload}.raw"))
     }
@@ -79,16 +79,16 @@ impl MediaKey {
         Self(format!("uploads/{user}/{upload}.zip"))
     }
 
-    /// `brands/{user}/{job}/{fence}-{n}.{extension}`: a picture to learn from.
+    /// `brands/{user}/{job}/{fence}-{n}.{extension}`: a training picture.
     ///
-    /// The fence is drawn for each submission, so that one that is refused removes its own pictures and no others.
+    /// The fence is random for each submission, so that a refused submission removes only its own pictures.
     pub fn training(user: &UserId, job: &JobId, fence: u64, n: usize, format: MediaFormat) -> Self {
         Self(format!("{}{fence:016x}-{n}.{}", Self::job_prefix(user, job), format.extension()))
     }
 
-    /// Which claim of its job stored this object: the fence of a picture, thumbnail or sample.
+    /// The claim that stored this object: the fence of a picture, thumbnail or sample.
     ///
-    /// `None` for everything that belongs to no attempt, such as what a brand is learnt from.
+    /// `None` for an object that does not belong to an attempt, such as a training picture.
     pub fn fence(&self) -> Option<u64> {
         let (_, name) = self.0.rsplit_once('/')?;
         let (name, _) = name.rsplit_once('.')?;
@@ -98,7 +98,7 @@ impl MediaKey {
         (attempt.parse::<u32>().is_ok() && n.parse::<usize>().is_ok()).then(|| fence.parse().ok())?
     }
 
-    /// What all keys of a job begin with.
+    /// The common prefix of a job's keys.
     pub fn job_prefix(user: &UserId, job: &JobId) -> String {
         format!("{}/{user}/{job}/", job.kind().collection())
     }
@@ -113,7 +113,7 @@ impl FromStr for MediaKey {
     type Err = InvalidMediaKey;
     fn from_str(text: &str) -> std::result::Result<Self, InvalidMediaKey> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.@+-".contains(&b);
-        // No user, job or picture has a longer name, and file systems take at most 255 bytes.
+        // Names of users, jobs and pictures are shorter, and file systems allow at most 255 bytes.
         let segment = |s: &str| (1..=128).contains(&s.len()) && !s.starts_with('.') && s.bytes().all(legal);
         if text.len() <= 512 && text.split('/').all(segment) { Ok(Self(text.to_owned())) } else { Err(InvalidMediaKey) }
     }
@@ -134,7 +134,7 @@ pub enum MediaFormat {
     Jpeg,
     /// Thumbnails.
     Webp,
-    /// What is known of a picture, beside it.
+    /// Facts about a picture, stored beside it.
     Json,
 }
 
@@ -159,17 +159,17 @@ impl MediaFormat {
         }
     }
 
-    /// The format a key's extension names.
+    /// The format of a key's extension.
     pub fn of_key(key: &MediaKey) -> Option<Self> {
         let extension = key.as_str().rsplit_once('.')?.1;
         [Self::Png, Self::Jpeg, Self::Webp, Self::Json].into_iter().find(|format| format.extension() == extension)
     }
 }
 
-/// What is known of a stored object without reading it.
+/// The metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaInfo {
-    /// Bytes.
+    /// Its length in bytes.
     pub length: u64,
     /// The media type.
     pub content_type: &'static str,
@@ -181,18 +181,18 @@ pub struct MediaInfo {
 
 /// An object, or a part of it, as a stream of chunks.
 pub struct MediaRead {
-    /// What it is.
+    /// The metadata of the whole object.
     pub info: MediaInfo,
     /// Its bytes, in chunks of bounded size.
     pub body: BoxStream<'static, std::io::Result<Bytes>>,
 }
 
-/// Where a client fetches an object.
+/// The address at which a client fetches an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaUrl {
-    /// From the gateway: this path (beginning with `/`) below the gateway's own address.
+    /// A path, beginning with `/`, below the gateway's own address.
     Gateway(String),
-    /// From elsewhere: an absolute URL that is good until a moment.
+    /// A URL of another server.
     Absolute {
         /// The URL.
         url: String,
@@ -201,10 +201,10 @@ pub enum MediaUrl {
     },
 }
 
-/// Where a client puts an object by itself: `PUT` there, once, with exactly these headers.
+/// A URL to which a client uploads an object directly: one `PUT` with exactly these headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedUpload {
-    /// The address. Whoever has it may use it.
+    /// The URL. Anyone who has it can use it.
     pub url: String,
     /// Headers that the signature covers, by their names in lower case.
     pub headers: BTreeMap<&'static str, String>,
@@ -214,24 +214,24 @@ pub struct SignedUpload {
 
 /// Pictures by key.
 ///
-/// Contract, held by `tests/contract` for every backend: `put` makes the object durable and visible as a whole, or not
+/// Contract, tested by `tests/contract` for every backend: `put` makes the object durable and visible as a whole, or not
 /// at all; a second `put` under a key is [`ErrorKind::AlreadyExists`] and changes nothing; a miss is `Ok(None)`;
-/// deleting what is absent is `Ok`.
+/// deleting an absent object is `Ok`.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
-    /// Creates an object. The key's extension is the format's.
+    /// Creates an object. The key must have the format's extension.
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()>;
 
-    /// Reads an object, or the part of it in `range` (half-open, within its length).
+    /// Reads an object, or a half-open range of it, which must be within its length.
     async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>>;
 
-    /// What is known of an object.
+    /// The metadata of an object.
     async fn head(&self, key: &MediaKey) -> Result<Option<MediaInfo>>;
 
-    /// Creates an object with the content of another; `false` when there is no such other.
+    /// Creates an object with the content of another; `false` if the other does not exist.
     async fn copy(&self, from: &MediaKey, to: &MediaKey) -> Result<bool>;
 
-    /// Deletes every object below `prefix` (which ends in `/`) that was written before a moment; how many.
+    /// Deletes every object below `prefix` (which ends in `/`) that was written before a moment; returns their number.
     async fn expire(&self, prefix: &str, before: Timestamp) -> Result<usize>;
 
     /// The keys that begin with `prefix` (which ends in `/`), at most `limit`, in no particular order.
@@ -243,11 +243,11 @@ pub trait MediaStore: Send + Sync {
     /// Deletes every object whose key begins with `prefix` (which ends in `/`), also those of lost attempts.
     async fn delete_prefix(&self, prefix: &str) -> Result<()>;
 
-    /// Where a client fetches it. Whether there is such an object is not looked at.
+    /// The address at which a client fetches the object. Does not check that it exists.
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl>;
 
-    /// Where a client creates an object of this type, of `max_bytes` at most, by itself; `None` where objects come through
-    /// the gateway.
+    /// The address to which a client uploads an object of this type directly, with `max_bytes` at most; `None` for a store
+    /// that takes uploads through the gateway.
     async fn upload_url(
         &self,
         key: &MediaKey,
@@ -256,10 +256,10 @@ pub trait MediaStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<SignedUpload>>;
 
-    /// Whether clients fetch objects through the gateway: `url` answers [`MediaUrl::Gateway`] then, else never.
+    /// Whether clients fetch objects through the gateway; then `url` always returns [`MediaUrl::Gateway`], else never.
     fn is_behind_the_gateway(&self) -> bool;
 
-    /// Whether the store answers; the error names what is wrong.
+    /// Checks that the store works.
     async fn ping(&self) -> Result<()>;
 }
 
@@ -283,20 +283,19 @@ intercept! {
     }
 }
 
-/// Opens the store on disk, which keeps its objects in `{data_dir}/media`. Touches the file system, so call it before the
-/// runtime is busy.
+/// Opens the store on disk, in `{data_dir}/media`. Blocks on the file system, so call it before the runtime is busy.
 pub fn open_disk(data_dir: &Path) -> Result<Arc<dyn MediaStore>> {
     Ok(Arc::new(disk::DiskMedia::open(&data_dir.join("media"))?))
 }
 
-/// Opens a bucket of Google Cloud Storage. Nothing is connected before it is first used.
+/// Opens a bucket of Google Cloud Storage. Connects at the first use.
 #[cfg(feature = "google-cloud")]
 pub fn open_gcs(config: &crate::config::GcsConfig) -> Result<Arc<dyn MediaStore>> {
     Ok(Arc::new(gcs::GcsMedia::open(config)?))
 }
 
-/// A key's extension says what it holds.
-fn ends_as(op: &'static str, key: &MediaKey, format: MediaFormat) -> Result<()> {
+/// Checks that a key has the extension of a format.
+fn check_extension(op: &'static str, key: &MediaKey, format: MediaFormat) -> Result<()> {
     if MediaFormat::of_key(key) == Some(format) {
         return Ok(());
     }
@@ -304,11 +303,11 @@ fn ends_as(op: &'static str, key: &MediaKey, format: MediaFormat) -> Result<()> 
     Err(BackendError::new(ErrorKind::Internal, op).because(why))
 }
 
-/// A directory's name follows the rules of a key; anything else could name a place outside the store.
+/// The directory of a prefix. It must be a key itself: any other text could name a path outside the store.
 fn directory_of(op: &'static str, prefix: &str) -> Result<MediaKey> {
     let directory = prefix.strip_suffix('/').and_then(|name| name.parse::<MediaKey>().ok());
     directory.ok_or_else(|| {
-        let why = format!("{prefix:?} is no prefix of keys that ends in a slash");
+        let why = format!("{prefix:?} is not a prefix of keys that ends in a slash");
         BackendError::new(ErrorKind::Internal, op).because(why)
     })
 }

@@ -1,4 +1,4 @@
-//! Dead letters as operators find them, whichever queue keeps them.
+//! Dead letters as operators read them, independent of the queue.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use crate::domain::{
     message::{DeadLetter, JobMessage},
 };
 
-/// The attribute that says which dead letter it is: dead letters of one key are one dead letter.
+/// The attribute with the key of a dead letter. Copies with one key count as one dead letter.
 pub(super) const KEY: &str = "deadLetterKey";
 
-/// A dead letter that waits for an operator.
+/// A recorded dead letter that waits for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDeadLetter {
-    /// Which dead letter it is, and what it is discarded by.
+    /// Identifies the dead letter, also to discard it.
     pub key: String,
-    /// The job, where the dead letter names one.
+    /// The job, if the dead letter names one.
     pub job_id: Option<JobId>,
-    /// Why the job is dead; absent where the queue gave up a message that no worker took.
+    /// Why the job failed; absent if the queue forwarded a message that no worker acknowledged.
     pub error_code: Option<String>,
-    /// Attempts the job had started; absent as above.
+    /// How many attempts the job had started; absent as above.
     pub attempts: Option<u32>,
     /// The message's data, verbatim.
     pub data: Vec<u8>,
-    /// The message's attributes, with what a worker has added (`errorCode` and the like) or the queue
-    /// (`CloudPubSubDeadLetterSource…`).
+    /// The message's attributes, with those that a worker (`errorCode` and others) or the queue
+    /// (`CloudPubSubDeadLetterSource…`) has added.
     pub attributes: BTreeMap<String, String>,
-    /// When it was recorded; of copies the first that was found.
+    /// When it was recorded; with copies, the time of the oldest that was read.
     pub published_at: Timestamp,
 }
 
 impl StoredDeadLetter {
-    /// Reads what the attributes and the data say.
+    /// Reads the job, the error and the attempts from the attributes, or the job from the data.
     pub(super) fn new(
         key: String,
         published_at: Timestamp,
@@ -46,8 +46,8 @@ impl StoredDeadLetter {
     }
 }
 
-/// A dead letter's attributes with what operators and readers go by: `deadLetterKey`, `jobId`, `kind`, `errorCode` and
-/// `attempts`.
+/// The attributes to record a dead letter with: its own, and `deadLetterKey`, `jobId`, `kind`, `errorCode` and `attempts`
+/// for operators.
 pub(super) fn attributes(dead_letter: &DeadLetter) -> BTreeMap<String, String> {
     let mut attributes = dead_letter.attributes.clone();
     if let Some(id) = &dead_letter.job_id {

@@ -1,4 +1,4 @@
-//! Port [`JobQueue`]: asks a worker to look at a job, at least once.
+//! Port [`JobQueue`]: delivers a message about a job to a worker, at least once.
 
 mod dead_letter;
 mod embedded;
@@ -22,20 +22,20 @@ pub fn open_embedded(embedded: &Embedded) -> Arc<dyn JobQueue> {
     Arc::new(embedded::EmbeddedQueue::new(embedded))
 }
 
-/// The queue in a project of Google Cloud. Nothing is connected before it is first used.
+/// The queue on Pub/Sub. The first call connects.
 #[cfg(feature = "google-cloud")]
 pub fn open_pubsub(project: &str, config: &crate::config::PubSubConfig) -> Arc<dyn JobQueue> {
     Arc::new(pubsub::PubSubQueue::new(project, config))
 }
 
-/// What a queue method answers.
+/// The result of a queue method.
 pub type Result<T> = std::result::Result<T, BackendError>;
 
-/// The name a queue gave a message.
+/// The id that the queue gave a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(pub String);
 
-/// Delivers messages to workers, at least once and in no particular order.
+/// Delivers messages to workers at least once, in no particular order.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
     /// Whether the queue holds a message back until its `not_before`. For a queue that does not, the use cases do not publish
@@ -45,22 +45,22 @@ pub trait JobQueue: Send + Sync {
     /// Durably accepts a message.
     async fn publish(&self, dispatch: &Dispatch) -> Result<MessageId>;
 
-    /// Durably records a dead letter, at least once: where the queue cannot tell a repetition it keeps copies, and those
-    /// who read take dead letters of one key for one.
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId>;
+    /// Durably records a dead letter, at least once. A queue that cannot detect a repetition keeps copies, and readers treat
+    /// copies with one key as one dead letter.
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId>;
 
-    /// Looks at up to `limit` dead letters, each key once, in the order in which they were recorded as far as the queue
-    /// knows it. They stay where they are. What somebody else looks at in the same moment may be missing.
+    /// Reads up to `limit` dead letters without removing them, each key once, in the order of their recording as far as the
+    /// queue knows it. Dead letters that another reader reads at the same time may be missing.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<StoredDeadLetter>>;
 
-    /// Removes the dead letters of these keys with all their copies; of how many keys it removed some. A key that is
-    /// gone is no error.
+    /// Removes the dead letters with these keys, including copies. Returns how many of the keys existed; a missing key is not
+    /// an error.
     async fn discard_dead_letters(&self, keys: &[String]) -> Result<usize>;
 
-    /// Removes every dead letter recorded so far.
+    /// Removes every dead letter recorded before the call.
     async fn purge_dead_letters(&self) -> Result<()>;
 
-    /// Whether the queue answers; the error names what is wrong.
+    /// Checks that the queue is usable; the error says what is wrong.
     async fn ping(&self) -> Result<()>;
 }
 
@@ -68,7 +68,7 @@ intercept! {
     JobQueue
     calls {
         publish "queue.publish" (dispatch: &Dispatch) -> MessageId;
-        dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
+        record_dead_letter "queue.dead_letter" (dead_letter: &DeadLetter) -> MessageId;
         dead_letters "queue.dead_letters" (limit: usize) -> Vec<StoredDeadLetter>;
         discard_dead_letters "queue.discard" (keys: &[String]) -> usize;
         purge_dead_letters "queue.purge" () -> ();

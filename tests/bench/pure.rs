@@ -1,4 +1,4 @@
-//! What the pure parts cost: `cargo bench`. `cargo test --all-targets` runs each once.
+//! Benchmarks of the pure parts: `cargo bench`. `cargo test --all-targets` runs each once.
 
 use std::{hint::black_box, time::Duration};
 
@@ -106,7 +106,7 @@ fn transitions(c: &mut Criterion) {
     });
 }
 
-/// A job to the text that a store keeps, and back.
+/// A job to a store's JSON, and back.
 fn documents(c: &mut Criterion) {
     let job = submitted();
     let running = job.start(Timestamp::UNIX_EPOCH, lease(), &POLICY).expect("a start").job;

@@ -1,4 +1,4 @@
-//! The contract of `ImageEngine`: the cases stand once, and every engine runs them.
+//! The contract of `ImageEngine`: every engine runs the same cases.
 
 mod bodies;
 mod gemini;
@@ -45,7 +45,7 @@ fn context() -> (AttemptContext, watch::Receiver<Option<Progress>>) {
     (AttemptContext { job_id: "ill_00000000000000000000".parse().unwrap(), attempt: 1, progress }, seen)
 }
 
-/// What the n-th attempt of the same job knows.
+/// The n-th attempt of the same job.
 fn attempt(n: u32) -> AttemptContext {
     AttemptContext { attempt: n, ..context().0 }
 }
@@ -71,7 +71,7 @@ fn is_picture(bytes: &Bytes) -> bool {
     decode(bytes, &DecodeLimits::default()).is_ok()
 }
 
-async fn draws_as_many_as_asked_and_all_decode(engine: Engine) {
+async fn draws_the_requested_number_and_all_decode(engine: Engine) {
     for count in [1, 4, 9] {
         let spec = spec("a cat under the stars", "watercolor", (300, 260), count, 5);
         let generation = drawn(&engine, &spec).await;
@@ -103,7 +103,7 @@ async fn progress_grows_to_the_end(engine: Engine) {
     assert!((fractions.last().unwrap() - 1.0).abs() < f64::EPSILON, "{fractions:?}");
 }
 
-/// A route is named `engine` or `engine/model`, and one that is checked is one that is called.
+/// A route is named `engine` or `engine/model`, and a check covers exactly the routes.
 async fn is_called_by_its_name(engine: Engine, name: &str) {
     let spec = spec("a house", "flat-2d", (256, 256), 1, 1);
     assert_eq!(engine.routes(&spec.illustration), [name]);
@@ -112,9 +112,9 @@ async fn is_called_by_its_name(engine: Engine, name: &str) {
     }
 }
 
-/// Cases that every engine passes that draws.
+/// Cases for every engine that draws.
 async fn all(name: &str, open: impl AsyncFn() -> Engine) {
-    draws_as_many_as_asked_and_all_decode(open().await).await;
+    draws_the_requested_number_and_all_decode(open().await).await;
     progress_grows_to_the_end(open().await).await;
     is_called_by_its_name(open().await, name).await;
 }

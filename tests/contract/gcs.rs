@@ -93,7 +93,7 @@ async fn a_signed_url_opens_until_it_expires() {
     put(&store, AT, b"pixels").await.unwrap();
     let (url, expires_at) = address(&store, now()).await;
     assert_eq!(get(&url).await, (200, "pixels".to_owned()));
-    // Nobody else gets in.
+    // Every other URL is refused.
     let plain = url.split('?').next().unwrap();
     assert_eq!(get(plain).await.0, 403);
     assert_eq!(get(&url.replace("1-2-0", "1-2-1")).await.0, 403);
@@ -142,7 +142,7 @@ async fn urls_are_signed_again_at_half_their_life() {
     let later = after(first, EXPIRES / 2 + Duration::from_secs(1));
     let (_, renewed) = address(&store, later).await;
     assert!(renewed.unwrap() > expires_at, "what is handed out is good for half its life at least");
-    // What signs is not asked for what is known.
+    // A cached URL is not signed again.
     assert_eq!(address(&store, later).await.1, renewed);
 }
 
@@ -164,7 +164,7 @@ async fn a_public_bucket_has_plain_urls() {
 }
 
 #[tokio::test]
-async fn objects_are_written_with_what_caches_and_browsers_need() {
+async fn objects_have_headers_for_caches_and_browsers() {
     let storage = started().await;
     let store = open(&storage).await;
     put(&store, AT, b"pixels").await.unwrap();
@@ -211,18 +211,18 @@ async fn a_place_takes_one_file_of_its_type_and_size() {
     assert_eq!(read(&store, "uploads/u/upl_1.raw", None).await.unwrap(), b"pixels");
     let (status, why) = send(&upload, b"others", &[]).await;
     assert!(status == 412, "what is there is not overwritten: {why}");
-    // Not for reading, and not for long.
+    // The URL does not allow reads, and expires.
     assert_eq!(get(&upload.url).await.0, 403);
     storage.advance(EXPIRES + Duration::from_mins(1));
     assert_eq!(send(&upload, b"pixels", &[]).await.0, 400);
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_again() {
+async fn a_lost_response_is_retried() {
     let storage = started().await;
     let store = open(&storage).await;
     storage.faults().inject("/o", Fault::LoseReply(Code::Unavailable), 1);
-    // Nobody can tell this from an object of somebody else; keys are made so that there is none.
+    // This looks like an object of another writer; keys are unique, so there is none.
     assert_eq!(put(&store, "a.png", b"first").await, Err(ErrorKind::AlreadyExists));
     assert_eq!(read(&store, "a.png", None).await.unwrap(), b"first");
 
@@ -237,7 +237,7 @@ async fn a_lost_answer_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_outage_is_said_and_survived() {
+async fn an_outage_is_reported_and_survived() {
     let storage = started().await;
     let (address, config) = (storage.address(), config(&storage).await);
     let store = media::open_gcs(&config).unwrap();
@@ -254,7 +254,7 @@ async fn an_outage_is_said_and_survived() {
         storage.faults().clear();
     }
     drop(storage);
-    // Its port is closed once its task is gone.
+    // Its port is closed once its task has ended.
     while tokio::net::TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -268,7 +268,7 @@ async fn an_outage_is_said_and_survived() {
 }
 
 #[tokio::test]
-async fn an_operator_is_told_what_to_do() {
+async fn errors_advise_the_operator() {
     let storage = started().await;
     let good = config(&storage).await;
     let store = media::open_gcs(&GcsConfig { bucket: Some("nowhere".to_owned()), ..good.clone() }).unwrap();
@@ -297,14 +297,14 @@ async fn long_lists_come_in_pages() {
     for n in 0..5 {
         put(&store, &format!("l/{n}.png"), b"x").await.unwrap();
     }
-    // What is no key of ours is no object of ours, but goes with the prefix.
+    // An object whose name is not a key is not listed, but it is deleted with the prefix.
     let odd: String =
         storage.requests()[0].uri.to_string().replace("l%2F0.png", "l%2F.odd").replace("l/0.png", "l/.odd");
     let first = &storage.requests()[0];
     let written =
         http().post(format!("{}{odd}", storage.url())).headers(first.headers.clone()).body(first.body.clone());
     assert!(written.send().await.unwrap().status().is_success());
-    // Two that are asked for are a page of two, of which one is odd.
+    // A limit of two reads pages of two; one object of the first page is foreign.
     let found: Vec<MediaKey> = store.list("l/", 2).await.unwrap();
     assert_eq!(found, [key("l/0.png"), key("l/1.png")]);
     assert_eq!(

@@ -32,7 +32,7 @@ pub async fn read(store: &Store, at: &str, range: Option<std::ops::Range<u64>>) 
     Some(bytes)
 }
 
-async fn what_is_put_is_read_back(store: Store) {
+async fn an_object_is_read_back_as_it_was_put(store: Store) {
     let bytes: Vec<u8> = (0..200_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     put(&store, "illustrations/u@x/ill_1/1-0.png", &bytes).await.unwrap();
     let path = "illustrations/u@x/ill_1/1-0.png";
@@ -97,7 +97,7 @@ async fn an_entity_tag_tells_contents_apart(store: Store) {
     for content in [b"aaaa", b"bbbb", b"cccc"] {
         put(&store, "t.png", content).await.unwrap();
         tags.insert(store.head(&key("t.png")).await.unwrap().unwrap().etag);
-        // Another object takes the file number that becomes free, if the backend has such a thing.
+        // Another object takes the free inode, on a backend that has inodes.
         store.delete(&key("t.png")).await.unwrap();
         put(&store, &format!("{}.png", tags.len()), b"dddd").await.unwrap();
     }
@@ -130,7 +130,7 @@ async fn a_prefix_takes_its_objects_and_no_others(store: Store) {
     }
 }
 
-async fn a_list_names_what_is_below_the_prefix_and_no_more_than_asked(store: Store) {
+async fn a_list_is_limited_and_stays_below_the_prefix(store: Store) {
     for at in [
         "illustrations/u/ill_1/1-2-0.png",
         "illustrations/u/ill_1/1-2-0_thumb.webp",
@@ -160,7 +160,7 @@ fn a_key_tells_which_claim_stored_it() {
         assert_eq!(stored.fence(), Some(17), "{stored}");
     }
     let learnt = MediaKey::training(&user, &brand, 17, 3, MediaFormat::Png);
-    assert_eq!(learnt.fence(), None, "what a brand is learnt from is no attempt's");
+    assert_eq!(learnt.fence(), None, "a training picture does not belong to an attempt");
     for other in ["a.png", "uploads/ada/upl_1.json", "a/1-2.png", "a/x-2-0.png", "a/1-2-0-0.png"] {
         assert_eq!(key(other).fence(), None, "{other}");
     }
@@ -214,7 +214,7 @@ async fn a_copy_is_an_object_of_its_own(store: Store) {
     let info = store.head(&key("brands/u/b/0.png")).await.unwrap().unwrap();
     assert_eq!((info.length, info.content_type), (6, "image/png"));
 
-    assert_eq!(copy("uploads/u/2.png", "brands/u/b/1.png").await, Ok(false), "there is no such other");
+    assert_eq!(copy("uploads/u/2.png", "brands/u/b/1.png").await, Ok(false), "the source does not exist");
     assert!(store.head(&key("brands/u/b/1.png")).await.unwrap().is_none());
     put(&store, "brands/u/b/2.png", b"taken").await.unwrap();
     assert_eq!(copy("uploads/u/1.png", "brands/u/b/2.png").await, Err(ErrorKind::AlreadyExists));
@@ -229,13 +229,13 @@ async fn a_copy_is_an_object_of_its_own(store: Store) {
     assert_eq!(read(&store, "uploads/u/1.png", None).await.unwrap(), b"others", "and goes alone");
 }
 
-async fn only_what_is_old_and_below_the_prefix_expires(store: Store) {
+async fn only_old_objects_below_the_prefix_expire(store: Store) {
     for at in ["up/a/1.png", "up/a/2.json", "up/b/deep/3.webp", "up2/a/1.png", "other.png"] {
         put(&store, at, b"old").await.unwrap();
     }
     assert_eq!(store.expire("up/", Timestamp::UNIX_EPOCH).await.unwrap(), 0, "nothing is as old as that");
     let old = store.head(&key("up/b/deep/3.webp")).await.unwrap().unwrap().modified;
-    // The clock of a file system may be coarse: until it has moved on, young and old are one.
+    // The clock of a file system can be coarse; wait until it has advanced.
     let young = loop {
         put(&store, "up/young/1.png", b"young").await.unwrap();
         let modified = store.head(&key("up/young/1.png")).await.unwrap().unwrap().modified;
@@ -263,22 +263,22 @@ async fn only_what_is_old_and_below_the_prefix_expires(store: Store) {
     assert_eq!(read(&store, "up/a/1.png", None).await.unwrap(), b"again");
 }
 
-/// Every case; `open` gives a fresh, empty store each time.
+/// Every case; `open` returns a new, empty store each time.
 pub async fn all<F: Future<Output = Store>>(open: impl Fn() -> F) {
-    what_is_put_is_read_back(open().await).await;
+    an_object_is_read_back_as_it_was_put(open().await).await;
     a_second_put_changes_nothing(open().await).await;
     of_concurrent_puts_one_wins(open().await).await;
     puts_survive_deletes_beside_them(open().await).await;
     an_entity_tag_tells_contents_apart(open().await).await;
     deletes_are_idempotent(open().await).await;
     a_prefix_takes_its_objects_and_no_others(open().await).await;
-    a_list_names_what_is_below_the_prefix_and_no_more_than_asked(open().await).await;
+    a_list_is_limited_and_stays_below_the_prefix(open().await).await;
     a_miss_is_none(open().await).await;
     a_url_names_the_object(open().await).await;
     a_place_to_put_leads_past_the_gateway_or_nowhere(open().await).await;
     the_extension_names_the_format(open().await).await;
     a_copy_is_an_object_of_its_own(open().await).await;
-    only_what_is_old_and_below_the_prefix_expires(open().await).await;
+    only_old_objects_below_the_prefix_expire(open().await).await;
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn only_safe_text_becomes_a_key() {
     for good in ["a", "a/b.png", "u@x.de/A-Z_0+9/1-0_thumb.webp", "a..b", &long] {
         assert!(good.parse::<MediaKey>().is_ok(), "{good}");
     }
-    // Longer names no file system takes.
+    // No file system allows longer names.
     let longer = "a".repeat(129);
     let longest = [name.as_str(); 4].join("/");
     for bad in [

@@ -1,4 +1,4 @@
-//! The contract of `BrandTrainer`: what every trainer does, and in the files below what each promises beside.
+//! The contract of `BrandTrainer`: every trainer runs the same cases; the files below have each trainer's own.
 
 #[cfg(unix)]
 mod command;
@@ -31,7 +31,7 @@ fn job(n: u32) -> JobId {
     format!("brd_{n:020}").parse().unwrap()
 }
 
-/// A dataset that gives the same small picture under each number.
+/// A dataset with the same small picture for each number.
 struct Pictures;
 
 #[async_trait]
@@ -60,7 +60,7 @@ async fn running(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> 
     }
 }
 
-/// Asks until it is over.
+/// Polls until the training has ended.
 async fn ended(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> TrainingStatus {
     let ended = async {
         loop {
@@ -80,7 +80,7 @@ async fn failure(trainer: &Trainer, operation: &OperationId, now: Timestamp) -> 
     }
 }
 
-/// A small file that is a model.
+/// A small model file.
 fn model() -> Vec<u8> {
     let header = br#"{"lora.up":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}}"#;
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -89,16 +89,16 @@ fn model() -> Vec<u8> {
     file
 }
 
-/// Where a trainer trains: opened twice it is two processes that share what the provider knows.
+/// The environment of a trainer: opening it twice gives two processes with one provider.
 #[async_trait]
 trait World: Sync {
     fn open(&self) -> Trainer;
 
-    /// Brings a training so many tenths of its way, ten being its end; the moment by which it has come there.
+    /// Advances a training to this tenth of its way, ten being its end; returns the time of that point.
     async fn advance(&self, operation: &OperationId, tenths: u64) -> Timestamp;
 }
 
-async fn beginning_twice_is_one_operation(world: &dyn World) {
+async fn starting_twice_is_one_operation(world: &dyn World) {
     let trainer = world.open();
     let first = trainer.start(&spec(job(1), at(0))).await.unwrap();
     assert_eq!(first, trainer.start(&spec(job(1), at(1))).await.unwrap());
@@ -109,19 +109,19 @@ async fn beginning_twice_is_one_operation(world: &dyn World) {
     }
 }
 
-async fn progress_grows_until_it_is_done_whoever_asks(world: &dyn World) {
+async fn progress_grows_until_the_end_in_every_process(world: &dyn World) {
     let operation = world.open().start(&spec(job(3), at(0))).await.unwrap();
     let mut before = 0.0;
     for tenth in 0..10 {
         let now = world.advance(&operation, tenth).await;
-        // Each time a process that did not begin it.
+        // Each time another process than the one that started it.
         let progress = running(&world.open(), &operation, now).await;
         assert!((before..1.0).contains(&progress.fraction), "{progress:?} after {before}");
         let (step, of) = (progress.step.unwrap_or(0), progress.total_steps.unwrap_or(0));
         assert!(step <= of, "{progress:?}");
         before = progress.fraction;
     }
-    assert!(before > 0.5, "it has come somewhere");
+    assert!(before > 0.5, "it has advanced");
     let end = world.advance(&operation, 10).await;
     let done = ended(&world.open(), &operation, end).await;
     assert!(matches!(done, TrainingStatus::Succeeded { .. }), "{done:?}");
@@ -144,7 +144,7 @@ async fn cancelling_is_idempotent_also_after_the_end(world: &dyn World) {
     trainer.cancel(&done).await.unwrap();
 }
 
-async fn an_operation_that_nobody_began_has_failed(world: &dyn World) {
+async fn an_unknown_operation_has_failed(world: &dyn World) {
     let names = [
         "",
         "nonsense",
@@ -162,10 +162,10 @@ async fn an_operation_that_nobody_began_has_failed(world: &dyn World) {
     }
 }
 
-/// Cases that every trainer passes.
+/// Cases for every trainer.
 async fn all(world: &dyn World) {
-    beginning_twice_is_one_operation(world).await;
-    progress_grows_until_it_is_done_whoever_asks(world).await;
+    starting_twice_is_one_operation(world).await;
+    progress_grows_until_the_end_in_every_process(world).await;
     cancelling_is_idempotent_also_after_the_end(world).await;
-    an_operation_that_nobody_began_has_failed(world).await;
+    an_unknown_operation_has_failed(world).await;
 }

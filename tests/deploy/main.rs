@@ -5,6 +5,7 @@ mod pages;
 mod pipeline;
 mod services;
 mod shell;
+mod vocabulary;
 
 use std::{fs, path::PathBuf};
 

@@ -44,7 +44,7 @@ fn refused(breaker: &mut Breaker, seconds: u64) -> CallRefusal {
 }
 
 fn call(breaker: &mut Breaker, seconds: u64, answer: CallOutcome) -> BreakerChange {
-    let ticket = go(breaker, seconds);
+    let ticket = acquire(breaker, seconds);
     breaker.report(ticket, answer, at(seconds), &POLICY)
 }
 
@@ -177,7 +177,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(CallOutcome::Inconclusive),
         Just(down()),
         Just(misconfigured()),
-        proptest::option::of(0..200_u64).prop_map(full),
+        proptest::option::of(0..200_u64).prop_map(throttled),
     ];
     prop_oneof![
         3 => Just(Step::Acquire),

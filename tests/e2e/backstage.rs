@@ -1,4 +1,4 @@
-//! Trainings as they look from behind: put into the stores of a running system, watched there, and looked into.
+//! Direct access to the stores of a running system: submits trainings, watches them and reads their results.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ use tokio::time::timeout;
 
 use crate::support::{System, TIMEOUT, google_cloud::PROJECT};
 
-/// Given to the brand; its pictures have others, too.
+/// The colours of the brand. Its pictures also have others.
 const COLORS: [&str; 2] = ["#ff6600", "#14213d"];
 
-/// The stores of a running system, as an operator opens them.
+/// The stores of a running system, opened beside it.
 pub struct Backstage {
     pub store: Arc<dyn JobStore>,
     media: Arc<dyn MediaStore>,
@@ -53,7 +53,7 @@ impl Backstage {
         Self { store, media, embedded: None }
     }
 
-    /// Puts five pictures and a brand to train on them where a gateway would.
+    /// Stores five pictures and submits a training, as a gateway does.
     pub async fn submit(&self) -> JobId {
         self.submit_within(Duration::from_hours(1)).await
     }
@@ -80,7 +80,7 @@ impl Backstage {
         let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
         let first = Job::submit(submission, SystemClock.now(), &prices, &policy());
         let inserted = self.store.insert(&first).await.expect("inserted");
-        // Where job and message have no transaction in common, the sweeper publishes what nobody else does.
+        // Firestore does not publish; there the sweeper publishes the message later.
         let dispatched = self.embedded.is_some();
         assert!(matches!(&inserted, Inserted::New { dispatched: done, .. } if *done == dispatched), "{inserted:?}");
         id
@@ -90,18 +90,18 @@ impl Backstage {
         self.store.get(id).await.expect("read").expect("there").value
     }
 
-    /// The job once it is what is asked for.
+    /// Waits until the job fulfils a condition.
     pub async fn until(&self, system: &System, id: &JobId, wanted: impl Fn(&Job) -> bool) -> Job {
         let mut changes = self.store.watch(Watch::Job(id.clone()));
         let wait = async {
             loop {
-                let job = changes.next().await.expect("it goes on").expect("a change").value;
+                let job = changes.next().await.expect("the stream continues").expect("a change").value;
                 if wanted(&job) {
                     return job;
                 }
             }
         };
-        timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} never became so: {}", system.logs()))
+        timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{id} never fulfilled the condition: {}", system.logs()))
     }
 
     pub async fn begun(&self, system: &System, id: &JobId) -> String {
@@ -109,7 +109,7 @@ impl Backstage {
         job.operation().expect("begun").to_owned()
     }
 
-    /// The brand, whose pictures must all be there.
+    /// Waits for the ready brand and checks that its pictures exist.
     pub async fn ready(&self, system: &System, id: &JobId) -> (Job, TrainedBrand) {
         let job = self.until(system, id, |job| job.status().is_final()).await;
         let State::Succeeded { output: Output::Brand(trained), .. } = &job.state else {

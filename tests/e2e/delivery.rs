@@ -1,4 +1,4 @@
-//! What the worker makes of pushes, and what becomes of jobs whose engine fails.
+//! How the worker handles pushes, and jobs whose engine fails.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn push(system: &System, endpoint: &str, data: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn duplicates_strangers_and_garbage_are_acknowledged_and_do_nothing() {
+async fn duplicates_unknown_jobs_and_garbage_are_acknowledged_without_effect() {
     let system = System::start(Topology::TwoProcesses, &[]).await;
     let id = system.submit("ada", "a cat").await;
     let done = system.finished("ada", &id).await;
@@ -62,17 +62,17 @@ async fn with_knob(knob: &str, extra: &[(&str, &str)]) -> (System, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filtered_job_fails_at_once_and_says_why() {
+async fn a_filtered_job_fails_at_once_with_the_reason() {
     let (system, job) = with_knob("FILTERED", &[]).await;
     assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("failed"), Some(1)));
     assert_eq!(job["error"]["code"], "content_filtered");
     assert!(job["failedAt"].is_string() && job.get("imageUrl").is_none());
-    assert_eq!(dead_letters(&system), 0, "nobody has to look at a filtered job");
+    assert_eq!(dead_letters(&system), 0, "a filtered job needs no operator");
     system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_stays_down_uses_up_the_attempts_and_leaves_one_dead_letter() {
+async fn an_engine_that_stays_down_exhausts_the_attempts_and_leaves_one_dead_letter() {
     let (system, job) = with_knob("UNAVAILABLE", &[("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "3")]).await;
     assert_eq!((job["status"].as_str(), job["attempt"].as_u64()), (Some("failed"), Some(3)));
     assert_eq!(job["error"]["code"], "engine_unavailable");
@@ -81,7 +81,7 @@ async fn an_engine_that_stays_down_uses_up_the_attempts_and_leaves_one_dead_lett
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_hangs_is_given_up_after_its_time() {
+async fn a_hanging_engine_times_out() {
     let limits = [("MEDIAFORGE_JOBS__MAX_ATTEMPTS", "1"), ("MEDIAFORGE_JOBS__ATTEMPT_TIMEOUT", "300ms")];
     let (system, job) = with_knob("HANG", &limits).await;
     assert_eq!(job["error"]["code"], "engine_timeout");
@@ -89,14 +89,14 @@ async fn an_engine_that_hangs_is_given_up_after_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rate_limited_engine_burns_no_attempts_until_the_deadline() {
+async fn a_rate_limited_engine_costs_no_attempts_until_the_deadline() {
     let limits = [("MEDIAFORGE_JOBS__ILLUSTRATION_DEADLINE", "2s"), ("MEDIAFORGE_JOBS__ATTEMPT_TIMEOUT", "1s")];
     let (system, job) = with_knob("RATE_LIMITED", &limits).await;
     assert_eq!((job["error"]["code"].as_str(), job["attempt"].as_u64()), (Some("deadline_exceeded"), Some(0)));
     system.finish().await;
 }
 
-/// Waits until the job says that it waits for this reason.
+/// Waits until the job waits for this reason.
 async fn until_waiting(system: &System, id: &str, code: &str) -> Value {
     let path = format!("/illustrations/{id}?userId=ada");
     loop {
@@ -116,7 +116,7 @@ async fn ready(system: &System) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_an_engine_is_full_jobs_wait_say_why_and_hardly_anybody_calls_it() {
+async fn jobs_of_a_rate_limited_engine_wait_with_a_reason_and_few_calls_are_made() {
     let knob = "MEDIAFORGE_ENGINE__PREVIEW__RATE_LIMITED";
     let mut system = System::start(Topology::OneProcess, &[(knob, "1.0")]).await;
     let begun = Instant::now();
@@ -130,16 +130,16 @@ async fn while_an_engine_is_full_jobs_wait_say_why_and_hardly_anybody_calls_it()
     }
     let engines = ready(&system).await["engines"].clone();
     assert_eq!((&engines[0]["engine"], &engines[0]["misconfigured"]), (&json!("preview"), &json!(false)), "{engines}");
-    // The first probe has found it as it was.
+    // Waits for the first probe, which fails like the calls before it.
     let calls = || system.logs().matches("attempt failed; will retry").count();
     while system.logs().matches("calls to the engine are paused").count() < 2 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let calls = calls();
-    // Both slots may have called before either was answered; then one call every two seconds, as the engine asks.
+    // Both slots may call before either gets an answer. After that there is one call every two seconds, as the engine asks.
     let most = 2 + begun.elapsed().as_secs() / 2 + 1;
     assert!(u64::try_from(calls).expect("a count") <= most, "{calls} calls, {most} at most: {}", system.logs());
-    // Well again, everything is drawn in its first attempt.
+    // When the engine works again, every job completes in its first attempt.
     system.terminate().await;
     system.set(knob, None);
     system.launch().await;
@@ -151,13 +151,13 @@ async fn while_an_engine_is_full_jobs_wait_say_why_and_hardly_anybody_calls_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misconfigured_engine_is_said_loudly_and_costs_nothing() {
+async fn a_misconfigured_engine_is_reported_and_costs_nothing() {
     let knob = "MEDIAFORGE_ENGINE__PREVIEW__MISCONFIGURED";
     let mut system = System::start(Topology::OneProcess, &[(knob, "1.0")]).await;
     let id = system.submit("ada", "a cat").await;
     assert_eq!(until_waiting(&system, &id, "engine_misconfigured").await["attempt"], 0);
     let warnings = ready(&system).await["warnings"].to_string();
-    assert!(warnings.contains("engine.preview.misconfigured"), "it names what to fix: {warnings}");
+    assert!(warnings.contains("engine.preview.misconfigured"), "the setting to fix is named: {warnings}");
     let logs = system.logs();
     let line = logs.lines().find(|line| line.contains("engine misconfigured")).unwrap_or_else(|| panic!("{logs}"));
     assert!(line.contains("ERROR") && line.contains("engine.preview.misconfigured"), "{line}");
@@ -170,7 +170,7 @@ async fn a_misconfigured_engine_is_said_loudly_and_costs_nothing() {
     system.finish().await;
 }
 
-/// Dead letters waiting on the embedded broker.
+/// The number of dead letters in the embedded queue.
 fn dead_letters(system: &System) -> i64 {
     let db = rusqlite::Connection::open(system.data_dir().join("mediaforge.db")).expect("the database");
     db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")

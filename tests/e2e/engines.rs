@@ -1,4 +1,4 @@
-//! Engines of others behind the real binary, against servers that speak as theirs are documented to.
+//! Remote engines behind the real binary, against servers with the documented behaviour.
 
 mod doctor;
 mod drawing;
@@ -11,20 +11,20 @@ use serde_json::Value;
 
 use crate::support::System;
 
-/// Dead letters there are.
+/// The number of dead letters.
 fn dead_letters(system: &System) -> i64 {
     let db = rusqlite::Connection::open(system.data_dir().join("mediaforge.db")).expect("the database");
     db.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a count")
 }
 
-/// What the worker says of itself.
+/// The worker's `/ready`.
 async fn worker(system: &System) -> Value {
     let answer = system.client.get(format!("{}/ready", system.worker)).send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "whatever its engines do");
     answer.json().await.expect("JSON")
 }
 
-/// The worker's warning that says so, once there is one.
+/// The worker's warning that contains this text, once there is one.
 async fn warning(system: &System, says: &str) -> String {
     let wait = async {
         loop {
@@ -38,10 +38,10 @@ async fn warning(system: &System, says: &str) -> String {
         }
     };
     let found = tokio::time::timeout(crate::support::TIMEOUT, wait).await;
-    found.unwrap_or_else(|_| panic!("nobody warns of {says:?}: {}", system.logs()))
+    found.unwrap_or_else(|_| panic!("no warning contains {says:?}: {}", system.logs()))
 }
 
-/// The job once it waits, with the code of its reason.
+/// The job once it waits, and the code of the reason.
 async fn waits(system: &System, id: &str, code: &str) -> Value {
     let wait = async {
         loop {

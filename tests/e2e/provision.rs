@@ -41,7 +41,7 @@ async fn run(settings: &[(&str, &str)], emulator: &Emulator, arguments: &[&str])
     crate::output::run(&mut command).await
 }
 
-/// The exit code, and for each topic and subscription what was to be done and whether it was.
+/// The exit code, and the action of each topic and subscription and whether it was done.
 fn report(output: &Output) -> (Option<i32>, Vec<(String, String, bool)>) {
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {}", text(output)));
@@ -66,13 +66,13 @@ fn name(subscription: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_made_once() {
+async fn missing_resources_are_created_once() {
     let emulator = Emulator::start().await.expect("an emulator");
     let output = provision(&emulator, &["--dry-run", "--json"]).await;
     assert_eq!(report(&output), (Some(8), all("create", false)));
     assert_eq!(emulator.pubsub().subscription(&name("job-dlq-sub")).map(|_| ()), None, "a dry run changes nothing");
 
-    // Answers to creations are lost, after the looks: the next try finds what the first has made.
+    // Loses the answers to two creations: the next try finds the resource that the first has created.
     for lost in ["topics/job-dlq", "subscriptions/image-generation-workers"] {
         emulator.faults().inject_after(lost, 1, Fault::LoseReply(Code::Unavailable), 1);
     }
@@ -110,7 +110,7 @@ async fn what_is_missing_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_shown_field_by_field_and_repaired() {
+async fn drift_is_shown_for_each_field_and_repaired() {
     let emulator = Emulator::start().await.expect("an emulator");
     assert!(provision(&emulator, &[]).await.status.success());
     let admin = admin(&emulator).await;
@@ -156,7 +156,7 @@ async fn drift_is_shown_field_by_field_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_changed_is_named_with_what_to_do() {
+async fn a_field_that_cannot_be_changed_is_reported_with_the_next_step() {
     let emulator = Emulator::start().await.expect("an emulator");
     assert!(provision(&emulator, &[]).await.status.success());
     let admin = admin(&emulator).await;
@@ -174,20 +174,20 @@ async fn what_cannot_be_changed_is_named_with_what_to_do() {
     ] {
         assert!(shown.contains(part), "{part} is not in\n{shown}");
     }
-    // What can be changed was: only the topic is left.
+    // Everything else was repaired; only the topic is left.
     let (code, lines) = report(&provision(&emulator, &["--dry-run", "--json"]).await);
     assert_eq!((code, lines[5].1.as_str()), (Some(8), "blocked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_names_the_role_and_a_second_run_goes_on() {
+async fn a_denied_permission_names_the_role_and_a_second_run_continues() {
     let emulator = Emulator::start().await.expect("an emulator");
     emulator.faults().inject_after("topics/job-dlq", 1, Fault::Refuse(Code::PermissionDenied), 1);
     let output = provision(&emulator, &["--json"]).await;
     let (code, lines) = report(&output);
     assert_eq!(code, Some(7), "{}", text(&output));
     let done: Vec<_> = lines.iter().map(|(_, _, done)| *done).collect();
-    assert_eq!(done, [true, true, false, false, false, false], "what was done is shown");
+    assert_eq!(done, [true, true, false, false, false, false], "the report shows what was done");
     let shown = text(&output);
     assert!(shown.contains("cannot create topic projects/forge-test/topics/job-dlq: permission denied"), "{shown}");
     assert!(shown.contains("roles/pubsub.editor") && shown.contains("roles/iam.serviceAccountUser"), "{shown}");
@@ -196,7 +196,7 @@ async fn a_refusal_names_the_role_and_a_second_run_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_setting_that_is_missing_is_named() {
+async fn each_missing_setting_is_named() {
     let emulator = Emulator::start().await.expect("an emulator");
     let output = run(&SETTINGS[..1], &emulator, &[]).await;
     let shown = text(&output);

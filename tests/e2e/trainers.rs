@@ -1,4 +1,4 @@
-//! A brand that a program on this machine trains, by the real binary.
+//! A brand that a program on this machine trains, with the real binary.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -7,7 +7,7 @@ use crate::{
     support::{System, Topology},
 };
 
-/// Counts to three of four steps, waits for the gate, and leaves a model. Ends when the test is over.
+/// Counts to three of four steps, waits for the gate, and writes a model. Ends with the test.
 const PROGRAM: &str = r#"#!/bin/sh
 printf '\rSteps:  75%%|###  | 3/4 [00:01<00:01, 1.00it/s, loss=0.1]' >&2
 until [ -e "$FOLDER/gate" ]; do sleep 0.05; [ -d "$FOLDER" ] || exit 9; done

@@ -1,4 +1,4 @@
-//! Trainings: begun once however often the worker dies, paid once, stopped when nobody wants them any more.
+//! Trainings: started once however often the worker dies, paid once, stopped when they are cancelled.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     support::{System, Topology},
 };
 
-/// When an operation of the mock began.
+/// The start of the mock's operation.
 fn began(operation: &str) -> Timestamp {
     let moment = operation.rsplit(':').next().expect("a moment").parse().expect("a number");
     Timestamp::from_microsecond(moment).expect("a moment")
@@ -36,7 +36,7 @@ async fn sleep_until_half_of(seconds: u64, operation: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_learns_the_colours_and_shows_its_progress() {
-    // The heartbeat of this lease is too slow to have shown any.
+    // The heartbeat of this lease is too slow to have reported progress.
     let slow = [("MEDIAFORGE_TRAINER__MOCK__DURATION", "7s"), ("MEDIAFORGE_WORKER__LEASE", "1m")];
     let system = System::start(Topology::TwoProcesses, &slow).await;
     let backstage = Backstage::of(&system);
@@ -58,7 +58,7 @@ async fn a_training_learns_the_colours_and_shows_its_progress() {
     assert!((2..=4).contains(&seen.len()), "{seen:?}");
     assert!(seen.is_sorted_by(|x, y| x.fraction < y.fraction && x.step < y.step && x.eta_seconds > y.eta_seconds));
     assert_eq!(seen[0].total_steps, Some(100));
-    // What a slow machine delays at one end it shortens at the other.
+    // A delay at the start on a slow machine shortens the rest.
     let gap = moments[1] - moments[0];
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&gap), "{gap:?}");
 
@@ -90,14 +90,14 @@ async fn an_illustration_shows_its_progress_as_often() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_training_whose_worker_died_is_found_again_and_is_ready_on_time() {
+async fn a_training_survives_its_worker_and_is_ready_on_time() {
     let system = System::start(Topology::OneProcess, &SLOW_TO_TRAIN).await;
     let backstage = Backstage::of(&system);
     a_training_is_found_again(system, backstage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_training_whose_worker_died_is_found_again_on_google_cloud() {
+async fn a_training_survives_its_worker_on_google_cloud() {
     let system = System::start(Topology::GoogleCloud, &SLOW_TO_TRAIN).await;
     let backstage = Backstage::on_google_cloud(&system);
     a_training_is_found_again(system, backstage).await;
@@ -125,7 +125,7 @@ async fn a_training_is_found_again(mut system: System, backstage: Backstage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_training_whose_worker_crashes_once_it_is_recorded_is_not_begun_twice() {
+async fn a_training_is_not_started_twice_after_a_crash() {
     let crash = [("CRASH_AT", "after_attach"), ("MEDIAFORGE_WORKER__LEASE", "10m")];
     let mut system = System::start(Topology::OneProcess, &crash).await;
     let backstage = Backstage::of(&system);
@@ -263,7 +263,7 @@ async fn a_paid_training_is_not_lost_to_samples_that_cannot_be_drawn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trainer_that_hiccups_is_asked_again() {
+async fn a_trainer_is_polled_again_after_an_error() {
     let system = System::start(
         Topology::OneProcess,
         &[

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use mediaforge::{
     domain::failure::{AttemptFailure, ErrorCode},
-    engine::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec},
+    engine::{AttemptContext, GeneratedImage, Generation, ImageEngine, ImageSpec},
 };
 use tokio::sync::Notify;
 
@@ -104,7 +104,7 @@ impl ImageEngine for Script {
         let bytes = drawn.unwrap_or_else(|| bytes::Bytes::from(png.into_inner()));
         let count = spec.illustration.count.saturating_sub(withheld);
         Ok(Generation {
-            images: (0..count).map(|_| Generated { bytes: bytes.clone() }).collect(),
+            images: (0..count).map(|_| GeneratedImage { bytes: bytes.clone() }).collect(),
             filtered: withheld,
             model: "script".to_owned(),
             final_prompt: String::new(),

@@ -15,7 +15,7 @@ use mediaforge::{
         ids::JobId,
         job::Progress,
     },
-    engine::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec},
+    engine::{AttemptContext, GeneratedImage, Generation, ImageEngine, ImageSpec},
 };
 use tokio::time::sleep;
 
@@ -65,7 +65,7 @@ impl ImageEngine for SimEngine {
                 picture(side, world.dice.index(SHADES))
             }
         };
-        let images: Vec<_> = (0..pictures).map(draw).map(|bytes| Generated { bytes }).collect();
+        let images: Vec<_> = (0..pictures).map(draw).map(|bytes| GeneratedImage { bytes }).collect();
         self.0.alone().await;
         Ok(Generation {
             filtered: spec.illustration.count - u32::try_from(images.len()).expect("a few"),

@@ -54,7 +54,7 @@ impl JobQueue for SimQueue {
         self.0.call("queue.publish", id.as_str(), fate, publish).await
     }
 
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         let world = &self.0.world;
         let fate = if world.strikes(Fault::LetterFails) {
             Fate::Refused(ErrorKind::Unavailable)

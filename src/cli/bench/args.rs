@@ -24,7 +24,7 @@ Examples:
   mediaforge bench --seed-jobs 100000                 on a store with 100,000 finished jobs
   mediaforge bench --only submit,gentle --duration 10s
   mediaforge bench --dir /var/lib --json > bench.json on the disk of /var/lib, as JSON
-  mediaforge bench --url http://127.0.0.1:8080        a running system; the jobs are real and cost credits
+  mediaforge bench --url http://127.0.0.1:8080        a running system; its jobs cost credits
 
 Exit codes: 0 success, 1 failure or errors of the system, 2 wrong usage, 130 or 143 interrupted.")]
 pub(in crate::cli) struct BenchArgs {

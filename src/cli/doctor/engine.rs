@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::watch;
 
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     app,
     cli::{Exit, Invocation, output},
-    config::{Config, EngineName, Flag},
+    config::{Config, Flag},
     domain::{
         clock::{Clock as _, SystemClock, SystemRandom},
         failure::{AttemptFailure, ErrorCode},
@@ -20,7 +21,7 @@ use crate::{
         kind::JobKind,
         request::IllustrationSpec,
     },
-    engine::{AttemptContext, ImageEngine, ImageSpec},
+    engine::{self, AttemptContext, ImageEngine, ImageSpec},
 };
 
 /// The test prompt: cheap, harmless, and easy to recognise.
@@ -55,17 +56,19 @@ pub(super) async fn run(args: EngineArgs, invocation: &Invocation) -> anyhow::Re
     let flags = args.engine.map(|value| Flag { name: "--engine", key: "engine.default", value }).into_iter().collect();
     let config = invocation.load(None, flags)?.config;
     let route = config.engine.route(&config.engine.default).map_err(anyhow::Error::msg)?;
-    let engine = app::open_engine(&config)?;
+    let opened = app::open_engine(&config)?;
     if !args.json {
         output::note(format!("calling {route} ..."));
     }
-    let checked = engine.check(SystemClock.now()).await.into_iter().find(|found| found.route == route.to_string());
-    let picture = if args.no_picture { None } else { Some(draw_test_picture(&*engine, &config).await?) };
-    let credentials = match route.engine {
-        EngineName::Gemini | EngineName::Imagen => Some(credentials::describe(&invocation.environment).await),
-        _ => None,
+    let checked = opened.check(SystemClock.now()).await.into_iter().find(|found| found.route == route.to_string());
+    let picture = if args.no_picture { None } else { Some(draw_test_picture(&*opened, &config).await?) };
+    let descriptor = engine::descriptor(route.engine).context("the engine is not built in")?;
+    let credentials = if descriptor.needs_google_credentials {
+        Some(credentials::describe(&invocation.environment).await)
+    } else {
+        None
     };
-    let findings = Findings { route, name: config.engine.default.clone(), credentials, checked, picture };
+    let findings = Findings { route, descriptor, name: config.engine.default.clone(), credentials, checked, picture };
     let works = findings.works();
     if args.json {
         output::line(findings.json(&config).to_string())?;

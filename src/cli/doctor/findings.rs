@@ -4,22 +4,23 @@ use std::{io::Cursor, time::Duration};
 
 use image::{ImageFormat, ImageReader};
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use crate::{
-    config::{Config, EngineName, Route, SecretRef},
+    config::{Config, Route},
     domain::failure::{AttemptFailure, Disposition, ErrorCode},
-    engine::{Checked, Generated, Generation},
+    engine::{EngineDescriptor, GeneratedImage, Generation, ModelCheck},
 };
 
 pub(super) struct Findings {
     pub(super) route: Route,
+    /// The route's engine.
+    pub(super) descriptor: &'static EngineDescriptor,
     /// The name in the configuration, which may be an alias.
     pub(super) name: String,
     /// The credentials, for an engine on Google Cloud.
     pub(super) credentials: Option<String>,
     /// Whether the model exists, for an engine that can check.
-    pub(super) checked: Option<Checked>,
+    pub(super) checked: Option<ModelCheck>,
     /// The test picture, unless `--no-picture`.
     pub(super) picture: Option<TestPicture>,
 }
@@ -83,9 +84,8 @@ impl Findings {
     }
 
     fn price(&self, drawn: &Generation) -> String {
-        let is_built_in = matches!(self.route.engine, EngineName::Preview | EngineName::Noop);
         match drawn.cost_micro_usd {
-            0 if is_built_in || drawn.images.is_empty() => "free".to_owned(),
+            0 if self.descriptor.is_built_in() || drawn.images.is_empty() => "free".to_owned(),
             0 => format!("unknown: engine.models has no price for {} in this size", drawn.model),
             micro => format!("${}.{:06} according to engine.models", micro / 1_000_000, micro % 1_000_000),
         }
@@ -93,25 +93,9 @@ impl Findings {
 
     /// The address of the engine and the credentials.
     fn location(&self, config: &Config) -> Vec<(&'static str, String)> {
-        let engine = &config.engine;
-        let vertex = |location: &str, endpoint: Option<&Url>| {
-            let project = config.gcp.project.clone().unwrap_or_else(|| "not set (gcp.project)".to_owned());
-            let mut rows = vec![("project", project), ("location", location.to_owned())];
-            rows.extend(endpoint.map(|endpoint| ("address", endpoint.to_string())));
-            rows.extend(self.credentials.clone().map(|found| ("credentials", found)));
-            rows
-        };
-        let server = |address: Option<&Url>, key: &SecretRef| {
-            let address = address.map_or_else(|| "not set".to_owned(), ToString::to_string);
-            vec![("address", address), ("key", key_source(key))]
-        };
-        match self.route.engine {
-            EngineName::Gemini => vertex(&engine.gemini.location, engine.gemini.endpoint.as_ref()),
-            EngineName::Imagen => vertex(&engine.imagen.location, engine.imagen.endpoint.as_ref()),
-            EngineName::OpenAi => server(engine.openai.base_url.as_ref(), &engine.openai.key),
-            EngineName::Lora => server(engine.lora.endpoint.as_ref(), &engine.lora.key),
-            EngineName::Preview | EngineName::Noop => vec![("address", "built in".to_owned())],
-        }
+        let mut location = (self.descriptor.location)(config);
+        location.extend(self.credentials.clone().map(|found| ("credentials", found)));
+        location
     }
 
     /// The findings as JSON.
@@ -152,7 +136,7 @@ fn picture_json(drawn: &Generation) -> Value {
 }
 
 /// The actual format and size, which may differ from the requested size; a job crops the picture.
-fn size(picture: &Generated) -> Option<(ImageFormat, u32, u32)> {
+fn size(picture: &GeneratedImage) -> Option<(ImageFormat, u32, u32)> {
     let reader = ImageReader::new(Cursor::new(&picture.bytes)).with_guessed_format().ok()?;
     let format = reader.format()?;
     let (width, height) = reader.into_dimensions().ok()?;
@@ -170,16 +154,6 @@ fn picture_summary(drawn: &Generation) -> String {
         }
         None => format!("{kilobytes} kB of an unknown format"),
     }
-}
-
-/// The origin of a key, never the key itself.
-fn key_source(key: &SecretRef) -> String {
-    let from = match (&key.env, &key.file) {
-        (Some(name), _) => format!("the variable {name}"),
-        (None, Some(path)) => path.display().to_string(),
-        (None, None) => return "none".to_owned(),
-    };
-    if key.value().is_some() { format!("from {from}") } else { format!("missing: {from} is empty or does not exist") }
 }
 
 fn advice(failure: &AttemptFailure) -> &'static str {

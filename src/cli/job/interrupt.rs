@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_a_word_or_its_first_letter_and_any_other_waits() {
+    fn an_answer_is_a_word_or_its_initial_and_any_other_waits() {
         assert_eq!(choice("c\n"), Choice::Cancel);
         assert_eq!(choice("Detach\n"), Choice::Detach);
         assert_eq!(choice("\n"), Choice::Wait);

@@ -22,8 +22,9 @@ use crate::{
 What it creates in gcp.project:
   topics         image-generation-jobs, brand-training-jobs, job-dlq
   subscriptions  image-generation-workers, brand-training-workers: push to queue.pubsub.push_url as
-                   queue.pubsub.push_service_account, with tokens for worker.oidc.audience; ack deadline 600 s,
-                   retention 1 h, retries after 10 s to 600 s, dead letters to job-dlq after 5 attempts, no expiry
+                   queue.pubsub.push_service_account, with tokens for worker.oidc.audience;
+                   ack deadline 600 s, retention 1 h, retries after 10 s to 600 s, dead letters to
+                   job-dlq after 5 attempts, no expiry
                  job-dlq-sub: for operators to pull from; retention 31 d, no expiry
 
 You need roles/pubsub.editor on the project and roles/iam.serviceAccountUser on the push account.
@@ -32,8 +33,8 @@ Examples:
   mediaforge provision --profile gcp --dry-run       show what would change
   mediaforge provision --profile gcp                 change it
 
-Exit codes: 0 everything is correct, 8 --dry-run found something to do, 1 failure or something cannot be repaired,
-2 wrong usage or a setting is missing, 4 Pub/Sub is unreachable, 7 permission denied.")]
+Exit codes: 0 everything is correct, 1 failure or something cannot be repaired, 2 wrong usage or a
+setting is missing, 4 Pub/Sub is unreachable, 7 permission denied, 8 --dry-run found something to do.")]
 pub(super) struct ProvisionArgs {
     /// Change nothing; exit with 8 if there is something to do
     #[arg(long)]

@@ -1,11 +1,11 @@
-//! Trains by a program on this machine: accelerate, kohya, or anything that can be started.
+//! Trains with a program on this machine: accelerate, kohya, or any other.
 //!
-//! The program runs in a process group of its own and writes into files, so it outlives a restart of this process, which
-//! finds it again by its folder (`run.rs`); how it ended is known for certain when this process was there, and else by
-//! what it left behind. It needs Unix: process groups, and locks that belong to open files.
+//! The program runs in its own process group and writes to files, so it survives a restart of this process, which finds it
+//! again by its folder (`run.rs`). Its exit status is known if this process ran at that moment; otherwise the files that
+//! it left tell how it ended. It needs Unix: process groups, and locks that belong to open files.
 //!
-//! What cannot be ended is a child that leaves the group and closes its output; what cannot be found is a program whose
-//! starter was killed in the moment between starting it and writing down its id: it counts as running, to its end.
+//! Two limits: a child that leaves the group and closes its output cannot be stopped; and a program whose parent was
+//! killed between starting it and writing its id cannot be stopped either, and counts as running until it ends.
 
 mod model;
 mod process;
@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use self::{
     model::NoModel,
-    run::{Exit, Process, Run, Stopped},
+    run::{Exit, Process, Run, StopReason},
 };
 use super::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus};
 use crate::{
@@ -35,14 +35,14 @@ use crate::{
     },
 };
 
-/// While a program still runs it is not done, whatever its bar says.
-const NEARLY: f64 = 0.99;
+/// The progress of a program that still runs, at most, whatever its progress bar shows.
+const MAX_RUNNING_FRACTION: f64 = 0.99;
 
-/// The code of a program that was killed, as a shell or a container says it: 128 and the signal's number.
-const KILLED: i32 = 137;
+/// The exit code by which shells and containers report SIGKILL: 128 plus the number of the signal.
+const EXIT_KILLED: i32 = 137;
 
-/// The code by which a program says that these pictures cannot be learnt from (`EX_DATAERR`).
-const BAD_DATA: i32 = 65;
+/// The exit code of a program that cannot train on these pictures (`EX_DATAERR`).
+const EXIT_BAD_DATA: i32 = 65;
 
 /// Runs the configured program.
 pub(super) struct CommandTrainer {
@@ -53,29 +53,29 @@ pub(super) struct CommandTrainer {
 struct Shared {
     config: CommandTrainerConfig,
     directory: PathBuf,
-    /// One is begun at a time, also when whoever asked has stopped waiting: the next one finds it.
+    /// Held while a run starts, also when the caller has stopped waiting, so that the next call finds the run.
     starting: Arc<Mutex<()>>,
 }
 
-/// Where a run stands, and whether it is to be stopped.
-struct Judged {
+/// The state of a run, and the reason to stop it, if there is one.
+struct RunState {
     status: TrainingStatus,
-    stop: Option<Stopped>,
+    stop: Option<StopReason>,
 }
 
 impl CommandTrainer {
-    /// A trainer that keeps its runs in `directory`, unless another is configured.
+    /// A trainer that keeps its runs in `directory`, unless the configuration names another.
     pub(super) fn new(config: CommandTrainerConfig, directory: PathBuf) -> Self {
         let directory = config.directory.clone().unwrap_or(directory);
-        // The program may have other ideas of where it is.
+        // The program may change its working directory.
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         Self { shared: Arc::new(Shared { config, directory, starting: Arc::default() }), swept: OnceCell::new() }
     }
 
     async fn sweep(&self) {
         let sweep = async {
-            if let Err(error) = process::end_the_disobedient(&self.shared.directory).await {
-                tracing::warn!(%error, "trainings that were to end could not be looked for");
+            if let Err(error) = process::stop_leftover_runs(&self.shared.directory).await {
+                tracing::warn!(%error, "cannot look for trainings that should have ended");
             }
         };
         self.swept.get_or_init(|| sweep).await;
@@ -86,22 +86,22 @@ impl Shared {
     async fn start(self: Arc<Self>, spec: TrainingSpec) -> Result<OperationId, AttemptFailure> {
         let _one_at_a_time = Arc::clone(&self.starting).lock_owned().await;
         let (shared, job, now) = (Arc::clone(&self), spec.job_id.clone(), spec.now);
-        let (last, goes_on) = blocking(move || {
+        let (last, is_active) = blocking(move || {
             let last = Run::last(&shared.directory, &job)?;
-            let goes_on = last.as_ref().map(|run| shared.judge(run, now)).transpose()?;
-            Ok((last, goes_on.is_some_and(|judged| !matches!(judged.status, TrainingStatus::Failed(_)))))
+            let is_active = last.as_ref().map(|run| shared.state_of(run, now)).transpose()?;
+            Ok((last, is_active.is_some_and(|state| !matches!(state.status, TrainingStatus::Failed(_)))))
         })
         .await
-        .map_err(unkept)?;
-        if let Some(last) = last.as_ref().filter(|_| goes_on) {
+        .map_err(storage_failure)?;
+        if let Some(last) = last.as_ref().filter(|_| is_active) {
             return Ok(last.operation());
         }
         let (directory, job) = (self.directory.clone(), spec.job_id.clone());
-        let run = blocking(move || Run::create(&directory, &job, last.as_ref())).await.map_err(unkept)?;
+        let run = blocking(move || Run::create(&directory, &job, last.as_ref())).await.map_err(storage_failure)?;
         let begun = self.begin(&run, &spec).await;
         if begun.is_err() {
             let failed = run.clone();
-            blocking(move || failed.discard()).await.map_err(unkept)?;
+            blocking(move || failed.discard()).await.map_err(storage_failure)?;
         }
         begun.map(|()| run.operation())
     }
@@ -133,7 +133,7 @@ impl Shared {
             };
             let extension = image.key.rsplit_once('.').map_or("png", |(_, extension)| extension);
             let path = run.dataset().join(format!("{n:03}.{extension}"));
-            blocking(move || std::fs::write(path, bytes)).await.map_err(unkept)?;
+            blocking(move || std::fs::write(path, bytes)).await.map_err(storage_failure)?;
             written += 1;
         }
         if written == 0 {
@@ -147,7 +147,7 @@ impl Shared {
             Placeholder::Dataset => run.dataset().to_string_lossy().into_owned(),
             Placeholder::Output => run.output().to_string_lossy().into_owned(),
             Placeholder::Steps => self.config.steps.to_string(),
-            // No argument can carry one.
+            // An argument cannot contain NUL.
             Placeholder::Name => spec.brand.name.replace('\0', " "),
             Placeholder::Job => spec.job_id.to_string(),
         };
@@ -155,13 +155,13 @@ impl Shared {
         filled.map_err(|problem| AttemptFailure::misconfigured(format!("trainer.command.argv: {problem}")))
     }
 
-    /// Where a run stands. Blocks.
-    fn judge(&self, run: &Run, now: Timestamp) -> io::Result<Judged> {
-        let done = |status| Ok(Judged { status, stop: None });
+    /// The state of a run. Blocks.
+    fn state_of(&self, run: &Run, now: Timestamp) -> io::Result<RunState> {
+        let done = |status| Ok(RunState { status, stop: None });
         if let Some(why) = run.stopped()? {
             return done(TrainingStatus::Failed(stopped(why)));
         }
-        // Life before death: what ends between the two looks is seen to have ended.
+        // In this order: a program that ends between the two reads has an exit status.
         let alive = run.is_alive()?;
         let exit = run.exit()?;
         let Some(process) = run.process()? else {
@@ -169,37 +169,37 @@ impl Shared {
                 return done(TrainingStatus::Running(self.progress(None, None)));
             }
             let message =
-                if run.exists() { "the trainer did not begin" } else { "the trainer knows no such operation" };
+                if run.exists() { "the trainer did not start" } else { "the trainer does not know this operation" };
             return done(TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineError, message)));
         };
-        let said = tqdm::read(&run.tail()?);
-        let furthest = run.furthest(said.bar)?;
+        let report = tqdm::read(&run.tail()?);
+        let furthest = run.furthest(report.bar)?;
         match exit {
-            None if alive => Ok(match self.reason_to_stop(process, now, said) {
-                Some(why) => Judged { status: TrainingStatus::Failed(stopped(why)), stop: Some(why) },
-                None => done(TrainingStatus::Running(self.progress(furthest, said.bar)))?,
+            None if alive => Ok(match self.reason_to_stop(process, now, report) {
+                Some(why) => RunState { status: TrainingStatus::Failed(stopped(why)), stop: Some(why) },
+                None => done(TrainingStatus::Running(self.progress(furthest, report.bar)))?,
             }),
-            _ if said.diverged => done(TrainingStatus::Failed(stopped(Stopped::Diverged))),
-            Some(Exit { code: Some(0), .. }) => done(self.delivered(run)),
-            Some(exit) => done(TrainingStatus::Failed(failed(exit, said))),
-            // Nobody saw its end. A state of half way looks like a model, too.
+            _ if report.diverged => done(TrainingStatus::Failed(stopped(StopReason::Diverged))),
+            Some(Exit { code: Some(0), .. }) => done(self.finished(run)),
+            Some(exit) => done(TrainingStatus::Failed(failed(exit, report))),
+            // The exit status is unknown. A checkpoint looks like a model, so the progress must be complete as well.
             None if furthest.is_none_or(|bar| bar.step == bar.total) && self.model(run).is_ok() => {
-                tracing::warn!(job.id = %run.job, "nobody saw the trainer's end; its model is whole");
-                done(self.delivered(run))
+                tracing::warn!(job.id = %run.job, "the trainer's exit status is unknown; its model is complete");
+                done(self.finished(run))
             }
             None => {
-                let message = "the trainer ended while nobody watched, without a model";
+                let message = "the trainer ended while no worker ran, without a model";
                 done(TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineError, message)))
             }
         }
     }
 
-    fn reason_to_stop(&self, process: Process, now: Timestamp, said: tqdm::Said) -> Option<Stopped> {
+    fn reason_to_stop(&self, process: Process, now: Timestamp, report: tqdm::LogReport) -> Option<StopReason> {
         let began = Timestamp::from_microsecond(process.began).unwrap_or(now);
-        if said.diverged {
-            return Some(Stopped::Diverged);
+        if report.diverged {
+            return Some(StopReason::Diverged);
         }
-        (now > after(began, self.config.timeout)).then_some(Stopped::TooLong)
+        (now > after(began, self.config.timeout)).then_some(StopReason::TooLong)
     }
 
     fn progress(&self, furthest: Option<run::Furthest>, bar: Option<tqdm::Bar>) -> Progress {
@@ -207,7 +207,7 @@ impl Shared {
             return Progress { fraction: 0.0, step: Some(0), total_steps: Some(self.config.steps), eta_seconds: None };
         };
         Progress {
-            fraction: furthest.fraction().min(NEARLY),
+            fraction: furthest.fraction().min(MAX_RUNNING_FRACTION),
             step: Some(furthest.step),
             total_steps: Some(furthest.total),
             eta_seconds: bar.and_then(|bar| bar.eta_seconds),
@@ -218,14 +218,14 @@ impl Shared {
         model::find(&run.output(), self.config.artifact.as_deref())
     }
 
-    fn delivered(&self, run: &Run) -> TrainingStatus {
+    fn finished(&self, run: &Run) -> TrainingStatus {
         match self.model(run) {
             Ok(path) => {
                 TrainingStatus::Succeeded { model_path: Some(path.to_string_lossy().into_owned()), cost_micro_usd: 0 }
             }
             Err(error) => {
-                tracing::error!(%error, job.id = %run.job, "the trainer ended well, but left no model");
-                let message = "the trainer ended well, but left no model";
+                tracing::error!(%error, job.id = %run.job, "the trainer exited with 0, but left no model");
+                let message = "the trainer exited with 0, but left no model";
                 TrainingStatus::Failed(AttemptFailure::fail(ErrorCode::EngineError, message))
             }
         }
@@ -245,17 +245,17 @@ impl BrandTrainer for CommandTrainer {
     async fn poll(&self, operation: &OperationId, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
         self.sweep().await;
         let Some(run) = Run::of(&self.shared.directory, operation) else {
-            let message = "the trainer knows no such operation";
+            let message = "the trainer does not know this operation";
             return Ok(TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineError, message)));
         };
-        let (shared, judged) = (Arc::clone(&self.shared), run.clone());
-        let judged = blocking(move || shared.judge(&judged, now)).await.map_err(unkept)?;
-        match judged {
-            Judged { stop: Some(why), .. } => drop(process::stop(run, why, self.shared.config.grace)),
-            Judged { status: TrainingStatus::Running(_), .. } => {}
-            _ => blocking(move || run.drop_dataset()).await.map_err(unkept)?,
+        let (shared, state) = (Arc::clone(&self.shared), run.clone());
+        let state = blocking(move || shared.state_of(&state, now)).await.map_err(storage_failure)?;
+        match state {
+            RunState { stop: Some(why), .. } => drop(process::stop(run, why, self.shared.config.grace)),
+            RunState { status: TrainingStatus::Running(_), .. } => {}
+            _ => blocking(move || run.drop_dataset()).await.map_err(storage_failure)?,
         }
-        Ok(judged.status)
+        Ok(state.status)
     }
 
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure> {
@@ -263,50 +263,52 @@ impl BrandTrainer for CommandTrainer {
         if !run.exists() {
             return Ok(());
         }
-        match process::stop(run.clone(), Stopped::Cancelled, self.shared.config.grace).await {
-            Ok(Ok(())) => blocking(move || run.drop_dataset()).await.map_err(unkept),
+        match process::stop(run.clone(), StopReason::Cancelled, self.shared.config.grace).await {
+            Ok(Ok(())) => blocking(move || run.drop_dataset()).await.map_err(storage_failure),
             _ => Err(AttemptFailure::retry(ErrorCode::EngineError, "the trainer could not be stopped; see the log")),
         }
     }
 
-    fn breaker_name(&self) -> Cow<'_, str> {
+    fn route(&self) -> Cow<'_, str> {
         "command".into()
     }
 }
 
-fn stopped(why: Stopped) -> AttemptFailure {
+fn stopped(why: StopReason) -> AttemptFailure {
     match why {
-        Stopped::Cancelled => AttemptFailure::fail(ErrorCode::EngineError, "the training was stopped"),
-        Stopped::TooLong => AttemptFailure::fail(ErrorCode::EngineTimeout, "the training took longer than it may"),
-        Stopped::Diverged => {
-            AttemptFailure::fail(ErrorCode::EngineError, "the training came to nothing: its loss is no number any more")
+        StopReason::Cancelled => AttemptFailure::fail(ErrorCode::EngineError, "the training was stopped"),
+        StopReason::TooLong => AttemptFailure::fail(ErrorCode::EngineTimeout, "the training exceeded its time limit"),
+        StopReason::Diverged => {
+            AttemptFailure::fail(ErrorCode::EngineError, "the training diverged: its loss is no longer a number")
         }
     }
 }
 
-fn failed(exit: Exit, said: tqdm::Said) -> AttemptFailure {
+fn failed(exit: Exit, report: tqdm::LogReport) -> AttemptFailure {
     let fail = |message: &str| AttemptFailure::fail(ErrorCode::EngineError, message);
     let retry = |message: String| AttemptFailure::retry(ErrorCode::EngineError, message);
-    if said.out_of_memory {
+    if report.out_of_memory {
         return fail("the graphics card has too little memory for this training");
     }
     match (exit.code, exit.signal) {
-        (Some(BAD_DATA), _) => fail("the trainer cannot learn from these pictures"),
-        (Some(KILLED), _) | (_, Some(9)) => retry("the trainer was killed, most likely for want of memory".to_owned()),
+        (Some(EXIT_BAD_DATA), _) => fail("the trainer cannot learn from these pictures"),
+        (Some(EXIT_KILLED), _) | (_, Some(9)) => {
+            retry("the trainer was killed, most likely because memory ran out".to_owned())
+        }
         (Some(code), _) => retry(format!("the trainer failed with exit code {code}")),
         (None, Some(signal)) => retry(format!("the trainer was ended by signal {signal}")),
-        (None, None) => retry("the trainer ended, nobody knows how".to_owned()),
+        (None, None) => retry("the trainer ended with an unknown status".to_owned()),
     }
 }
 
-/// The folder of trainings does not do what folders do.
-#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn unkept(error: io::Error) -> AttemptFailure {
-    tracing::error!(%error, "the folder of trainings could not be used");
-    AttemptFailure::retry(ErrorCode::StorageError, "the folder of trainings could not be used; see the log")
+/// The folder of the trainings cannot be read or written.
+#[expect(clippy::needless_pass_by_value, reason = "it is an argument of map_err")]
+fn storage_failure(error: io::Error) -> AttemptFailure {
+    tracing::error!(%error, "the folder of the trainings cannot be used");
+    AttemptFailure::retry(ErrorCode::StorageError, "the folder of the trainings cannot be used; see the log")
 }
 
-/// Does what blocks on a thread of its own, to its end even when nobody waits any more.
+/// Runs blocking work on a thread of its own, to its end even if the caller stops waiting.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -1,4 +1,4 @@
-//! Finds the model among what the program put out, and checks it. Blocks.
+//! Finds the model in the program's output, and checks it. Blocks.
 
 use std::{
     fs::{self, File},
@@ -6,27 +6,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::engine::artifact::{self, PREFIX, Unfit};
+use crate::engine::artifact::{self, InvalidModel, PREFIX};
 
-/// Folders within folders that are looked into.
+/// Levels of folders that are searched.
 const DEPTH: usize = 4;
 
-/// Files that are looked at, at most.
+/// Files that are examined, at most.
 const MAX_FILES: usize = 10_000;
 
-/// Why there is no model.
+/// The output has no usable model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoModel {
     #[error("no {0} in its output")]
     Missing(String),
     #[error("{file}: {source}")]
-    Unfit { file: String, source: Unfit },
+    Invalid { file: String, source: InvalidModel },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// The model: the file that is named, else the newest `*.safetensors` that lies highest. Programs keep the states of
-/// steps in folders below.
+/// The model: the named file, else the newest `*.safetensors` in the topmost folder that has one. Programs keep
+/// checkpoints in folders below.
 pub(super) fn find(output: &Path, named: Option<&str>) -> Result<PathBuf, NoModel> {
     let path = match named {
         Some(name) => Some(output.join(name)).filter(|path| path.is_file()),
@@ -46,7 +46,7 @@ fn newest(output: &Path) -> io::Result<Option<PathBuf>> {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
                 seen += 1;
-                // A link is neither, and is not followed.
+                // A symbolic link is neither, and is not followed.
                 let (kind, path) = (entry.file_type()?, entry.path());
                 if kind.is_dir() {
                     folders.push(path);
@@ -67,16 +67,16 @@ fn newest(output: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn check(path: &Path) -> Result<(), NoModel> {
-    let unfit = |source| NoModel::Unfit { file: path.display().to_string(), source };
+    let invalid = |source| NoModel::Invalid { file: path.display().to_string(), source };
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     if size <= PREFIX {
-        return Err(unfit(Unfit::TooSmall(size)));
+        return Err(invalid(InvalidModel::TooSmall(size)));
     }
     let mut prefix = [0; 8];
     file.read_exact(&mut prefix)?;
-    let length = artifact::header_length(prefix, size).map_err(unfit)?;
+    let length = artifact::header_length(prefix, size).map_err(invalid)?;
     let mut header = Vec::new();
     file.take(length).read_to_end(&mut header)?;
-    artifact::check(&header, size).map_err(unfit)
+    artifact::check(&header, size).map_err(invalid)
 }

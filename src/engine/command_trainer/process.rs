@@ -1,4 +1,4 @@
-//! The program's process: begun in a group of its own, waited for, and ended with all of its children.
+//! The program's process: started in its own group, waited for, and stopped with all of its children.
 
 use std::{io, path::Path, process::Stdio, time::Duration};
 
@@ -9,17 +9,17 @@ use tokio::{
 
 use super::{
     blocking,
-    run::{Exit, Process, Run, Stopped},
+    run::{Exit, Process, Run, StopReason},
 };
 
-/// How often a log is looked at for its length while nobody asks for it.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the length of a log is checked, besides every poll.
+const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a process that was told to end is looked at.
-const SOON: Duration = Duration::from_millis(50);
+/// How often a process that should end is checked.
+const EXIT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a killed process takes at most, unless it hangs in the kernel.
-const KILLED: Duration = Duration::from_secs(5);
+/// A killed process ends within this time, unless it hangs in the kernel.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Signals that are sent to a group.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ mod system {
 
     use super::{Exit, Signal};
 
-    #[expect(clippy::unnecessary_wraps, reason = "there is a system that has no groups")]
+    #[expect(clippy::unnecessary_wraps, reason = "fails on systems without process groups")]
     pub(super) fn own_group(command: &mut tokio::process::Command) -> io::Result<()> {
         command.process_group(0);
         Ok(())
@@ -52,7 +52,7 @@ mod system {
             Signal::Kill => signal::Signal::SIGKILL,
         };
         match signal::killpg(Pid::from_raw(group), signal) {
-            // It has ended meanwhile.
+            // ESRCH: it has already ended.
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -82,7 +82,7 @@ mod system {
     }
 }
 
-/// Begins the program; its output goes into the log, which outlives this process as the program does. Blocks, in a
+/// Starts the program. Its output goes to the log, which survives this process as the program does. Blocks; needs a
 /// runtime.
 pub(super) fn begin(run: &Run, argv: &[String], began: i64, timeout: Duration, grace: Duration) -> io::Result<()> {
     let Some((program, arguments)) = argv.split_first() else {
@@ -94,18 +94,18 @@ pub(super) fn begin(run: &Run, argv: &[String], began: i64, timeout: Duration, g
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.env("PYTHONUNBUFFERED", "1").env("MF_JOB", run.job.as_str()).env("MF_ATTEMPT", run.n.to_string());
     for (name, _) in std::env::vars_os() {
-        // How this program is configured, keys included, is none of the trainer's business.
+        // The trainer must not see this process's configuration, which includes keys.
         if name.to_string_lossy().starts_with("MEDIAFORGE_") {
             command.env_remove(name);
         }
     }
     system::own_group(&mut command)?;
     let child = command.spawn()?;
-    // What this process has open of the log would look like a program that lives.
+    // An open log in this process would look like a running program.
     drop(command);
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
     if let Err(error) = run.set_process(Process { began, pid }) {
-        // Nobody could find it again.
+        // No process could find it again.
         system::signal(pid, Signal::Kill)?;
         return Err(error);
     }
@@ -113,25 +113,25 @@ pub(super) fn begin(run: &Run, argv: &[String], began: i64, timeout: Duration, g
     Ok(())
 }
 
-/// Waits for the program to end and writes how it did.
+/// Waits for the program to end and writes its exit status.
 async fn supervise(run: Run, mut child: Child, lock: std::fs::File, timeout: Duration, grace: Duration) {
-    // So far away that a clock cannot count it, it is not at all.
+    // `None` for a deadline beyond what a clock can count.
     let deadline = Instant::now().checked_add(timeout);
-    let mut late = false;
+    let mut is_late = false;
     let status = loop {
         let too_long = async {
             match deadline {
-                Some(deadline) if !late => sleep_until(deadline).await,
+                Some(deadline) if !is_late => sleep_until(deadline).await,
                 _ => std::future::pending().await,
             }
         };
         tokio::select! {
             status = child.wait() => break status,
             () = too_long => {
-                late = true;
-                stop(run.clone(), Stopped::TooLong, grace);
+                is_late = true;
+                stop(run.clone(), StopReason::TooLong, grace);
             }
-            () = sleep(LOOK_EVERY) => {
+            () = sleep(LOG_CHECK_INTERVAL) => {
                 let run = run.clone();
                 let _ = blocking(move || run.tail()).await;
             }
@@ -144,34 +144,35 @@ async fn supervise(run: Run, mut child: Child, lock: std::fs::File, timeout: Dur
         let written = ended.set_exit(exit).and_then(|()| ended.drop_dataset());
         drop(lock);
         if ended.is_alive()? {
-            // Children that it left behind would hold the graphics card.
+            // Children that it left would occupy the graphics card.
             signal(&ended, Signal::Kill)?;
         }
         written
     });
     if let Err(error) = written.await {
-        tracing::error!(%error, job.id = %run.job, "how a training ended was not written");
+        tracing::error!(%error, job.id = %run.job, "cannot write how a training ended");
     }
 }
 
-/// Ends the program with all of its children: asks, waits, kills. It goes on when nobody waits for it.
-pub(super) fn stop(run: Run, why: Stopped, grace: Duration) -> tokio::task::JoinHandle<io::Result<()>> {
+/// Stops the program with all of its children: SIGTERM, the grace period, SIGKILL. It continues if the caller stops
+/// waiting.
+pub(super) fn stop(run: Run, why: StopReason, grace: Duration) -> tokio::task::JoinHandle<io::Result<()>> {
     tokio::spawn(async move {
         let stopped = stop_now(&run, why, grace).await;
         if let Err(error) = &stopped {
-            tracing::error!(%error, job.id = %run.job, run = run.n, "a trainer's process was not ended");
+            tracing::error!(%error, job.id = %run.job, run = run.n, "a trainer's process could not be stopped");
         }
         stopped
     })
 }
 
-async fn stop_now(run: &Run, why: Stopped, grace: Duration) -> io::Result<()> {
-    let asked = run.clone();
+async fn stop_now(run: &Run, why: StopReason, grace: Duration) -> io::Result<()> {
+    let target = run.clone();
     let alive = blocking(move || {
-        let alive = asked.is_alive()?;
+        let alive = target.is_alive()?;
         if alive {
-            asked.set_stopped(why)?;
-            signal(&asked, Signal::Terminate)?;
+            target.set_stopped(why)?;
+            signal(&target, Signal::Terminate)?;
         }
         Ok(alive)
     });
@@ -181,38 +182,38 @@ async fn stop_now(run: &Run, why: Stopped, grace: Duration) -> io::Result<()> {
     tracing::warn!(job.id = %run.job, run = run.n, ?grace, "the trainer does not end; killing it");
     let killed = run.clone();
     blocking(move || signal(&killed, Signal::Kill)).await?;
-    if ended(run, KILLED).await? { Ok(()) } else { Err(io::Error::other("it lives on although it was killed")) }
+    if ended(run, KILL_TIMEOUT).await? { Ok(()) } else { Err(io::Error::other("it still runs after SIGKILL")) }
 }
 
-/// Waits until nothing of it lives; `false` when it takes longer.
+/// Waits until no process of the run is left; `false` if that takes longer than `timeout`.
 async fn ended(run: &Run, timeout: Duration) -> io::Result<bool> {
     let until = Instant::now() + timeout;
     loop {
-        let looked = run.clone();
-        if !blocking(move || looked.is_alive()).await? {
+        let checked = run.clone();
+        if !blocking(move || checked.is_alive()).await? {
             return Ok(true);
         }
         if Instant::now() >= until {
             return Ok(false);
         }
-        sleep(SOON).await;
+        sleep(EXIT_CHECK_INTERVAL).await;
     }
 }
 
-/// Only while something of it lives: its id may be another's afterwards.
+/// Signals the group. Call it only while a process of the run is alive: later its id may belong to another program.
 fn signal(run: &Run, signal: Signal) -> io::Result<()> {
     match run.process()? {
         Some(process) if process.pid > 1 => system::signal(process.pid, signal),
-        _ => Err(io::Error::other("the id of its process was not written; end it by hand")),
+        _ => Err(io::Error::other("the id of its process was not written; stop it by hand")),
     }
 }
 
-/// Ends what was told to end by somebody who did not live to see it.
-pub(super) async fn end_the_disobedient(directory: &Path) -> io::Result<()> {
+/// Stops runs that a process told to stop before it died.
+pub(super) async fn stop_leftover_runs(directory: &Path) -> io::Result<()> {
     let directory = directory.to_owned();
-    for run in blocking(move || Run::disobedient(&directory)).await? {
-        tracing::warn!(job.id = %run.job, run = run.n, "killing a trainer that was to end before this start");
-        stop(run, Stopped::Cancelled, Duration::ZERO);
+    for run in blocking(move || Run::leftover(&directory)).await? {
+        tracing::warn!(job.id = %run.job, run = run.n, "killing a trainer that should have ended before this start");
+        stop(run, StopReason::Cancelled, Duration::ZERO);
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! The folder of a run: all that is known of it, for whoever asks, after whatever happened.
+//! The folder of a run: its whole state, so that any process can read it after any crash.
 //!
 //! ```text
-//! {directory}/{job}/{n}/process.json   when it began, and the id of its process (and group)
-//!                       log            what the program says; locked for as long as any part of the program lives
-//!                       supervisor     locked for as long as somebody waits for the program to end
-//!                       stopped        why it was stopped, if it was
-//!                       exit.json      how it ended
-//!                       progress.json  the furthest it got
-//!                       dataset/       the pictures, while it goes on
-//!                       output/        what it makes
+//! {directory}/{job}/{n}/process.json   when it started, and the id of its process (and group)
+//!                       log            the program's output; locked while any process of the program is alive
+//!                       supervisor     locked while a process waits for the program to end
+//!                       stopped        the reason why it was stopped, if it was
+//!                       exit.json      its exit status
+//!                       progress.json  the furthest progress
+//!                       dataset/       the pictures, while it runs
+//!                       output/        the program's output
 //! ```
 //!
-//! A lock is the operating system's and goes with the last process that has the file open, so that an id which another
-//! process has by now deceives nobody. Everything here blocks.
+//! The operating system releases a lock with the last process that has the file open, so a reused process id cannot be
+//! mistaken for the program. Everything here blocks.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::tqdm::Bar;
 use crate::{domain::ids::JobId, engine::OperationId};
 
-/// Bytes of a log, at most; a longer one loses all but its end.
+/// Bytes of a log, at most; a longer one is cut to its end.
 const MAX_LOG: u64 = 8 << 20;
 
-/// The end of a log that is read, and kept.
+/// Bytes at the end of a log that are read, and kept.
 const TAIL: u64 = 64 << 10;
 
-/// A file of the run's own state is never longer.
+/// Bytes of a state file, at most.
 const MAX_STATE: u64 = 64 << 10;
 
 /// One run of the program.
@@ -42,25 +42,25 @@ pub(super) struct Run {
     path: PathBuf,
 }
 
-/// What is known from the beginning.
+/// The process of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Process {
-    /// By the caller's clock, in microseconds.
+    /// Its start by the caller's clock, in microseconds.
     pub(super) began: i64,
-    /// The process's id, which is that of its group, too.
+    /// Its id, which is also the id of its group.
     pub(super) pid: i32,
 }
 
 /// Why a run was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Stopped {
+pub(super) enum StopReason {
     Cancelled,
     TooLong,
     Diverged,
 }
 
-/// How a program ended: by itself with a code, or by a signal.
+/// How a program ended: with a code, or by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Exit {
     pub(super) code: Option<i32>,
@@ -74,7 +74,7 @@ pub(super) struct Furthest {
 }
 
 impl Run {
-    /// The run that an operation names; `None` for a name that is none of ours.
+    /// The run of an operation; `None` for an id that is not from this trainer.
     pub(super) fn of(directory: &Path, operation: &OperationId) -> Option<Self> {
         let (job, n) = operation.0.strip_prefix("command:")?.rsplit_once(':')?;
         let run = Self::new(directory, job.parse().ok()?, n.parse().ok()?);
@@ -109,8 +109,8 @@ impl Run {
         Ok(runs)
     }
 
-    /// Runs that were told to stop and have not: whoever told them is gone.
-    pub(super) fn disobedient(directory: &Path) -> io::Result<Vec<Self>> {
+    /// Runs that were told to stop by a process that died before they ended.
+    pub(super) fn leftover(directory: &Path) -> io::Result<Vec<Self>> {
         let entries = match fs::read_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -127,7 +127,7 @@ impl Run {
         Ok(runs)
     }
 
-    /// Makes the folder of the run after `last`. That it exists is an error: somebody else begins.
+    /// Creates the folder of the run after `last`. Fails if it exists: another process is starting that run.
     pub(super) fn create(directory: &Path, job: &JobId, last: Option<&Self>) -> io::Result<Self> {
         let run = Self::new(directory, job.clone(), last.map_or(0, |run| run.n) + 1);
         fs::create_dir_all(directory.join(job.as_str()))?;
@@ -149,7 +149,7 @@ impl Run {
         self.path.join("output")
     }
 
-    /// The log, locked. Whoever has this very file open, such as a program that writes into it, holds the lock.
+    /// The log, locked. Every process that inherits this open file holds the lock, such as the program.
     pub(super) fn lock_log(&self) -> io::Result<File> {
         let log = OpenOptions::new().create(true).append(true).open(self.path.join("log"))?;
         log.try_lock()?;
@@ -162,12 +162,12 @@ impl Run {
         Ok(file)
     }
 
-    /// Whether any part of the program lives, or its end is not written yet.
+    /// Whether any process of the program is alive, or its exit status is not written yet.
     pub(super) fn is_alive(&self) -> io::Result<bool> {
         Ok(self.is_supervised()? || is_locked(&self.path.join("log"))?)
     }
 
-    /// Whether somebody will write how it ends.
+    /// Whether a process waits for its end, to write the exit status.
     pub(super) fn is_supervised(&self) -> io::Result<bool> {
         is_locked(&self.path.join("supervisor"))
     }
@@ -188,12 +188,12 @@ impl Run {
         self.write("exit.json", &exit)
     }
 
-    pub(super) fn stopped(&self) -> io::Result<Option<Stopped>> {
+    pub(super) fn stopped(&self) -> io::Result<Option<StopReason>> {
         read(&self.path.join("stopped"))
     }
 
-    /// Says why it is stopped; the first reason counts.
-    pub(super) fn set_stopped(&self, why: Stopped) -> io::Result<()> {
+    /// Writes the reason for stopping; the first one counts.
+    pub(super) fn set_stopped(&self, why: StopReason) -> io::Result<()> {
         let file = self.temporary(&why)?;
         match file.persist_noclobber(self.path.join("stopped")) {
             Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
@@ -201,7 +201,7 @@ impl Run {
         }
     }
 
-    /// The furthest of what was known and what the log says now.
+    /// The further of the stored progress and the log's.
     pub(super) fn furthest(&self, bar: Option<Bar>) -> io::Result<Option<Furthest>> {
         let known: Option<Furthest> = read(&self.path.join("progress.json"))?;
         let Some(now) = bar.map(|bar| Furthest { step: bar.step, total: bar.total }) else { return Ok(known) };
@@ -224,14 +224,14 @@ impl Run {
         let mut tail = Vec::new();
         (&mut file).take(TAIL).read_to_end(&mut tail)?;
         if length > MAX_LOG {
-            // The program appends, so what it writes next stands behind this.
+            // The program opened the log to append, so its next line follows this.
             file.set_len(0)?;
             file.write_all(&tail)?;
         }
         Ok(tail)
     }
 
-    /// Removes the copies of the pictures: nobody needs them any more.
+    /// Removes the copies of the pictures.
     pub(super) fn drop_dataset(&self) -> io::Result<()> {
         match fs::remove_dir_all(self.dataset()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -239,7 +239,7 @@ impl Run {
         }
     }
 
-    /// Removes the folder of a run that did not begin.
+    /// Removes the folder of a run that did not start.
     pub(super) fn discard(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.path)
     }
@@ -262,7 +262,7 @@ impl Furthest {
     }
 }
 
-/// A shared lock is asked for, so that two who look at once do not take each other for the owner.
+/// Tries a shared lock, so that two processes that check at once do not mistake each other for the owner.
 fn is_locked(path: &Path) -> io::Result<bool> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -1,29 +1,29 @@
 //! The progress bars that Python programs draw with tqdm.
 //!
-//! A bar is drawn anew behind a carriage return, in bytes that may be cut anywhere; other bars look the same, so the
-//! training's own is known by its name, `steps`.
+//! A bar is redrawn after a carriage return, and the log may be cut at any byte. Other bars look the same; the training's
+//! own is named `steps`.
 
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-/// How far the bar is.
+/// A progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bar {
     pub(super) step: u32,
     pub(super) total: u32,
-    /// Seconds left, once tqdm knows a rate.
+    /// Seconds seconds_left, once tqdm knows a rate.
     pub(super) eta_seconds: Option<u32>,
 }
 
-/// What the end of a log says.
+/// What the end of a log reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Said {
+pub(super) struct LogReport {
     /// The last bar.
     pub(super) bar: Option<Bar>,
-    /// Its loss is no number any more: nothing comes of going on.
+    /// The loss is NaN or infinite: the training cannot recover.
     pub(super) diverged: bool,
-    /// Memory of the graphics card did not suffice.
+    /// The graphics card ran out of memory.
     pub(super) out_of_memory: bool,
 }
 
@@ -36,8 +36,8 @@ static DIVERGED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?-u)(?i:(?:^|[^a-z])(?:[a-z]+_)?loss=(?:nan|-?inf))").ok());
 
 /// Reads the end of a log.
-pub(super) fn read(log: &[u8]) -> Said {
-    let mut said = Said::default();
+pub(super) fn read(log: &[u8]) -> LogReport {
+    let mut report = LogReport::default();
     let last = BAR.iter().flat_map(|bar| bar.captures_iter(log)).last();
     if let Some(bar) = last {
         let number = |n: usize| bar.get(n).and_then(|digits| std::str::from_utf8(digits.as_bytes()).ok()?.parse().ok());
@@ -46,16 +46,17 @@ pub(super) fn read(log: &[u8]) -> Said {
             && total > 0
             && step <= total
         {
-            said.bar = Some(Bar { step, total, eta_seconds: left(inside) });
+            report.bar = Some(Bar { step, total, eta_seconds: seconds_left(inside) });
         }
-        said.diverged = DIVERGED.as_ref().is_some_and(|diverged| diverged.is_match(inside));
+        report.diverged = DIVERGED.as_ref().is_some_and(|diverged| diverged.is_match(inside));
     }
-    said.out_of_memory = [b"CUDA out of memory".as_slice(), b"OutOfMemoryError"].iter().any(|text| contains(log, text));
-    said
+    report.out_of_memory =
+        [b"CUDA out of memory".as_slice(), b"OutOfMemoryError"].iter().any(|text| contains(log, text));
+    report
 }
 
-/// `00:12<01:30, 1.2it/s, ...`: the time behind `<`, as `MM:SS` or `H:MM:SS`; `?` when there is none yet.
-fn left(inside: &[u8]) -> Option<u32> {
+/// `00:12<01:30, 1.2it/s, ...`: the time after `<`, as `MM:SS` or `H:MM:SS`; `?` while tqdm has none.
+fn seconds_left(inside: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(inside).ok()?;
     let (_, rest) = text.split_once('<')?;
     let mut seconds = 0_u32;
@@ -81,14 +82,14 @@ mod tests {
     fn the_last_bar_counts() {
         let measured = "\rSteps:   0%|          | 0/30 [00:00<?, ?it/s]\rSteps:  10%|█         | 3/30 [00:00<00:01, \
                         16.39it/s, loss=0.0143, lr=0.0001]";
-        assert_eq!(read(measured.as_bytes()), Said { bar: Some(bar(3, 30, Some(1))), ..Said::default() });
+        assert_eq!(read(measured.as_bytes()), LogReport { bar: Some(bar(3, 30, Some(1))), ..LogReport::default() });
         assert_eq!(read(b"Steps:   0%|  | 0/30 [00:00<?, ?it/s]\n").bar, Some(bar(0, 30, None)), "the first of a log");
         let kohya = b"\nsteps:  50%|#####  | 500/1000 [20:00<1:20:00,  2.4s/it, avr_loss=0.08]";
         assert_eq!(read(kohya).bar, Some(bar(500, 1000, Some(4800))), "slower than a step a second, in hours");
     }
 
     #[test]
-    fn what_is_cut_or_another_bar_says_nothing() {
+    fn a_cut_bar_and_another_bar_are_ignored() {
         assert_eq!(read("\rLoading pipeline components...:  50%|██ | 3/6 [00:01<00:01, 2it/s]".as_bytes()).bar, None);
         assert_eq!(read(b"\rcaching latents: 50%|##| 3/6 [00:01<00:01]").bar, None);
         assert_eq!(read(b"\rSteps:  10%|# | 3/30 [00:00<00:0").bar, None, "not whole yet");
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_no_number_is_seen() {
+    fn a_loss_that_is_not_a_number_is_detected() {
         assert!(read(b"\rSteps: 10%|#| 3/30 [00:00<00:01, 16it/s, loss=nan, lr=0.0001]").diverged);
         assert!(read(b"\rsteps: 10%|#| 3/30 [00:00<00:01, 16it/s, avr_loss=nan]").diverged);
         assert!(!read(b"\rSteps: 10%|#| 3/30 [00:00<00:01, 16it/s, loss=0.1, name=nan]").diverged);

@@ -2,7 +2,7 @@
 
 use super::{
     hue::{DARK, Hue, WHITE, rgb},
-    noise::Dice,
+    noise::Rng,
     pen::Pen,
 };
 
@@ -14,8 +14,8 @@ fn eye(pen: &mut Pen<'_, '_>, x: f32, y: f32, r: f32) {
     pen.oval(x + r * 0.3, y + r * 0.4, r * 0.36, r * 0.36, WHITE);
 }
 
-pub(super) fn cat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let fur = paint.unwrap_or_else(|| dice.pick(&[rgb(232, 148, 76), rgb(92, 92, 112), rgb(206, 172, 140)]));
+pub(super) fn cat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let fur = paint.unwrap_or_else(|| rng.pick(&[rgb(232, 148, 76), rgb(92, 92, 112), rgb(206, 172, 140)]));
     let tail = [(-0.2, 0.1), (-0.44, 0.08), (-0.56, 0.26), (-0.46, 0.46), (-0.54, 0.58)];
     pen.line(&tail, 0.1, fur.darker(0.1));
     pen.blob(&[(-0.3, 0.0), (-0.32, 0.22), (-0.2, 0.5), (0.0, 0.6), (0.2, 0.5), (0.3, 0.22), (0.26, 0.0)], fur);
@@ -42,8 +42,8 @@ pub(super) fn cat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
     }
 }
 
-pub(super) fn dog(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let fur = paint.unwrap_or_else(|| dice.pick(&[rgb(206, 150, 94), rgb(150, 108, 76), rgb(236, 214, 180)]));
+pub(super) fn dog(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let fur = paint.unwrap_or_else(|| rng.pick(&[rgb(206, 150, 94), rgb(150, 108, 76), rgb(236, 214, 180)]));
     pen.line(&[(-0.24, 0.14), (-0.44, 0.26), (-0.5, 0.46)], 0.08, fur.darker(0.08));
     pen.blob(&[(-0.28, 0.0), (-0.3, 0.24), (-0.16, 0.52), (0.0, 0.6), (0.18, 0.52), (0.28, 0.24), (0.26, 0.0)], fur);
     pen.oval(0.0, 0.3, 0.12, 0.2, fur.lighter(0.5));
@@ -113,17 +113,17 @@ pub(super) fn rabbit(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
 }
 
 /// Birds in the air: a few strokes.
-pub(super) fn flock(pen: &mut Pen<'_, '_>, hue: Hue, count: usize, dice: &mut Dice) {
+pub(super) fn flock(pen: &mut Pen<'_, '_>, hue: Hue, count: usize, rng: &mut Rng) {
     for n in 0..count {
-        let (x, y) = (n as f32 * 0.55 + dice.between(-0.2, 0.2), dice.between(-0.3, 0.4));
-        let (wing, lift) = (dice.between(0.16, 0.24), dice.between(0.08, 0.16));
+        let (x, y) = (n as f32 * 0.55 + rng.between(-0.2, 0.2), rng.between(-0.3, 0.4));
+        let (wing, lift) = (rng.between(0.16, 0.24), rng.between(0.08, 0.16));
         pen.line(&[(x - wing, y + lift * 0.6), (x - wing * 0.5, y + lift), (x, y)], 0.045, hue);
         pen.line(&[(x, y), (x + wing * 0.5, y + lift), (x + wing, y + lift * 0.6)], 0.045, hue);
     }
 }
 
-pub(super) fn bird(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let feathers = paint.unwrap_or_else(|| dice.pick(&[rgb(72, 138, 196), rgb(222, 92, 74), rgb(246, 196, 76)]));
+pub(super) fn bird(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let feathers = paint.unwrap_or_else(|| rng.pick(&[rgb(72, 138, 196), rgb(222, 92, 74), rgb(246, 196, 76)]));
     for x in [-0.06, 0.1] {
         pen.line(&[(x, 0.26), (x, 0.0), (x + 0.1, 0.0)], 0.03, BEAK.darker(0.2));
     }
@@ -182,8 +182,8 @@ pub(super) fn sheep(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
     pen.oval(0.57, 0.68, 0.02, 0.026, DARK);
 }
 
-pub(super) fn fish(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let scales = paint.unwrap_or_else(|| dice.pick(&[rgb(240, 132, 62), rgb(86, 164, 190), rgb(236, 106, 112)]));
+pub(super) fn fish(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let scales = paint.unwrap_or_else(|| rng.pick(&[rgb(240, 132, 62), rgb(86, 164, 190), rgb(236, 106, 112)]));
     pen.poly(&[(-0.4, 0.5), (-0.82, 0.8), (-0.7, 0.5), (-0.82, 0.2)], scales.darker(0.12));
     pen.blob(&[(-0.1, 0.76), (0.04, 1.0), (0.28, 0.74)], scales.darker(0.12));
     pen.blob(&[(-0.5, 0.5), (-0.14, 0.76), (0.3, 0.76), (0.64, 0.5), (0.3, 0.24), (-0.14, 0.24)], scales);

@@ -6,15 +6,15 @@
 
 use tiny_skia::Pixmap;
 
-use super::{brush::Look, noise::hash};
+use super::{brush::RenderStyle, noise::hash};
 use crate::domain::palette::{OkLab, Rgb};
 
-/// The looks that take a brand's colours well.
-const LOOKS: [Look; 2] = [Look::Flat, Look::Clay];
+/// The render styles that suit a brand's colours.
+const STYLES: [RenderStyle; 2] = [RenderStyle::Flat, RenderStyle::Clay];
 
-/// The look of a brand: always the same for one brand.
-pub(super) fn look(id: &str) -> Look {
-    LOOKS[(hash(id) % LOOKS.len() as u64) as usize]
+/// The render style of a brand, always the same for one brand.
+pub(super) fn style(id: &str) -> RenderStyle {
+    STYLES[(hash(id) % STYLES.len() as u64) as usize]
 }
 
 /// Steps of the table, along each channel.
@@ -24,16 +24,16 @@ const STEPS: usize = 17;
 const HUE: f64 = 0.8;
 /// The smaller, the fewer colours between the brand's.
 const SOFTNESS: f64 = 0.004;
-/// How much of a surface's own lightness is left, so that what is modelled stays modelled.
+/// How much of a surface's own lightness remains, so that shading stays visible.
 const RELIEF: f64 = 0.25;
 /// Lightness of the darkest and the lightest of a scene.
 const SCENE: (f64, f64) = (0.34, 0.965);
 
 /// What every colour becomes: a cube of `STEPS` along each channel.
-pub(super) struct Grade(Vec<[f32; 3]>);
+pub(super) struct ColorGrade(Vec<[f32; 3]>);
 
-impl Grade {
-    /// `None` when there are no colours to go by.
+impl ColorGrade {
+    /// `None` for a brand without colours.
     pub(super) fn new(brand: &[Rgb]) -> Option<Self> {
         let anchors = anchors(brand)?;
         let channel = |step: usize| (step * 255 / (STEPS - 1)) as u8;
@@ -111,7 +111,7 @@ fn graded(colour: OkLab, anchors: &[OkLab]) -> OkLab {
     OkLab { l: blend.l + (lightness - blend.l) * RELIEF, ..blend }
 }
 
-/// The colour as the screen shows it, what it cannot show cut off.
+/// The colour in sRGB, clipped to what a screen can show.
 fn bytes(OkLab { l, a, b }: OkLab) -> [f32; 3] {
     let cubed = |x: f64| x * x * x;
     let (l, m, s) = (

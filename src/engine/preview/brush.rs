@@ -1,4 +1,4 @@
-//! Drawing: shapes in, marks of one look out. Every look draws the same shapes with different tools.
+//! Draws shapes on a canvas. Every render style draws the same shapes with different tools.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +11,9 @@ use super::{
     palette::Palette,
 };
 
-/// How the marks look.
+/// How shapes are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum RenderStyle {
     Watercolor,
     Flat,
     Line,
@@ -21,8 +21,8 @@ pub(super) enum Look {
     Clay,
 }
 
-impl Look {
-    /// The look of a style of the catalogue; styles nobody taught this engine are drawn flat.
+impl RenderStyle {
+    /// The render style of a style of the catalogue; unknown styles are drawn flat.
     pub(super) fn of_style(id: &str) -> Self {
         match id {
             "watercolor" => Self::Watercolor,
@@ -38,21 +38,21 @@ impl Look {
 pub(super) const PAPER: Hue = rgb(250, 245, 234);
 pub(super) const INK: Hue = rgb(38, 42, 66);
 
-/// A canvas with the tools of one look.
+/// A canvas with the tools of one render style.
 pub(super) struct Painter<'a> {
-    pub(super) look: Look,
+    pub(super) style: RenderStyle,
     pub(super) palette: Palette,
-    /// What is seen; of a line drawing, its tones.
+    /// The visible pixels; for a line drawing, its tones.
     pub(super) colours: Pixmap,
     /// The lines of a line drawing.
     pub(super) lines: Option<Pixmap>,
-    /// Which shape is on top: edges, bevels and shadows are found here. At half the size where soft is what is wanted.
+    /// The topmost shape of each pixel, from which edges, bevels and shadows are computed. Half the size for soft ones.
     pub(super) shapes: Option<Pixmap>,
     /// The unit of length: the shorter side, in pixels.
     pub(super) unit: f32,
-    /// What distance does to every colour.
+    /// The colour that distance adds, and how much of it.
     pub(super) haze: (Hue, f32),
-    /// How much of the hour's dimness is spared what is drawn next: the subject must be seen at night, too.
+    /// How much of the hour's dimness the next shapes are spared, so that the subject is visible at night.
     pub(super) spared: f32,
     count: u16,
     stop: &'a AtomicBool,
@@ -60,16 +60,16 @@ pub(super) struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     /// A blank canvas; `None` for a size without pixels.
-    pub(super) fn new(look: Look, palette: Palette, size: (u32, u32), stop: &'a AtomicBool) -> Option<Self> {
+    pub(super) fn new(style: RenderStyle, palette: Palette, size: (u32, u32), stop: &'a AtomicBool) -> Option<Self> {
         let (width, height) = size;
-        let shapes = match look {
-            Look::Watercolor => Some(Pixmap::new(width, height)?),
-            Look::Clay => Some(Pixmap::new(width.div_ceil(2), height.div_ceil(2))?),
+        let shapes = match style {
+            RenderStyle::Watercolor => Some(Pixmap::new(width, height)?),
+            RenderStyle::Clay => Some(Pixmap::new(width.div_ceil(2), height.div_ceil(2))?),
             _ => None,
         };
-        let lines = if look == Look::Line { Some(Pixmap::new(width, height)?) } else { None };
+        let lines = if style == RenderStyle::Line { Some(Pixmap::new(width, height)?) } else { None };
         Some(Self {
-            look,
+            style,
             palette,
             colours: Pixmap::new(width, height)?,
             lines,
@@ -82,7 +82,7 @@ impl<'a> Painter<'a> {
         })
     }
 
-    /// Whether nobody wants the picture any more.
+    /// Whether the drawing was cancelled.
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -97,9 +97,9 @@ impl<'a> Painter<'a> {
 
     fn seen(&self, hue: Hue) -> Hue {
         // Ink drawings leave things white: only what is dark in itself, or the sky, is hatched.
-        let spared = if self.look == Look::Line { 1.0 } else { self.spared };
+        let spared = if self.style == RenderStyle::Line { 1.0 } else { self.spared };
         let seen = self.palette.lit(hue).mix(hue, spared).mix(self.haze.0, self.haze.1);
-        if self.look == Look::Line { seen.lighter(0.2) } else { seen }
+        if self.style == RenderStyle::Line { seen.lighter(0.2) } else { seen }
     }
 
     /// Fills a shape.
@@ -107,18 +107,18 @@ impl<'a> Painter<'a> {
         self.fill_faint(path, hue, 1.0);
     }
 
-    /// Fills a shape through which what lies behind can be seen.
+    /// Fills a translucent shape.
     pub(super) fn fill_faint(&mut self, path: &Path, hue: Hue, alpha: f32) {
         let hue = self.seen(hue);
         let paint = solid(hue, alpha);
-        let wobbly = match self.look {
-            Look::Watercolor => wobble(path, self.unit * 0.0034, self.unit),
-            Look::Line => wobble(path, self.unit * 0.0022, self.unit),
+        let wobbly = match self.style {
+            RenderStyle::Watercolor => wobble(path, self.unit * 0.0034, self.unit),
+            RenderStyle::Line => wobble(path, self.unit * 0.0022, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
         self.colours.fill_path(path, &paint, FillRule::Winding, Transform::identity(), None);
-        if self.look == Look::Clay && alpha >= 1.0 {
+        if self.style == RenderStyle::Clay && alpha >= 1.0 {
             // A stroke with round joins takes the edge off every corner.
             let round = rounded(self.unit * 0.009);
             self.colours.stroke_path(path, &paint, &round, Transform::identity(), None);
@@ -138,12 +138,12 @@ impl<'a> Painter<'a> {
     /// Draws along a path.
     pub(super) fn stroke(&mut self, path: &Path, width: f32, hue: Hue) {
         let hue = self.seen(hue);
-        let wobbly = match self.look {
-            Look::Watercolor | Look::Line => wobble(path, self.unit * 0.0025, self.unit),
+        let wobbly = match self.style {
+            RenderStyle::Watercolor | RenderStyle::Line => wobble(path, self.unit * 0.0025, self.unit),
             _ => None,
         };
         let path = wobbly.as_ref().unwrap_or(path);
-        let width = if self.look == Look::Clay { width.max(self.unit * 0.006) } else { width.max(1.0) };
+        let width = if self.style == RenderStyle::Clay { width.max(self.unit * 0.006) } else { width.max(1.0) };
         self.colours.stroke_path(path, &solid(hue, 1.0), &rounded(width), Transform::identity(), None);
         self.mark(path, Some(width));
         if let Some(lines) = &mut self.lines {
@@ -161,10 +161,10 @@ impl<'a> Painter<'a> {
 
     /// A soft light around a point.
     pub(super) fn halo(&mut self, x: f32, y: f32, radius: f32, hue: Hue, strength: f32) {
-        let rings = match self.look {
-            Look::Line => return,
-            Look::Watercolor | Look::Clay => 9,
-            Look::Flat | Look::Isometric => 3,
+        let rings = match self.style {
+            RenderStyle::Line => return,
+            RenderStyle::Watercolor | RenderStyle::Clay => 9,
+            RenderStyle::Flat | RenderStyle::Isometric => 3,
         };
         for ring in 0..rings {
             let part = 1.0 - ring as f32 / rings as f32;
@@ -200,7 +200,7 @@ impl<'a> Painter<'a> {
         let [high, low] = self.count.to_be_bytes();
         paint.set_color_rgba8(high, low, 0, 255);
         paint.anti_alias = false;
-        let part = if self.look == Look::Clay { 0.5 } else { 1.0 };
+        let part = if self.style == RenderStyle::Clay { 0.5 } else { 1.0 };
         let scaled = Transform::from_scale(part, part);
         if let Some(width) = stroke {
             shapes.stroke_path(path, &paint, &rounded(width), scaled, None);
@@ -226,7 +226,7 @@ fn rounded(width: f32) -> Stroke {
 }
 
 impl Painter<'_> {
-    /// Draws over everything without being a shape of its own: no outline, no edge, no shadow.
+    /// Draws over everything without an outline, an edge or a shadow.
     pub(super) fn overlay(&mut self, path: &Path, stroke: Option<f32>, hue: Hue, alpha: f32) {
         let paint = solid(self.palette.lit(hue), alpha);
         let draw = |onto: &mut Pixmap, paint: &Paint<'_>| match stroke {

@@ -2,7 +2,7 @@
 
 use super::{
     hue::{DARK, Hue, LAMP, WHITE, WOOD, rgb},
-    noise::Dice,
+    noise::Rng,
     pen::Pen,
 };
 
@@ -16,9 +16,9 @@ fn window(pen: &mut Pen<'_, '_>, x: f32, y: f32, w: f32, h: f32) {
     pen.rect(x - w, y - h, x + w, y + h, pane);
 }
 
-pub(super) fn house(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let wall = paint.unwrap_or_else(|| dice.pick(&[rgb(250, 232, 206), rgb(238, 206, 170), rgb(222, 228, 224)]));
-    let roof = dice.pick(&[ROOF, rgb(98, 108, 144), rgb(178, 106, 70), rgb(84, 128, 124)]);
+pub(super) fn house(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let wall = paint.unwrap_or_else(|| rng.pick(&[rgb(250, 232, 206), rgb(238, 206, 170), rgb(222, 228, 224)]));
+    let roof = rng.pick(&[ROOF, rgb(98, 108, 144), rgb(178, 106, 70), rgb(84, 128, 124)]);
     pen.rect(0.26, 0.62, 0.38, 0.98, rgb(170, 110, 92));
     pen.rect(-0.52, 0.0, 0.52, 0.5, wall);
     pen.rect(0.2, 0.0, 0.52, 0.5, wall.darker(0.1));
@@ -31,7 +31,7 @@ pub(super) fn house(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) 
     window(pen, 0.2, 0.62, 0.06, 0.07);
 }
 
-pub(super) fn lighthouse(pen: &mut Pen<'_, '_>, paint: Option<Hue>, _dice: &mut Dice) {
+pub(super) fn lighthouse(pen: &mut Pen<'_, '_>, paint: Option<Hue>, _dice: &mut Rng) {
     let stripe = paint.unwrap_or(rgb(214, 72, 60));
     let side = |y: f32| 0.115 - y * 0.055;
     // A keeper's cottage first: it stands behind.
@@ -55,9 +55,9 @@ pub(super) fn lighthouse(pen: &mut Pen<'_, '_>, paint: Option<Hue>, _dice: &mut 
     pen.line(&[(0.0, 0.96), (0.0, 1.02)], 0.012, DARK);
 }
 
-pub(super) fn castle(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
+pub(super) fn castle(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
     let wall = paint.unwrap_or(rgb(214, 204, 206));
-    let roof = dice.pick(&[rgb(92, 106, 160), ROOF, rgb(128, 92, 150)]);
+    let roof = rng.pick(&[rgb(92, 106, 160), ROOF, rgb(128, 92, 150)]);
     for (x, half, top) in [(-0.12, 0.1, 0.78), (0.17, 0.07, 0.68)] {
         tower(pen, x, half, top, wall.darker(0.12), roof.darker(0.08));
     }
@@ -106,14 +106,14 @@ pub(super) fn barn(pen: &mut Pen<'_, '_>, paint: Option<Hue>, snowy: bool) {
     window(pen, -0.08, 0.53, 0.055, 0.048);
 }
 
-pub(super) fn windmill(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
+pub(super) fn windmill(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
     let wall = paint.unwrap_or(rgb(246, 236, 216));
     pen.poly(&[(-0.19, 0.0), (-0.12, 0.6), (0.12, 0.6), (0.19, 0.0)], wall);
     pen.poly(&[(0.06, 0.0), (0.05, 0.6), (0.12, 0.6), (0.19, 0.0)], wall.darker(0.12));
     pen.blob(&[(-0.15, 0.59), (-0.1, 0.72), (0.0, 0.77), (0.1, 0.72), (0.15, 0.59)], ROOF);
     pen.blob(&[(-0.055, -0.01), (-0.055, 0.13), (0.0, 0.17), (0.055, 0.13), (0.055, -0.01)], WOOD);
     window(pen, -0.03, 0.38, 0.025, 0.035);
-    let turn = dice.between(0.2, 1.2);
+    let turn = rng.between(0.2, 1.2);
     for blade in 0..4 {
         let (sin, cos) = (turn + blade as f32 * std::f32::consts::FRAC_PI_2).sin_cos();
         let at = |along: f32, aside: f32| (cos * along - sin * aside, 0.64 + sin * along + cos * aside);
@@ -144,9 +144,9 @@ pub(super) fn bridge(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
     }
 }
 
-pub(super) fn church(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
+pub(super) fn church(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
     let wall = paint.unwrap_or(rgb(244, 238, 226));
-    let roof = dice.pick(&[rgb(98, 108, 144), ROOF, rgb(84, 122, 116)]);
+    let roof = rng.pick(&[rgb(98, 108, 144), ROOF, rgb(84, 122, 116)]);
     pen.rect(-0.1, 0.0, 0.5, 0.32, wall.darker(0.06));
     pen.poly(&[(-0.1, 0.31), (0.0, 0.52), (0.44, 0.52), (0.55, 0.31)], roof);
     for x in [0.1, 0.26, 0.42] {
@@ -195,8 +195,8 @@ pub(super) fn pyramid(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
 }
 
 /// A tall building, 1 high and `half * 2` wide, with windows of which some are lit.
-pub(super) fn tower_block(pen: &mut Pen<'_, '_>, half: f32, wall: Hue, detail: bool, dice: &mut Dice) {
-    let top = dice.pick(&[0, 1, 2, 3]);
+pub(super) fn tower_block(pen: &mut Pen<'_, '_>, half: f32, wall: Hue, detail: bool, rng: &mut Rng) {
+    let top = rng.pick(&[0, 1, 2, 3]);
     pen.rect(-half, -0.05, half, 0.94, wall);
     pen.rect(half * 0.4, -0.05, half, 0.94, wall.darker(0.14));
     match top {
@@ -218,8 +218,8 @@ pub(super) fn tower_block(pen: &mut Pen<'_, '_>, half: f32, wall: Hue, detail: b
     for row in 0..rows {
         for column in 0..columns {
             let (x, y) = (-half + (column as f32 + 0.5) * step_x, 0.08 + row as f32 * step_y);
-            let pane = match (dark, dice.chance(0.55)) {
-                (true, true) => dice.pick(&[LAMP, LAMP.mix(rgb(255, 170, 90), 0.4), LAMP.mix(rgb(255, 250, 230), 0.5)]),
+            let pane = match (dark, rng.chance(0.55)) {
+                (true, true) => rng.pick(&[LAMP, LAMP.mix(rgb(255, 170, 90), 0.4), LAMP.mix(rgb(255, 250, 230), 0.5)]),
                 (true, false) => wall.darker(0.4),
                 (false, lit) => GLASS.mix(wall, if lit { 0.1 } else { 0.45 }),
             };

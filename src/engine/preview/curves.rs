@@ -1,4 +1,4 @@
-//! Smooth curves, and the hand that is not quite steady.
+//! Smooth curves, and lines as an unsteady hand draws them.
 
 use tiny_skia::{Path, PathBuilder, PathSegment, Point};
 
@@ -37,7 +37,7 @@ pub(super) fn curve(builder: &mut PathBuilder, points: &[Point], closed: bool) {
     }
 }
 
-/// The path as a hand that is not quite steady draws it.
+/// The path as an unsteady hand draws it.
 pub(super) fn wobble(path: &Path, amount: f32, unit: f32) -> Option<Path> {
     let noise = NoiseTables::shared();
     // The same hand at every size.

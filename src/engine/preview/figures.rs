@@ -3,7 +3,7 @@
 use super::{
     blocks::Builder,
     hue::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
-    noise::Dice,
+    noise::Rng,
     palette::Palette,
     words::{Item, Season, Thing},
 };
@@ -76,7 +76,7 @@ pub(super) fn creature(b: &mut Builder, item: &Item) -> bool {
     true
 }
 
-pub(super) fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Palette, dice: &mut Dice) -> bool {
+pub(super) fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Palette, rng: &mut Rng) -> bool {
     let snowy = season == Season::Winter;
     match item.thing {
         Thing::Pine => {
@@ -92,7 +92,7 @@ pub(super) fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Pale
             }
         }
         Thing::Oak => {
-            let hue = item.paint.unwrap_or_else(|| dice.pick(&palette.leaves));
+            let hue = item.paint.unwrap_or_else(|| rng.pick(&palette.leaves));
             b.cube((0.0, 0.0, 0.0), (0.16, 0.16, 0.4), WOOD).cube((0.0, 0.0, 0.36), (0.62, 0.62, 0.4), hue);
             b.cube((0.0, 0.0, 0.76), (0.4, 0.4, 0.18), hue.lighter(0.1)).cube(
                 (0.26, 0.26, 0.3),
@@ -123,7 +123,7 @@ pub(super) fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Pale
         }
         Thing::Flower => {
             let hue =
-                item.paint.unwrap_or_else(|| dice.pick(&[rgb(244, 120, 120), rgb(250, 200, 90), rgb(180, 140, 220)]));
+                item.paint.unwrap_or_else(|| rng.pick(&[rgb(244, 120, 120), rgb(250, 200, 90), rgb(180, 140, 220)]));
             b.cube((0.0, 0.0, 0.0), (0.08, 0.08, 0.4), rgb(90, 160, 90)).cube((0.0, 0.0, 0.4), (0.36, 0.36, 0.14), hue);
             b.cube((0.0, 0.0, 0.54), (0.14, 0.14, 0.08), rgb(252, 224, 130));
         }
@@ -147,7 +147,7 @@ pub(super) fn plant(b: &mut Builder, item: &Item, season: Season, palette: &Pale
 }
 
 #[expect(clippy::too_many_lines, reason = "a picture book: one arm per thing, no logic")]
-pub(super) fn object(b: &mut Builder, item: &Item, dice: &mut Dice) {
+pub(super) fn object(b: &mut Builder, item: &Item, rng: &mut Rng) {
     let paint = |or: Hue| item.paint.unwrap_or(or);
     let glass = rgb(150, 206, 228);
     match item.thing {
@@ -166,7 +166,7 @@ pub(super) fn object(b: &mut Builder, item: &Item, dice: &mut Dice) {
             b.roof((0.0, -0.2, 0.3), (0.02, 0.3, 0.56), (0.0, 1.0), paint(rgb(238, 112, 92)));
         }
         Thing::Balloon => {
-            let hue = paint(dice.pick(&[rgb(234, 96, 82), rgb(76, 152, 184), rgb(244, 170, 74)]));
+            let hue = paint(rng.pick(&[rgb(234, 96, 82), rgb(76, 152, 184), rgb(244, 170, 74)]));
             b.cube((0.0, 0.0, 0.5), (0.2, 0.2, 0.14), WOOD);
             for (n, (side, z, high)) in
                 [(0.3, 0.76, 0.1), (0.56, 0.86, 0.16), (0.72, 1.02, 0.34), (0.54, 1.36, 0.14), (0.3, 1.5, 0.06)]
@@ -196,7 +196,7 @@ pub(super) fn object(b: &mut Builder, item: &Item, dice: &mut Dice) {
             b.cube((0.0, -0.38, 0.98), (0.05, 0.14, 0.18), WHITE).cube((0.0, 0.44, 0.88), (0.14, 0.02, 0.08), glass);
         }
         Thing::Car => {
-            let body = paint(dice.pick(&[rgb(238, 182, 70), rgb(224, 92, 80), rgb(92, 166, 182)]));
+            let body = paint(rng.pick(&[rgb(238, 182, 70), rgb(224, 92, 80), rgb(92, 166, 182)]));
             for y in [-0.25, 0.25] {
                 b.cube((0.0, y, 0.0), (0.46, 0.18, 0.14), DARK);
             }

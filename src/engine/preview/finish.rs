@@ -4,17 +4,17 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs::png};
 use tiny_skia::Pixmap;
 
 use super::{
-    brush::{INK, Look, PAPER, Painter},
+    brush::{INK, PAPER, Painter, RenderStyle},
     noise::NoiseTables,
 };
 
 /// Turns the canvas into RGB bytes.
 pub(super) fn develop(painter: &Painter<'_>) -> Vec<u8> {
     let noise = NoiseTables::shared();
-    match (painter.look, &painter.shapes, &painter.lines) {
-        (Look::Watercolor, Some(shapes), _) => watercolor(painter, &Shapes::new(shapes), noise),
-        (Look::Clay, Some(shapes), _) => clay(painter, &Shapes::new(shapes), noise),
-        (Look::Line, _, Some(lines)) => line_art(painter, lines, noise),
+    match (painter.style, &painter.shapes, &painter.lines) {
+        (RenderStyle::Watercolor, Some(shapes), _) => watercolor(painter, &Shapes::new(shapes), noise),
+        (RenderStyle::Clay, Some(shapes), _) => clay(painter, &Shapes::new(shapes), noise),
+        (RenderStyle::Line, _, Some(lines)) => line_art(painter, lines, noise),
         _ => opaque(&painter.colours),
     }
 }
@@ -39,7 +39,7 @@ fn opaque(colours: &Pixmap) -> Vec<u8> {
     rgb
 }
 
-/// Room around the map, so that looking aside needs no bounds.
+/// A margin around the map, so that reads of neighbours need no bounds check.
 const PAD: usize = 40;
 
 /// The shape on top of each pixel; later shapes are nearer.

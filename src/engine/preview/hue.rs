@@ -1,4 +1,4 @@
-//! Colours, and what becomes of one when it is mixed, shaded or lit.
+//! A colour, and how it is mixed, shaded and lit.
 
 /// A colour; a glowing one (a lamp, the moon) is not dimmed by the night.
 #[derive(Debug, Clone, Copy, PartialEq)]

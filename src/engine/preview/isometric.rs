@@ -1,4 +1,4 @@
-//! The isometric look: an island of blocks, seen from above at an angle.
+//! The isometric style: an island of blocks, seen from above at an angle.
 
 use tiny_skia::PathBuilder;
 
@@ -7,7 +7,7 @@ use super::{
     brush::Painter,
     hue::{Hue, glow, rgb},
     models,
-    noise::{Dice, hash},
+    noise::{Rng, hash},
     sky,
     words::{Brief, Item, Season, Setting, Thing, Time},
 };
@@ -29,10 +29,10 @@ impl View {
     }
 }
 
-/// Draws the picture; `None` when it is no longer wanted.
-pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<()> {
-    let mut dice = dice.fork(hash("isometric"));
-    backdrop(p, brief, &mut dice);
+/// Draws the picture; `None` if it was cancelled.
+pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, rng: &Rng) -> Option<()> {
+    let mut rng = rng.fork(hash("isometric"));
+    backdrop(p, brief, &mut rng);
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     // A long picture gets a row of islands, the first of them in the middle.
     let long = width.max(height) / unit;
@@ -46,13 +46,13 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<(
         let (x, y) = if width > height { (away, unit * 0.06) } else { (unit * 0.1 * n.signum() as f32, away) };
         let half = unit * 0.93 / (2.0 * SIDE as f32) * part;
         let view = View { x: width / 2.0 + x, y: height / 2.0 + y - half * SIDE as f32 * 0.3, half };
-        island(p, brief, &view, n == 0, &mut dice.fork(n.unsigned_abs().into()));
+        island(p, brief, &view, n == 0, &mut rng.fork(n.unsigned_abs().into()));
     }
-    sky::weather(p, brief, height * 0.5, &mut dice);
+    sky::weather(p, brief, height * 0.5, &mut rng);
     (!p.stopped()).then_some(())
 }
 
-fn backdrop(p: &mut Painter<'_>, brief: &Brief, dice: &mut Dice) {
+fn backdrop(p: &mut Painter<'_>, brief: &Brief, rng: &mut Rng) {
     let sky = p.palette.sky;
     let soft = |hue: Hue| if p.palette.dark { hue } else { hue.lighter(0.35) };
     let (top, bottom) = (soft(sky[1].mix(sky[0], if p.palette.dark { 0.45 } else { 0.2 })), soft(sky[2]));
@@ -61,20 +61,20 @@ fn backdrop(p: &mut Painter<'_>, brief: &Brief, dice: &mut Dice) {
     if p.palette.dark {
         let mut builder = PathBuilder::new();
         for _ in 0..70 {
-            builder.push_circle(dice.unit() * width, dice.unit() * height, unit * dice.between(0.001, 0.003));
+            builder.push_circle(rng.unit() * width, rng.unit() * height, unit * rng.between(0.001, 0.003));
         }
         if let Some(path) = builder.finish() {
             p.overlay(&path, None, glow(255, 250, 226), 0.8);
         }
     }
     let disc = p.palette.disc;
-    let side = if dice.chance(0.5) { 0.8 } else { 0.2 };
+    let side = if rng.chance(0.5) { 0.8 } else { 0.2 };
     let y = if matches!(brief.time, Time::Dawn | Time::Sunset) { 0.24 } else { 0.14 };
     p.halo(width * side, height * y, unit * 0.2, disc, 0.4);
     p.pen(width * side, height * y, unit * 0.065).oval(0.0, 0.0, 1.0, 1.0, disc);
 }
 
-/// What the island is made of at a column.
+/// The ground of a column of the island.
 #[derive(Clone, Copy, PartialEq)]
 enum Soil {
     Land,
@@ -82,7 +82,7 @@ enum Soil {
     Street,
 }
 
-fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mut Dice) {
+fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, rng: &mut Rng) {
     let shade = p.palette.sky[2].darker(0.5);
     let (x, y) = view.at(SIDE as f32 / 2.0, SIDE as f32 / 2.0, -2.3);
     for n in 0..4 {
@@ -97,13 +97,13 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
         );
     }
     p.spared = 0.15;
-    let soils = soils(brief, dice);
-    let mut models = place_things(brief, main, &soils, p, dice);
+    let soils = soils(brief, rng);
+    let mut models = place_things(brief, main, &soils, p, rng);
     // Back to front; a thing is drawn once the last column it stands on is there.
     for sum in 0..2 * SIDE - 1 {
         for (x, row) in soils.iter().enumerate() {
             let Some(y) = sum.checked_sub(x).filter(|y| *y < SIDE) else { continue };
-            column(p, brief, view, (x, y), row[y], dice);
+            column(p, brief, view, (x, y), row[y], rng);
         }
         for model in models.iter_mut().filter(|model| model.front() == sum) {
             draw(p, view, model);
@@ -111,9 +111,9 @@ fn island(p: &mut Painter<'_>, brief: &Brief, view: &View, main: bool, dice: &mu
     }
 }
 
-fn soils(brief: &Brief, dice: &mut Dice) -> [[Soil; SIDE]; SIDE] {
+fn soils(brief: &Brief, rng: &mut Rng) -> [[Soil; SIDE]; SIDE] {
     let mut soils = [[Soil::Land; SIDE]; SIDE];
-    let bend = dice.unit() * 6.0;
+    let bend = rng.unit() * 6.0;
     for (x, row) in soils.iter_mut().enumerate() {
         for (y, soil) in row.iter_mut().enumerate() {
             let wave = ((x as f32 * 0.9 + bend).sin() * 0.9).round() as i32;
@@ -129,7 +129,7 @@ fn soils(brief: &Brief, dice: &mut Dice) -> [[Soil; SIDE]; SIDE] {
     soils
 }
 
-fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize), soil: Soil, dice: &mut Dice) {
+fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize), soil: Soil, rng: &mut Rng) {
     let land = p.palette.land;
     let check = if (x + y).is_multiple_of(2) { 0.0 } else { 0.05 };
     let earth = match brief.place {
@@ -139,7 +139,7 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
     };
     let (hue, top) = match soil {
         Soil::Land if brief.place == Setting::City => (rgb(206, 200, 196).darker(check), 0.0),
-        Soil::Land => (land[1].mix(land[2], check * 3.0 + dice.unit() * 0.1), 0.0),
+        Soil::Land => (land[1].mix(land[2], check * 3.0 + rng.unit() * 0.1), 0.0),
         Soil::Water => (rgb(88, 172, 206).lighter(check), -0.22),
         Soil::Street => (rgb(124, 128, 144).lighter(check), -0.04),
     };
@@ -149,28 +149,22 @@ fn column(p: &mut Painter<'_>, brief: &Brief, view: &View, (x, y): (usize, usize
         draw_block(p, view, &Block::new((fx, fy, -depth), (1.0, 1.0, depth - 0.35), earth));
     }
     draw_block(p, view, &Block::new((fx, fy, -0.36), (1.0, 1.0, 0.36 + top), hue));
-    if soil == Soil::Land && brief.place != Setting::City && dice.chance(0.12) {
-        let (dx, dy) = (dice.between(0.2, 0.7), dice.between(0.2, 0.7));
+    if soil == Soil::Land && brief.place != Setting::City && rng.chance(0.12) {
+        let (dx, dy) = (rng.between(0.2, 0.7), rng.between(0.2, 0.7));
         let hue = match (brief.place, brief.season) {
             (Setting::Desert | Setting::Space, _) | (_, Season::Winter) => hue.darker(0.2),
-            _ => dice.pick(&[rgb(250, 206, 96), rgb(240, 130, 140), rgb(252, 246, 236), land[2].darker(0.2)]),
+            _ => rng.pick(&[rgb(250, 206, 96), rgb(240, 130, 140), rgb(252, 246, 236), land[2].darker(0.2)]),
         };
         draw_block(p, view, &Block::new((fx + dx, fy + dy, 0.0), (0.14, 0.14, 0.12), hue));
     }
 }
 
 /// Chooses columns: the subject in the middle, trees and houses where there is room.
-fn place_things(
-    brief: &Brief,
-    main: bool,
-    soils: &[[Soil; SIDE]; SIDE],
-    p: &Painter<'_>,
-    dice: &mut Dice,
-) -> Vec<Model> {
+fn place_things(brief: &Brief, main: bool, soils: &[[Soil; SIDE]; SIDE], p: &Painter<'_>, rng: &mut Rng) -> Vec<Model> {
     let mut taken = [[false; SIDE]; SIDE];
     let mut models: Vec<Model> = Vec::new();
-    let mut add = |item: &Item, grow: f32, spots: &[(usize, usize)], models: &mut Vec<Model>, dice: &mut Dice| {
-        let model = models::model(item, grow, brief.season, &p.palette, dice);
+    let mut add = |item: &Item, grow: f32, spots: &[(usize, usize)], models: &mut Vec<Model>, rng: &mut Rng| {
+        let model = models::model(item, grow, brief.season, &p.palette, rng);
         let span = model.span.min(SIDE);
         let wet = matches!(item.thing, Thing::Sailboat | Thing::Whale | Thing::Fish | Thing::Duck);
         let fits = |x: usize, y: usize, taken: &[[bool; SIDE]; SIDE], strict: bool| {
@@ -205,42 +199,42 @@ fn place_things(
         for (item, prefer) in brief.items.iter().zip(prefer) {
             for copy in 0..if item.many { 3 } else { 1 } {
                 let grow = if copy == 0 && item == &brief.items[0] { 1.35 } else { 1.02 };
-                add(item, grow, &ordered(prefer), &mut models, dice);
+                add(item, grow, &ordered(prefer), &mut models, rng);
             }
         }
     }
     if brief.place == Setting::City {
         for (x, y) in ordered((0.0, 0.0)) {
             let free = soils[x][y] == Soil::Land && !models.iter().any(|model| model.covers(x, y));
-            if free && dice.chance(0.86) {
+            if free && rng.chance(0.86) {
                 // Lower towards the front, so that all of them are seen.
-                let high = (4.2 - (x + y) as f32 * 0.36) * dice.between(0.6, 1.0);
-                models.push(models::tower(high.max(0.6), &p.palette, dice).moved(x, y, 0.0));
+                let high = (4.2 - (x + y) as f32 * 0.36) * rng.between(0.6, 1.0);
+                models.push(models::tower(high.max(0.6), &p.palette, rng).moved(x, y, 0.0));
             }
         }
         return models;
     }
     for _ in 0..12 {
-        let spot = (dice.unit() * (SIDE - 1) as f32, dice.unit() * (SIDE - 1) as f32);
+        let spot = (rng.unit() * (SIDE - 1) as f32, rng.unit() * (SIDE - 1) as f32);
         // Tall things stay at the back, where they hide nothing.
         let back = spot.0 + spot.1 < SIDE as f32 - 1.0;
-        let item = Item { thing: company(brief, back, dice), paint: None, many: false };
+        let item = Item { thing: company(brief, back, rng), paint: None, many: false };
         let small = if back { 0.95 } else { 0.7 };
-        add(&item, small, &ordered(spot)[..3], &mut models, dice);
+        add(&item, small, &ordered(spot)[..3], &mut models, rng);
     }
     models
 }
 
-fn company(brief: &Brief, back: bool, dice: &mut Dice) -> Thing {
+fn company(brief: &Brief, back: bool, rng: &mut Rng) -> Thing {
     match brief.place {
         Setting::Desert => Thing::Cactus,
         Setting::Space => Thing::Mushroom,
-        Setting::Coast => dice.pick(&[Thing::Palm, Thing::Oak, Thing::Flower]),
-        Setting::Village if back => dice.pick(&[Thing::House, Thing::Oak]),
+        Setting::Coast => rng.pick(&[Thing::Palm, Thing::Oak, Thing::Flower]),
+        Setting::Village if back => rng.pick(&[Thing::House, Thing::Oak]),
         Setting::Mountains => Thing::Pine,
         Setting::City => Thing::Oak,
-        _ if back => dice.pick(&[Thing::Pine, Thing::Oak]),
-        _ => dice.pick(&[Thing::Flower, Thing::Oak, Thing::Flower]),
+        _ if back => rng.pick(&[Thing::Pine, Thing::Oak]),
+        _ => rng.pick(&[Thing::Flower, Thing::Oak, Thing::Flower]),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     buildings,
     curves::smooth,
     hue::{Hue, WHITE, glow, rgb},
-    noise::Dice,
+    noise::Rng,
     plants,
     stage::{Ridge, Stage},
     words::{Brief, Season, Setting, Thing, Time, Weather},
@@ -20,13 +20,13 @@ fn ridge(p: &mut Painter<'_>, ridge: &Ridge, hue: Hue) {
 }
 
 /// What stands at the horizon.
-pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let unit = p.unit;
     match brief.place {
-        Setting::City => skyline(p, stage, dice),
-        Setting::Mountains => peaks(p, stage, 1.0, dice),
-        Setting::Lake => peaks(p, stage, 0.62, dice),
-        Setting::Desert => mesas(p, stage, dice),
+        Setting::City => skyline(p, stage, rng),
+        Setting::Mountains => peaks(p, stage, 1.0, rng),
+        Setting::Lake => peaks(p, stage, 0.62, rng),
+        Setting::Desert => mesas(p, stage, rng),
         Setting::Coast => {
             p.haze = (p.palette.haze, 0.55);
             let (x, hue) = (stage.other_x, p.palette.peaks);
@@ -36,7 +36,7 @@ pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut 
         Setting::Space => {
             p.haze = (p.palette.haze, 0.5);
             let hue = p.palette.land[0];
-            ridge(p, &Ridge::new(stage.horizon - unit * 0.03, unit * 0.04, unit * 0.5, dice), hue);
+            ridge(p, &Ridge::new(stage.horizon - unit * 0.03, unit * 0.04, unit * 0.5, rng), hue);
         }
         _ => {
             for (rise, haze) in [(0.1, 0.62), (0.05, 0.4)] {
@@ -44,7 +44,7 @@ pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut 
                 let hue = p.palette.peaks.mix(p.palette.land[0], 0.35);
                 ridge(
                     p,
-                    &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * dice.between(0.8, 1.2), dice),
+                    &Ridge::new(stage.horizon - unit * rise, unit * 0.045, unit * rng.between(0.8, 1.2), rng),
                     hue,
                 );
             }
@@ -53,16 +53,16 @@ pub(super) fn far(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut 
     p.haze.1 = 0.0;
 }
 
-fn peaks(p: &mut Painter<'_>, stage: &Stage, high: f32, dice: &mut Dice) {
+fn peaks(p: &mut Painter<'_>, stage: &Stage, high: f32, rng: &mut Rng) {
     let (width, unit, hue) = (p.width(), p.unit, p.palette.peaks);
     for (layer, haze) in [(1.0_f32, 0.5), (0.66, 0.26)] {
         p.haze = (p.palette.haze, haze);
         let count = ((width / unit) * 3.0 / layer.max(0.7)) as usize + 1;
         for n in 0..count {
-            let x = (n as f32 + dice.between(0.1, 0.9)) / count as f32 * width;
-            let tall = unit * high * layer * dice.between(0.2, 0.38);
-            let half = dice.between(0.75, 1.0);
-            let lean = dice.between(-0.14, 0.14);
+            let x = (n as f32 + rng.between(0.1, 0.9)) / count as f32 * width;
+            let tall = unit * high * layer * rng.between(0.2, 0.38);
+            let half = rng.between(0.75, 1.0);
+            let lean = rng.between(-0.14, 0.14);
             let mut pen = p.pen(x, stage.horizon + unit * 0.03, tall);
             pen.poly(&[(-half, 0.0), (-half * 0.45, 0.52), (lean, 1.0), (half * 0.4, 0.56), (half, 0.0)], hue);
             pen.poly(
@@ -80,13 +80,13 @@ fn peaks(p: &mut Painter<'_>, stage: &Stage, high: f32, dice: &mut Dice) {
     }
 }
 
-fn mesas(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
+fn mesas(p: &mut Painter<'_>, stage: &Stage, rng: &mut Rng) {
     let (width, unit, hue) = (p.width(), p.unit, p.palette.peaks);
     let count = (width / unit * 2.4) as usize + 1;
     p.haze = (p.palette.haze, 0.4);
     for n in 0..count {
-        let x = (n as f32 + dice.between(0.2, 0.8)) / count as f32 * width;
-        let (half, top) = (dice.between(0.5, 1.1), dice.between(0.5, 1.0));
+        let x = (n as f32 + rng.between(0.2, 0.8)) / count as f32 * width;
+        let (half, top) = (rng.between(0.5, 1.1), rng.between(0.5, 1.0));
         let mut pen = p.pen(x, stage.horizon + unit * 0.03, unit * 0.17);
         let outline = [
             (-half, 0.0),
@@ -104,7 +104,7 @@ fn mesas(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
     }
 }
 
-fn skyline(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
+fn skyline(p: &mut Painter<'_>, stage: &Stage, rng: &mut Rng) {
     let (width, unit, dark) = (p.width(), p.unit, p.palette.dark);
     let walls = [rgb(126, 142, 176), rgb(172, 132, 128), rgb(110, 126, 150), rgb(188, 166, 146), rgb(134, 118, 150)];
     let tall = stage.horizon.min(unit * 1.1);
@@ -113,21 +113,21 @@ fn skyline(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
         let step = unit * (0.085 + layer as f32 * 0.02);
         let count = (width / step) as usize + 2;
         for n in 0..count {
-            let x = (n as f32 + dice.between(-0.2, 0.2)) * step;
-            let high = tall * dice.between(low, high);
-            let half = step * dice.between(0.42, 0.58) / high;
-            let wall = dice.pick(&walls);
-            buildings::tower_block(&mut p.pen(x, stage.horizon, high), half, wall, layer == 2, dice);
+            let x = (n as f32 + rng.between(-0.2, 0.2)) * step;
+            let high = tall * rng.between(low, high);
+            let half = step * rng.between(0.42, 0.58) / high;
+            let wall = rng.pick(&walls);
+            buildings::tower_block(&mut p.pen(x, stage.horizon, high), half, wall, layer == 2, rng);
         }
     }
 }
 
 /// The middle distance: land or water.
-pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let (unit, land) = (p.unit, p.palette.land);
     match brief.place {
         Setting::Coast => {
-            water(p, brief, stage, 0.62, dice);
+            water(p, brief, stage, 0.62, rng);
             let rock = if brief.snowed_in() { rgb(188, 200, 218) } else { rgb(158, 138, 126) };
             let mut cliff = stage.mid.clone();
             cliff.base += unit * 0.035;
@@ -149,7 +149,7 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
             back.phase[0] += 2.0;
             ridge(p, &back, land[0]);
             if brief.place == Setting::Forest {
-                woods(p, brief, &back, dice);
+                woods(p, brief, &back, rng);
             }
             p.haze.1 = 0.0;
             ridge(p, &stage.mid, land[1]);
@@ -157,27 +157,27 @@ pub(super) fn ground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &m
     }
 }
 
-fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, dice: &mut Dice) {
+fn woods(p: &mut Painter<'_>, brief: &Brief, on: &Ridge, rng: &mut Rng) {
     let (width, unit) = (p.width(), p.unit);
     for (high, haze) in [(0.4, 0.5), (0.3, 0.28)] {
         p.haze = (p.palette.haze, haze);
         let count = (width / unit * 9.0) as usize;
         for n in 0..=count {
-            let x = (n as f32 + dice.between(-0.3, 0.3)) / count as f32 * width;
-            let scale = unit * high * dice.between(0.75, 1.15);
-            let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
+            let x = (n as f32 + rng.between(-0.3, 0.3)) / count as f32 * width;
+            let scale = unit * high * rng.between(0.75, 1.15);
+            let (pine, leaves) = (p.palette.pine, rng.pick(&p.palette.leaves));
             let mut pen = p.pen(x, on.y(x) + unit * 0.02, scale);
-            if dice.chance(if brief.season == Season::Autumn { 0.25 } else { 0.7 }) {
-                plants::pine(&mut pen, pine, brief.snowed_in(), dice);
+            if rng.chance(if brief.season == Season::Autumn { 0.25 } else { 0.7 }) {
+                plants::pine(&mut pen, pine, brief.snowed_in(), rng);
             } else {
-                plants::oak(&mut pen, leaves, brief.season, dice);
+                plants::oak(&mut pen, leaves, brief.season, rng);
             }
         }
     }
 }
 
 /// Water that mirrors what has been drawn above it.
-pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, dice: &mut Dice) {
+pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f32, rng: &mut Rng) {
     let Some((top, bottom)) = stage.water else { return };
     let [far, near] = p.palette.water;
     p.mirror((top, bottom), (far, near), clear, 1.0);
@@ -187,12 +187,12 @@ pub(super) fn water(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, clear: f3
     let mut builder = PathBuilder::new();
     let count = (width / unit * 26.0) as usize;
     for n in 0..count {
-        let depth = (n as f32 + dice.unit()) / count as f32;
+        let depth = (n as f32 + rng.unit()) / count as f32;
         let y = top + unit * 0.012 + depth * depth * (bottom - top);
         let near_disc = brief.time != Time::Noon && n % 2 == 0;
         let spread = if near_disc { unit * (0.06 + depth * 0.12) } else { width };
-        let x = if near_disc { stage.disc_x + dice.between(-1.0, 1.0) * spread } else { dice.unit() * width };
-        let half = unit * (0.01 + depth * 0.035) * dice.between(0.6, 1.3);
+        let x = if near_disc { stage.disc_x + rng.between(-1.0, 1.0) * spread } else { rng.unit() * width };
+        let half = unit * (0.01 + depth * 0.035) * rng.between(0.6, 1.3);
         builder.move_to(x - half, y);
         builder.line_to(x + half, y);
     }
@@ -223,7 +223,7 @@ fn street(p: &mut Painter<'_>, brief: &Brief, stage: &Stage) {
 }
 
 /// The land in front of it, up to the lower edge.
-pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let (height, unit, land) = (p.height(), p.unit, p.palette.land);
     if matches!(brief.place, Setting::City) {
         return;
@@ -243,7 +243,7 @@ pub(super) fn near(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut
     for n in 0..count {
         let base = stage.mid.base + (stage.near.base - stage.mid.base) * (n as f32 + 1.0) / (count as f32 + 1.0);
         let hue = land[1].mix(land[2], (n as f32 + 1.0) / (count as f32 + 1.0));
-        ridge(p, &Ridge::new(base, unit * 0.03, unit * 1.4, dice), hue);
+        ridge(p, &Ridge::new(base, unit * 0.03, unit * 1.4, rng), hue);
     }
     let home = brief.items.first().is_some_and(|item| {
         matches!(item.thing, Thing::House | Thing::Barn | Thing::Church | Thing::Castle | Thing::Windmill)

@@ -46,13 +46,16 @@ use std::{
 use async_trait::async_trait;
 
 use self::{
-    brand::Grade,
-    brush::{Look, Painter},
-    noise::{Dice, hash},
+    brand::ColorGrade,
+    brush::{Painter, RenderStyle},
+    noise::{Rng, hash},
     palette::Palette,
     words::Brief,
 };
-use super::{AttemptContext, Generated, Generation, ImageEngine, ImageSpec};
+use super::{
+    AttemptContext, GeneratedImage, Generation, ImageEngine, ImageSpec,
+    descriptor::{EngineDescriptor, OpenEngine},
+};
 use crate::{
     config::PreviewConfig,
     domain::{
@@ -64,17 +67,24 @@ use crate::{
     },
 };
 
-/// When a simulated "too many requests" says to come back.
+/// The `Retry-After` of a simulated "too many requests".
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Draws without AI; misbehaves as configured.
-pub(super) struct Preview {
+pub(super) const ENGINE: EngineDescriptor = EngineDescriptor {
+    name: "preview",
+    needs_google_credentials: false,
+    location: EngineDescriptor::built_in,
+    open: OpenEngine::BuiltIn(|config, random| Arc::new(Preview::new(config.preview.clone(), Arc::clone(random)))),
+};
+
+/// Draws without AI; simulates faults as configured.
+struct Preview {
     config: PreviewConfig,
     random: Arc<dyn Random>,
 }
 
 impl Preview {
-    pub(super) fn new(config: PreviewConfig, random: Arc<dyn Random>) -> Self {
+    fn new(config: PreviewConfig, random: Arc<dyn Random>) -> Self {
         Self { config, random }
     }
 
@@ -83,7 +93,7 @@ impl Preview {
     }
 }
 
-/// Tells the drawing thread that nobody waits any more.
+/// Stops the drawing thread when the future is dropped.
 struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -96,14 +106,14 @@ impl Drop for StopOnDrop {
 impl ImageEngine for Preview {
     async fn generate(&self, spec: &ImageSpec, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         if self.happens(self.config.rate_limited) {
-            return Err(AttemptFailure::throttled("the preview engine plays rate-limited", Some(RETRY_AFTER)));
+            return Err(AttemptFailure::throttled("the preview engine simulates a rate limit", Some(RETRY_AFTER)));
         }
         if self.happens(self.config.misconfigured) {
-            let message = "the preview engine plays misconfigured; set engine.preview.misconfigured to 0";
+            let message = "the preview engine simulates a misconfiguration; set engine.preview.misconfigured to 0";
             return Err(AttemptFailure::misconfigured(message));
         }
         if self.happens(self.config.unavailable) {
-            return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the preview engine plays unavailable"));
+            return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the preview engine simulates an outage"));
         }
         if self.happens(self.config.hang) {
             std::future::pending::<()>().await;
@@ -114,7 +124,7 @@ impl ImageEngine for Preview {
         let share = self.config.latency / count.max(1);
         for n in 0..count {
             report(cx, n, count);
-            // Each picture waits its share, so that progress moves as a real engine's does.
+            // Each picture takes its share of the latency, so that progress moves as a real engine's does.
             let at_least = tokio::time::Instant::now() + share;
             if self.happens(self.config.filtered) {
                 filtered += 1;
@@ -122,7 +132,7 @@ impl ImageEngine for Preview {
                 let (spec, stop) = (spec.clone(), Arc::clone(&stop.0));
                 let drawn = tokio::task::spawn_blocking(move || draw(&spec, n, &stop)).await;
                 let bytes = drawn.map_err(|panic| AttemptFailure::fail(ErrorCode::Internal, panic.to_string()))??;
-                images.push(Generated { bytes: bytes.into() });
+                images.push(GeneratedImage { bytes: bytes.into() });
             }
             tokio::time::sleep_until(at_least).await;
         }
@@ -152,31 +162,31 @@ fn report(cx: &AttemptContext, done: u32, of: u32) {
 fn draw(spec: &ImageSpec, n: u32, stop: &AtomicBool) -> Result<Vec<u8>, AttemptFailure> {
     let wanted = &spec.illustration;
     let seed = spec.seed.wrapping_add(n) & MAX_SEED;
-    let dice = Dice::new(hash(&wanted.prompt) ^ noise::mix(u64::from(seed) + 1));
-    let brief = Brief::read(&wanted.prompt, &dice);
+    let rng = Rng::new(hash(&wanted.prompt) ^ noise::mix(u64::from(seed) + 1));
+    let brief = Brief::read(&wanted.prompt, &rng);
     let style = &wanted.style;
-    let look = if JobKind::of_id(&style.id) == Some(JobKind::Brand) {
-        brand::look(&style.id)
+    let render_style = if JobKind::of_id(&style.id) == Some(JobKind::Brand) {
+        brand::style(&style.id)
     } else {
-        Look::of_style(&style.id)
+        RenderStyle::of_style(&style.id)
     };
-    let palette = Palette::new(&brief, &mut dice.fork(hash("palette")));
-    let mut painter = Painter::new(look, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
+    let palette = Palette::new(&brief, &mut rng.fork(hash("palette")));
+    let mut painter = Painter::new(render_style, palette, (wanted.width, wanted.height), stop).ok_or_else(|| {
         AttemptFailure::fail(
             ErrorCode::InvalidRequest,
             format!("cannot draw {}x{} pixels", wanted.width, wanted.height),
         )
     })?;
-    let painted = if look == Look::Isometric {
-        isometric::paint(&mut painter, &brief, &dice)
+    let painted = if render_style == RenderStyle::Isometric {
+        isometric::paint(&mut painter, &brief, &rng)
     } else {
-        scene::paint(&mut painter, &brief, &dice)
+        scene::paint(&mut painter, &brief, &rng)
     };
     if painted.is_none() {
-        // Nobody reads this: the future that waited for it is gone.
+        // No caller reads this: its future was dropped.
         return Err(AttemptFailure::retry(ErrorCode::EngineUnavailable, "the drawing was stopped"));
     }
-    if let Some(grade) = Grade::new(&style.palette) {
+    if let Some(grade) = ColorGrade::new(&style.palette) {
         grade.apply(&mut painter.colours);
     }
     let pixels = finish::develop(&painter);

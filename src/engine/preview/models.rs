@@ -1,16 +1,16 @@
-//! What each thing is in blocks: buildings here, everything else in `figures.rs`.
+//! The model of each thing in blocks: buildings here, everything else in `figures.rs`.
 
 use super::{
     blocks::{Builder, Model},
     figures::{creature, object, plant},
     hue::{DARK, Hue, LAMP, WHITE, WOOD, rgb},
-    noise::Dice,
+    noise::Rng,
     palette::Palette,
     words::{Item, Season, Thing},
 };
 
 /// A thing of blocks, about `grow` times its usual size.
-pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, dice: &mut Dice) -> Model {
+pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, rng: &mut Rng) -> Model {
     let big = matches!(
         item.thing,
         Thing::Castle | Thing::Barn | Thing::House | Thing::Church | Thing::Pyramid | Thing::Bridge | Thing::Whale
@@ -24,22 +24,21 @@ pub(super) fn model(item: &Item, grow: f32, season: Season, palette: &Palette, d
     };
     let floats = matches!(item.thing, Thing::Balloon | Thing::Plane | Thing::Bird | Thing::Rocket);
     let mut b = Builder::new(span as f32);
-    if !building(&mut b, item, palette, dice) && !creature(&mut b, item) && !plant(&mut b, item, season, palette, dice)
-    {
-        object(&mut b, item, dice);
+    if !building(&mut b, item, palette, rng) && !creature(&mut b, item) && !plant(&mut b, item, season, palette, rng) {
+        object(&mut b, item, rng);
     }
     b.finish(span, floats)
 }
 
 /// A tall building with windows.
-pub(super) fn tower(high: f32, palette: &Palette, dice: &mut Dice) -> Model {
-    let wall = dice.pick(&[rgb(150, 166, 198), rgb(204, 168, 158), rgb(176, 184, 196), rgb(214, 196, 170)]);
+pub(super) fn tower(high: f32, palette: &Palette, rng: &mut Rng) -> Model {
+    let wall = rng.pick(&[rgb(150, 166, 198), rgb(204, 168, 158), rgb(176, 184, 196), rgb(214, 196, 170)]);
     let mut b = Builder::new(1.0);
     b.cube((0.0, 0.0, 0.0), (0.84, 0.84, high), wall).cube((0.0, 0.0, high), (0.5, 0.5, 0.14), wall.darker(0.1));
     for floor in 0..((high - 0.16) / 0.3) as usize {
         let z = 0.16 + floor as f32 * 0.3;
         for side in [-0.22, 0.0, 0.22] {
-            let pane = if palette.dark && dice.chance(0.6) { LAMP } else { rgb(112, 150, 184) };
+            let pane = if palette.dark && rng.chance(0.6) { LAMP } else { rgb(112, 150, 184) };
             // Thin as a pane: just in front of the wall.
             b.cube((side, 0.43, z), (0.13, 0.01, 0.16), pane).cube((0.43, side, z), (0.01, 0.13, 0.16), pane);
         }
@@ -48,9 +47,9 @@ pub(super) fn tower(high: f32, palette: &Palette, dice: &mut Dice) -> Model {
 }
 
 #[expect(clippy::too_many_lines, reason = "a picture book: one arm per thing, no logic")]
-fn building(b: &mut Builder, item: &Item, palette: &Palette, dice: &mut Dice) -> bool {
+fn building(b: &mut Builder, item: &Item, palette: &Palette, rng: &mut Rng) -> bool {
     let pane = if palette.dark { LAMP } else { rgb(140, 190, 214) };
-    let roof = dice.pick(&[rgb(206, 92, 72), rgb(104, 118, 160), rgb(90, 140, 132)]);
+    let roof = rng.pick(&[rgb(206, 92, 72), rgb(104, 118, 160), rgb(90, 140, 132)]);
     let paint = |or: Hue| item.paint.unwrap_or(or);
     match item.thing {
         Thing::House => {

@@ -1,4 +1,4 @@
-//! Chance that repeats: dice from a seed, and tables of noise computed once.
+//! Reproducible randomness: a generator with a seed, and tables of noise that are computed once.
 
 use std::sync::OnceLock;
 
@@ -12,21 +12,21 @@ pub(super) fn mix(mut bits: u64) -> u64 {
     bits ^ bits >> 31
 }
 
-/// A number that stands for a text (FNV-1a, then mixed).
+/// A hash of a text (FNV-1a, then mixed).
 pub(super) fn hash(text: &str) -> u64 {
     mix(text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)))
 }
 
-/// Splitmix64: the same seed throws the same numbers on every machine.
+/// Splitmix64: the same seed gives the same numbers on every machine.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(super) fn new(seed: u64) -> Self {
         Self(mix(seed))
     }
 
-    /// Dice of their own for one purpose, so that a change elsewhere in a picture leaves this alone.
+    /// A generator for one purpose, so that a change elsewhere in a picture does not change this part.
     pub(super) fn fork(&self, purpose: u64) -> Self {
         Self::new(self.0 ^ mix(purpose))
     }
@@ -85,12 +85,12 @@ impl NoiseTables {
     }
 
     fn compute() -> Self {
-        let mut dice = Dice::new(7);
+        let mut rng = Rng::new(7);
         let mut soft = vec![0.0_f32; SIDE * SIDE];
         for (cell, weight) in [(64, 0.5), (32, 0.28), (16, 0.15), (8, 0.07)] {
-            octave(&mut soft, cell, weight, &mut dice);
+            octave(&mut soft, cell, weight, &mut rng);
         }
-        let white: Vec<f32> = (0..SIDE * SIDE).map(|_| dice.unit()).collect();
+        let white: Vec<f32> = (0..SIDE * SIDE).map(|_| rng.unit()).collect();
         let at = |x: usize, y: usize| white[(y & (SIDE - 1)) * SIDE + (x & (SIDE - 1))];
         let fine = (0..SIDE * SIDE).map(|i| {
             let (x, y) = (i % SIDE + SIDE, i / SIDE + SIDE);
@@ -103,9 +103,9 @@ impl NoiseTables {
     }
 }
 
-fn octave(into: &mut [f32], cell: usize, weight: f32, dice: &mut Dice) {
+fn octave(into: &mut [f32], cell: usize, weight: f32, rng: &mut Rng) {
     let cells = SIDE / cell;
-    let knots: Vec<f32> = (0..cells * cells).map(|_| dice.unit()).collect();
+    let knots: Vec<f32> = (0..cells * cells).map(|_| rng.unit()).collect();
     let knot = |x: usize, y: usize| knots[(y % cells) * cells + x % cells];
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
     for y in 0..SIDE {

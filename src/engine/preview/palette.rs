@@ -2,7 +2,7 @@
 
 use super::{
     hue::{Hue, glow, rgb},
-    noise::Dice,
+    noise::Rng,
     words::{Brief, Season, Setting, Time, Weather},
 };
 
@@ -29,8 +29,8 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    pub(super) fn new(brief: &Brief, dice: &mut Dice) -> Self {
-        let (sky, disc, cloud, light, ambient) = hour(brief, dice);
+    pub(super) fn new(brief: &Brief, rng: &mut Rng) -> Self {
+        let (sky, disc, cloud, light, ambient) = hour(brief, rng);
         let gloom = match brief.weather {
             Weather::Clear => 0.0,
             Weather::Cloudy => 0.15,
@@ -47,7 +47,7 @@ impl Palette {
         };
         let sky = sky.map(|hue| hue.mix(veil, gloom));
         let haze = sky[2].mix(sky[1], 0.3);
-        let (land, leaves, pine) = seasonal(brief, dice);
+        let (land, leaves, pine) = seasonal(brief, rng);
         let peaks = if brief.place == Setting::Desert { rgb(206, 132, 96) } else { rgb(112, 128, 164) };
         let water = [rgb(128, 196, 212).mix(sky[2], 0.4), rgb(48, 126, 160)].map(|hue| hue.mix(veil, gloom * 0.6));
         Self { sky, disc, cloud: cloud.mix(veil, gloom), haze, land, peaks, water, leaves, pine, dark, light, ambient }
@@ -61,9 +61,9 @@ impl Palette {
 
 type Hour = ([Hue; 3], Hue, Hue, [f32; 3], (Hue, f32));
 
-fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
+fn hour(brief: &Brief, rng: &mut Rng) -> Hour {
     if brief.place == Setting::Space {
-        let sky = dice.pick(&[
+        let sky = rng.pick(&[
             [rgb(16, 14, 44), rgb(44, 30, 84), rgb(96, 58, 124)],
             [rgb(10, 18, 46), rgb(22, 48, 92), rgb(52, 96, 134)],
         ]);
@@ -71,7 +71,7 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
     }
     match brief.time {
         Time::Dawn => (
-            dice.pick(&[
+            rng.pick(&[
                 [rgb(126, 158, 206), rgb(246, 196, 186), rgb(255, 232, 190)],
                 [rgb(150, 170, 214), rgb(244, 188, 200), rgb(255, 224, 196)],
                 [rgb(108, 162, 190), rgb(250, 206, 164), rgb(255, 236, 196)],
@@ -82,7 +82,7 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
             (rgb(250, 196, 176), 0.13),
         ),
         Time::Noon => (
-            dice.pick(&[
+            rng.pick(&[
                 [rgb(84, 164, 224), rgb(150, 208, 240), rgb(226, 243, 244)],
                 [rgb(98, 178, 214), rgb(166, 216, 228), rgb(240, 244, 226)],
                 [rgb(100, 156, 220), rgb(164, 202, 240), rgb(234, 238, 246)],
@@ -93,7 +93,7 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
             (rgb(255, 240, 200), 0.03),
         ),
         Time::Sunset => (
-            dice.pick(&[
+            rng.pick(&[
                 [rgb(84, 76, 142), rgb(232, 122, 112), rgb(255, 200, 118)],
                 [rgb(62, 84, 138), rgb(238, 142, 104), rgb(255, 214, 130)],
                 [rgb(112, 74, 138), rgb(240, 118, 128), rgb(255, 190, 132)],
@@ -104,7 +104,7 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
             (rgb(196, 88, 92), 0.16),
         ),
         Time::Night => (
-            dice.pick(&[
+            rng.pick(&[
                 [rgb(16, 24, 60), rgb(36, 54, 108), rgb(84, 106, 160)],
                 [rgb(22, 22, 62), rgb(54, 50, 110), rgb(112, 96, 156)],
                 [rgb(12, 34, 62), rgb(26, 70, 104), rgb(74, 128, 150)],
@@ -117,7 +117,7 @@ fn hour(brief: &Brief, dice: &mut Dice) -> Hour {
     }
 }
 
-fn seasonal(brief: &Brief, dice: &mut Dice) -> ([Hue; 3], [Hue; 3], Hue) {
+fn seasonal(brief: &Brief, rng: &mut Rng) -> ([Hue; 3], [Hue; 3], Hue) {
     let pine = rgb(54, 112, 92);
     let (land, leaves) = match brief.season {
         Season::Spring => (
@@ -138,7 +138,7 @@ fn seasonal(brief: &Brief, dice: &mut Dice) -> ([Hue; 3], [Hue; 3], Hue) {
         ),
     };
     let land = match brief.place {
-        Setting::Desert if !brief.snowed_in() => dice.pick(&[
+        Setting::Desert if !brief.snowed_in() => rng.pick(&[
             [rgb(240, 204, 148), rgb(234, 178, 112), rgb(208, 138, 84)],
             [rgb(246, 214, 168), rgb(236, 168, 120), rgb(202, 116, 88)],
         ]),

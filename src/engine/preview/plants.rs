@@ -2,13 +2,13 @@
 
 use super::{
     hue::{Hue, WHITE, WOOD, rgb},
-    noise::Dice,
+    noise::Rng,
     pen::Pen,
     words::Season,
 };
 
-pub(super) fn pine(pen: &mut Pen<'_, '_>, needles: Hue, snowy: bool, dice: &mut Dice) {
-    let width = dice.between(0.24, 0.32);
+pub(super) fn pine(pen: &mut Pen<'_, '_>, needles: Hue, snowy: bool, rng: &mut Rng) {
+    let width = rng.between(0.24, 0.32);
     pen.rect(-0.035, -0.02, 0.035, 0.2, WOOD.darker(0.1));
     for (n, (low, high, part)) in [(0.12, 0.52, 1.0), (0.34, 0.76, 0.78), (0.58, 1.0, 0.54)].into_iter().enumerate() {
         let half = width * part;
@@ -25,7 +25,7 @@ pub(super) fn pine(pen: &mut Pen<'_, '_>, needles: Hue, snowy: bool, dice: &mut 
     }
 }
 
-pub(super) fn oak(pen: &mut Pen<'_, '_>, leaves: Hue, season: Season, dice: &mut Dice) {
+pub(super) fn oak(pen: &mut Pen<'_, '_>, leaves: Hue, season: Season, rng: &mut Rng) {
     let trunk = WOOD.darker(0.08);
     pen.poly(&[(-0.06, -0.02), (-0.035, 0.5), (0.035, 0.5), (0.06, -0.02)], trunk);
     pen.line(&[(0.0, 0.34), (0.12, 0.5), (0.2, 0.62)], 0.035, trunk);
@@ -37,11 +37,11 @@ pub(super) fn oak(pen: &mut Pen<'_, '_>, leaves: Hue, season: Season, dice: &mut
         }
         return;
     }
-    let crown = |x: f32, y: f32, r: f32, dice: &mut Dice| -> Vec<(f32, f32)> {
+    let crown = |x: f32, y: f32, r: f32, rng: &mut Rng| -> Vec<(f32, f32)> {
         (0..9)
             .map(|n| {
                 let (sin, cos) = (n as f32 / 9.0 * std::f32::consts::TAU).sin_cos();
-                let out = r * dice.between(0.9, 1.1);
+                let out = r * rng.between(0.9, 1.1);
                 (x + cos * out * 1.12, y + sin * out)
             })
             .collect()
@@ -50,7 +50,7 @@ pub(super) fn oak(pen: &mut Pen<'_, '_>, leaves: Hue, season: Season, dice: &mut
         [(0.17, 0.6, 0.2, 0.18), (-0.18, 0.62, 0.2, 0.08), (0.02, 0.74, 0.26, 0.0), (-0.08, 0.8, 0.13, -0.14)]
     {
         let hue = if shade < 0.0 { leaves.lighter(-shade) } else { leaves.darker(shade) };
-        let points = crown(x, y, r, dice);
+        let points = crown(x, y, r, rng);
         pen.blob(&points, hue);
     }
 }
@@ -78,9 +78,9 @@ pub(super) fn palm(pen: &mut Pen<'_, '_>, leaves: Hue) {
     }
 }
 
-pub(super) fn cactus(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
+pub(super) fn cactus(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
     let skin = paint.unwrap_or(rgb(84, 150, 98));
-    let (left, right) = (dice.between(0.36, 0.5), dice.between(0.26, 0.42));
+    let (left, right) = (rng.between(0.36, 0.5), rng.between(0.26, 0.42));
     pen.line(&[(0.0, left), (-0.2, left + 0.02), (-0.22, left + 0.14), (-0.22, left + 0.28)], 0.12, skin.darker(0.08));
     pen.line(&[(0.0, right), (0.2, right + 0.02), (0.22, right + 0.1), (0.22, right + 0.22)], 0.11, skin.darker(0.14));
     pen.line(&[(0.0, -0.02), (0.0, 0.5), (0.0, 0.92)], 0.18, skin);
@@ -91,15 +91,15 @@ pub(super) fn cactus(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice)
     pen.oval(-0.22, left + 0.34, 0.036, 0.026, rgb(240, 110, 140));
 }
 
-pub(super) fn flower(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
+pub(super) fn flower(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
     let petals = paint.unwrap_or_else(|| {
-        dice.pick(&[rgb(240, 104, 104), rgb(250, 188, 72), rgb(238, 140, 180), rgb(150, 116, 204), rgb(252, 246, 236)])
+        rng.pick(&[rgb(240, 104, 104), rgb(250, 188, 72), rgb(238, 140, 180), rgb(150, 116, 204), rgb(252, 246, 236)])
     });
-    let lean = dice.between(-0.1, 0.1);
+    let lean = rng.between(-0.1, 0.1);
     let stem = rgb(84, 144, 82);
     pen.line(&[(0.0, -0.02), (lean * 0.4, 0.4), (lean, 0.8)], 0.045, stem);
     pen.blob(&[(lean * 0.2, 0.18), (0.16, 0.36), (0.3, 0.4), (0.2, 0.24)], stem.lighter(0.1));
-    if dice.chance(0.4) {
+    if rng.chance(0.4) {
         let cup = [
             (-0.15, 0.78),
             (-0.17, 1.02),
@@ -130,15 +130,15 @@ pub(super) fn mushroom(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
 }
 
 /// A tuft of grass or reeds.
-pub(super) fn tuft(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
+pub(super) fn tuft(pen: &mut Pen<'_, '_>, hue: Hue, rng: &mut Rng) {
     for _ in 0..5 {
-        let (x, lean, high) = (dice.between(-0.4, 0.4), dice.between(-0.4, 0.4), dice.between(0.5, 1.0));
+        let (x, lean, high) = (rng.between(-0.4, 0.4), rng.between(-0.4, 0.4), rng.between(0.5, 1.0));
         pen.poly(&[(x - 0.07, -0.05), (x + lean, high), (x + 0.07, -0.05)], hue);
     }
 }
 
-pub(super) fn rock(pen: &mut Pen<'_, '_>, hue: Hue, dice: &mut Dice) {
-    let top = dice.between(0.4, 0.6);
+pub(super) fn rock(pen: &mut Pen<'_, '_>, hue: Hue, rng: &mut Rng) {
+    let top = rng.between(0.4, 0.6);
     pen.poly(&[(-0.6, -0.06), (-0.44, top * 0.7), (-0.1, top), (0.3, top * 0.8), (0.6, -0.06)], hue);
     pen.poly(&[(0.08, -0.06), (-0.1, top), (0.3, top * 0.8), (0.6, -0.06)], hue.darker(0.16));
 }

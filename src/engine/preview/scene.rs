@@ -4,11 +4,11 @@ use tiny_skia::{PathBuilder, Point};
 
 use super::{
     animals,
-    brush::{Look, Painter},
+    brush::{Painter, RenderStyle},
     curves::smooth,
     hue::{Hue, WHITE, rgb},
     land,
-    noise::{Dice, hash},
+    noise::{Rng, hash},
     plants, sky,
     stage::{Stage, Zone, zone},
     things,
@@ -42,33 +42,33 @@ fn half_width(thing: Thing) -> f32 {
     }
 }
 
-/// Draws the picture; `None` when it is no longer wanted.
-pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, dice: &Dice) -> Option<()> {
-    let mut dice = dice.fork(hash("scene"));
-    let stage = Stage::new(p, brief, &mut dice);
-    sky::paint(p, brief, stage.horizon, stage.disc_x, &mut dice.fork(1));
+/// Draws the picture; `None` if it was cancelled.
+pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, rng: &Rng) -> Option<()> {
+    let mut rng = rng.fork(hash("scene"));
+    let stage = Stage::new(p, brief, &mut rng);
+    sky::paint(p, brief, stage.horizon, stage.disc_x, &mut rng.fork(1));
     live(p)?;
-    land::far(p, brief, &stage, &mut dice.fork(2));
+    land::far(p, brief, &stage, &mut rng.fork(2));
     live(p)?;
-    in_zone(p, brief, &stage, Zone::Air, &dice);
-    land::ground(p, brief, &stage, &mut dice.fork(3));
+    in_zone(p, brief, &stage, Zone::Air, &rng);
+    land::ground(p, brief, &stage, &mut rng.fork(3));
     live(p)?;
     if brief.place != Setting::Lake {
-        in_zone(p, brief, &stage, Zone::Water, &dice);
+        in_zone(p, brief, &stage, Zone::Water, &rng);
     }
-    companions(p, brief, &stage, &mut dice.fork(4));
-    in_zone(p, brief, &stage, Zone::Mid, &dice);
+    companions(p, brief, &stage, &mut rng.fork(4));
+    in_zone(p, brief, &stage, Zone::Mid, &rng);
     if brief.place == Setting::Lake {
         // What stands on the far shore is mirrored, what floats hides the mirror.
-        land::water(p, brief, &stage, 0.72, &mut dice.fork(8));
-        in_zone(p, brief, &stage, Zone::Water, &dice);
+        land::water(p, brief, &stage, 0.72, &mut rng.fork(8));
+        in_zone(p, brief, &stage, Zone::Water, &rng);
     }
     live(p)?;
-    land::near(p, brief, &stage, &mut dice.fork(5));
-    in_zone(p, brief, &stage, Zone::Near, &dice);
-    foreground(p, brief, &stage, &mut dice.fork(6));
+    land::near(p, brief, &stage, &mut rng.fork(5));
+    in_zone(p, brief, &stage, Zone::Near, &rng);
+    foreground(p, brief, &stage, &mut rng.fork(6));
     live(p)?;
-    sky::weather(p, brief, stage.horizon, &mut dice.fork(7));
+    sky::weather(p, brief, stage.horizon, &mut rng.fork(7));
     live(p)
 }
 
@@ -76,9 +76,9 @@ fn live(p: &Painter<'_>) -> Option<()> {
     (!p.stopped()).then_some(())
 }
 
-fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice: &Dice) {
+fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, rng: &Rng) {
     for (index, item) in brief.items.iter().enumerate().filter(|(_, item)| zone(item, brief.place) == wanted) {
-        let mut dice = dice.fork(100 + index as u64);
+        let mut rng = rng.fork(100 + index as u64);
         let main = if index == 0 { 1.0 } else { 0.7 };
         let scale = p.unit * size(item.thing) * main;
         let x = stage.x(index, p.width());
@@ -87,7 +87,7 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
         if item.thing == Thing::Bird && item.many {
             let hue = if p.palette.dark { rgb(190, 200, 230) } else { rgb(70, 76, 100) };
             let (x, y) = (stage.other_x - p.unit * 0.25, stage.horizon * 0.36);
-            animals::flock(&mut p.pen(x, y, p.unit * 0.16), hue, 6, &mut dice);
+            animals::flock(&mut p.pen(x, y, p.unit * 0.16), hue, 6, &mut rng);
             continue;
         }
         for (dx, dy, part) in copies {
@@ -98,7 +98,7 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
             let y = foot(p, stage, wanted, item.thing, x, scale) + dy * p.unit * 0.3;
             if wanted == Zone::Water {
                 wake(p, x, y, scale, item.thing);
-            } else if wanted == Zone::Near && p.look != Look::Clay {
+            } else if wanted == Zone::Near && p.style != RenderStyle::Clay {
                 let shade = p.palette.land[2].darker(0.4);
                 p.pen(x, y, scale).oval_faint(0.0, 0.0, 0.5, 0.07, shade, 0.35);
             }
@@ -106,7 +106,7 @@ fn in_zone(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, wanted: Zone, dice
             // Looks into the picture.
             pen.flip = if x > pen.painter.width() / 2.0 { -1.0 } else { 1.0 };
             pen.painter.spared = if index == 0 { 0.45 } else { 0.3 };
-            things::draw(&mut pen, item, brief.season, &mut dice);
+            things::draw(&mut pen, item, brief.season, &mut rng);
             p.spared = 0.0;
         }
     }
@@ -147,7 +147,7 @@ fn wake(p: &mut Painter<'_>, x: f32, y: f32, scale: f32, thing: Thing) {
 }
 
 /// Trees and houses that keep the subject company, on the other side.
-fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let (width, unit, snowy) = (p.width(), p.unit, brief.snowed_in());
     if matches!(brief.place, Setting::City | Setting::Space | Setting::Desert) {
         return;
@@ -155,53 +155,53 @@ fn companions(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
     p.haze = (p.palette.haze, 0.14);
     let groups = ((width / unit) * 1.4).max(1.0) as usize;
     for group in 0..groups {
-        let centre = (group as f32 + dice.between(0.2, 0.8)) / groups as f32 * width;
+        let centre = (group as f32 + rng.between(0.2, 0.8)) / groups as f32 * width;
         for _ in 0..3 {
-            let x = centre + dice.between(-0.13, 0.13) * unit;
+            let x = centre + rng.between(-0.13, 0.13) * unit;
             let clear = (x - stage.main_x).abs() > unit * 0.2;
             let on_land = brief.place != Setting::Coast || (stage.mid.y(x) < stage.horizon + unit * 0.14);
-            if !clear || !on_land || brief.place == Setting::Coast && dice.chance(0.5) {
+            if !clear || !on_land || brief.place == Setting::Coast && rng.chance(0.5) {
                 continue;
             }
             let far = if brief.place == Setting::Lake { 0.6 } else { 1.0 };
-            let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * far * dice.between(0.1, 0.19));
-            let evergreen = brief.place == Setting::Mountains || dice.chance(if snowy { 0.75 } else { 0.4 });
-            let (pine, leaves) = (p.palette.pine, dice.pick(&p.palette.leaves));
+            let (y, high) = (stage.mid.y(x) + unit * 0.01, unit * far * rng.between(0.1, 0.19));
+            let evergreen = brief.place == Setting::Mountains || rng.chance(if snowy { 0.75 } else { 0.4 });
+            let (pine, leaves) = (p.palette.pine, rng.pick(&p.palette.leaves));
             let mut pen = p.pen(x, y, high);
             if evergreen {
-                plants::pine(&mut pen, pine, snowy, dice);
+                plants::pine(&mut pen, pine, snowy, rng);
             } else {
-                plants::oak(&mut pen, leaves, brief.season, dice);
+                plants::oak(&mut pen, leaves, brief.season, rng);
             }
         }
     }
     if brief.place == Setting::Village {
-        village(p, brief, stage, dice);
+        village(p, brief, stage, rng);
     }
     p.haze.1 = 0.0;
 }
 
-fn village(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+fn village(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let count = ((p.width() / p.unit) * 5.0) as usize;
     for n in 0..count {
-        let x = (n as f32 + dice.between(0.3, 0.7)) / count as f32 * p.width();
+        let x = (n as f32 + rng.between(0.3, 0.7)) / count as f32 * p.width();
         if (x - stage.main_x).abs() > p.unit * 0.2 || brief.items.is_empty() {
             let item = Item { thing: Thing::House, paint: None, many: false };
-            let (y, scale) = (stage.mid.y(x) + p.unit * 0.012, p.unit * dice.between(0.1, 0.15));
-            things::draw(&mut p.pen(x, y, scale), &item, brief.season, dice);
+            let (y, scale) = (stage.mid.y(x) + p.unit * 0.012, p.unit * rng.between(0.1, 0.15));
+            things::draw(&mut p.pen(x, y, scale), &item, brief.season, rng);
         }
     }
 }
 
 /// Grass, flowers and stones at the lower edge, and a frame of trees in a forest.
-fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice) {
+fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, rng: &mut Rng) {
     let (width, height, unit) = (p.width(), p.height(), p.unit);
     let count = (width / unit * 9.0) as usize;
     for n in 0..count {
-        let x = (n as f32 + dice.between(0.1, 0.9)) / count as f32 * width;
+        let x = (n as f32 + rng.between(0.1, 0.9)) / count as f32 * width;
         let low = height - unit * 0.012;
-        let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * dice.unit() * 0.55;
-        let scale = unit * dice.between(0.035, 0.065);
+        let y = low - (low - stage.near.y(x)).max(0.0).min(unit * 0.5) * rng.unit() * 0.55;
+        let scale = unit * rng.between(0.035, 0.065);
         if brief.place == Setting::Coast && stage.mid.y(x) > y && !land::has_beach(brief) {
             continue;
         }
@@ -210,37 +210,37 @@ fn foreground(p: &mut Painter<'_>, brief: &Brief, stage: &Stage, dice: &mut Dice
         match (brief.place, brief.season) {
             (Setting::City, _) => {}
             (Setting::Space, _) => pen.oval(0.0, 0.0, 0.9, 0.22, grass),
-            (Setting::Desert, _) if dice.chance(0.3) => plants::cactus(&mut pen, None, dice),
-            (Setting::Desert, _) => plants::rock(&mut pen, grass.lighter(0.1), dice),
-            (_, Season::Winter) if dice.chance(0.5) => plants::rock(&mut pen, rgb(190, 204, 222), dice),
-            (_, Season::Winter) => plants::tuft(&mut pen, rgb(176, 160, 132), dice),
-            (_, Season::Spring | Season::Summer) if dice.chance(0.45) => plants::flower(&mut pen, None, dice),
-            (Setting::Coast, _) if dice.chance(0.4) => plants::rock(&mut pen, rgb(150, 146, 152), dice),
-            _ => plants::tuft(&mut pen, grass, dice),
+            (Setting::Desert, _) if rng.chance(0.3) => plants::cactus(&mut pen, None, rng),
+            (Setting::Desert, _) => plants::rock(&mut pen, grass.lighter(0.1), rng),
+            (_, Season::Winter) if rng.chance(0.5) => plants::rock(&mut pen, rgb(190, 204, 222), rng),
+            (_, Season::Winter) => plants::tuft(&mut pen, rgb(176, 160, 132), rng),
+            (_, Season::Spring | Season::Summer) if rng.chance(0.45) => plants::flower(&mut pen, None, rng),
+            (Setting::Coast, _) if rng.chance(0.4) => plants::rock(&mut pen, rgb(150, 146, 152), rng),
+            _ => plants::tuft(&mut pen, grass, rng),
         }
     }
     if brief.place == Setting::Forest {
         for (x, out, scale) in [(0.0, -0.13, 1.0), (1.0, 0.13, 0.92)] {
             let hue = p.palette.pine.darker(0.3);
             let leaves = p.palette.leaves[0].darker(0.2);
-            let x = x * width + (out + dice.between(-0.03, 0.03)) * unit;
+            let x = x * width + (out + rng.between(-0.03, 0.03)) * unit;
             let mut pen = p.pen(x, height - unit * 0.02, unit * scale * 0.8);
             if brief.season == Season::Autumn {
-                plants::oak(&mut pen, leaves, brief.season, dice);
+                plants::oak(&mut pen, leaves, brief.season, rng);
             } else {
-                plants::pine(&mut pen, hue, brief.snowed_in(), dice);
+                plants::pine(&mut pen, hue, brief.snowed_in(), rng);
             }
         }
     }
     if brief.weather == Weather::Rain && brief.place == Setting::City {
-        puddles(p, stage, dice);
+        puddles(p, stage, rng);
     }
 }
 
-fn puddles(p: &mut Painter<'_>, stage: &Stage, dice: &mut Dice) {
+fn puddles(p: &mut Painter<'_>, stage: &Stage, rng: &mut Rng) {
     for _ in 0..5 {
-        let x = dice.unit() * p.width();
-        let y = stage.near.y(x) + (p.height() - stage.near.y(x)) * dice.between(0.3, 0.9);
+        let x = rng.unit() * p.width();
+        let y = stage.near.y(x) + (p.height() - stage.near.y(x)) * rng.between(0.3, 0.9);
         let mut builder = PathBuilder::new();
         for n in 1..3 {
             let r = p.unit * 0.016 * n as f32;

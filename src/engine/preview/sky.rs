@@ -3,16 +3,16 @@
 use tiny_skia::{PathBuilder, Point};
 
 use super::{
-    brush::{Look, Painter},
+    brush::{Painter, RenderStyle},
     curves::smooth,
     hue::{Hue, WHITE, glow, rgb},
-    noise::Dice,
+    noise::Rng,
     words::{Brief, Setting, Time, Weather},
 };
 
 /// The sky down to the horizon and what shines in it.
-pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f32, dice: &mut Dice) {
-    let (sky, bands) = (p.palette.sky, if p.look == Look::Flat { 7.0 } else { 0.0 });
+pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f32, rng: &mut Rng) {
+    let (sky, bands) = (p.palette.sky, if p.style == RenderStyle::Flat { 7.0 } else { 0.0 });
     let end = horizon / p.height();
     p.rows(|y| {
         let mut t = (y / end).min(1.0);
@@ -22,10 +22,10 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f3
         if t < 0.55 { sky[0].mix(sky[1], t / 0.55) } else { sky[1].mix(sky[2], ((t - 0.55) / 0.45).min(1.0)) }
     });
     if p.palette.dark {
-        stars(p, horizon, dice);
+        stars(p, horizon, rng);
     }
     if brief.place == Setting::Space {
-        planets(p, horizon, disc_x, dice);
+        planets(p, horizon, disc_x, rng);
     } else {
         disc(p, brief, horizon, disc_x);
     }
@@ -39,27 +39,27 @@ pub(super) fn paint(p: &mut Painter<'_>, brief: &Brief, horizon: f32, disc_x: f3
         (_, _, Time::Night) => 2,
         _ => 3,
     };
-    clouds_in(p, clouds, horizon, dice);
+    clouds_in(p, clouds, horizon, rng);
     if brief.weather == Weather::Storm {
         lightning(p, horizon, disc_x);
     }
 }
 
-fn stars(p: &mut Painter<'_>, horizon: f32, dice: &mut Dice) {
+fn stars(p: &mut Painter<'_>, horizon: f32, rng: &mut Rng) {
     let unit = p.unit;
     let count = (p.width() * horizon / (unit * unit) * 90.0) as usize;
     let mut builder = PathBuilder::new();
     for _ in 0..count.min(600) {
-        let (x, y) = (dice.unit() * p.width(), dice.unit() * dice.unit().sqrt() * horizon * 0.92);
-        let r = unit * dice.pick(&[0.0012, 0.0016, 0.002, 0.0028]);
+        let (x, y) = (rng.unit() * p.width(), rng.unit() * rng.unit().sqrt() * horizon * 0.92);
+        let r = unit * rng.pick(&[0.0012, 0.0016, 0.002, 0.0028]);
         builder.push_circle(x, y, r.max(0.7));
     }
     if let Some(path) = builder.finish() {
         p.overlay(&path, None, glow(255, 250, 230), 0.85);
     }
     for _ in 0..5 {
-        let (x, y) = (dice.unit() * p.width(), dice.between(0.06, 0.6) * horizon);
-        let (long, thin) = (unit * dice.between(0.012, 0.02), unit * 0.003);
+        let (x, y) = (rng.unit() * p.width(), rng.between(0.06, 0.6) * horizon);
+        let (long, thin) = (unit * rng.between(0.012, 0.02), unit * 0.003);
         let mut builder = PathBuilder::new();
         for n in 0..8 {
             let (sin, cos) = (n as f32 * std::f32::consts::FRAC_PI_4).sin_cos();
@@ -97,7 +97,7 @@ fn disc(p: &mut Painter<'_>, brief: &Brief, horizon: f32, x: f32) {
         return;
     }
     pen.oval(0.0, 0.0, 1.0, 1.0, hue);
-    if p.look == Look::Line {
+    if p.style == RenderStyle::Line {
         for n in 0..24 {
             let (sin, cos) = (n as f32 * std::f32::consts::TAU / 24.0).sin_cos();
             let reach = if n % 2 == 0 { 1.75 } else { 1.5 };
@@ -106,9 +106,9 @@ fn disc(p: &mut Painter<'_>, brief: &Brief, horizon: f32, x: f32) {
     }
 }
 
-fn planets(p: &mut Painter<'_>, horizon: f32, x: f32, dice: &mut Dice) {
+fn planets(p: &mut Painter<'_>, horizon: f32, x: f32, rng: &mut Rng) {
     let unit = p.unit;
-    let hue = dice.pick(&[glow(236, 152, 110), glow(120, 176, 206), glow(216, 140, 176)]);
+    let hue = rng.pick(&[glow(236, 152, 110), glow(120, 176, 206), glow(216, 140, 176)]);
     let y = horizon * 0.34;
     p.halo(x, y, unit * 0.3, hue, 0.3);
     let mut pen = p.pen(x, y, unit * 0.15);
@@ -143,15 +143,15 @@ fn rainbow(p: &mut Painter<'_>, horizon: f32) {
     }
 }
 
-fn clouds_in(p: &mut Painter<'_>, count: usize, horizon: f32, dice: &mut Dice) {
+fn clouds_in(p: &mut Painter<'_>, count: usize, horizon: f32, rng: &mut Rng) {
     let (width, unit, hue) = (p.width(), p.unit, p.palette.cloud);
     let count = (count as f32 * (width / unit).min(3.0)) as usize;
     for n in 0..count {
         // One per column, so that they never pile up.
-        let x = (n as f32 + dice.between(0.15, 0.85)) / count as f32 * width;
-        let y = dice.between(0.14, 0.62) * horizon;
-        let scale = unit * dice.between(0.07, 0.13) * (1.2 - y / horizon * 0.8);
-        let mut bump = |x: f32, y: f32| (x + dice.between(-0.04, 0.04), y + dice.between(-0.06, 0.06));
+        let x = (n as f32 + rng.between(0.15, 0.85)) / count as f32 * width;
+        let y = rng.between(0.14, 0.62) * horizon;
+        let scale = unit * rng.between(0.07, 0.13) * (1.2 - y / horizon * 0.8);
+        let mut bump = |x: f32, y: f32| (x + rng.between(-0.04, 0.04), y + rng.between(-0.06, 0.06));
         let outline = [
             (-1.15, 0.0),
             bump(-0.95, 0.2),
@@ -180,22 +180,22 @@ fn lightning(p: &mut Painter<'_>, horizon: f32, x: f32) {
 }
 
 /// What falls, and the fog, over everything else.
-pub(super) fn weather(p: &mut Painter<'_>, brief: &Brief, horizon: f32, dice: &mut Dice) {
+pub(super) fn weather(p: &mut Painter<'_>, brief: &Brief, horizon: f32, rng: &mut Rng) {
     let area = p.width() * p.height() / (p.unit * p.unit);
     match brief.weather {
-        Weather::Rain => rain(p, area * 150.0, dice),
-        Weather::Storm => rain(p, area * 230.0, dice),
-        Weather::Snow => snow(p, area * 130.0, dice),
-        Weather::Fog => fog(p, horizon, dice),
+        Weather::Rain => rain(p, area * 150.0, rng),
+        Weather::Storm => rain(p, area * 230.0, rng),
+        Weather::Snow => snow(p, area * 130.0, rng),
+        Weather::Fog => fog(p, horizon, rng),
         Weather::Clear | Weather::Cloudy => {}
     }
 }
 
-fn rain(p: &mut Painter<'_>, count: f32, dice: &mut Dice) {
+fn rain(p: &mut Painter<'_>, count: f32, rng: &mut Rng) {
     let mut builder = PathBuilder::new();
     for _ in 0..count.min(1600.0) as usize {
-        let (x, y) = (dice.unit() * p.width() * 1.1, dice.unit() * p.height());
-        let long = p.unit * dice.between(0.02, 0.045);
+        let (x, y) = (rng.unit() * p.width() * 1.1, rng.unit() * p.height());
+        let long = p.unit * rng.between(0.02, 0.045);
         builder.move_to(x, y);
         builder.line_to(x - long * 0.26, y + long);
     }
@@ -204,24 +204,24 @@ fn rain(p: &mut Painter<'_>, count: f32, dice: &mut Dice) {
     }
 }
 
-fn snow(p: &mut Painter<'_>, count: f32, dice: &mut Dice) {
+fn snow(p: &mut Painter<'_>, count: f32, rng: &mut Rng) {
     let mut builder = PathBuilder::new();
     for _ in 0..count.min(1400.0) as usize {
-        let near = dice.unit();
-        builder.push_circle(dice.unit() * p.width(), dice.unit() * p.height(), p.unit * (0.002 + near * near * 0.006));
+        let near = rng.unit();
+        builder.push_circle(rng.unit() * p.width(), rng.unit() * p.height(), p.unit * (0.002 + near * near * 0.006));
     }
     if let Some(path) = builder.finish() {
         p.overlay(&path, None, glow(255, 255, 255), 0.9);
     }
 }
 
-fn fog(p: &mut Painter<'_>, horizon: f32, dice: &mut Dice) {
+fn fog(p: &mut Painter<'_>, horizon: f32, rng: &mut Rng) {
     let hue = p.palette.haze.lighter(0.25);
     let hue = Hue { glows: true, ..hue };
     for n in 0..7 {
-        let y = horizon + p.unit * (n as f32 * 0.07 - 0.2 + dice.between(-0.02, 0.02));
-        let x = dice.between(-0.1, 1.1) * p.width();
-        let (long, thin) = (p.width().max(p.unit) * dice.between(0.4, 0.7), p.unit * dice.between(0.02, 0.05));
+        let y = horizon + p.unit * (n as f32 * 0.07 - 0.2 + rng.between(-0.02, 0.02));
+        let x = rng.between(-0.1, 1.1) * p.width();
+        let (long, thin) = (p.width().max(p.unit) * rng.between(0.4, 0.7), p.unit * rng.between(0.02, 0.05));
         let points = [(-1.0, 0.0), (-0.5, -1.0), (0.2, -0.7), (0.7, -1.0), (1.0, 0.0), (0.4, 1.0), (-0.4, 0.8)];
         let points = points.map(|(dx, dy)| Point::from_xy(x + dx * long, y + dy * thin));
         if let Some(path) = smooth(&points, true) {

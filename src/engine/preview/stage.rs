@@ -5,7 +5,7 @@ use tiny_skia::{Path, PathBuilder, Point};
 use super::{
     brush::Painter,
     curves::curve,
-    noise::Dice,
+    noise::Rng,
     words::{Brief, Item, Setting, Thing},
 };
 
@@ -21,12 +21,12 @@ pub(super) struct Ridge {
 }
 
 impl Ridge {
-    pub(super) fn new(base: f32, amp: f32, length: f32, dice: &mut Dice) -> Self {
+    pub(super) fn new(base: f32, amp: f32, length: f32, rng: &mut Rng) -> Self {
         Self {
             base,
             amp,
             length,
-            phase: [dice.unit(), dice.unit()].map(|part| part * std::f32::consts::TAU),
+            phase: [rng.unit(), rng.unit()].map(|part| part * std::f32::consts::TAU),
             falls: None,
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn zone(item: &Item, place: Setting) -> Zone {
 }
 
 impl Stage {
-    pub(super) fn new(p: &Painter<'_>, brief: &Brief, dice: &mut Dice) -> Self {
+    pub(super) fn new(p: &Painter<'_>, brief: &Brief, rng: &mut Rng) -> Self {
         let (width, height, unit) = (p.width(), p.height(), p.unit);
         let airy = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Air);
         let part = match brief.place {
@@ -117,34 +117,34 @@ impl Stage {
             Setting::City => 0.8,
             _ => 0.62,
         };
-        let horizon = height * (part + dice.between(-0.02, 0.02));
+        let horizon = height * (part + rng.between(-0.02, 0.02));
         let below = height - horizon;
         // In a wide picture the things stay together around the middle.
         let spread = width.min(unit * 1.7);
-        let side = if dice.chance(0.5) { 1.0 } else { -1.0 };
+        let side = if rng.chance(0.5) { 1.0 } else { -1.0 };
         let (main_x, other_x) = (width / 2.0 - side * spread * 0.17, width / 2.0 + side * spread * 0.25);
-        let ridge = |base: f32, amp: f32, dice: &mut Dice| Ridge::new(base, amp, unit * 1.3, dice);
+        let ridge = |base: f32, amp: f32, rng: &mut Rng| Ridge::new(base, amp, unit * 1.3, rng);
         let (mid, near, water) = match brief.place {
             Setting::Lake => {
                 let bank = (horizon + below * 0.86).max(height - unit * 0.1);
                 (
-                    ridge(horizon + unit * 0.012, unit * 0.006, dice),
-                    ridge(bank, unit * 0.014, dice),
+                    ridge(horizon + unit * 0.012, unit * 0.006, rng),
+                    ridge(bank, unit * 0.014, rng),
                     Some((horizon + unit * 0.028, bank + unit * 0.05)),
                 )
             }
             Setting::Coast => {
-                let mut head = ridge(horizon + unit * 0.05, unit * 0.012, dice);
+                let mut head = ridge(horizon + unit * 0.05, unit * 0.012, rng);
                 // What swims has the water to itself.
                 let swims = brief.items.first().is_some_and(|item| zone(item, brief.place) == Zone::Water);
                 let top = if swims { other_x + side * spread * 0.22 } else { main_x };
                 head.falls = Some((top, spread * if swims { 0.2 } else { 0.34 }, height - horizon));
-                (head, ridge(height - unit * 0.07, unit * 0.016, dice), Some((horizon, height)))
+                (head, ridge(height - unit * 0.07, unit * 0.016, rng), Some((horizon, height)))
             }
-            Setting::City => (ridge(horizon, 0.0, dice), ridge(horizon + below * 0.2, 0.0, dice), None),
+            Setting::City => (ridge(horizon, 0.0, rng), ridge(horizon + below * 0.2, 0.0, rng), None),
             _ => (
-                ridge(horizon + below * 0.16, unit * 0.022, dice),
-                ridge(horizon + below * 0.56, unit * 0.028, dice),
+                ridge(horizon + below * 0.16, unit * 0.022, rng),
+                ridge(horizon + below * 0.56, unit * 0.028, rng),
                 None,
             ),
         };

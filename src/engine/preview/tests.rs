@@ -62,7 +62,7 @@ fn a_stopped_drawing_ends_early() {
 }
 
 #[test]
-fn whoever_waits_no_more_stops_the_drawing() {
+fn dropping_the_future_stops_the_drawing() {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let seen = Arc::clone(&stop.0);
     drop(stop);

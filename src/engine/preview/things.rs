@@ -3,58 +3,58 @@
 use super::{
     animals, buildings,
     hue::{DARK, Hue, LAMP, WHITE, WOOD, glow, rgb},
-    noise::Dice,
+    noise::Rng,
     pen::Pen,
     plants,
     words::{Item, Season, Thing},
 };
 
 /// Draws a thing where the pen stands.
-pub(super) fn draw(pen: &mut Pen<'_, '_>, item: &Item, season: Season, dice: &mut Dice) {
+pub(super) fn draw(pen: &mut Pen<'_, '_>, item: &Item, season: Season, rng: &mut Rng) {
     let (paint, snowy) = (item.paint, season == Season::Winter);
     let (leaves, pine) = (pen.painter.palette.leaves, pen.painter.palette.pine);
     match item.thing {
-        Thing::House => buildings::house(pen, paint, dice),
-        Thing::Lighthouse => buildings::lighthouse(pen, paint, dice),
-        Thing::Castle => buildings::castle(pen, paint, dice),
+        Thing::House => buildings::house(pen, paint, rng),
+        Thing::Lighthouse => buildings::lighthouse(pen, paint, rng),
+        Thing::Castle => buildings::castle(pen, paint, rng),
         Thing::Barn => buildings::barn(pen, paint, snowy),
-        Thing::Windmill => buildings::windmill(pen, paint, dice),
+        Thing::Windmill => buildings::windmill(pen, paint, rng),
         Thing::Bridge => buildings::bridge(pen, paint),
-        Thing::Church => buildings::church(pen, paint, dice),
+        Thing::Church => buildings::church(pen, paint, rng),
         Thing::Tent => buildings::tent(pen, paint),
         Thing::Igloo => buildings::igloo(pen),
         Thing::Pyramid => buildings::pyramid(pen, paint),
-        Thing::Cat => animals::cat(pen, paint, dice),
-        Thing::Dog => animals::dog(pen, paint, dice),
+        Thing::Cat => animals::cat(pen, paint, rng),
+        Thing::Dog => animals::dog(pen, paint, rng),
         Thing::Fox => animals::fox(pen, paint),
         Thing::Rabbit => animals::rabbit(pen, paint),
-        Thing::Bird => animals::bird(pen, paint, dice),
+        Thing::Bird => animals::bird(pen, paint, rng),
         Thing::Owl => animals::owl(pen, paint),
         Thing::Sheep => animals::sheep(pen, paint),
-        Thing::Fish => animals::fish(pen, paint, dice),
+        Thing::Fish => animals::fish(pen, paint, rng),
         Thing::Whale => animals::whale(pen, paint),
         Thing::Bear => animals::bear(pen, paint),
         Thing::Penguin => animals::penguin(pen, paint),
         Thing::Duck => animals::duck(pen, paint),
-        Thing::Pine => plants::pine(pen, paint.unwrap_or(pine), snowy, dice),
-        Thing::Oak => plants::oak(pen, paint.unwrap_or(leaves[0]), season, dice),
+        Thing::Pine => plants::pine(pen, paint.unwrap_or(pine), snowy, rng),
+        Thing::Oak => plants::oak(pen, paint.unwrap_or(leaves[0]), season, rng),
         Thing::Palm => plants::palm(pen, paint.unwrap_or(rgb(76, 150, 88))),
-        Thing::Cactus => plants::cactus(pen, paint, dice),
-        Thing::Flower => plants::flower(pen, paint, dice),
+        Thing::Cactus => plants::cactus(pen, paint, rng),
+        Thing::Flower => plants::flower(pen, paint, rng),
         Thing::Mushroom => plants::mushroom(pen, paint),
-        Thing::Sailboat => sailboat(pen, paint, dice),
-        Thing::Balloon => balloon(pen, paint, dice),
+        Thing::Sailboat => sailboat(pen, paint, rng),
+        Thing::Balloon => balloon(pen, paint, rng),
         Thing::Rocket => rocket(pen, paint),
         Thing::Plane => plane(pen, paint),
-        Thing::Car => car(pen, paint, dice),
+        Thing::Car => car(pen, paint, rng),
         Thing::Snowman => snowman(pen),
         Thing::Campfire => campfire(pen),
         Thing::Robot => robot(pen, paint),
     }
 }
 
-fn sailboat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let sail = paint.unwrap_or_else(|| dice.pick(&[WHITE, rgb(250, 226, 186), rgb(232, 104, 84)]));
+fn sailboat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let sail = paint.unwrap_or_else(|| rng.pick(&[WHITE, rgb(250, 226, 186), rgb(232, 104, 84)]));
     pen.line(&[(0.0, 0.1), (0.0, 1.04)], 0.022, WOOD.darker(0.2));
     pen.blob(&[(0.035, 0.24), (0.035, 0.96), (0.3, 0.6), (0.46, 0.26), (0.24, 0.22)], sail);
     pen.poly(&[(0.05, 0.56), (0.31, 0.58), (0.38, 0.44), (0.05, 0.42)], sail.darker(0.12));
@@ -65,9 +65,9 @@ fn sailboat(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
     pen.poly(&[(-0.5, 0.19), (-0.47, 0.13), (0.54, 0.13), (0.56, 0.19)], WHITE);
 }
 
-fn balloon(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let hue = paint.unwrap_or_else(|| dice.pick(&[rgb(228, 86, 72), rgb(66, 140, 170), rgb(240, 160, 62)]));
-    let second = dice.pick(&[rgb(252, 234, 196), rgb(250, 206, 106)]);
+fn balloon(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let hue = paint.unwrap_or_else(|| rng.pick(&[rgb(228, 86, 72), rgb(66, 140, 170), rgb(240, 160, 62)]));
+    let second = rng.pick(&[rgb(252, 234, 196), rgb(250, 206, 106)]);
     for x in [-0.1, 0.1] {
         pen.line(&[(x * 1.6, 0.3), (x * 0.8, 0.13)], 0.012, WOOD.darker(0.3));
     }
@@ -120,8 +120,8 @@ fn plane(pen: &mut Pen<'_, '_>, paint: Option<Hue>) {
     pen.blob(&[(0.42, 0.64), (0.4, 0.55), (0.58, 0.54), (0.56, 0.62)], rgb(150, 204, 226));
 }
 
-fn car(pen: &mut Pen<'_, '_>, paint: Option<Hue>, dice: &mut Dice) {
-    let body = paint.unwrap_or_else(|| dice.pick(&[rgb(236, 178, 62), rgb(220, 84, 72), rgb(86, 160, 176)]));
+fn car(pen: &mut Pen<'_, '_>, paint: Option<Hue>, rng: &mut Rng) {
+    let body = paint.unwrap_or_else(|| rng.pick(&[rgb(236, 178, 62), rgb(220, 84, 72), rgb(86, 160, 176)]));
     pen.poly(&[(-0.6, 0.5), (-0.42, 0.92), (0.3, 0.92), (0.56, 0.5)], body);
     pen.poly(&[(-0.48, 0.54), (-0.36, 0.83), (-0.08, 0.83), (-0.08, 0.54)], rgb(178, 218, 232));
     pen.poly(&[(0.0, 0.54), (0.0, 0.83), (0.25, 0.83), (0.42, 0.54)], rgb(178, 218, 232));

@@ -1,8 +1,8 @@
-//! What the words of a prompt ask for. Words nobody knows are left to chance (see `Brief::read`).
+//! Reads a prompt word by word. Chance decides what it leaves open (see `Brief::read`).
 
 use super::{
     hue::{Hue, rgb},
-    noise::{Dice, hash},
+    noise::{Rng, hash},
 };
 
 /// Where it happens.
@@ -89,7 +89,7 @@ pub(super) enum Thing {
     Robot,
 }
 
-/// A thing, as the prompt wants it.
+/// A thing of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Item {
     pub(super) thing: Thing,
@@ -99,7 +99,7 @@ pub(super) struct Item {
     pub(super) many: bool,
 }
 
-/// What a prompt comes down to.
+/// The scene that a prompt describes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Brief {
     pub(super) place: Setting,
@@ -223,9 +223,9 @@ fn look_up(word: &str) -> Option<(Meaning, bool)> {
 }
 
 impl Brief {
-    /// Reads a prompt; the dice decide what it does not say.
-    pub(super) fn read(prompt: &str, dice: &Dice) -> Self {
-        let mut dice = dice.fork(hash("brief"));
+    /// Reads a prompt; `rng` decides what it leaves open.
+    pub(super) fn read(prompt: &str, rng: &Rng) -> Self {
+        let mut rng = rng.fork(hash("brief"));
         let (mut place, mut time, mut weather, mut season) = (None, None, None, None);
         let (mut rainbow, mut moon, mut paint) = (false, false, None);
         let mut items: Vec<Item> = Vec::new();
@@ -249,7 +249,7 @@ impl Brief {
             }
         }
         if items.is_empty() && place.is_none() {
-            let (found, thing) = dice.pick(&DEFAULTS);
+            let (found, thing) = rng.pick(&DEFAULTS);
             place = Some(found);
             items.push(Item { thing, paint: None, many: false });
         }
@@ -262,12 +262,12 @@ impl Brief {
         let time = time.unwrap_or_else(|| {
             // Snow looks its best in a cold light.
             let last = if snowy || season == Some(Season::Winter) { Time::Noon } else { Time::Sunset };
-            dice.pick(&[Time::Dawn, Time::Noon, Time::Noon, last])
+            rng.pick(&[Time::Dawn, Time::Noon, Time::Noon, last])
         });
         let season = match season {
             Some(season) => season,
             None if snowy => Season::Winter,
-            None => dice.pick(&[Season::Spring, Season::Summer, Season::Summer, Season::Autumn]),
+            None => rng.pick(&[Season::Spring, Season::Summer, Season::Summer, Season::Autumn]),
         };
         let weather = weather.unwrap_or(Weather::Clear);
         Self { place, time, weather, season, rainbow, moon, items }
@@ -279,7 +279,7 @@ impl Brief {
     }
 }
 
-/// What is drawn for words nobody knows.
+/// The subjects for a prompt without a known word.
 const DEFAULTS: [(Setting, Thing); 8] = [
     (Setting::Meadow, Thing::House),
     (Setting::Meadow, Thing::Windmill),
@@ -291,7 +291,7 @@ const DEFAULTS: [(Setting, Thing); 8] = [
     (Setting::Village, Thing::Church),
 ];
 
-/// Where a thing belongs when the prompt does not say.
+/// The setting of a thing, for a prompt without one.
 fn home(thing: Thing) -> Option<Setting> {
     Some(match thing {
         Thing::Lighthouse | Thing::Whale | Thing::Palm => Setting::Coast,
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     fn read(prompt: &str) -> Brief {
-        Brief::read(prompt, &Dice::new(1))
+        Brief::read(prompt, &Rng::new(1))
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_subject_for_words_nobody_knows() {
+    fn unknown_words_get_a_random_subject() {
         for prompt in ["quantum computing onboarding", "", "…", "日本語", "s es ies"] {
             assert_eq!(read(prompt).items.len(), 1, "{prompt}");
         }

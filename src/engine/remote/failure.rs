@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{safety, vertex};
+use super::safety;
 use crate::{
     domain::failure::{AttemptFailure, Disposition, ErrorCode},
     google::rest::ApiError,
     http::{HttpResponse, excerpt, retry_after},
 };
+
+pub(super) const VERTEX_AI: &str = "Vertex AI";
 
 /// A call of Vertex AI, so that an error can name what to change.
 #[derive(Clone, Copy)]
@@ -33,7 +35,7 @@ pub(super) fn of_vertex(response: &HttpResponse, call: VertexCall<'_>) -> Attemp
             "Vertex AI does not serve {model} to project {project} in {location}; look at its billing, its region \
              ({section}.location) and its policies{detail}"
         )),
-        400 if refusal.is_policy_block() => blocked(vertex::SERVICE, &refusal),
+        400 if refusal.is_policy_block() => blocked(VERTEX_AI, &refusal),
         401 => misconfigured(format!("Vertex AI refuses the credentials of this process{detail}")),
         403 => misconfigured(match error.reason() {
             Some("SERVICE_DISABLED") => {
@@ -52,7 +54,7 @@ pub(super) fn of_vertex(response: &HttpResponse, call: VertexCall<'_>) -> Attemp
              {section}.location{detail}"
         )),
         429 => AttemptFailure::throttled(format!("Vertex AI has too many requests{detail}"), refusal.after),
-        status => by_status(vertex::SERVICE, status, &refusal, section),
+        status => by_status(VERTEX_AI, status, &refusal, section),
     }
 }
 

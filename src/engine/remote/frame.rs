@@ -1,7 +1,7 @@
-//! Which shape and size to ask for, where a model has a few of its own: the nearest shape, and the smallest size of it
-//! that needs not be blown up.
+//! Chooses the shape and size to request from a model that has only a few: the nearest shape, and its smallest size that
+//! need not be enlarged.
 
-/// Width to height.
+/// An aspect ratio: width to height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ratio(pub(super) u32, pub(super) u32);
 
@@ -17,7 +17,7 @@ impl Ratio {
     }
 }
 
-/// The ratio nearest to that of `width` and `height`: the one of which least is cut off. Of two as near, the first.
+/// The ratio nearest to that of `width` and `height`, so that least is cut off. Of two equally near, the first.
 pub(super) fn nearest(ratios: &[Ratio], width: u32, height: u32) -> Ratio {
     let wanted = Ratio(width.max(1), height.max(1)).log();
     let distance = |ratio: Ratio| (ratio.log() - wanted).abs();
@@ -25,7 +25,7 @@ pub(super) fn nearest(ratios: &[Ratio], width: u32, height: u32) -> Ratio {
     ratios.iter().fold(ratios.first().copied().unwrap_or(Ratio(1, 1)), nearer)
 }
 
-/// How large a picture is, as models and price lists put it: a square of that side, or as many pixels in another shape.
+/// A size as models and price lists name it: the side of a square, or as many pixels in another shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SizeClass {
     Half,
@@ -57,7 +57,7 @@ impl SizeClass {
     }
 }
 
-/// The smallest of these classes that, in this shape, is as wide and as high as asked; the largest when none is.
+/// The smallest of these classes that covers `width` and `height` in this shape; the largest if none does.
 pub(super) fn class(classes: &[SizeClass], ratio: Ratio, width: u32, height: u32) -> SizeClass {
     // A square of side s in the shape a:b is s * sqrt(a / b) wide and s * sqrt(b / a) high.
     let stretch = (f64::from(ratio.0) / f64::from(ratio.1)).sqrt();
@@ -65,7 +65,7 @@ pub(super) fn class(classes: &[SizeClass], ratio: Ratio, width: u32, height: u32
     smallest(classes, needed)
 }
 
-/// The smallest class that has as many pixels; the largest when none has.
+/// The smallest class with at least as many pixels; the largest if none has.
 pub(super) fn class_of_area(width: u32, height: u32) -> SizeClass {
     smallest(&SizeClass::ALL, (f64::from(width) * f64::from(height)).sqrt())
 }
@@ -75,7 +75,7 @@ fn smallest(classes: &[SizeClass], needed: f64) -> SizeClass {
     classes.iter().filter(covers).min().or(classes.iter().max()).copied().unwrap_or(SizeClass::One)
 }
 
-/// The size, out of a few, from which the wanted one is best cut: nearest in shape, and of these the smallest that covers it.
+/// The best size to crop the wanted one from: the nearest in shape, and of these the smallest that covers it.
 pub(super) fn nearest_size(sizes: &[(u32, u32)], width: u32, height: u32) -> Option<(u32, u32)> {
     let ratios: Vec<Ratio> = sizes.iter().map(|(width, height)| Ratio(*width, *height)).collect();
     let ratio = nearest(&ratios, width, height);
@@ -93,7 +93,7 @@ mod tests {
     use super::{super::gemini::RATIOS, *};
 
     #[test]
-    fn the_nearest_shape_is_measured_on_both_sides_alike() {
+    fn the_nearest_shape_is_symmetric() {
         let cases = [
             ((1024, 1024), "1:1"),
             ((1536, 1024), "3:2"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_the_smallest_that_is_not_blown_up() {
+    fn the_size_is_the_smallest_that_is_not_enlarged() {
         let all = &SizeClass::ALL;
         let cases = [
             ((256, 256), "512"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn of_fixed_sizes_the_nearest_shape_counts_and_then_the_smallest() {
+    fn fixed_sizes_are_chosen_by_shape_and_then_by_size() {
         let squares = [(256, 256), (512, 512), (1024, 1024)];
         assert_eq!(nearest_size(&squares, 300, 280), Some((512, 512)));
         assert_eq!(nearest_size(&squares, 2000, 2000), Some((1024, 1024)));

@@ -1,6 +1,6 @@
 //! Gemini's image models: `generateContent` on Vertex AI, one picture a call.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,9 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::{AttemptContext, Generation, ImageSpec},
-    Access, Provider, Tools,
-    drawing::{Batch, Division, Share, draw},
+    super::{
+        AttemptContext, Generation, ImageSpec,
+        descriptor::{EngineDescriptor, OpenEngine},
+    },
+    Access, Provider, SharedState,
+    call::{Batch, CallPlan},
+    drawing::{CallLimits, draw},
+    failure::VERTEX_AI,
     frame::{Ratio, SizeClass, class, nearest},
     picture,
     vertex::{self, Vertex},
@@ -20,10 +25,20 @@ use crate::{
     config::GeminiConfig,
     domain::{failure::AttemptFailure, style::MAX_REFERENCES},
     http::excerpt,
-    media::image::{DecodeLimits, shown},
+    media::image::{DecodeLimits, reference_picture},
 };
 
-/// The shapes it draws in.
+pub(in crate::engine) const ENGINE: EngineDescriptor = EngineDescriptor {
+    name: "gemini",
+    needs_google_credentials: true,
+    location: |config| {
+        let gemini = &config.engine.gemini;
+        vertex::location(config, &gemini.location, gemini.endpoint.as_ref())
+    },
+    open: OpenEngine::Remote(|config, access| Arc::new(Gemini::new(&config.gemini, access, SharedState::new(config)))),
+};
+
+/// The aspect ratios of the models.
 pub(super) const RATIOS: [Ratio; 14] = [
     Ratio(1, 1),
     Ratio(3, 2),
@@ -41,47 +56,53 @@ pub(super) const RATIOS: [Ratio; 14] = [
     Ratio(8, 1),
 ];
 
-/// The sizes of a model of which nothing is known.
+/// The sizes of a model that is not in `engine.models`.
 const SIZES: [SizeClass; 3] = [SizeClass::One, SizeClass::Two, SizeClass::Four];
 
-/// The longest side of a reference, in pixels: more shows nothing more of a style, and all of them travel with every call.
+/// The longest side of a reference picture, in pixels. Larger ones show no more of a style, and every call sends them all.
 const REFERENCE_SIDE: u32 = 1024;
-/// Bytes of a reference, at most.
+/// Bytes of a reference picture, at most.
 const REFERENCE_BYTES: usize = 1 << 20;
 
 /// Gemini on Vertex AI.
-pub(super) struct Gemini {
+struct Gemini {
     vertex: Vertex,
     thinking: Option<String>,
-    at_once: usize,
-    tools: Tools,
+    concurrency: usize,
+    shared: SharedState,
 }
 
 impl Gemini {
-    pub(super) fn new(config: &GeminiConfig, access: &Access, tools: Tools) -> Self {
+    fn new(config: &GeminiConfig, access: &Access, shared: SharedState) -> Self {
         Self {
             vertex: Vertex::new(access, "engine.gemini", &config.location, config.endpoint.as_ref()),
             thinking: config.thinking.clone(),
-            at_once: config.concurrency,
-            tools,
+            concurrency: config.concurrency,
+            shared,
         }
     }
 
-    /// The shape and the size to ask for; no size where the model has but one.
+    /// The aspect ratio and the size to request, and whether to send the size: a model with a single size refuses it.
     fn frame(&self, spec: &ImageSpec, model: &str) -> (Ratio, SizeClass, bool) {
         let (width, height) = (spec.illustration.width, spec.illustration.height);
         let ratio = nearest(&RATIOS, width, height);
-        let sizes = self.tools.prices.sizes(model).unwrap_or_else(|| SIZES.to_vec());
+        let sizes = self.shared.prices.sizes(model).unwrap_or_else(|| SIZES.to_vec());
         (ratio, class(&sizes, ratio, width, height), !sizes.is_empty())
     }
 
-    async fn picture(&self, model: &str, mut body: Value, share: Share, attempt: u32) -> Result<Batch, AttemptFailure> {
-        body["generationConfig"]["seed"] = share.seed.into();
-        let answer = self.vertex.call(model, "generateContent", &body, attempt).await?;
-        let answered = picture::interpret(vertex::SERVICE, attempt, move || read(&answer)).await?;
-        Ok(match answered {
-            Answered::Picture(image) => Batch { images: vec![image], filtered: 0 },
-            Answered::Withheld(reason) => {
+    async fn picture(
+        &self,
+        model: &str,
+        mut body: Value,
+        plan: CallPlan,
+        attempt: u32,
+    ) -> Result<Batch, AttemptFailure> {
+        body["generationConfig"]["seed"] = plan.seed.into();
+        let response = self.vertex.call(model, "generateContent", &body, attempt).await?;
+        let result = picture::interpret(VERTEX_AI, attempt, move || read(&response)).await?;
+        Ok(match result {
+            GeminiResult::Picture(image) => Batch { images: vec![image], filtered: 0 },
+            GeminiResult::Withheld(reason) => {
                 tracing::info!(model, reason, "the engine withheld a picture");
                 Batch { images: Vec::new(), filtered: 1 }
             }
@@ -110,13 +131,13 @@ impl Provider for Gemini {
         parts.extend(references);
         let body = json!({ "contents": [{ "role": "user", "parts": parts }], "generationConfig": config });
 
-        let division = Division { per_call: 1, at_once: self.at_once };
-        let call = |share| -> futures::future::BoxFuture<'_, _> {
-            Box::pin(self.picture(model, body.clone(), share, cx.attempt))
+        let limits = CallLimits { per_call: 1, concurrency: self.concurrency };
+        let call = |plan| -> futures::future::BoxFuture<'_, _> {
+            Box::pin(self.picture(model, body.clone(), plan, cx.attempt))
         };
-        let drawn = draw(spec, model, cx, &self.tools.paid, division, call).await?;
+        let drawn = draw(spec, model, cx, &self.shared.paid, limits, call).await?;
         Ok(Generation {
-            cost_micro_usd: self.tools.prices.cost(model, size, drawn.images.len()),
+            cost_micro_usd: self.shared.prices.cost(model, size, drawn.images.len()),
             images: drawn.images,
             filtered: drawn.filtered,
             model: model.to_owned(),
@@ -134,27 +155,28 @@ impl Provider for Gemini {
     }
 }
 
-/// The parts of a request that show the style.
+/// The parts of a request with the reference pictures.
 async fn references(pictures: Vec<Bytes>, attempt: u32) -> Result<Vec<Value>, AttemptFailure> {
     if pictures.is_empty() {
         return Ok(Vec::new());
     }
-    let part = |picture: Bytes| match shown(picture, REFERENCE_SIDE, REFERENCE_BYTES, &DecodeLimits::default()) {
-        Ok((bytes, format)) => {
-            Some(json!({ "inlineData": { "mimeType": format.content_type(), "data": STANDARD.encode(bytes) } }))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a picture of the brand cannot be read; drawing without it");
-            None
-        }
-    };
+    let part =
+        |picture: Bytes| match reference_picture(picture, REFERENCE_SIDE, REFERENCE_BYTES, &DecodeLimits::default()) {
+            Ok((bytes, format)) => {
+                Some(json!({ "inlineData": { "mimeType": format.content_type(), "data": STANDARD.encode(bytes) } }))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a reference picture cannot be read; drawing without it");
+                None
+            }
+        };
     let parts = move || Ok(pictures.into_iter().take(MAX_REFERENCES).filter_map(part).collect());
     picture::interpret("the media store", attempt, parts).await
 }
 
-enum Answered {
-    Picture(super::super::Generated),
-    /// With what is known of the reason.
+enum GeminiResult {
+    Picture(super::super::GeneratedImage),
+    /// With the reasons that the response gives.
     Withheld(String),
 }
 
@@ -203,23 +225,23 @@ struct Feedback {
     block_reason_message: Option<String>,
 }
 
-/// The picture of an answer. Whatever else it says, one without a picture withholds it: a refusal may come as plain text
-/// from a model that says it stopped as it should.
-fn read(body: &[u8]) -> Result<Answered, String> {
-    let answer: GenerateContentResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+/// Reads the picture of a response. A response without a picture counts as withheld, whatever else it says: a model can
+/// refuse in plain text with the finish reason `STOP`.
+fn read(body: &[u8]) -> Result<GeminiResult, String> {
+    let response: GenerateContentResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut reasons = Vec::new();
-    if let Some(feedback) = answer.prompt_feedback {
+    if let Some(feedback) = response.prompt_feedback {
         reasons.extend(feedback.block_reason.into_iter().chain(feedback.block_reason_message));
     }
-    for candidate in answer.candidates.unwrap_or_default() {
+    for candidate in response.candidates.unwrap_or_default() {
         let parts = candidate.content.and_then(|content| content.parts).unwrap_or_default();
         reasons.extend(candidate.finish_reason.into_iter().chain(candidate.finish_message));
         for part in parts.into_iter().filter(|part| part.thought != Some(true)) {
             if let Some(data) = part.inline_data.and_then(|blob| blob.data).filter(|data| !data.is_empty()) {
-                return picture::of_base64(&data).map(Answered::Picture);
+                return picture::of_base64(&data).map(GeminiResult::Picture);
             }
             reasons.extend(part.text);
         }
     }
-    Ok(Answered::Withheld(excerpt(&reasons.join("; "))))
+    Ok(GeminiResult::Withheld(excerpt(&reasons.join("; "))))
 }

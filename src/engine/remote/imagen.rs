@@ -1,45 +1,60 @@
 //! Imagen: `predict` on Vertex AI, up to four pictures a call.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    super::{AttemptContext, Generation, ImageSpec},
-    Access, Provider, Tools,
-    drawing::{Batch, Division, Share, draw},
+    super::{
+        AttemptContext, Generation, ImageSpec,
+        descriptor::{EngineDescriptor, OpenEngine},
+    },
+    Access, Provider, SharedState,
+    call::{Batch, CallPlan},
+    drawing::{CallLimits, draw},
+    failure::VERTEX_AI,
     frame::{Ratio, SizeClass, class, nearest},
     picture, safety,
     vertex::{self, Vertex},
 };
 use crate::{config::ImagenConfig, domain::failure::AttemptFailure};
 
-/// The shapes it draws in.
+pub(in crate::engine) const ENGINE: EngineDescriptor = EngineDescriptor {
+    name: "imagen",
+    needs_google_credentials: true,
+    location: |config| {
+        let imagen = &config.engine.imagen;
+        vertex::location(config, &imagen.location, imagen.endpoint.as_ref())
+    },
+    open: OpenEngine::Remote(|config, access| Arc::new(Imagen::new(&config.imagen, access, SharedState::new(config)))),
+};
+
+/// The aspect ratios of the models.
 const RATIOS: [Ratio; 5] = [Ratio(1, 1), Ratio(3, 4), Ratio(4, 3), Ratio(9, 16), Ratio(16, 9)];
 
-/// Pictures of one call, at most.
-const PER_CALL: u32 = 4;
+/// Pictures per call, at most.
+const MAX_PER_CALL: u32 = 4;
 
 /// Imagen on Vertex AI.
-pub(super) struct Imagen {
+struct Imagen {
     vertex: Vertex,
-    tools: Tools,
+    shared: SharedState,
 }
 
-/// What is asked for beside the seed and the number.
+/// The shape of the pictures of a job.
 #[derive(Clone, Copy)]
 struct Frame {
     ratio: Ratio,
     size: SizeClass,
-    /// Whether the model knows the parameter.
+    /// Whether the model accepts a size.
     is_sized: bool,
 }
 
 impl Imagen {
-    pub(super) fn new(config: &ImagenConfig, access: &Access, tools: Tools) -> Self {
-        Self { vertex: Vertex::new(access, "engine.imagen", &config.location, config.endpoint.as_ref()), tools }
+    fn new(config: &ImagenConfig, access: &Access, shared: SharedState) -> Self {
+        Self { vertex: Vertex::new(access, "engine.imagen", &config.location, config.endpoint.as_ref()), shared }
     }
 
     async fn pictures(
@@ -47,14 +62,14 @@ impl Imagen {
         model: &str,
         prompt: &str,
         frame: Frame,
-        share: Share,
+        plan: CallPlan,
         attempt: u32,
     ) -> Result<Batch, AttemptFailure> {
         let mut parameters = json!({
-            "sampleCount": share.count,
+            "sampleCount": plan.count,
             "aspectRatio": frame.ratio.to_string(),
-            // A seed counts only without a watermark, and only when nobody rewrites the prompt. The smallest is 1.
-            "seed": share.seed.max(1),
+            // A seed works only without a watermark and without a rewritten prompt. The smallest is 1.
+            "seed": plan.seed.max(1),
             "addWatermark": false,
             "enhancePrompt": false,
             "includeRaiReason": true,
@@ -64,9 +79,9 @@ impl Imagen {
             parameters["sampleImageSize"] = frame.size.as_str().into();
         }
         let body = json!({ "instances": [{ "prompt": prompt }], "parameters": parameters });
-        let answer = self.vertex.call(model, "predict", &body, attempt).await?;
-        let wanted = share.count;
-        let (batch, reasons) = picture::interpret(vertex::SERVICE, attempt, move || read(&answer, wanted)).await?;
+        let response = self.vertex.call(model, "predict", &body, attempt).await?;
+        let wanted = plan.count;
+        let (batch, reasons) = picture::interpret(VERTEX_AI, attempt, move || read(&response, wanted)).await?;
         if batch.filtered > 0 {
             let categories = reasons.iter().map(|reason| safety::categories(reason)).collect::<Vec<_>>().join(", ");
             tracing::info!(model, filtered = batch.filtered, categories, "the engine withheld pictures");
@@ -80,13 +95,13 @@ impl Provider for Imagen {
     async fn generate(&self, spec: &ImageSpec, model: &str, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         let prompt = spec.illustration.final_prompt();
         let frame = frame(spec, model);
-        let division = Division { per_call: PER_CALL, at_once: 1 };
-        let call = |share| -> futures::future::BoxFuture<'_, _> {
-            Box::pin(self.pictures(model, &prompt, frame, share, cx.attempt))
+        let limits = CallLimits { per_call: MAX_PER_CALL, concurrency: 1 };
+        let call = |plan| -> futures::future::BoxFuture<'_, _> {
+            Box::pin(self.pictures(model, &prompt, frame, plan, cx.attempt))
         };
-        let drawn = draw(spec, model, cx, &self.tools.paid, division, call).await?;
+        let drawn = draw(spec, model, cx, &self.shared.paid, limits, call).await?;
         Ok(Generation {
-            cost_micro_usd: self.tools.prices.cost(model, frame.size, drawn.images.len()),
+            cost_micro_usd: self.shared.prices.cost(model, frame.size, drawn.images.len()),
             images: drawn.images,
             filtered: drawn.filtered,
             model: model.to_owned(),
@@ -100,7 +115,7 @@ impl Provider for Imagen {
     }
 }
 
-/// Only the fourth generation has sizes; those before it draw at 1K.
+/// Only the fourth generation has sizes; earlier ones draw at 1K.
 fn frame(spec: &ImageSpec, model: &str) -> Frame {
     let (width, height) = (spec.illustration.width, spec.illustration.height);
     let ratio = nearest(&RATIOS, width, height);
@@ -123,11 +138,11 @@ struct Prediction<'a> {
     rai_filtered_reason: Option<String>,
 }
 
-/// The pictures of an answer and the reasons of those that it lacks: one that is missing was withheld.
+/// Reads the pictures of a response, and the reasons for those that are missing: a missing picture was withheld.
 fn read(body: &[u8], wanted: u32) -> Result<(Batch, Vec<String>), String> {
-    let answer: PredictResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let response: PredictResponse<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let (mut images, mut reasons) = (Vec::new(), Vec::new());
-    for prediction in answer.predictions.unwrap_or_default() {
+    for prediction in response.predictions.unwrap_or_default() {
         reasons.extend(prediction.rai_filtered_reason);
         if let Some(data) = prediction.bytes_base64_encoded.filter(|data| !data.is_empty())
             && images.len() < wanted as usize

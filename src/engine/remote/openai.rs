@@ -1,5 +1,7 @@
-//! Whatever speaks as `OpenAI`'s `/v1/images/generations` does: the vendor itself, others, and servers of one's own, which
+//! Servers that implement `OpenAI`'s `/v1/images/generations`: the vendor, others, and servers of the operator's own, which
 //! may draw with trained models.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,40 +12,78 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    super::{AttemptContext, Generated, Generation, ImageSpec, failures},
-    Access, Provider, Tools, brief,
-    drawing::{Batch, Division, Share, draw},
+    super::{
+        AttemptContext, GeneratedImage, Generation, ImageSpec,
+        descriptor::{EngineDescriptor, OpenEngine},
+        failures,
+    },
+    Access, Provider, SharedState, brief,
+    call::{Batch, CallPlan},
+    drawing::{CallLimits, draw},
     failure,
     frame::{class_of_area, nearest_size},
     picture,
 };
 use crate::{
-    config::{LoraConfig, OpenAiConfig, Secret},
+    config::{LoraConfig, OpenAiConfig, Secret, SecretRef},
     domain::failure::{AttemptFailure, ErrorCode},
     http::{HttpResponse, Limits, exchange},
 };
 
-/// Calls at once for the pictures of one job.
-const AT_ONCE: usize = 2;
-/// Sides that every diffusion model can draw are multiples of this.
+pub(in crate::engine) const ENGINE: EngineDescriptor = EngineDescriptor {
+    name: "openai",
+    needs_google_credentials: false,
+    location: |config| location(config.engine.openai.base_url.as_ref(), &config.engine.openai.key),
+    open: OpenEngine::Remote(|config, access| Arc::new(OpenAi::new(&config.openai, access, SharedState::new(config)))),
+};
+
+pub(in crate::engine) const LORA: EngineDescriptor = EngineDescriptor {
+    name: "lora",
+    needs_google_credentials: false,
+    location: |config| location(config.engine.lora.endpoint.as_ref(), &config.engine.lora.key),
+    open: OpenEngine::Remote(|config, access| Arc::new(OpenAi::lora(&config.lora, access, SharedState::new(config)))),
+};
+
+fn location(address: Option<&Url>, key: &SecretRef) -> Vec<(&'static str, String)> {
+    let address = address.map_or_else(|| "not set".to_owned(), ToString::to_string);
+    vec![("address", address), ("key", key_source(key))]
+}
+
+/// The origin of a key, never the key itself.
+fn key_source(key: &SecretRef) -> String {
+    let source = match (&key.env, &key.file) {
+        (Some(name), _) => format!("the variable {name}"),
+        (None, Some(path)) => path.display().to_string(),
+        (None, None) => return "none".to_owned(),
+    };
+    if key.value().is_some() {
+        format!("from {source}")
+    } else {
+        format!("missing: {source} is empty or does not exist")
+    }
+}
+
+/// Concurrent calls for the pictures of one job.
+const CONCURRENCY: usize = 2;
+/// Every diffusion model can draw sides that are multiples of this.
 const GRID: u32 = 16;
 
-/// A server that speaks as `OpenAI` does. A call asks for one picture, which is all that some of them can do.
-pub(super) struct OpenAi {
+/// A client of such a server. A call requests one picture, because some servers cannot draw more.
+struct OpenAi {
     access: Access,
     server: &'static str,
     section: &'static str,
-    /// The key of the address, for messages.
+    /// The configuration key of the address, for messages.
     address_key: &'static str,
     base: Option<Url>,
     key: Option<Secret>,
-    /// Whether it is told which trained model to draw with, and by which seed.
+    /// Whether requests name a trained model and a seed.
     is_lora: bool,
-    tools: Tools,
+    shared: SharedState,
 }
 
 impl OpenAi {
-    pub(super) fn new(config: &OpenAiConfig, access: &Access, tools: Tools) -> Self {
+    fn new(config: &OpenAiConfig, access: &Access, shared: SharedState) -> Self {
         Self {
             access: access.clone(),
             server: "the image server",
@@ -52,11 +92,11 @@ impl OpenAi {
             base: config.base_url.clone(),
             key: config.key.value().cloned(),
             is_lora: false,
-            tools,
+            shared,
         }
     }
 
-    pub(super) fn lora(config: &LoraConfig, access: &Access, tools: Tools) -> Self {
+    fn lora(config: &LoraConfig, access: &Access, shared: SharedState) -> Self {
         Self {
             access: access.clone(),
             server: "the LoRA server",
@@ -65,7 +105,7 @@ impl OpenAi {
             base: config.endpoint.clone(),
             key: config.key.value().cloned(),
             is_lora: true,
-            tools,
+            shared,
         }
     }
 
@@ -76,7 +116,7 @@ impl OpenAi {
             "n": 1,
             "size": format!("{width}x{height}"),
         });
-        // The vendor's newer models always answer so, and refuse to be told.
+        // The vendor's newer models always return base64 and refuse the parameter.
         if self.is_lora || !is_gpt(model) {
             body["response_format"] = "b64_json".into();
         }
@@ -84,8 +124,8 @@ impl OpenAi {
             let style = &spec.illustration.style;
             let Some(path) = &style.learnt.model_path else {
                 let message = format!(
-                    "the style {:?} has no trained model, without which the engine \"lora\" does not draw; choose a \
-                     brand whose training made one, or another engine",
+                    "the style {:?} has no trained model, and the engine \"lora\" needs one; choose a brand whose \
+                     training made one, or another engine",
                     style.id
                 );
                 return Err(AttemptFailure::fail(ErrorCode::InvalidRequest, message));
@@ -95,20 +135,26 @@ impl OpenAi {
         Ok(body)
     }
 
-    async fn picture(&self, model: &str, mut body: Value, share: Share, attempt: u32) -> Result<Batch, AttemptFailure> {
+    async fn picture(
+        &self,
+        model: &str,
+        mut body: Value,
+        plan: CallPlan,
+        attempt: u32,
+    ) -> Result<Batch, AttemptFailure> {
         if self.is_lora {
-            body["seed"] = share.seed.into();
+            body["seed"] = plan.seed.into();
         }
         let address = self.address(&["images", "generations"])?;
         let response = self.send(Method::POST, address, Some(body), attempt).await?;
         if !response.is_success() {
             return Err(self.failure(&response, model));
         }
-        let found = picture::interpret(self.server, attempt, move || read(&response.body)).await?;
-        let image = match found {
-            Found::Picture(image) => Some(image),
-            Found::Elsewhere(address) => Some(self.fetch(&address, attempt).await?),
-            Found::Nothing => None,
+        let result = picture::interpret(self.server, attempt, move || read(&response.body)).await?;
+        let image = match result {
+            ImageResult::Picture(image) => Some(image),
+            ImageResult::Link(address) => Some(self.fetch(&address, attempt).await?),
+            ImageResult::Withheld => None,
         };
         if image.is_none() {
             tracing::info!(model, "the engine withheld a picture");
@@ -116,24 +162,24 @@ impl OpenAi {
         Ok(Batch { filtered: u32::from(image.is_none()), images: image.into_iter().collect() })
     }
 
-    /// A picture that the answer only points to. It is fetched without the key: the address may be anybody's.
-    async fn fetch(&self, address: &str, attempt: u32) -> Result<Generated, AttemptFailure> {
+    /// Fetches a picture that the response only links to, without the key: the address may belong to anyone.
+    async fn fetch(&self, address: &str, attempt: u32) -> Result<GeneratedImage, AttemptFailure> {
         let server = self.server;
-        let no_use = |why| AttemptFailure::unusable(attempt, format!("{server} points to a picture {why}"));
-        let address: Url = address.parse().map_err(|_| no_use("at no address"))?;
+        let unusable = |why| AttemptFailure::unusable(attempt, format!("{server} links to a picture {why}"));
+        let address: Url = address.parse().map_err(|_| unusable("at an invalid address"))?;
         let is_own = self.base.as_ref().is_some_and(|base| base.origin() == address.origin());
         if !is_own && address.scheme() != "https" {
-            return Err(no_use("that is neither on it nor behind https"));
+            return Err(unusable("that is neither on it nor on https"));
         }
         let request = Request::new(Method::GET, address);
         let response = self.exchange(request, self.access.limits, attempt).await?;
         if !response.is_success() {
-            return Err(no_use("that is not there"));
+            return Err(unusable("that cannot be fetched"));
         }
         picture::interpret(server, attempt, move || picture::of_bytes(response.body)).await
     }
 
-    /// What a refusal means. Servers repeat what they were sent, and not all of them mask a key.
+    /// What a refusal means. Servers repeat the request, and some do not mask the key.
     fn failure(&self, response: &HttpResponse, model: &str) -> AttemptFailure {
         let mut failure = failure::of_openai(response, self.server, self.section, model);
         if let Some(key) = &self.key {
@@ -188,13 +234,13 @@ impl Provider for OpenAi {
     async fn generate(&self, spec: &ImageSpec, model: &str, cx: &AttemptContext) -> Result<Generation, AttemptFailure> {
         let size = size(model, spec.illustration.width, spec.illustration.height);
         let body = self.body(spec, model, size)?;
-        let division = Division { per_call: 1, at_once: AT_ONCE };
-        let call = |share| -> futures::future::BoxFuture<'_, _> {
-            Box::pin(self.picture(model, body.clone(), share, cx.attempt))
+        let limits = CallLimits { per_call: 1, concurrency: CONCURRENCY };
+        let call = |plan| -> futures::future::BoxFuture<'_, _> {
+            Box::pin(self.picture(model, body.clone(), plan, cx.attempt))
         };
-        let drawn = draw(spec, model, cx, &self.tools.paid, division, call).await?;
+        let drawn = draw(spec, model, cx, &self.shared.paid, limits, call).await?;
         Ok(Generation {
-            cost_micro_usd: self.tools.prices.cost(model, class_of_area(size.0, size.1), drawn.images.len()),
+            cost_micro_usd: self.shared.prices.cost(model, class_of_area(size.0, size.1), drawn.images.len()),
             images: drawn.images,
             filtered: drawn.filtered,
             model: model.to_owned(),
@@ -205,7 +251,7 @@ impl Provider for OpenAi {
 
     async fn check(&self, model: &str) -> Result<Option<String>, AttemptFailure> {
         let response = self.send(Method::GET, self.address(&["models", model])?, None, 1).await?;
-        // Many servers that draw have no list of models; those that have one say that the model is what is missing.
+        // Many servers have no list of models. Those that have one report a missing model by its own code.
         let has_no_list = matches!(response.status, 404 | 405 | 501) && !failure::is_unknown_model(&response);
         if has_no_list {
             return Ok(Some(format!(
@@ -221,7 +267,8 @@ fn is_gpt(model: &str) -> bool {
     model.starts_with("gpt-image")
 }
 
-/// The size to ask for: of the vendor's models one that they have, of any other what is wanted, on the grid.
+/// The size to request: for the vendor's models one of their sizes, for other models the wanted size rounded up to the
+/// grid.
 fn size(model: &str, width: u32, height: u32) -> (u32, u32) {
     let sizes: &[(u32, u32)] = if is_gpt(model) {
         &[(1024, 1024), (1536, 1024), (1024, 1536)]
@@ -236,34 +283,34 @@ fn size(model: &str, width: u32, height: u32) -> (u32, u32) {
     nearest_size(sizes, width, height).unwrap_or((up(width), up(height)))
 }
 
-enum Found {
-    Picture(Generated),
-    Elsewhere(String),
-    Nothing,
+enum ImageResult {
+    Picture(GeneratedImage),
+    Link(String),
+    Withheld,
 }
 
 #[derive(Deserialize)]
 struct ImagesResponse {
-    data: Vec<Datum>,
+    data: Vec<ImageData>,
 }
 
 #[derive(Deserialize)]
-struct Datum {
+struct ImageData {
     b64_json: Option<String>,
     url: Option<String>,
 }
 
-fn read(body: &[u8]) -> Result<Found, String> {
-    let answer: ImagesResponse = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    for datum in answer.data {
+fn read(body: &[u8]) -> Result<ImageResult, String> {
+    let response: ImagesResponse = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    for datum in response.data {
         if let Some(data) = datum.b64_json.filter(|data| !data.is_empty()) {
-            return picture::of_base64(&data).map(Found::Picture);
+            return picture::of_base64(&data).map(ImageResult::Picture);
         }
         match datum.url {
-            Some(url) if url.starts_with("data:") => return picture::of_base64(&url).map(Found::Picture),
-            Some(url) if !url.is_empty() => return Ok(Found::Elsewhere(url)),
+            Some(url) if url.starts_with("data:") => return picture::of_base64(&url).map(ImageResult::Picture),
+            Some(url) if !url.is_empty() => return Ok(ImageResult::Link(url)),
             _ => {}
         }
     }
-    Ok(Found::Nothing)
+    Ok(ImageResult::Withheld)
 }

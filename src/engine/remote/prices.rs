@@ -1,4 +1,4 @@
-//! What pictures cost, and in which sizes a model draws, as the configuration knows it.
+//! Prices of pictures and sizes of models, from the configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,13 +8,13 @@ use std::{
 use super::frame::SizeClass;
 use crate::config::ModelConfig;
 
-/// The key of a price that every size has.
+/// The key of a price for every size.
 const ANY: &str = "any";
 
 /// The table `engine.models`.
 pub(super) struct Prices {
     models: BTreeMap<String, BTreeMap<String, u64>>,
-    /// What was warned of already, so that a log is not filled with it.
+    /// Missing prices that were logged, so that each is logged once.
     warned: Mutex<BTreeSet<String>>,
 }
 
@@ -24,14 +24,15 @@ impl Prices {
         Self { models, warned: Mutex::default() }
     }
 
-    /// The sizes a model has a price for; `None` when it is not in the table. Empty: it has one size, which is not asked for.
+    /// The sizes that have a price; `None` for a model that is not in the table. Empty means a single size, which must not
+    /// be requested.
     pub(super) fn sizes(&self, model: &str) -> Option<Vec<SizeClass>> {
         let prices = self.models.get(model)?;
         Some(SizeClass::ALL.into_iter().filter(|class| prices.contains_key(class.as_str())).collect())
     }
 
-    /// What `pictures` delivered pictures of that size cost, in millionths of a US dollar. What was withheld is not
-    /// charged for. A price that is not known counts as 0 and is warned of, once.
+    /// The cost of delivered pictures of that size, in millionths of a US dollar; providers do not charge for withheld
+    /// ones. An unknown price counts as 0 and is logged once.
     pub(super) fn cost(&self, model: &str, class: SizeClass, pictures: usize) -> u64 {
         let prices = self.models.get(model);
         let Some(price) = prices.and_then(|prices| prices.get(class.as_str()).or_else(|| prices.get(ANY))) else {
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_of_a_size_or_of_any() {
+    fn a_price_is_for_one_size_or_for_any() {
         let prices = prices();
         assert_eq!(prices.cost("sized", SizeClass::One, 2), 134);
         assert_eq!(prices.cost("sized", SizeClass::Two, 1), 101);
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_price_costs_nothing_and_is_warned_of_once() {
+    fn an_unknown_price_is_zero_and_logged_once() {
         let prices = prices();
         for _ in 0..3 {
             assert_eq!(prices.cost("sized", SizeClass::Four, 1), 0);
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_draws_in_the_sizes_it_has_prices_for() {
+    fn the_sizes_of_a_model_are_those_with_prices() {
         let prices = prices();
         assert_eq!(prices.sizes("sized"), Some(vec![SizeClass::One, SizeClass::Two]));
         assert_eq!(prices.sizes("flat"), Some(vec![]));

@@ -1,6 +1,6 @@
 //! Support codes: why Vertex AI withheld a picture or refused a prompt.
 
-/// Category by code; Google documents the codes under "Responsible AI" of its image models.
+/// Codes by category; Google documents them under "Responsible AI" of its image models.
 const CATEGORIES: &[(&str, &[u32])] = &[
     ("child", &[58_061_214, 17_301_594]),
     ("celebrity", &[29_310_472, 15_236_754]),
@@ -19,12 +19,12 @@ const CATEGORIES: &[(&str, &[u32])] = &[
 
 const MARK: &str = "support codes:";
 
-/// Whether a text names support codes.
+/// Whether a text contains support codes.
 pub(super) fn has_codes(text: &str) -> bool {
     !codes(text).is_empty()
 }
 
-/// The categories of the support codes in a text, as `sexual content (90789179)`; empty when it names none.
+/// The categories of the support codes in a text, as `sexual content (90789179)`; empty if there are none.
 pub(super) fn categories(text: &str) -> String {
     let named = codes(text).into_iter().map(|code| {
         let category = CATEGORIES.iter().find(|(_, codes)| codes.contains(&code)).map_or("unknown", |(name, _)| name);

@@ -9,11 +9,9 @@ use url::Url;
 use super::{
     super::failures,
     Access, brief,
-    failure::{self, VertexCall},
+    failure::{self, VERTEX_AI, VertexCall},
 };
-use crate::{domain::failure::AttemptFailure, google::rest::RestClient, http::Limits};
-
-pub(super) const SERVICE: &str = "Vertex AI";
+use crate::{config::Config, domain::failure::AttemptFailure, google::rest::RestClient, http::Limits};
 
 /// Google's models in a project and a region.
 pub(super) struct Vertex {
@@ -82,7 +80,7 @@ impl Vertex {
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Bytes, AttemptFailure> {
         let sent = self.rest.send(limits, request).await;
-        let response = sent.map_err(|error| failures::of_rest(SERVICE, &error, attempt))?;
+        let response = sent.map_err(|error| failures::of_rest(VERTEX_AI, &error, attempt))?;
         if response.is_success() {
             return Ok(response.body);
         }
@@ -90,6 +88,14 @@ impl Vertex {
         let call = VertexCall { section: self.section, project, location: &self.location, model };
         Err(failure::of_vertex(&response, call))
     }
+}
+
+/// Where a section's models are, for operators.
+pub(super) fn location(config: &Config, location: &str, endpoint: Option<&Url>) -> Vec<(&'static str, String)> {
+    let project = config.gcp.project.clone().unwrap_or_else(|| "not set (gcp.project)".to_owned());
+    let mut lines = vec![("project", project), ("location", location.to_owned())];
+    lines.extend(endpoint.map(|endpoint| ("address", endpoint.to_string())));
+    lines
 }
 
 /// Google's address for a region, or for `global`.

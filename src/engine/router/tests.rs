@@ -1,4 +1,4 @@
-//! What draws what.
+//! Which engine draws which picture.
 
 use bytes::Bytes;
 
@@ -11,16 +11,16 @@ use crate::{
     },
 };
 
-/// A provider that draws its name, and says so much of its models.
-struct Named(EngineName);
+/// A provider that returns its name as the model, and that does not have the model `gone`.
+struct Named(&'static str);
 
 #[async_trait]
 impl Provider for Named {
     async fn generate(&self, spec: &ImageSpec, model: &str, _: &AttemptContext) -> Result<Generation, AttemptFailure> {
         Ok(Generation {
-            images: vec![super::super::Generated { bytes: Bytes::from(spec.route.clone()) }],
+            images: vec![super::super::GeneratedImage { bytes: Bytes::from(spec.route.clone()) }],
             filtered: 0,
-            model: format!("{}:{model}", self.0.as_str()),
+            model: format!("{}:{model}", self.0),
             final_prompt: String::new(),
             seed: None,
             cost_micro_usd: 0,
@@ -62,7 +62,7 @@ async fn drawn_by(router: &Router, route: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_style_a_brand_and_everything_else_have_their_engines_and_one_that_stands_in() {
+async fn styles_and_brands_have_engines_of_their_own_and_a_fallback() {
     let router = router(&[
         ("MEDIAFORGE_ENGINE__DEFAULT", "fast"),
         ("MEDIAFORGE_ENGINE__BRANDS", "lora/flux"),
@@ -74,26 +74,26 @@ async fn a_style_a_brand_and_everything_else_have_their_engines_and_one_that_sta
     assert_eq!(drawers("line-art"), "gemini/gemini-3.1-flash-image openai/gpt-image-1");
     assert_eq!(drawers("watercolor"), "gemini/gemini-3-pro-image openai/gpt-image-1");
     assert_eq!(drawers("brd_00000000000000000000"), "lora/flux openai/gpt-image-1");
-    assert_eq!(drawers("flat-2d"), "openai/gpt-image-1", "nothing stands in for itself");
+    assert_eq!(drawers("flat-2d"), "openai/gpt-image-1", "an engine is not its own fallback");
     assert_eq!(drawn_by(&router, "gemini/gemini-3-pro-image").await, "gemini:gemini-3-pro-image");
     assert_eq!(drawn_by(&router, "lora/flux").await, "lora:flux");
-    // Of a job that was claimed before the configuration changed.
+    // A job that was claimed before the configuration changed.
     assert_eq!(drawn_by(&router, "imagen/old").await, "gemini:gemini-3.1-flash-image");
     assert_eq!(router.references("lora/flux"), 4);
 }
 
 #[tokio::test]
-async fn a_model_that_is_gone_or_will_go_is_told_in_time() {
+async fn a_model_that_is_gone_or_retires_soon_is_reported() {
     let router = router(&[("MEDIAFORGE_ENGINE__DEFAULT", "imagen"), ("MEDIAFORGE_ENGINE__FALLBACK", "gemini/gone")]);
     let on = |day: &str| format!("{day}T12:00:00Z").parse::<Timestamp>().unwrap();
-    let told = async |day: &str| {
+    let note = async |day: &str| {
         let mut found = router.check(on(day)).await;
         found.sort_by(|a, b| b.route.cmp(&a.route));
-        let [imagen, gone] = <[Checked; 2]>::try_from(found).unwrap();
+        let [imagen, gone] = <[ModelCheck; 2]>::try_from(found).unwrap();
         assert_eq!((gone.route.as_str(), gone.outcome.is_err()), ("gemini/gone", true));
         imagen.outcome.unwrap()
     };
-    assert_eq!(told("2026-06-17").await, None, "61 days ahead");
-    assert!(told("2026-06-18").await.unwrap().contains("ends on 2026-08-17, in 60 days"));
-    assert!(told("2026-08-17").await.unwrap().contains("has ended on 2026-08-17"));
+    assert_eq!(note("2026-06-17").await, None, "61 days ahead");
+    assert!(note("2026-06-18").await.unwrap().contains("ends on 2026-08-17, in 60 days"));
+    assert!(note("2026-08-17").await.unwrap().contains("has ended on 2026-08-17"));
 }

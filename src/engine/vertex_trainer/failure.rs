@@ -1,9 +1,12 @@
-//! Why a custom job failed.
+//! What the failure of a custom job means.
 
 use super::job::CustomJob;
-use crate::domain::failure::{AttemptFailure, ErrorCode};
+use crate::{
+    domain::failure::{AttemptFailure, ErrorCode},
+    http::excerpt,
+};
 
-/// Why a job failed. Codes are those of `google.rpc.Code`.
+/// The failure of a job. The codes are those of `google.rpc.Code`.
 pub(super) fn failed(job: &CustomJob) -> AttemptFailure {
     let error = job.error.clone().unwrap_or_default();
     tracing::warn!(operation = job.name, code = error.code, message = error.message, "the training failed");
@@ -11,23 +14,24 @@ pub(super) fn failed(job: &CustomJob) -> AttemptFailure {
     if error.message.contains("CUDA out of memory") || error.message.contains("OutOfMemoryError") {
         return fail("the graphics card has too little memory for this training");
     }
-    // A container that ends with an error is reported under a code that says little.
+    // Vertex AI reports a container's exit under an unspecific code.
     if let Some(exit) = exit_status(&error.message) {
         return match exit {
             65 => fail("the trainer cannot learn from these pictures"),
-            137 => {
-                AttemptFailure::retry(ErrorCode::EngineError, "the trainer was killed, most likely for want of memory")
-            }
+            137 => AttemptFailure::retry(
+                ErrorCode::EngineError,
+                "the trainer was killed, most likely because memory ran out",
+            ),
             exit => AttemptFailure::retry(ErrorCode::EngineError, format!("the trainer failed with exit code {exit}")),
         };
     }
     match error.code {
         1 => fail("the training was cancelled at Vertex AI"),
-        4 => AttemptFailure::fail(ErrorCode::EngineTimeout, "the training took longer than it may"),
+        4 => AttemptFailure::fail(ErrorCode::EngineTimeout, "the training exceeded its time limit"),
         5 | 7 | 9 | 16 => {
-            let said: String = error.message.chars().take(300).collect();
+            let detail = excerpt(&error.message);
             AttemptFailure::misconfigured(format!(
-                "Vertex AI cannot run the training: check trainer.vertex.image and what its service account may. It says: {said}"
+                "Vertex AI cannot run the training: check trainer.vertex.image and the permissions of its service account. It says: {detail}"
             ))
         }
         8 | 10 | 13 | 14 => AttemptFailure::retry(ErrorCode::EngineUnavailable, "Vertex AI could not run the training"),

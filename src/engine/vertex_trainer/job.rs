@@ -1,4 +1,4 @@
-//! A custom job as Vertex AI writes and reads it.
+//! A custom job in Vertex AI's JSON.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     engine::TrainingSpec,
 };
 
-/// What is read of a custom job.
+/// The fields of a custom job that are read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CustomJob {
@@ -55,7 +55,7 @@ pub(super) struct Error {
     pub(super) message: String,
 }
 
-/// Where a job stands. What is not known goes on.
+/// The state of a job. An unknown state counts as running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub(super) enum State {
     #[serde(rename = "JOB_STATE_QUEUED")]
@@ -92,41 +92,41 @@ impl State {
 }
 
 impl CustomJob {
-    /// Whether nothing comes of it any more, so that the training may begin anew.
-    pub(super) fn came_to_nothing(&self, now: Timestamp, config: &VertexTrainerConfig) -> bool {
+    /// Whether it has no result and will have none, so that the training may start again.
+    pub(super) fn is_without_result(&self, now: Timestamp, config: &VertexTrainerConfig) -> bool {
         matches!(self.state, State::Failed | State::Cancelling | State::Cancelled | State::Expired)
-            || self.waits_too_long(now, config)
+            || self.is_pending_too_long(now, config)
     }
 
-    /// Whether it has waited for a machine for longer than it may.
-    pub(super) fn waits_too_long(&self, now: Timestamp, config: &VertexTrainerConfig) -> bool {
+    /// Whether it has waited for a machine longer than allowed.
+    pub(super) fn is_pending_too_long(&self, now: Timestamp, config: &VertexTrainerConfig) -> bool {
         matches!(self.state, State::Queued | State::Pending)
             && self.create_time.is_some_and(|created| until(created, now) > config.pending_timeout)
     }
 
-    /// How long it has had its machine.
+    /// How long it has run on its machine.
     pub(super) fn runtime(&self, now: Timestamp) -> Duration {
         self.start_time.map_or(Duration::ZERO, |start| until(start, self.end_time.unwrap_or(now)))
     }
 
-    /// Which try of its training it is.
+    /// The number of its attempt, from 1.
     pub(super) fn attempt(&self) -> Option<u32> {
         self.labels.get("mf_attempt")?.parse().ok()
     }
 
-    /// Bucket and prefix of what it puts out.
+    /// Bucket and prefix of its output.
     pub(super) fn output(&self) -> Option<(&str, &str)> {
         bucket_and_prefix(&self.job_spec.base_output_directory.output_uri_prefix)
     }
 }
 
-/// `gs://bucket/prefix/` in its parts; the prefix ends in a slash unless it is empty.
+/// `gs://bucket/prefix/` as bucket and prefix; the prefix ends in a slash unless it is empty.
 pub(super) fn bucket_and_prefix(uri: &str) -> Option<(&str, &str)> {
     let (bucket, prefix) = uri.strip_prefix("gs://")?.split_once('/')?;
     (!bucket.is_empty() && (prefix.is_empty() || prefix.ends_with('/'))).then_some((bucket, prefix))
 }
 
-/// What a job is found by. Labels have no capitals, of which ids have many, so it is a digest.
+/// The label by which a job is found. Labels must be lower case and ids are not, so it is a digest.
 pub(super) fn label(job: &JobId) -> String {
     let digest = Sha256::digest(job.as_str());
     let mut bits = [0; 16];
@@ -167,7 +167,7 @@ pub(super) fn body(config: &VertexTrainerConfig, bucket: &str, spec: &TrainingSp
     let mut job_spec = json!({
         "workerPoolSpecs": [{
             "machineSpec": machine,
-            // Whole numbers of 64 bits are text in Google's JSON.
+            // Google's JSON has 64-bit numbers as text.
             "replicaCount": "1",
             "diskSpec": { "bootDiskType": "pd-ssd", "bootDiskSizeGb": config.boot_disk_gb },
             "containerSpec": { "imageUri": config.image, "args": args, "env": env },

@@ -1,10 +1,11 @@
-//! Trains by a container on Vertex AI: a custom job for each training.
+//! Trains in a container on Vertex AI: a custom job for each training.
 //!
-//! Creating a job knows no idempotency key, so each carries a label of its training, and before one is created the label is
-//! looked for: an answer that was lost costs no second machine. docs/trainers.md says what the
-//! container must do.
+//! The API has no idempotency key for creating a job. So each job carries a label of its training, and `start` looks for
+//! the label before it creates a job: a lost response does not cost a second machine.
+//! docs/trainers.md says what the container must do.
 
 mod api;
+mod custom_jobs;
 mod failure;
 mod job;
 mod progress;
@@ -19,12 +20,12 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::Client;
-use serde_json::json;
 use url::Url;
 
 use self::{
     api::Api,
-    job::{CustomJob, Page, State},
+    custom_jobs::CustomJobs,
+    job::{CustomJob, State},
     storage::{Bucket, NoModel},
 };
 use super::{BrandTrainer, OperationId, TrainingSpec, TrainingStatus};
@@ -37,48 +38,40 @@ use crate::{
         job::Progress,
     },
     google::{rest::RestClient, token::TokenSource},
-    http::HttpResponse,
 };
 
-/// Bytes of an answer, at most.
-const ANSWER: usize = 4 << 20;
+/// How long a job may be in the state of being cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Pages of jobs that are read when one is looked for by its label.
-const PAGES: usize = 5;
+/// The progress of a job that still runs, at most, whatever it reports.
+const MAX_RUNNING_FRACTION: f64 = 0.99;
 
-/// How long a job may say that it is being cancelled.
-const CANCELLING: Duration = Duration::from_mins(15);
+/// Trainings whose progress is remembered, at most.
+const MAX_REMEMBERED: usize = 1024;
 
-/// While a job still runs it is not done, whatever it reports.
-const NEARLY: f64 = 0.99;
-
-/// Trainings that this process remembers something of, at most.
-const REMEMBERED: usize = 1024;
-
-/// Creates custom jobs, and asks for them.
+/// Creates custom jobs and polls them.
 pub(super) struct VertexTrainer {
     config: VertexTrainerConfig,
-    project: String,
-    /// Where the pictures are.
+    jobs: CustomJobs,
+    /// The bucket of the pictures.
     bucket: String,
     rest: RestClient,
-    vertex: Url,
     storage: Url,
-    seen: Mutex<HashMap<String, Seen>>,
+    remembered: Mutex<HashMap<String, RememberedProgress>>,
 }
 
-/// What this process has seen of a training.
+/// The furthest progress that this process has read of a training, so that progress never falls.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct RememberedProgress {
     step: u32,
     total: u32,
-    /// Its state is one that this program does not know, and that was said.
-    is_strange: bool,
+    /// A warning was logged: its state is unknown to this program.
+    is_reported_unknown: bool,
 }
 
-/// An endpoint that cannot be one; the configuration was checked, except for the location.
+/// The location makes no valid address. Every other setting was validated before.
 #[derive(Debug, thiserror::Error)]
-#[error("trainer.vertex.location {location:?} makes no address: {source}")]
+#[error("trainer.vertex.location {location:?} does not make an address: {source}")]
 pub(super) struct InvalidLocation {
     location: String,
     source: url::ParseError,
@@ -97,156 +90,86 @@ impl VertexTrainer {
                 .parse()
                 .map_err(|source| InvalidLocation { location: config.trainer.vertex.location.clone(), source }),
         };
+        let endpoint = address(&vertex.endpoint, format!("https://{}-aiplatform.googleapis.com", vertex.location))?;
+        let project = config.gcp.project.clone().unwrap_or_default();
+        let rest = RestClient::new(client, tokens);
         Ok(Self {
-            vertex: address(&vertex.endpoint, format!("https://{}-aiplatform.googleapis.com", vertex.location))?,
+            jobs: CustomJobs::new(&vertex, project, &endpoint, rest.clone()),
             storage: address(&vertex.storage_endpoint, "https://storage.googleapis.com".to_owned())?,
-            project: config.gcp.project.clone().unwrap_or_default(),
             bucket: config.media.gcs.bucket.clone().unwrap_or_default(),
             config: vertex,
-            rest: RestClient::new(client, tokens),
-            seen: Mutex::default(),
+            rest,
+            remembered: Mutex::default(),
         })
     }
 
-    fn api(&self) -> Api<'_> {
-        Api { rest: &self.rest, service: "Vertex AI" }
-    }
-
-    /// `{endpoint}/v1/{path}`.
-    fn url(&self, path: &str) -> String {
-        format!("{}/v1/{path}", self.vertex.as_str().trim_end_matches('/'))
-    }
-
-    fn jobs(&self) -> String {
-        self.url(&format!("projects/{}/locations/{}/customJobs", self.project, self.config.location))
-    }
-
-    fn refusal(&self, answer: &HttpResponse) -> AttemptFailure {
-        let project = &self.project;
-        let account = self.config.service_account.as_ref().map_or(String::new(), |account| {
-            format!(" and roles/iam.serviceAccountUser on {account} (trainer.vertex.service_account)")
-        });
-        let help = match answer.status {
-            403 => {
-                format!("this process needs roles/aiplatform.user in the project {project}{account}")
-            }
-            _ => "check trainer.vertex (location, image, machine, accelerator, output) and gcp.project".to_owned(),
-        };
-        self.api().refusal(answer, &help)
-    }
-
-    async fn find(&self, label: &str) -> Result<Vec<CustomJob>, AttemptFailure> {
-        let url = self.jobs();
-        let filter = format!("labels.mf_job=\"{label}\"");
-        let (mut jobs, mut token) = (Vec::new(), String::new());
-        for _ in 0..PAGES {
-            let query = [("filter", filter.as_str()), ("pageSize", "100"), ("pageToken", token.as_str())];
-            let query = if token.is_empty() { &query[..2] } else { &query[..] };
-            let answer = self.api().send(ANSWER, |client| client.get(&url).query(query)).await?;
-            if answer.status != 200 {
-                return Err(self.refusal(&answer));
-            }
-            let page: Page = self.api().parse(&answer)?;
-            // A stand-in that does not filter must not make one training another's.
-            jobs.extend(
-                page.custom_jobs.into_iter().filter(|job| job.labels.get("mf_job").is_some_and(|l| l == label)),
-            );
-            token = page.next_page_token;
-            if token.is_empty() {
-                break;
-            }
-        }
-        Ok(jobs)
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<CustomJob>, AttemptFailure> {
-        let url = self.url(name);
-        let answer = self.api().send(ANSWER, |client| client.get(&url)).await?;
-        match answer.status {
-            200 => self.api().parse(&answer).map(Some),
-            404 => Ok(None),
-            _ => Err(self.refusal(&answer)),
-        }
-    }
-
-    async fn stop(&self, name: &str) -> Result<(), AttemptFailure> {
-        let url = self.url(&format!("{name}:cancel"));
-        let answer = self.api().send(ANSWER, |client| client.post(&url).json(&json!({}))).await?;
-        match answer.status {
-            200 | 404 => Ok(()),
-            // What has ended cannot be cancelled; Vertex AI calls that a failed precondition.
-            400 | 409 => match self.get(name).await? {
-                Some(job) if !job.state.is_final() && job.state != State::Cancelling => Err(self.refusal(&answer)),
-                _ => Ok(()),
-            },
-            _ => Err(self.refusal(&answer)),
-        }
-    }
-
     fn bucket<'a>(&'a self, job: &'a CustomJob) -> Result<Bucket<'a>, AttemptFailure> {
-        let (name, prefix) = job.output().ok_or_else(|| {
-            AttemptFailure::fail(ErrorCode::EngineError, "the training has no output that could be read")
-        })?;
+        let (name, prefix) = job
+            .output()
+            .ok_or_else(|| AttemptFailure::fail(ErrorCode::EngineError, "the training has no readable output"))?;
         let api = Api { rest: &self.rest, service: "Cloud Storage" };
         Ok(Bucket { api, endpoint: &self.storage, name, prefix })
     }
 
-    /// A training that has its machine, as far as it says itself. That it cannot be asked for its progress does not stop
-    /// it.
+    /// The status of a training that has its machine. It continues even if its progress cannot be read.
     async fn running(&self, job: &CustomJob, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
-        let said = match self.bucket(job)?.progress().await {
-            Ok(said) => said.and_then(|text| progress::read(&text, job.attempt().unwrap_or(1))),
+        let report = match self.bucket(job)?.progress().await {
+            Ok(report) => report.and_then(|text| progress::read(&text, job.attempt().unwrap_or(1))),
             Err(failure) => {
-                tracing::debug!(%failure, operation = job.name, "the progress of a training could not be read");
+                tracing::debug!(%failure, operation = job.name, "cannot read the progress of a training");
                 None
             }
         };
-        if said.is_some_and(|said| said.diverged) {
-            self.stop(&job.name).await?;
-            let message = "the training came to nothing: its loss is no number any more";
+        if report.is_some_and(|report| report.diverged) {
+            self.jobs.cancel(&job.name).await?;
+            let message = "the training diverged: its loss is no longer a number";
             return Ok(TrainingStatus::Failed(AttemptFailure::fail(ErrorCode::EngineError, message)));
         }
-        let (step, total) = said.map_or((0, 0), |said| (said.step, said.total));
-        let furthest = self.remember(&job.name, |seen| {
-            if u64::from(step) * u64::from(seen.total.max(1)) >= u64::from(seen.step) * u64::from(total.max(1))
+        let (step, total) = report.map_or((0, 0), |report| (report.step, report.total));
+        let furthest = self.remember(&job.name, |remembered| {
+            if u64::from(step) * u64::from(remembered.total.max(1))
+                >= u64::from(remembered.step) * u64::from(total.max(1))
                 && total > 0
             {
-                (seen.step, seen.total) = (step, total);
+                (remembered.step, remembered.total) = (step, total);
             }
         });
         Ok(TrainingStatus::Running(self.progress(furthest, job.runtime(now))))
     }
 
-    fn progress(&self, seen: Seen, elapsed: Duration) -> Progress {
-        if seen.total == 0 {
+    fn progress(&self, remembered: RememberedProgress, elapsed: Duration) -> Progress {
+        if remembered.total == 0 {
             return Progress { fraction: 0.0, step: Some(0), total_steps: Some(self.config.steps), eta_seconds: None };
         }
-        let fraction = f64::from(seen.step) / f64::from(seen.total);
-        let left = elapsed.as_secs().checked_mul(u64::from(seen.total - seen.step)).filter(|_| seen.step > 0);
-        let eta = left.map(|left| u32::try_from(left / u64::from(seen.step)).unwrap_or(u32::MAX));
+        let fraction = f64::from(remembered.step) / f64::from(remembered.total);
+        let left = elapsed
+            .as_secs()
+            .checked_mul(u64::from(remembered.total - remembered.step))
+            .filter(|_| remembered.step > 0);
+        let eta = left.map(|left| u32::try_from(left / u64::from(remembered.step)).unwrap_or(u32::MAX));
         Progress {
-            fraction: fraction.min(NEARLY),
-            step: Some(seen.step),
-            total_steps: Some(seen.total),
+            fraction: fraction.min(MAX_RUNNING_FRACTION),
+            step: Some(remembered.step),
+            total_steps: Some(remembered.total),
             eta_seconds: eta,
         }
     }
 
-    fn remember(&self, name: &str, learn: impl FnOnce(&mut Seen)) -> Seen {
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED && !all.contains_key(name) {
+    fn remember(&self, name: &str, update: impl FnOnce(&mut RememberedProgress)) -> RememberedProgress {
+        let mut all = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_REMEMBERED && !all.contains_key(name) {
             all.clear();
         }
-        let seen = all.entry(name.to_owned()).or_default();
-        learn(seen);
-        *seen
+        let remembered = all.entry(name.to_owned()).or_default();
+        update(remembered);
+        *remembered
     }
 
     fn forget(&self, name: &str) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    async fn delivered(&self, job: &CustomJob, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
+    async fn finished(&self, job: &CustomJob, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
         match self.bucket(job)?.model().await {
             Ok(uri) => {
                 let (runtime, hour) = (job.runtime(now).as_millis(), u128::from(self.config.micro_usd_per_hour));
@@ -254,18 +177,18 @@ impl VertexTrainer {
                 let cost_micro_usd = u64::try_from(cost).unwrap_or(u64::MAX);
                 Ok(TrainingStatus::Succeeded { model_path: Some(uri), cost_micro_usd })
             }
-            Err(NoModel::Unfit(detail)) => Ok(TrainingStatus::Failed(storage::without_model(&detail))),
+            Err(NoModel::Invalid(detail)) => Ok(TrainingStatus::Failed(storage::without_model(&detail))),
             Err(NoModel::CheckFailed(failure)) => Err(failure),
         }
     }
 
     async fn waiting(&self, job: &CustomJob, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
-        if job.waits_too_long(now, &self.config) {
-            self.stop(&job.name).await?;
+        if job.is_pending_too_long(now, &self.config) {
+            self.jobs.cancel(&job.name).await?;
             let message = "no machine for the training became free in time";
             return Ok(TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineUnavailable, message)));
         }
-        Ok(TrainingStatus::Running(self.progress(Seen::default(), Duration::ZERO)))
+        Ok(TrainingStatus::Running(self.progress(RememberedProgress::default(), Duration::ZERO)))
     }
 
     async fn status(&self, job: &CustomJob, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
@@ -273,20 +196,20 @@ impl VertexTrainer {
         match job.state {
             State::Queued | State::Pending => self.waiting(job, now).await,
             State::Running | State::Updating | State::Paused => self.running(job, now).await,
-            State::Succeeded => self.delivered(job, now).await,
+            State::Succeeded => self.finished(job, now).await,
             State::PartiallySucceeded => {
-                tracing::warn!(operation = job.name, "the training succeeded in part; its model decides");
-                self.delivered(job, now).await
+                tracing::warn!(operation = job.name, "the training succeeded partially; its model decides");
+                self.finished(job, now).await
             }
             State::Cancelling => {
                 let since = job.update_time.or(job.create_time);
-                if since.is_some_and(|since| until(since, now) > CANCELLING) {
+                if since.is_some_and(|since| until(since, now) > CANCEL_TIMEOUT) {
                     return fail(ErrorCode::EngineError, "the training was cancelled at Vertex AI");
                 }
                 self.running(job, now).await
             }
             State::Failed | State::Cancelled if job.runtime(now) >= self.config.timeout => {
-                fail(ErrorCode::EngineTimeout, "the training took longer than it may")
+                fail(ErrorCode::EngineTimeout, "the training exceeded its time limit")
             }
             State::Cancelled => fail(ErrorCode::EngineError, "the training was cancelled at Vertex AI"),
             State::Expired => {
@@ -295,10 +218,12 @@ impl VertexTrainer {
             }
             State::Failed => Ok(TrainingStatus::Failed(failure::failed(job))),
             State::Unknown => {
-                let mut is_news = false;
-                self.remember(&job.name, |seen| is_news = !std::mem::replace(&mut seen.is_strange, true));
-                if is_news {
-                    tracing::warn!(operation = job.name, "the training is in a state that this program does not know");
+                let mut is_first = false;
+                self.remember(&job.name, |remembered| {
+                    is_first = !std::mem::replace(&mut remembered.is_reported_unknown, true)
+                });
+                if is_first {
+                    tracing::warn!(operation = job.name, "the training is in an unknown state");
                 }
                 self.running(job, now).await
             }
@@ -309,37 +234,32 @@ impl VertexTrainer {
 #[async_trait]
 impl BrandTrainer for VertexTrainer {
     async fn start(&self, spec: &TrainingSpec) -> Result<OperationId, AttemptFailure> {
-        let mut found = self.find(&job::label(&spec.job_id)).await?;
+        let mut found = self.jobs.find(&job::label(&spec.job_id)).await?;
         found.sort_by_key(|job| job.create_time);
         let tries = u32::try_from(found.len()).unwrap_or(u32::MAX);
-        let mut alive =
-            found.into_iter().filter(|job| !job.came_to_nothing(spec.now, &self.config) && is_name(&job.name));
-        if let Some(first) = alive.next() {
-            for double in alive.filter(|job| !job.state.is_final()) {
-                tracing::warn!(operation = double.name, "cancelling a training that was begun twice");
-                self.stop(&double.name).await?;
+        let mut active =
+            found.into_iter().filter(|job| !job.is_without_result(spec.now, &self.config) && is_name(&job.name));
+        if let Some(first) = active.next() {
+            for duplicate in active.filter(|job| !job.state.is_final()) {
+                tracing::warn!(operation = duplicate.name, "cancelling a training that was started twice");
+                self.jobs.cancel(&duplicate.name).await?;
             }
             return Ok(OperationId(first.name));
         }
-        let (url, body) = (self.jobs(), job::body(&self.config, &self.bucket, spec, tries.saturating_add(1)));
-        let answer = self.api().send(ANSWER, |client| client.post(&url).json(&body)).await?;
-        if answer.status != 200 {
-            return Err(self.refusal(&answer));
-        }
-        let job: CustomJob = self.api().parse(&answer)?;
+        let body = job::body(&self.config, &self.bucket, spec, tries.saturating_add(1));
+        let job = self.jobs.create(&body).await?;
         if !is_name(&job.name) {
-            return Err(AttemptFailure::retry(ErrorCode::EngineError, "an answer of Vertex AI was not understood"));
+            return Err(AttemptFailure::retry(ErrorCode::EngineError, "an response of Vertex AI was not understood"));
         }
         Ok(OperationId(job.name))
     }
 
     async fn poll(&self, operation: &OperationId, now: Timestamp) -> Result<TrainingStatus, AttemptFailure> {
-        let job = if is_name(&operation.0) { self.get(&operation.0).await? } else { None };
-        let Some(job) = job else {
-            let message = "the trainer knows no such operation";
+        let job = if is_name(&operation.0) { self.jobs.get(&operation.0).await? } else { None };
+        let Some(mut job) = job else {
+            let message = "the trainer does not know this operation";
             return Ok(TrainingStatus::Failed(AttemptFailure::retry(ErrorCode::EngineError, message)));
         };
-        let mut job = job;
         job.name.clone_from(&operation.0);
         let status = self.status(&job, now).await?;
         if !matches!(status, TrainingStatus::Running(_)) {
@@ -349,22 +269,22 @@ impl BrandTrainer for VertexTrainer {
     }
 
     async fn cancel(&self, operation: &OperationId) -> Result<(), AttemptFailure> {
-        if is_name(&operation.0) { self.stop(&operation.0).await } else { Ok(()) }
+        if is_name(&operation.0) { self.jobs.cancel(&operation.0).await } else { Ok(()) }
     }
 
-    fn breaker_name(&self) -> Cow<'_, str> {
+    fn route(&self) -> Cow<'_, str> {
         format!("vertex/{}", self.config.machine_type).into()
     }
 }
 
-/// `projects/{project}/locations/{location}/customJobs/{number}`, and nothing that would lead elsewhere.
+/// Whether this is `projects/{project}/locations/{location}/customJobs/{number}`: no other path may enter a URL.
 fn is_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
-    let plain = |part: &str| {
+    let is_plain = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
             && !part.contains("..")
     };
     matches!(parts[..], ["projects", project, "locations", location, "customJobs", id]
-        if plain(project) && plain(location) && !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+        if is_plain(project) && is_plain(location) && !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()))
 }

@@ -1,19 +1,19 @@
-//! What the container writes into `progress.json`.
+//! The container's `progress.json`.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Report {
     pub(super) step: u32,
     pub(super) total: u32,
-    /// Its loss is no number any more.
+    /// The loss is NaN or infinite.
     pub(super) diverged: bool,
 }
 
 #[derive(Deserialize)]
-struct Written {
+struct ProgressFile {
     attempt: u32,
     step: u32,
     total: u32,
@@ -21,18 +21,18 @@ struct Written {
     loss: Value,
 }
 
-/// Reads what attempt `attempt` wrote; `None` for what is not understood, or of another attempt.
+/// Reads the progress of an attempt; `None` for an unreadable file, and for one of another attempt.
 pub(super) fn read(text: &[u8], attempt: u32) -> Option<Report> {
     let text = String::from_utf8_lossy(text);
-    let written: Written = match serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted(&text))) {
+    let written: ProgressFile = match serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted(&text))) {
         Ok(written) => written,
         Err(error) => {
-            tracing::debug!(%error, "progress.json was not understood");
+            tracing::debug!(%error, "progress.json cannot be parsed");
             return None;
         }
     };
     if written.attempt != attempt || written.total == 0 || written.step > written.total {
-        tracing::debug!(written.attempt, written.step, written.total, attempt, "progress.json is of no use");
+        tracing::debug!(written.attempt, written.step, written.total, attempt, "progress.json is not usable");
         return None;
     }
     let loss = match &written.loss {
@@ -44,7 +44,7 @@ pub(super) fn read(text: &[u8], attempt: u32) -> Option<Report> {
     Some(Report { step: written.step, total: written.total, diverged })
 }
 
-/// Python writes `NaN` and `Infinity`, which are no JSON.
+/// Python writes `NaN` and `Infinity`, which JSON does not have.
 fn quoted(text: &str) -> String {
     let mut out = text.to_owned();
     for word in ["-Infinity", "Infinity", "NaN"] {
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_are_read_or_left() {
+    fn reports_are_read_or_ignored() {
         let report = |step, diverged| Some(Report { step, total: 1000, diverged });
         let whole = br#"{"v":1,"job":"j","attempt":2,"step":120,"total":1000,"loss":0.087,"phase":"train","at":"x"}"#;
         assert_eq!(read(whole, 2), report(120, false));
@@ -70,7 +70,7 @@ mod tests {
             let text = format!(r#"{{"attempt": 2, "step": 3, "total": 1000, "loss": {loss}}}"#);
             assert_eq!(read(text.as_bytes(), 2), report(3, true), "{loss}");
         }
-        let useless = [
+        let unusable = [
             "",
             "{",
             "[]",
@@ -81,7 +81,7 @@ mod tests {
             r#"{"attempt":2,"step":11,"total":10}"#,
             r#"{"attempt":2,"step":0,"total":0}"#,
         ];
-        for text in useless {
+        for text in unusable {
             assert_eq!(read(text.as_bytes(), 2), None, "{text}");
         }
         assert_eq!(read(b"\xff\xfe", 2), None);

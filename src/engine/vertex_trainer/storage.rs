@@ -1,4 +1,4 @@
-//! Reads what a training put into its bucket, by the JSON API of Cloud Storage.
+//! Reads the output of a training from its bucket, by the JSON API of Cloud Storage.
 
 use serde::Deserialize;
 use url::Url;
@@ -9,21 +9,21 @@ use crate::{
         Timestamp,
         failure::{AttemptFailure, ErrorCode},
     },
-    engine::artifact::{self, PREFIX, Unfit},
+    engine::artifact::{self, InvalidModel, PREFIX},
     http::HttpResponse,
 };
 
 /// Bytes of a page of a list, at most.
-const LIST_BYTES: usize = 4 << 20;
+const MAX_LIST_BYTES: usize = 4 << 20;
 
 /// Pages of a list that are read.
-const PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 
 /// Bytes of `progress.json`, at most.
-const PROGRESS_BYTES: usize = 64 << 10;
+const MAX_PROGRESS_BYTES: usize = 64 << 10;
 
-/// Bytes of a model's header, beside what the header itself is allowed.
-const HEADER_BYTES: usize = (16 << 20) + 8;
+/// Bytes of a model's header, at most.
+const MAX_HEADER_BYTES: usize = (16 << 20) + 8;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -35,17 +35,17 @@ struct Page {
 #[derive(Debug, Clone, Deserialize)]
 struct Object {
     name: String,
-    /// Text in Google's JSON.
+    /// A number as text, as Google's JSON has 64-bit numbers.
     size: String,
     #[serde(default)]
     updated: Option<Timestamp>,
 }
 
-/// Why there is no model.
+/// The training's output has no usable model, or the check failed.
 #[derive(Debug)]
 pub(super) enum NoModel {
-    /// It is not there, or is none; for operators.
-    Unfit(String),
+    /// There is no such file, or it is not a model; the reason is for operators.
+    Invalid(String),
     /// The check itself failed; there may be a model.
     CheckFailed(AttemptFailure),
 }
@@ -53,19 +53,19 @@ pub(super) enum NoModel {
 /// The bucket of a training.
 pub(super) struct Bucket<'a> {
     pub(super) api: Api<'a>,
-    /// Where Cloud Storage is.
+    /// The address of Cloud Storage.
     pub(super) endpoint: &'a Url,
     pub(super) name: &'a str,
-    /// What all of the training's objects begin with.
+    /// The prefix of all objects of the training.
     pub(super) prefix: &'a str,
 }
 
 impl Bucket<'_> {
-    /// What the training says of its progress; `None` while it says nothing.
+    /// The progress that the training reports; `None` while it reports none.
     pub(super) async fn progress(&self) -> Result<Option<bytes::Bytes>, AttemptFailure> {
         let url = self.url(Some(&format!("{}progress.json", self.prefix)))?;
         let response =
-            self.api.send(PROGRESS_BYTES, |client| client.get(url.clone()).query(&[("alt", "media")])).await?;
+            self.api.send(MAX_PROGRESS_BYTES, |client| client.get(url.clone()).query(&[("alt", "media")])).await?;
         match response.status {
             200 => Ok(Some(response.body)),
             404 => Ok(None),
@@ -77,31 +77,33 @@ impl Bucket<'_> {
     pub(super) async fn model(&self) -> Result<String, NoModel> {
         let objects = self.list().await.map_err(NoModel::CheckFailed)?;
         let below = |object: &Object| object.name.strip_prefix(self.prefix).unwrap_or_default().to_owned();
-        // States of half way are no model, even when there is no other.
+        // A checkpoint is not a model, even if there is no other file.
         let is_model = |object: &Object| object.name.ends_with(".safetensors") && !below(object).contains("checkpoint");
         let models = objects.into_iter().filter(is_model);
-        // Where the environment of the container says, or beside it.
+        // In the folder that the container's environment names, or else beside it.
         let rank = |object: &Object| (below(object).starts_with("model/"), object.updated, object.name.clone());
         let Some(model) = models.max_by_key(rank) else {
-            return Err(NoModel::Unfit(format!("no *.safetensors below gs://{}/{}", self.name, self.prefix)));
+            return Err(NoModel::Invalid(format!("no *.safetensors below gs://{}/{}", self.name, self.prefix)));
         };
         let uri = format!("gs://{}/{}", self.name, model.name);
         match self.check(&model).await? {
             Ok(()) => Ok(uri),
-            Err(unfit) => Err(NoModel::Unfit(format!("{uri}: {unfit}"))),
+            Err(error) => Err(NoModel::Invalid(format!("{uri}: {error}"))),
         }
     }
 
-    async fn check(&self, model: &Object) -> Result<Result<(), Unfit>, NoModel> {
+    async fn check(&self, model: &Object) -> Result<Result<(), InvalidModel>, NoModel> {
         let size = model.size.parse().unwrap_or(0);
         if size <= PREFIX {
-            return Ok(Err(Unfit::TooSmall(size)));
+            return Ok(Err(InvalidModel::TooSmall(size)));
         }
         let prefix = self.read(&model.name, 0, PREFIX).await?;
-        let Ok(prefix) = prefix.as_ref().try_into() else { return Ok(Err(Unfit::TooSmall(prefix.len() as u64))) };
+        let Ok(prefix) = prefix.as_ref().try_into() else {
+            return Ok(Err(InvalidModel::TooSmall(prefix.len() as u64)));
+        };
         let length = match artifact::header_length(prefix, size) {
             Ok(length) => length,
-            Err(unfit) => return Ok(Err(unfit)),
+            Err(error) => return Ok(Err(error)),
         };
         let header = self.read(&model.name, PREFIX, length).await?;
         Ok(artifact::check(&header, size))
@@ -110,11 +112,11 @@ impl Bucket<'_> {
     async fn list(&self) -> Result<Vec<Object>, AttemptFailure> {
         let url = self.url(None)?;
         let (mut objects, mut token) = (Vec::new(), String::new());
-        for _ in 0..PAGES {
+        for _ in 0..MAX_PAGES {
             let fields = "items(name,size,updated),nextPageToken";
             let query = [("prefix", self.prefix), ("fields", fields), ("pageToken", token.as_str())];
             let query = if token.is_empty() { &query[..2] } else { &query[..] };
-            let response = self.api.send(LIST_BYTES, |client| client.get(url.clone()).query(query)).await?;
+            let response = self.api.send(MAX_LIST_BYTES, |client| client.get(url.clone()).query(query)).await?;
             if response.status != 200 {
                 return Err(self.refusal(&response));
             }
@@ -125,7 +127,7 @@ impl Bucket<'_> {
                 return Ok(objects);
             }
         }
-        tracing::warn!(bucket = self.name, prefix = self.prefix, "a training put out too many objects to list");
+        tracing::warn!(bucket = self.name, prefix = self.prefix, "a training wrote too many objects to list");
         Ok(objects)
     }
 
@@ -136,11 +138,11 @@ impl Bucket<'_> {
         let request = |client: &reqwest::Client| {
             client.get(url.clone()).query(&[("alt", "media")]).header(http::header::RANGE, &range)
         };
-        let response = self.api.send(HEADER_BYTES, request).await.map_err(NoModel::CheckFailed)?;
+        let response = self.api.send(MAX_HEADER_BYTES, request).await.map_err(NoModel::CheckFailed)?;
         match response.status {
             206 => Ok(response.body),
-            // It was replaced or removed since the list.
-            404 | 416 => Err(NoModel::Unfit(format!("gs://{}/{name} changed while it was read", self.name))),
+            // It was replaced or deleted after it was listed.
+            404 | 416 => Err(NoModel::Invalid(format!("gs://{}/{name} changed while it was read", self.name))),
             _ => Err(NoModel::CheckFailed(self.refusal(&response))),
         }
     }
@@ -156,7 +158,7 @@ impl Bucket<'_> {
     /// `/storage/v1/b/{bucket}/o`, or an object below it, whose name is one segment.
     fn url(&self, object: Option<&str>) -> Result<Url, AttemptFailure> {
         let mut url = self.endpoint.clone();
-        let unusable = || AttemptFailure::misconfigured("trainer.vertex.storage_endpoint is no address for requests");
+        let unusable = || AttemptFailure::misconfigured("trainer.vertex.storage_endpoint is not a valid address");
         url.path_segments_mut()
             .map_err(|()| unusable())?
             .pop_if_empty()
@@ -166,8 +168,8 @@ impl Bucket<'_> {
     }
 }
 
-/// What a model that cannot be used means for the training.
+/// The failure of a training without a usable model.
 pub(super) fn without_model(detail: &str) -> AttemptFailure {
-    tracing::error!(detail, "the training ended well, but left no model");
-    AttemptFailure::fail(ErrorCode::EngineError, "the training ended well, but left no model")
+    tracing::error!(detail, "the training succeeded, but left no model");
+    AttemptFailure::fail(ErrorCode::EngineError, "the training succeeded, but left no model")
 }

@@ -87,7 +87,7 @@ pub(super) fn complete(mut api: OpenApi, state: &GatewayState) -> OpenApi {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
 /// Describes a response unless the route describes this status itself.
@@ -101,8 +101,8 @@ fn require_sign_in(path: &str, operation: &mut Operation) {
     let takes_path_token = path.ends_with("/events") || path.starts_with("/media/");
     operation.security =
         Some([Some(scheme(BEARER)), takes_path_token.then(|| scheme(PATH_TOKEN))].into_iter().flatten().collect());
-    let unauthorized = "The request has no valid token. The response is the same whatever is wrong with the token, with \
-                        one exception: `stream_token_expired` asks the client for a new address.";
+    let unauthorized = "The request has no valid token. The response does not depend on what is wrong with the token, \
+                        except for `stream_token_expired`: the client then needs a new address.";
     add_response(operation, "401", unauthorized);
     let forbidden = "`userId` differs from the token's user, or the token's user id cannot be used here.";
     add_response(operation, "403", forbidden);

@@ -3,7 +3,6 @@
 mod brand;
 mod common;
 mod illustration;
-mod image_check;
 
 use std::{fmt::Write as _, str::FromStr as _, sync::Arc};
 
@@ -28,7 +27,6 @@ use crate::{
 };
 pub(super) use brand::BrandView;
 pub(super) use illustration::IllustrationView;
-pub(super) use image_check::ImageCheckView;
 
 /// The base of links in responses: the public URL, or the address that the client has used. If neither is known, it is
 /// empty, and links are relative.

@@ -41,7 +41,7 @@ pub(in crate::gateway) enum Code {
 
 impl Code {
     /// Status, machine-readable code, title.
-    pub(super) fn row(self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn definition(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::Malformed => (S::BAD_REQUEST, "malformed_request", "The request cannot be read"),
@@ -86,7 +86,7 @@ impl Code {
             Self::SignInUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "sign_in_unavailable", "Tokens cannot be verified at the moment")
             }
-            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not answer in time"),
+            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "A backend did not respond in time"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes at once"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
             Self::BackendBroken => (S::SERVICE_UNAVAILABLE, "backend_broken", "A backend requires an operator"),
@@ -96,12 +96,12 @@ impl Code {
     }
 
     pub(super) fn status(self) -> StatusCode {
-        self.row().0
+        self.definition().0
     }
 
     /// The stable name for programs.
     pub(super) fn as_str(self) -> &'static str {
-        self.row().1
+        self.definition().1
     }
 
     /// Whether the same request may succeed later.

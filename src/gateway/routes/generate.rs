@@ -137,8 +137,8 @@ pub(in crate::gateway) async fn generate(
     };
     credentials.admit(&gateway, &user, &parts.extensions)?;
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let submitter = Submitter { user, idempotency_key, trace };
-    let submitted = gateway.submission().submit_illustration(&request, submitter).await?;
+    let caller = Submitter { user, idempotency_key, trace };
+    let submitted = gateway.submission().submit_illustration(&request, caller).await?;
     let accepted =
         IllustrationAccepted { success: true, illustration_id: submitted.job.value.id.as_str(), status: "queued" };
     submit::respond(gateway, base, prefer, &submitted, accepted, &parts.extensions).await

@@ -1,4 +1,4 @@
-//! Access tokens, for the services that are called without a client of Google's.
+//! Access tokens, for calls without a client of Google's.
 
 #[cfg_attr(not(feature = "google-cloud"), path = "tokens_not_included.rs")]
 mod tokens;
@@ -8,12 +8,12 @@ use http::HeaderMap;
 
 pub use self::tokens::GoogleTokens;
 
-/// What a request carries to say who asks.
+/// The headers that authorize a request.
 #[derive(Debug, Clone)]
 pub struct Authorization {
-    /// `Authorization`, and where the credentials name one, the project that is charged.
+    /// `Authorization`, and the project that is charged, if the credentials name one.
     pub headers: HeaderMap,
-    /// Which credentials made it; see [`TokenSource::refused`].
+    /// Identifies the credentials; see [`TokenSource::refused`].
     pub generation: u64,
 }
 
@@ -21,20 +21,20 @@ pub struct Authorization {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TokenError {
-    /// Whether it can come right without anybody's help.
+    /// Whether a retry can succeed without an operator.
     pub is_transient: bool,
-    /// What happened; for operators, without secrets.
+    /// For operators; contains no secrets.
     pub message: String,
 }
 
-/// Where tokens come from. Cheap to ask: a token is kept until shortly before it ends, and is fetched once for all who
-/// wait for it.
+/// A source of access tokens. It caches a token until shortly before its end, and fetches one only once for all waiting
+/// callers.
 #[async_trait]
 pub trait TokenSource: Send + Sync {
-    /// What a request carries now.
+    /// The headers for a request now.
     async fn authorization(&self) -> Result<Authorization, TokenError>;
 
-    /// A service refused what these credentials made: the next authorization is a new one. Said by many of the same
-    /// generation, it is done once.
+    /// Reports that a service refused these credentials: the next authorization is a new one. Several reports for one
+    /// generation renew it only once.
     async fn refused(&self, generation: u64);
 }

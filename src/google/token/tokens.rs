@@ -21,10 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 type Build = dyn Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync;
 
-/// Tokens of credentials as google-cloud-auth has them, which keeps each and renews it four minutes before its end.
+/// Tokens of google-cloud-auth, which caches a token and renews it four minutes before its end.
 ///
-/// Credentials that were refused, or failed for good, are read again: whoever repairs a key or a role need not restart
-/// anything.
+/// Credentials that were refused, or failed permanently, are read again, so that repairing a key or a role needs no
+/// restart.
 pub struct GoogleTokens {
     build: Arc<Build>,
     current: Mutex<Current>,
@@ -42,7 +42,7 @@ impl GoogleTokens {
         Self::new(|| Builder::default().with_scopes([SCOPE]).build_access_token_credentials())
     }
 
-    /// The credentials that `build` makes, in a runtime and at first use. It may read a file.
+    /// The credentials that `build` makes, at their first use and in a runtime. It may read a file.
     pub fn new(build: impl Fn() -> Result<AccessTokenCredentials, BuildError> + Send + Sync + 'static) -> Self {
         Self { build: Arc::new(build), current: Mutex::default() }
     }
@@ -64,15 +64,15 @@ impl GoogleTokens {
 impl TokenSource for GoogleTokens {
     async fn authorization(&self) -> Result<Authorization, TokenError> {
         let (generation, credentials) = self.current().await?;
-        let asked = tokio::time::timeout(TIMEOUT, credentials.headers(Extensions::new())).await;
-        let error = match asked {
+        let headers = tokio::time::timeout(TIMEOUT, credentials.headers(Extensions::new())).await;
+        let error = match headers {
             Ok(Ok(CacheableResource::New { data: headers, .. })) => return Ok(Authorization { headers, generation }),
             Ok(Ok(CacheableResource::NotModified)) => permanent(&"the credentials gave no token"),
             Ok(Err(error)) => failed(&error),
             Err(_) => TokenError { is_transient: true, message: format!("no token came within {TIMEOUT:?}") },
         };
         if !error.is_transient {
-            // The crate does not ask again after such an error.
+            // The crate does not try again after such an error.
             self.refused(generation).await;
         }
         Err(error)

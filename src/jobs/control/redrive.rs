@@ -51,7 +51,7 @@ impl Control {
             // The failed run still owes this dead letter. It is published first, so that it is not lost. If the commit
             // fails, the sweeper publishes it again under the same key, which leaves one.
             if let Some(dead_letter) = dead_letter {
-                self.writer.queue.dead_letter(&dead_letter).await?;
+                self.writer.queue.record_dead_letter(&dead_letter).await?;
             }
             let number = next.job.hold.number;
             match self.writer.commit(found.version, &next).await {

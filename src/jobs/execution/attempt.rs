@@ -66,7 +66,7 @@ pub(super) enum AttemptEnd {
     TrainingFailed(AttemptFailure),
     /// The worker stops: the job goes back into the queue.
     Stopped,
-    /// Somebody asked to cancel the job.
+    /// A cancel was requested.
     Cancelled,
     /// Another process has taken the job: there is nothing to write.
     LeaseLost,
@@ -140,13 +140,13 @@ impl Execution {
         let mut next_progress = Instant::now() + PROGRESS_INTERVAL;
         let mut unrecorded: Option<(StartedTraining, Instant)> = None;
         loop {
-            let record_at = unrecorded.as_ref().map(|(_, at)| *at);
+            let due_at = unrecorded.as_ref().map(|(_, at)| *at);
             let step = tokio::select! {
                 biased;
                 end = &mut work => return Ok(end),
                 () = stop.cancelled() => return Ok(AttemptEnd::Stopped),
                 () = renewal_due(&mut heartbeat, &mut progress_updates, next_progress) => Step::RenewLease,
-                () = sleep_until_some(record_at) => Step::RecordTraining,
+                () = sleep_until_some(due_at) => Step::RecordTraining,
                 Some(training) = started_trainings.recv() => {
                     leased.operation = Some(training.operation.0.clone());
                     unrecorded = Some((training, Instant::now()));
@@ -204,10 +204,10 @@ impl Execution {
         leased: &mut LeasedJob,
         unrecorded: &mut Option<(StartedTraining, Instant)>,
     ) -> Result<Option<AttemptEnd>, BackendError> {
-        let Some((training, record_at)) = unrecorded else { return Ok(None) };
+        let Some((training, due_at)) = unrecorded else { return Ok(None) };
         let operation = &training.operation.0;
         if leased.job.operation() != Some(operation.as_str()) {
-            *record_at = Instant::now();
+            *due_at = Instant::now();
             let Ok(next) = leased.job.clone().attach(operation.clone()) else {
                 return Ok(Some(AttemptEnd::LeaseLost));
             };
@@ -216,7 +216,7 @@ impl Execution {
                 Err(error) if error.kind == ErrorKind::Conflict => return self.reload(leased).await,
                 Err(error) if error.is_transient() && !leased.lease_expired(self.now()) => {
                     tracing::warn!(%error, "recording the training failed; trying again");
-                    *record_at = Instant::now() + error.retry_after.unwrap_or(SETTLE_RETRY);
+                    *due_at = Instant::now() + error.retry_after.unwrap_or(SETTLE_RETRY);
                     return Ok(None);
                 }
                 Err(error) => return Err(error),

@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::Execution;
-use crate::engine::Checked;
+use crate::engine::ModelCheck;
 
 /// How long all providers together may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The results of the last check.
 #[derive(Default)]
-pub(in crate::jobs) struct EngineChecks(Mutex<Vec<Checked>>);
+pub(in crate::jobs) struct EngineChecks(Mutex<Vec<ModelCheck>>);
 
 impl Execution {
     /// Checks each model that may be called, and logs what is wrong. A failed check does not stop jobs: some providers allow
@@ -23,7 +23,7 @@ impl Execution {
             tracing::warn!("the engines' providers do not say whether their models are there");
             return;
         };
-        for Checked { route, outcome } in &checks {
+        for ModelCheck { route, outcome } in &checks {
             match outcome {
                 Ok(None) => tracing::debug!(engine = route, "the model is there"),
                 Ok(Some(note)) => tracing::warn!(engine = route, note, "a model needs attention"),
@@ -36,7 +36,7 @@ impl Execution {
     /// The problems that the last check found.
     pub fn engine_warnings(&self) -> Vec<String> {
         let checks = self.engine_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let warning = |checked: &Checked| match &checked.outcome {
+        let warning = |checked: &ModelCheck| match &checked.outcome {
             Ok(note) => note.as_ref().map(|note| format!("{}: {note}", checked.route)),
             Err(failure) => Some(format!("{}: {}", checked.route, failure.error.message)),
         };

@@ -16,7 +16,7 @@ use crate::{
         hex,
         stored_image::StoredImage,
     },
-    engine::Generated,
+    engine::GeneratedImage,
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
     media::{
@@ -66,7 +66,7 @@ impl Execution {
     pub(super) async fn store_image(
         &self,
         attempt: &Attempt<'_>,
-        generated: Generated,
+        generated: GeneratedImage,
         size: (u32, u32),
         role: ImageRole,
     ) -> Result<Stored, AttemptFailure> {
@@ -138,7 +138,7 @@ fn storage_failure(error: &BackendError) -> AttemptFailure {
 
 /// Brings an image to size on a thread of its own, because processing pixels would block every task of the runtime.
 async fn prepare(
-    generated: Generated,
+    generated: GeneratedImage,
     attempt: u32,
     (width, height): (u32, u32),
     needs_thumbnail: bool,

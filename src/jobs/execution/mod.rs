@@ -59,7 +59,7 @@ pub struct Execution {
 impl Execution {
     /// Records a message that can never be processed.
     pub async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<(), BackendError> {
-        self.writer.queue.dead_letter(dead_letter).await.map(drop)
+        self.writer.queue.record_dead_letter(dead_letter).await.map(drop)
     }
 
     /// The state of every breaker in this process.
@@ -71,7 +71,7 @@ impl Execution {
     fn routes(&self, job: &Job) -> Vec<String> {
         match &job.work {
             Work::Illustration(spec) => self.engine.routes(spec).into_iter().map(Into::into).collect(),
-            Work::Brand(_) => vec![self.trainer.breaker_name().into_owned()],
+            Work::Brand(_) => vec![self.trainer.route().into_owned()],
         }
     }
 

@@ -95,7 +95,7 @@ impl Execution {
     }
 
     /// Finds out what a conflict means. Our end may have been written and only the reply was lost, or another process has
-    /// the job. `None`: the job is still ours, because somebody has only asked to cancel it, so try again.
+    /// the job. `None`: the job is still ours, because only a cancel was requested, so try again.
     async fn resolve_conflict(
         &self,
         leased: &mut LeasedJob,

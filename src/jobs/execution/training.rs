@@ -121,7 +121,7 @@ impl Execution {
         permit: Option<Permit>,
     ) -> Result<TrainingStatus, AttemptFailure> {
         let (trainer, operation, now) = (Arc::clone(&self.trainer), operation.clone(), self.now());
-        let permit = permit.unwrap_or_else(|| self.breakers.permit_without_check(&trainer.breaker_name()));
+        let permit = permit.unwrap_or_else(|| self.breakers.permit_without_check(&trainer.route()));
         let poll = async move { trainer.poll(&operation, now).await };
         call(permit, attempt.settings.timeout, "the trainer", poll).await
     }

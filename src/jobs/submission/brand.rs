@@ -17,12 +17,12 @@ use crate::{
 
 impl Submission {
     /// Accepts a training. When this returns `Ok`, the job, its hold and its copies of the images are durable.
-    pub async fn submit_brand(&self, request: &TrainRequest, submitter: Submitter) -> Result<Submitted, SubmitError> {
+    pub async fn submit_brand(&self, request: &TrainRequest, caller: Submitter) -> Result<Submitted, SubmitError> {
         let order = request.validate(&self.settings.brand_limits).map_err(SubmitError::Invalid)?;
-        let user = submitter.user.clone();
+        let user = caller.user.clone();
         let request_hash = order.hash(&user);
-        let id = self.job_id(JobKind::Brand, &submitter);
-        if submitter.idempotency_key.is_some()
+        let id = self.job_id(JobKind::Brand, &caller);
+        if caller.idempotency_key.is_some()
             // A repeat must find its job even after the uploads have expired.
             && let Some(job) = self.writer.store.get(&id).await?
         {
@@ -36,7 +36,7 @@ impl Submission {
         let DatasetCheck { order: TrainOrder { name, colors, .. }, uploads, verdicts, .. } = check;
         let images = self.copy_uploads(&user, &id, verdicts, uploads.into_iter().flatten()).await?;
         let work = Work::Brand(BrandSpec { name, colors, images: images.clone() });
-        let accepted = self.accept(submitter, id, team, work, request_hash).await;
+        let accepted = self.accept(caller, id, team, work, request_hash).await;
         let uses_copies = match &accepted {
             Ok(submitted) => !submitted.replayed,
             // The job may have been written. Unused copies are better than a job without its images.

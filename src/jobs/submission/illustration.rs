@@ -17,13 +17,13 @@ impl Submission {
     pub async fn submit_illustration(
         &self,
         request: &GenerateRequest,
-        submitter: Submitter,
+        caller: Submitter,
     ) -> Result<Submitted, SubmitError> {
-        let user = &submitter.user;
+        let user = &caller.user;
         let spec = self.validate_illustration(user, request).await?;
-        let id = self.job_id(JobKind::Illustration, &submitter);
+        let id = self.job_id(JobKind::Illustration, &caller);
         let (team, request_hash) = (self.teams.assumed_team(user), spec.hash(user));
-        self.accept(submitter, id, team, Work::Illustration(spec), request_hash).await
+        self.accept(caller, id, team, Work::Illustration(spec), request_hash).await
     }
 
     /// All field errors of a request, for a caller that is not identified. The brand is not checked.

@@ -166,9 +166,9 @@ impl Submission {
     }
 
     /// The id of a new job: the one that belongs to the user's key, or a random one.
-    fn job_id(&self, kind: JobKind, submitter: &Submitter) -> JobId {
-        match &submitter.idempotency_key {
-            Some(key) => JobId::derived(kind, &submitter.user, key),
+    fn job_id(&self, kind: JobKind, caller: &Submitter) -> JobId {
+        match &caller.idempotency_key {
+            Some(key) => JobId::derived(kind, &caller.user, key),
             None => JobId::random(kind, &*self.random),
         }
     }
@@ -177,14 +177,14 @@ impl Submission {
     /// assumption, which the store corrects.
     async fn accept(
         &self,
-        submitter: Submitter,
+        caller: Submitter,
         id: JobId,
         team: Option<TeamId>,
         work: Work,
         request_hash: RequestHash,
     ) -> Result<Submitted, SubmitError> {
         let now = self.now();
-        let Submitter { user, trace, .. } = submitter;
+        let Submitter { user, trace, .. } = caller;
         let time_limit = self.deadlines.of(id.kind());
         let starting_grant = self.starting_grant;
         let mut submission = job::Submission { id, user, team, work, request_hash, trace, time_limit, starting_grant };

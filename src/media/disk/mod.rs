@@ -19,13 +19,14 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result, SignedUpload,
-    directory_of, ends_as,
+    check_extension, directory_of,
 };
 use crate::domain::Timestamp;
 
-/// Half-written files live here. No key begins with a dot, so no object can.
+/// The folder of half-written files. Keys do not begin with a dot, so no object can be in it.
 const TEMP_DIR: &str = ".tmp";
 const CHUNK: usize = 64 * 1024;
+
 /// Objects below one directory. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct DiskMedia {
@@ -40,7 +41,7 @@ struct Inner {
 }
 
 impl DiskMedia {
-    /// Opens (or creates) the store below `root`, checks that it can hold objects, and removes what dead processes left.
+    /// Opens (or creates) the store below `root`, checks that it can store objects, and removes temporary files of dead processes.
     pub(super) fn open(root: &Path) -> Result<Self> {
         const OP: &str = "media.open";
         fs::create_dir_all(root.join(TEMP_DIR)).map_err(at(OP, root))?;
@@ -67,9 +68,9 @@ impl DiskMedia {
 impl MediaStore for DiskMedia {
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
         const OP: &str = "media.put";
-        ends_as(OP, key, format)?;
+        check_extension(OP, key, format)?;
         let key = key.clone();
-        // Not cancelled when the caller goes away: the object then appears whole, or its temporary file is removed.
+        // Continues if the caller is cancelled: the object appears whole, or its temporary file is removed.
         self.blocking(OP, move |inner| inner.put(OP, &key, &bytes)).await
     }
 

@@ -1,4 +1,4 @@
-//! Objects as files: placing, finding and removing them.
+//! Creates, finds and removes the files of objects.
 
 use std::{
     fs::{self, File},
@@ -10,8 +10,8 @@ use std::{
 use super::{BackendError, ErrorKind, Inner, MediaFormat, MediaInfo, MediaKey, Result, TEMP_DIR, at};
 use crate::domain::Timestamp;
 
-/// How often a directory may be deleted by somebody else between its creation and its use.
-const PLACE_TRIES: usize = 20;
+/// Tries to link an object, because another process can delete its directory between creation and use.
+const MAX_LINK_TRIES: usize = 20;
 
 impl Inner {
     pub(super) fn path(&self, key: &MediaKey) -> PathBuf {
@@ -27,30 +27,30 @@ impl Inner {
         let mut temp = self.temp().map_err(at(op, &self.root.join(TEMP_DIR)))?;
         temp.write(bytes).map_err(at(op, &temp.path))?;
         for tried in 1.. {
-            let placed = self.place(&temp.path, &path);
-            match placed {
-                Err(error) if error.kind() == Io::NotFound && tried < PLACE_TRIES => {}
+            let linked = self.link(&temp.path, &path);
+            match linked {
+                Err(error) if error.kind() == Io::NotFound && tried < MAX_LINK_TRIES => {}
                 Err(error) if error.kind() == Io::AlreadyExists => {
                     return Err(BackendError::new(ErrorKind::AlreadyExists, op).because(key.to_string()));
                 }
-                placed => return placed.map_err(at(op, &path)),
+                linked => return linked.map_err(at(op, &path)),
             }
         }
         Ok(())
     }
 
-    /// Gives a written file its name, which fails when the name is taken, and makes the name durable.
-    fn place(&self, temp: &Path, path: &Path) -> io::Result<()> {
+    /// Links a written file to its name, which fails if the name exists, and makes the name durable.
+    fn link(&self, temp: &Path, path: &Path) -> io::Result<()> {
         let parent = path.parent().unwrap_or(&self.root);
         self.make_dir(parent)?;
         fs::hard_link(temp, path)?;
         sync_dir(parent)
     }
 
-    /// Creates a directory with its parents. A new directory is durable once the one that holds it is synced.
+    /// Creates a directory with its parents. A new directory is durable once its parent is synced.
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         if path.symlink_metadata().is_ok() {
-            // Somebody may have put a symbolic link in the way.
+            // The path can lead through a symbolic link.
             return if path.canonicalize()? == path { Ok(()) } else { Err(outside(path)) };
         }
         let parent = path.parent().unwrap_or(&self.root);
@@ -62,11 +62,11 @@ impl Inner {
         }
     }
 
-    /// A second name for the same file: objects are never written again, so nobody can tell it from a copy.
+    /// Creates a second name for the same file: objects never change, so it is as good as a copy.
     pub(super) fn copy(&self, op: &'static str, from: &MediaKey, to: &MediaKey) -> Result<bool> {
         let Some(source) = self.existing(op, from)? else { return Ok(false) };
         let path = self.path(to);
-        match self.place(&source, &path) {
+        match self.link(&source, &path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == Io::AlreadyExists => {
                 Err(BackendError::new(ErrorKind::AlreadyExists, op).because(to.to_string()))
@@ -115,7 +115,7 @@ impl Inner {
             };
             for entry in entries {
                 let entry = entry.map_err(at(op, &path))?;
-                // A name that is no key's is no object's either.
+                // A file whose name is not a key is not an object.
                 let key = entry.file_name().to_str().and_then(|name| format!("{directory}/{name}").parse().ok());
                 let (Some(key), Ok(kind)) = (key, entry.file_type()) else { continue };
                 if kind.is_dir() {
@@ -149,7 +149,7 @@ impl Inner {
         }
     }
 
-    /// The object's path, when it is a plain file that no symbolic link leads to.
+    /// The path of the object, if it is a plain file and the path has no symbolic link.
     fn existing(&self, op: &'static str, key: &MediaKey) -> Result<Option<PathBuf>> {
         let path = self.path(key);
         match path.canonicalize() {
@@ -159,7 +159,7 @@ impl Inner {
         }
     }
 
-    /// Removes a path, then the directories above it that this left empty.
+    /// Removes a path, then the directories above it that are empty now.
     pub(super) fn delete(&self, op: &'static str, path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
         let parent = path.parent().unwrap_or(&self.root);
         match parent.canonicalize() {
@@ -170,12 +170,12 @@ impl Inner {
         }
         match remove(path) {
             Ok(()) => {}
-            // A name of the other sort (a file where a directory is meant, or the reverse) is no object of that key.
+            // A file where a directory is expected, or the reverse, is not an object of that key.
             Err(error) if is_miss(&error) || matches!(error.kind(), Io::IsADirectory) => return Ok(()),
             Err(error) => return Err(at(op, path)(error)),
         }
         let mut directory = parent;
-        // Fails as soon as one is not empty, which is the end of it.
+        // Ends at the first directory that is not empty.
         while directory != self.root && fs::remove_dir(directory).is_ok() {
             directory = directory.parent().unwrap_or(&self.root);
         }
@@ -196,7 +196,7 @@ fn info(key: &MediaKey, metadata: &fs::Metadata) -> io::Result<MediaInfo> {
     Ok(MediaInfo {
         length: metadata.len(),
         content_type: MediaFormat::of_key(key).map_or("application/octet-stream", MediaFormat::content_type),
-        // Objects never change; the file's number tells apart two that follow each other under one key.
+        // Objects never change; the inode distinguishes an object from an earlier one under the same key.
         etag: format!("{:x}-{:x}-{:x}", metadata.len(), since.as_nanos(), file_number(metadata)),
         modified: Timestamp::try_from(modified).map_err(io::Error::other)?,
     })

@@ -1,4 +1,4 @@
-//! Half-written files, and the probe that the directory can hold objects.
+//! Half-written files, and a probe that the directory can store objects.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +14,7 @@ use super::{Inner, Result, TEMP_DIR, at};
 const TEMP_AGE: Duration = Duration::from_hours(1);
 
 impl Inner {
-    /// Writes, links and removes a file; answers its time, which is "now" by the file system's own clock.
+    /// Writes, links and removes a file; returns its time, which is the current time of the file system's clock.
     pub(super) fn probe(&self, op: &'static str) -> Result<SystemTime> {
         let directory = self.root.join(TEMP_DIR);
         let attempt = || {
@@ -35,7 +35,7 @@ impl Inner {
             let path = directory.join(format!("{}-{number}", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(TempFile { path, file: Some(file) }),
-                // Left by a dead process of the same number, or written by a living one in another container.
+                // It is from a dead process of the same id, or from a process in another container.
                 Err(error) if error.kind() == Io::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -45,7 +45,7 @@ impl Inner {
     pub(super) fn remove_stale(&self, now: SystemTime) -> io::Result<()> {
         for entry in fs::read_dir(self.root.join(TEMP_DIR))? {
             let entry = entry?;
-            // A living process may remove its own between our look and our touch.
+            // Another process may have removed its file since it was listed.
             let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
             if now.duration_since(modified).is_ok_and(|age| age > TEMP_AGE) {
                 match fs::remove_file(entry.path()) {
@@ -58,7 +58,7 @@ impl Inner {
     }
 }
 
-/// A file that disappears with this value: whatever goes wrong, nothing half-written stays.
+/// A file that is removed with this value, so that no half-written file remains.
 pub(super) struct TempFile {
     pub(super) path: PathBuf,
     file: Option<File>,
@@ -76,7 +76,7 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // Nothing can be done about a failure here; `open` removes what is left after an hour.
+        // A failure is ignored: `open` removes files that are an hour old.
         let _ = fs::remove_file(&self.path);
     }
 }

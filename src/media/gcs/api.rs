@@ -1,4 +1,4 @@
-//! The JSON API of Cloud Storage, as far as it is used directly: stat, list, copy, delete.
+//! The calls of Cloud Storage's JSON API that Google's client does not have: stat, list, copy, delete.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -8,7 +8,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::{TRIES, backoff};
+use super::{MAX_TRIES, backoff};
 use crate::{
     domain::Timestamp,
     google::{
@@ -23,9 +23,9 @@ use crate::{
 pub(super) const GOOGLE: &str = "https://storage.googleapis.com";
 /// Objects of a page, at most: what the API allows.
 pub(super) const PAGE: usize = 1000;
-/// What one try may take. A page of a list is at most some 1.5 MB.
-const TRY: Limits = Limits { timeout: Duration::from_secs(15), max_bytes: 8 << 20 };
-/// Calls that a copy may take: one within a location, more where bytes must travel.
+/// The limits of one try. A page of a list has at most some 1.5 MB.
+const TRY_LIMITS: Limits = Limits { timeout: Duration::from_secs(15), max_bytes: 8 << 20 };
+/// Calls of a copy, at most: one within a location, more between locations.
 const COPY_CALLS: usize = 100;
 
 /// A client of one bucket.
@@ -61,29 +61,29 @@ fn number<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(json: D) -> std::
     String::deserialize(json)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// What a delete came to.
+/// The result of a delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deleted {
-    /// It is gone by this call.
+    /// This call deleted the object.
     Gone,
-    /// It was gone, or another object has its name by now.
+    /// There was no such object, or a newer one has its name.
     Absent,
 }
 
 enum ObjectResponse {
     Done(Bytes),
     Missing,
-    /// A precondition does not hold.
-    Unmet,
+    /// A precondition failed.
+    PreconditionFailed,
 }
 
 impl Object {
-    /// What it is called in the bucket.
+    /// Its name in the bucket.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which of the objects that had this name, one after the other.
+    /// Distinguishes the object from earlier ones of the same name.
     pub(super) fn generation(&self) -> i64 {
         self.generation
     }
@@ -93,7 +93,7 @@ impl Object {
         self.time_created
     }
 
-    /// The same as the port says it.
+    /// The metadata for the port.
     pub(super) fn info(&self, key: &MediaKey) -> MediaInfo {
         MediaInfo {
             length: self.size,
@@ -115,7 +115,7 @@ impl Api {
         match self.call(op, |client| client.get(url.as_str()).query(&fields)).await? {
             ObjectResponse::Done(body) => parsed(op, &body).map(Some),
             ObjectResponse::Missing => Ok(None),
-            ObjectResponse::Unmet => Err(unexpected(op)),
+            ObjectResponse::PreconditionFailed => Err(unexpected(op)),
         }
     }
 
@@ -134,21 +134,21 @@ impl Api {
         let token = token.map(|token| ("pageToken", token));
         match self.call(op, |client| client.get(url.as_str()).query(&query).query(token.as_slice())).await? {
             ObjectResponse::Done(body) => parsed(op, &body),
-            // Of the bucket itself.
+            // The bucket itself is missing.
             ObjectResponse::Missing => {
                 let advice = advice(404, &self.bucket).unwrap_or_default();
                 Err(BackendError::new(ErrorKind::Broken, op).because(advice))
             }
-            ObjectResponse::Unmet => Err(unexpected(op)),
+            ObjectResponse::PreconditionFailed => Err(unexpected(op)),
         }
     }
 
-    /// Deletes what bears this name.
+    /// Deletes the object of this name, whatever its generation.
     pub(super) async fn delete_any(&self, op: &'static str, name: &str) -> Result<Deleted> {
         self.remove(op, name, None).await
     }
 
-    /// Deletes this very object.
+    /// Deletes this object, unless a newer one has replaced it.
     pub(super) async fn delete(&self, op: &'static str, object: &Object) -> Result<Deleted> {
         self.remove(op, &object.name, Some(object.generation)).await
     }
@@ -159,11 +159,11 @@ impl Api {
         let request = |client: &Client| client.delete(url.as_str()).query(condition.as_slice());
         Ok(match self.call(op, request).await? {
             ObjectResponse::Done(_) => Deleted::Gone,
-            ObjectResponse::Missing | ObjectResponse::Unmet => Deleted::Absent,
+            ObjectResponse::Missing | ObjectResponse::PreconditionFailed => Deleted::Absent,
         })
     }
 
-    /// Copies within the bucket, with its metadata, to a name that is free; `false` when there is nothing to copy.
+    /// Copies an object with its metadata to a free name in the bucket; `false` if there is no such object.
     pub(super) async fn copy(&self, op: &'static str, from: &MediaKey, to: &MediaKey) -> Result<bool> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -176,13 +176,13 @@ impl Api {
         let mut token: Option<String> = None;
         for _ in 0..COPY_CALLS {
             let token_query = token.as_deref().map(|token| ("rewriteToken", token));
-            // An empty body has a length, which the service wants to be told.
+            // The service requires a length, which a request without a body does not have.
             let request = |client: &Client| {
                 client.post(url.as_str()).query(&query).query(token_query.as_slice()).body(Bytes::new())
             };
             match self.call(op, request).await? {
                 ObjectResponse::Missing => return Ok(false),
-                ObjectResponse::Unmet => {
+                ObjectResponse::PreconditionFailed => {
                     return Err(BackendError::new(ErrorKind::AlreadyExists, op).because(to.to_string()));
                 }
                 ObjectResponse::Done(body) => {
@@ -204,14 +204,14 @@ impl Api {
     /// An address below the bucket's; a name's own slashes are encoded.
     fn below(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
-        // An address without a path, such as `mailto:`, is refused with the configuration.
+        // The validation of the configuration refuses an address without a path, such as `mailto:`.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["storage", "v1", "b", &self.bucket]).extend(segments);
         }
         url
     }
 
-    /// One call, tried again where that is safe: every call here may be repeated.
+    /// One call with retries; every call here is safe to repeat.
     async fn call(&self, op: &'static str, request: impl Fn(&Client) -> RequestBuilder) -> Result<ObjectResponse> {
         let mut state = RetryState::new(true);
         loop {
@@ -220,7 +220,7 @@ impl Api {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if !error.is_transient() || state.attempt_count >= TRIES {
+            if !error.is_transient() || state.attempt_count >= MAX_TRIES {
                 return Err(error);
             }
             tokio::time::sleep(backoff().on_failure(&state)).await;
@@ -228,11 +228,11 @@ impl Api {
     }
 
     async fn once(&self, op: &'static str, request: impl Fn(&Client) -> RequestBuilder) -> Result<ObjectResponse> {
-        let response = self.rest.send(TRY, request).await.map_err(|error| unanswered(op, error))?;
+        let response = self.rest.send(TRY_LIMITS, request).await.map_err(|error| unanswered(op, error))?;
         match response.status {
             200..=299 => Ok(ObjectResponse::Done(response.body)),
             404 if !is_about_the_bucket(&response.body) => Ok(ObjectResponse::Missing),
-            412 => Ok(ObjectResponse::Unmet),
+            412 => Ok(ObjectResponse::PreconditionFailed),
             status => {
                 let mut error = self.refused(op, status, &response.body);
                 error.retry_after = ApiError::read(&response.body).retry_after(&response);
@@ -251,7 +251,7 @@ impl Api {
     }
 }
 
-/// What an operator should do about an answer that no caller can help.
+/// Advice for the operator about a status that only an operator can change.
 pub(super) fn advice(status: u16, bucket: &str) -> Option<String> {
     match status {
         401 => Some("Cloud Storage does not know this process; check its service account's credentials".to_owned()),
@@ -280,12 +280,12 @@ fn unanswered(op: &'static str, error: RestError) -> BackendError {
 
 fn parsed<T: for<'de> Deserialize<'de>>(op: &'static str, body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
-        BackendError::new(ErrorKind::Broken, op).because(format!("an answer that is none of Cloud Storage's: {error}"))
+        BackendError::new(ErrorKind::Broken, op).because(format!("a response that is not from Cloud Storage: {error}"))
     })
 }
 
 fn unexpected(op: &'static str) -> BackendError {
-    BackendError::new(ErrorKind::Broken, op).because("an answer that this question does not have")
+    BackendError::new(ErrorKind::Broken, op).because("an unexpected response")
 }
 
 /// The message of a refusal, or its text when it is not JSON.
@@ -294,7 +294,7 @@ fn message(body: &[u8]) -> String {
     if error.message.is_empty() { excerpt(&String::from_utf8_lossy(body)) } else { excerpt(&error.message) }
 }
 
-/// Whether it is the bucket that is not found: the status is the same.
+/// Whether the missing thing is the bucket; the status is the same.
 fn is_about_the_bucket(body: &[u8]) -> bool {
     message(body).contains("bucket does not exist")
 }

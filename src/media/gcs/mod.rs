@@ -1,10 +1,10 @@
 //! [`MediaStore`] on Cloud Storage: one object per key, created only where there is none.
 //!
-//! Objects are written and read by Google's client, which speaks JSON over HTTP for both. Its administration is gRPC, which
-//! needs another endpoint and which no emulator serves, so the rest goes to the JSON API directly ([`api`]).
+//! Google's client writes and reads objects, both by JSON over HTTP. Its administration is gRPC, which needs another
+//! endpoint and which no emulator serves, so everything else calls the JSON API directly ([`api`]).
 
 mod api;
-mod links;
+mod urls;
 
 use std::{io, ops::Range, sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use tokio::sync::OnceCell;
 
 use self::{
     api::{Api, Deleted, Object, ObjectPage},
-    links::Links,
+    urls::UrlSigner,
 };
 use super::{
     BackendError, ErrorKind, MediaFormat, MediaInfo, MediaKey, MediaRead, MediaStore, MediaUrl, Result, SignedUpload,
-    directory_of, ends_as,
+    check_extension, directory_of,
 };
 use crate::{
     config::{GcsConfig, GcsUrls},
@@ -39,30 +39,30 @@ use crate::{
     },
 };
 
-/// How often a call is tried in all.
-const TRIES: u32 = 3;
-/// How long after its beginning a call may still be tried again.
-const TRY_FOR: Duration = Duration::from_secs(20);
-/// Bytes of a chunk of what is read.
+/// Tries of a call, including the first.
+const MAX_TRIES: u32 = 3;
+/// The time after which a call is not tried again.
+const RETRY_TIME_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of a chunk of a read.
 const CHUNK: usize = 64 * 1024;
-/// Objects deleted at once.
-const DELETES_AT_ONCE: usize = 16;
+/// Concurrent deletions.
+const CONCURRENT_DELETES: usize = 16;
 
 /// Objects of one bucket.
 pub(super) struct GcsMedia {
     bucket: String,
-    /// The bucket as the client names it.
+    /// The bucket's resource name, for Google's client.
     resource: String,
     endpoint: Option<url::Url>,
     credentials: Credentials,
     cache_control: &'static str,
     storage: OnceCell<Storage>,
     api: Api,
-    links: Links,
+    urls: UrlSigner,
 }
 
 impl GcsMedia {
-    /// A bucket's objects. Reads files at most: connections are made, and tokens fetched, by the first call.
+    /// Opens a bucket. It reads files at most; the first call connects and fetches a token.
     pub(super) fn open(config: &GcsConfig) -> Result<Self> {
         const OP: &str = "media.open";
         let bucket = config.bucket.clone().unwrap_or_default();
@@ -76,8 +76,8 @@ impl GcsMedia {
         Ok(Self {
             resource: format!("projects/_/buckets/{bucket}"),
             api: Api::new(RestClient::new(client, tokens), base, &bucket),
-            links: Links::new(config)?,
-            // A signed URL is one person's: what a shared cache kept would outlive it.
+            urls: UrlSigner::new(config)?,
+            // A signed URL belongs to one user, and an entry in a shared cache would outlive it.
             cache_control: match config.urls {
                 GcsUrls::Signed => "private, max-age=31536000, immutable",
                 GcsUrls::Public => "public, max-age=31536000, immutable",
@@ -93,9 +93,9 @@ impl GcsMedia {
         let build = async || {
             let mut builder = Storage::builder()
                 .with_credentials(self.credentials.clone())
-                .with_retry_policy(RetryableErrors.with_time_limit(TRY_FOR).with_attempt_limit(TRIES))
+                .with_retry_policy(RetryableErrors.with_time_limit(RETRY_TIME_LIMIT).with_attempt_limit(MAX_TRIES))
                 .with_backoff_policy(backoff())
-                // Pictures are a few megabytes, in memory already: one request each, never a session of several.
+                // Pictures have a few megabytes and are in memory, so each takes one request and no resumable session.
                 .with_resumable_upload_threshold(usize::MAX);
             if let Some(endpoint) = &self.endpoint {
                 builder = builder.with_endpoint(google::base(endpoint));
@@ -108,7 +108,7 @@ impl GcsMedia {
 
     async fn create(&self, op: &'static str, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
         let cache_control = match format {
-            // Facts are replaced by others when their upload has expired.
+            // New facts replace those of an expired upload.
             MediaFormat::Json => "no-store",
             MediaFormat::Png | MediaFormat::Jpeg | MediaFormat::Webp => self.cache_control,
         };
@@ -119,15 +119,15 @@ impl GcsMedia {
             .write_object(&self.resource, key.as_str(), bytes)
             .set_content_type(format.content_type())
             .set_cache_control(cache_control)
-            // The alphabet of keys has neither quotes nor control characters, so nothing needs escaping.
+            // Keys have neither quotes nor control characters, so no escaping is necessary.
             .set_content_disposition(format!("inline; filename=\"{name}\""))
-            // Create, never overwrite. This is also what makes a repeat after a lost answer safe.
+            // Create, never overwrite. This also makes a retry after a lost response safe.
             .set_if_generation_match(0_i64);
-        // Dozens of kilobytes, which every caller up to its task would hold.
+        // The future has dozens of kilobytes, which every caller's future would contain.
         Box::pin(write.send_buffered()).await.map(drop).map_err(|error| self.failed(op, error))
     }
 
-    /// The client's error, with what an operator should do about it.
+    /// The client's error, with advice for the operator if there is one.
     fn failed(&self, op: &'static str, error: google_cloud_gax::error::Error) -> BackendError {
         match error.http_status_code().and_then(|status| api::advice(status, &self.bucket)) {
             Some(advice) => BackendError::new(ErrorKind::Broken, op).because(format!("{advice} ({error})")),
@@ -148,15 +148,15 @@ impl GcsMedia {
         })
     }
 
-    /// Deletes what is listed and wanted; how many.
+    /// Deletes the listed objects that match; returns their number.
     async fn delete_all(&self, op: &'static str, prefix: &str, wanted: impl Fn(&Object) -> bool) -> Result<usize> {
         let mut pages = Box::pin(self.pages(op, prefix, api::PAGE));
         let mut count = 0;
         while let Some(page) = pages.try_next().await? {
-            // Of that very generation: one that was written since is another object.
+            // Only this generation: a newer one is another object.
             let calls = page.iter().filter(|object| wanted(object)).map(|object| self.api.delete(op, object));
             let calls: Vec<_> = calls.collect();
-            let mut outcomes = stream::iter(calls).buffer_unordered(DELETES_AT_ONCE);
+            let mut outcomes = stream::iter(calls).buffer_unordered(CONCURRENT_DELETES);
             while let Some(outcome) = outcomes.try_next().await? {
                 count += usize::from(outcome == Deleted::Gone);
             }
@@ -169,13 +169,13 @@ impl GcsMedia {
 impl MediaStore for GcsMedia {
     async fn put(&self, key: &MediaKey, format: MediaFormat, bytes: Bytes) -> Result<()> {
         const OP: &str = "media.put";
-        ends_as(OP, key, format)?;
+        check_extension(OP, key, format)?;
         self.create(OP, key, format, bytes).await
     }
 
     async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<Option<MediaRead>> {
         const OP: &str = "media.get";
-        // What the read itself answers has no time to the microsecond, and nothing at all for an empty range.
+        // The response of a read has no time in microseconds, and an empty range has no response.
         let Some(object) = self.api.stat(OP, key).await? else { return Ok(None) };
         let info = object.info(key);
         let range = range.unwrap_or(0..info.length);
@@ -190,7 +190,7 @@ impl MediaStore for GcsMedia {
         let read = self.storage(OP).await?.read_object(&self.resource, key.as_str());
         match read.set_generation(object.generation()).set_read_range(wanted).send().await {
             Ok(response) => Ok(Some(MediaRead { info, body: chunks(response).boxed() })),
-            // Deleted since.
+            // Deleted since the stat.
             Err(error) if error.http_status_code() == Some(404) => Ok(None),
             Err(error) => Err(self.failed(OP, error)),
         }
@@ -217,7 +217,7 @@ impl MediaStore for GcsMedia {
         let mut pages = Box::pin(self.pages(OP, prefix, limit.clamp(1, api::PAGE)));
         while found.len() < limit {
             let Some(page) = pages.try_next().await? else { break };
-            // A name that is no key's is no object's either: somebody else put it into the bucket.
+            // An object whose name is not a key is foreign.
             let keys = page.iter().filter_map(|object| object.name().parse().ok());
             found.extend(keys.take(limit - found.len()));
         }
@@ -235,7 +235,7 @@ impl MediaStore for GcsMedia {
     }
 
     async fn url(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
-        self.links.to_fetch(key, now).await
+        self.urls.to_fetch(key, now).await
     }
 
     async fn upload_url(
@@ -245,7 +245,7 @@ impl MediaStore for GcsMedia {
         max_bytes: u64,
         now: Timestamp,
     ) -> Result<Option<SignedUpload>> {
-        self.links.to_put(key, content_type, max_bytes, now).await.map(Some)
+        self.urls.to_put(key, content_type, max_bytes, now).await.map(Some)
     }
 
     fn is_behind_the_gateway(&self) -> bool {
@@ -257,7 +257,7 @@ impl MediaStore for GcsMedia {
     }
 }
 
-/// The pause before a call is tried again, with jitter.
+/// The pause before a retry, with jitter.
 fn backoff() -> ExponentialBackoff {
     let builder = ExponentialBackoffBuilder::new()
         .with_initial_delay(Duration::from_millis(100))
@@ -265,7 +265,7 @@ fn backoff() -> ExponentialBackoff {
     builder.clamp()
 }
 
-/// What is read, in chunks of [`CHUNK`] at most, whatever arrives at once.
+/// The body of a read, in chunks of [`CHUNK`] at most.
 fn chunks(response: ReadObjectResponse) -> impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::unfold(Some((response, Bytes::new())), async |state| {
         let (mut response, mut rest) = state?;

@@ -7,13 +7,13 @@ use image::imageops;
 use super::{DecodeLimits, PictureError, decode};
 use crate::domain::palette::Rgb;
 
-/// The sides to which a picture is reduced: enough for its colours, and no grain is left.
+/// The sides to which a picture is reduced: enough for its colours, and without grain.
 const SIDE: u32 = 64;
 
 /// Channels that differ by less than this count as equal.
 const STEP: u8 = 8;
 
-/// The colours of an encoded picture and their shares, which sum to 1. What is transparent does not count.
+/// The colours of an encoded picture and their shares, which sum to 1. Transparent pixels do not count.
 pub fn colors(bytes: &[u8], limits: &DecodeLimits) -> Result<Vec<(Rgb, f64)>, PictureError> {
     let image = decode(bytes, limits)?.image;
     let (width, height) = (image.width().min(SIDE), image.height().min(SIDE));

@@ -1,4 +1,4 @@
-//! Pictures nobody vouches for.
+//! Untrusted pictures.
 
 use super::*;
 
@@ -64,13 +64,13 @@ fn a_whole_picture_does_not_end_early() {
 fn a_picture_to_show_is_small_and_otherwise_untouched() {
     let limits = DecodeLimits::default();
     let png = Bytes::from(encoded(40, 30, image::ImageFormat::Png));
-    assert_eq!(shown(png.clone(), 40, png.len(), &limits), Ok((png.clone(), MediaFormat::Png)));
+    assert_eq!(reference_picture(png.clone(), 40, png.len(), &limits), Ok((png.clone(), MediaFormat::Png)));
     for (side, max_bytes, size) in [(20, usize::MAX, (20, 15)), (40, 10, (40, 30))] {
-        let (bytes, format) = shown(png.clone(), side, max_bytes, &limits).unwrap();
+        let (bytes, format) = reference_picture(png.clone(), side, max_bytes, &limits).unwrap();
         let image = decode(&bytes, &limits).unwrap().image;
         assert_eq!((format, (image.width(), image.height())), (MediaFormat::Jpeg, size));
     }
-    assert_eq!(shown(Bytes::from_static(b"no"), 40, 10, &limits), Err(PictureError::UnknownFormat));
+    assert_eq!(reference_picture(Bytes::from_static(b"no"), 40, 10, &limits), Err(PictureError::UnknownFormat));
 }
 
 #[test]

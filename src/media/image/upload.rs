@@ -1,5 +1,5 @@
-//! Pictures that people send to learn from: checked, brought upright, made bearable in size, and encoded anew, so that
-//! nothing of the file remains but what is seen.
+//! Training pictures: checks an uploaded picture, turns it upright, limits its size, and encodes it again, so that only the
+//! visible pixels of the file remain.
 
 use bytes::Bytes;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -8,34 +8,34 @@ use image::{DynamicImage, codecs::jpeg::JpegEncoder};
 use super::{DecodeLimits, PictureError, decode_shaped, encode, png, sniff};
 use crate::media::MediaFormat;
 
-/// Pixels that are kept: 2048 x 2048, twice what trainers look at. Larger pictures are made smaller, which is also what
-/// bounds the memory that turning and encoding them takes.
-const KEPT_PIXELS: u64 = 2048 * 2048;
+/// 2048 x 2048 pixels, twice the side that trainers use. Larger pictures are reduced, which also bounds the memory for
+/// rotating and encoding them.
+const MAX_PIXELS: u64 = 2048 * 2048;
 const JPEG_QUALITY: u8 = 92;
 
-/// A picture to keep.
+/// A picture that is ready to train on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct TrainingPicture {
     /// The picture, encoded anew.
     pub bytes: Bytes,
-    /// JPEG for what came as JPEG, PNG for the rest.
+    /// JPEG if it was uploaded as JPEG, else PNG.
     pub format: MediaFormat,
     /// Pixels, upright.
     pub width: u32,
     /// Pixels, upright.
     pub height: u32,
-    /// Pictures that look alike differ in few bits (dHash).
+    /// A perceptual hash (dHash): similar pictures differ in few bits.
     pub fingerprint: u64,
 }
 
-/// Takes a picture of unknown origin: a single, whole one.
+/// Prepares an untrusted picture, which must be complete and not animated.
 ///
-/// Metadata, what is hidden behind the end, and the orientation mark are gone from the result; the pixels are upright.
-pub fn keep(bytes: Bytes, limits: &DecodeLimits) -> Result<Kept, PictureError> {
+/// The result has upright pixels and no metadata, no orientation mark, and no data after the end.
+pub fn training_picture(bytes: Bytes, limits: &DecodeLimits) -> Result<TrainingPicture, PictureError> {
     let whole = match sniff(&bytes) {
         Some(MediaFormat::Jpeg) => is_whole_jpeg(&bytes),
         Some(_) if is_animated(&bytes) => return Err(PictureError::Animated),
-        _ => true, // the decoders of the other formats notice
+        _ => true, // the decoders of the other formats detect it
     };
     let decoded = decode_shaped(&bytes, limits, smaller)?;
     drop(bytes);
@@ -48,7 +48,7 @@ pub fn keep(bytes: Bytes, limits: &DecodeLimits) -> Result<Kept, PictureError> {
         MediaFormat::Jpeg => (jpeg(&image)?, MediaFormat::Jpeg),
         _ => (png(&image)?, MediaFormat::Png),
     };
-    Ok(Kept { bytes, format, width: image.width(), height: image.height(), fingerprint })
+    Ok(TrainingPicture { bytes, format, width: image.width(), height: image.height(), fingerprint })
 }
 
 pub(super) fn jpeg(image: &DynamicImage) -> Result<Bytes, PictureError> {
@@ -57,17 +57,17 @@ pub(super) fn jpeg(image: &DynamicImage) -> Result<Bytes, PictureError> {
     Ok(bytes.into())
 }
 
-/// The picture with at most [`KEPT_PIXELS`], in the same proportions.
+/// The picture with at most [`MAX_PIXELS`], in the same proportions.
 fn smaller(image: DynamicImage) -> DynamicImage {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
-    if width * height <= KEPT_PIXELS {
+    if width * height <= MAX_PIXELS {
         return image;
     }
-    // width' = sqrt(KEPT * width / height), and the same for the height: both rounded down, so the area fits.
-    let side = |this: u64, other: u64| u32::try_from((KEPT_PIXELS * this / other.max(1)).isqrt()).unwrap_or(1).max(1);
+    // width' = sqrt(MAX_PIXELS * width / height), and the same for the height: both rounded down, so the area fits.
+    let side = |this: u64, other: u64| u32::try_from((MAX_PIXELS * this / other.max(1)).isqrt()).unwrap_or(1).max(1);
     // A picture of a single row is scaled along the other side only.
     let side = |this: u64, other: u64| side(this, other).min(u32::try_from(this).unwrap_or(u32::MAX));
-    // Averages areas straight into the result; the better filters need another copy of the whole picture.
+    // Averages areas directly into the result; better filters need another copy of the whole picture.
     image.thumbnail_exact(side(width, height), side(height, width))
 }
 
@@ -87,7 +87,7 @@ fn fingerprint(image: &DynamicImage) -> Result<u64, PictureError> {
     Ok(places.fold(0, |bits, (x, y)| bits << 1 | u64::from(brightness(x, y) > brightness(x + 1, y))))
 }
 
-/// Whether a PNG or WebP has more than one frame, by what it says of itself ahead of its pixels.
+/// Whether a PNG or WebP has more than one frame, by its headers.
 fn is_animated(bytes: &[u8]) -> bool {
     if let Some(flags) = bytes.get(20).filter(|_| bytes.get(12..16) == Some(b"VP8X")) {
         return flags & 0x02 != 0;
@@ -104,7 +104,7 @@ fn is_animated(bytes: &[u8]) -> bool {
     false
 }
 
-/// Whether a JPEG reaches its end mark. Its decoder would fill what is missing with grey.
+/// Whether a JPEG reaches its end mark. The decoder would fill missing pixels with grey.
 pub(super) fn is_whole_jpeg(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
@@ -153,22 +153,24 @@ mod tests {
         assert!(is_whole_jpeg(&jpeg));
         for cut in [3, 20, 200, jpeg.len() / 2, jpeg.len() - 2, jpeg.len() - 1] {
             assert!(!is_whole_jpeg(&jpeg[..cut]), "{cut}");
-            assert!(keep(jpeg.slice(..cut), &DecodeLimits::default()).is_err(), "{cut}");
+            assert!(training_picture(jpeg.slice(..cut), &DecodeLimits::default()).is_err(), "{cut}");
         }
         assert!(is_whole_jpeg(&[&jpeg[..], b"<script>"].concat()));
     }
 
     #[test]
-    fn large_pictures_become_bearable() {
-        let kept = keep(encoded(&scene(6000, 1500), ImageFormat::Png), &DecodeLimits::default()).expect("a picture");
+    fn large_pictures_are_reduced() {
+        let kept = training_picture(encoded(&scene(6000, 1500), ImageFormat::Png), &DecodeLimits::default())
+            .expect("a picture");
         assert_eq!((kept.width, kept.height, kept.format), (4096, 1024, MediaFormat::Png));
     }
 
     #[test]
-    fn what_looks_alike_has_a_like_fingerprint() {
+    fn similar_pictures_have_similar_fingerprints() {
         let print = |image: &DynamicImage| fingerprint(image).expect("a fingerprint");
         let one = print(&scene(900, 700));
-        let again = keep(encoded(&scene(450, 350), ImageFormat::Jpeg), &DecodeLimits::default()).expect("a picture");
+        let again = training_picture(encoded(&scene(450, 350), ImageFormat::Jpeg), &DecodeLimits::default())
+            .expect("a picture");
         assert!((one ^ again.fingerprint).count_ones() <= 4);
         assert!((one ^ print(&scene(900, 700).rotate180())).count_ones() >= 12);
     }

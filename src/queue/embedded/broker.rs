@@ -22,21 +22,21 @@ use crate::{
     lifecycle::supervised,
 };
 
-/// How often expired messages are removed.
+/// The interval between removals of expired messages.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
-/// Pushes messages to a worker, as Pub/Sub does: at least once, within an ack deadline, with backoff after a refusal,
-/// and into the dead letters after too many.
+/// Pushes messages to a worker as Pub/Sub does: at least once, with an ack deadline, with backoff after a refusal, and to
+/// the dead letters after too many refusals.
 ///
-/// One broker at a time may run on a database (the worker's lock sees to that), so which messages are under way is
-/// remembered in memory alone, and a delivery costs one write: the acknowledgement.
+/// The worker lock permits one broker for each database. So the broker keeps in memory which messages are in progress, and
+/// a delivery costs one write: the acknowledgement.
 pub struct Broker {
     context: Arc<PushContext>,
     subscriptions: Vec<Subscription>,
 }
 
 impl Broker {
-    /// A broker that pushes to the endpoints below `push_url`, at most `max_in_flight` at once per subscription.
+    /// Pushes to the endpoints below `push_url`, at most `max_in_flight` messages of each subscription at once.
     pub fn new(
         embedded: &Embedded,
         config: &EmbeddedQueueConfig,
@@ -53,7 +53,7 @@ impl Broker {
         Ok(Self { context, subscriptions })
     }
 
-    /// Delivers until `stop` is cancelled; then lets the pushes under way finish for a moment, and returns.
+    /// Delivers until `stop` is cancelled, then waits a moment for the pushes in progress and returns.
     pub async fn run(self, stop: CancellationToken) {
         let Self { context, subscriptions } = self;
         let mut tasks = JoinSet::new();
@@ -66,7 +66,7 @@ impl Broker {
         tasks.spawn(supervised("expiry of messages", stop, move || expire(Arc::clone(&context), end.clone())));
         while let Some(ended) = tasks.join_next().await {
             if let Err(panic) = ended {
-                tracing::error!(error = %panic, "a task of the broker ended by a defect");
+                tracing::error!(error = %panic, "a task of the broker panicked");
             }
         }
     }
@@ -78,7 +78,7 @@ async fn expire(context: Arc<PushContext>, stop: CancellationToken) {
         match context.embedded.write("queue.expire", move |tx| rows::expire(tx, oldest)).await {
             Ok(0) => {}
             Ok(count) => {
-                // The jobs are not lost: the sweeper publishes again for those that still wait.
+                // No job is lost: the sweeper publishes again for jobs that still wait.
                 tracing::warn!(messages = count, "undelivered messages expired");
                 continue;
             }

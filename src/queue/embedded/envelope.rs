@@ -1,4 +1,4 @@
-//! The body of a push, byte for byte as Pub/Sub writes it.
+//! The body of a push, byte for byte as Pub/Sub sends it.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Wrapped<'a> {
     attributes: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     data: String,
-    // Pub/Sub writes these two under both spellings; clients rely on either.
+    // Pub/Sub sends these two fields in both spellings, and clients rely on either.
     #[serde(rename = "messageId")]
     message_id_camel: &'a str,
     message_id: &'a str,
@@ -34,7 +34,7 @@ struct Wrapped<'a> {
     publish_time: &'a str,
 }
 
-/// The envelope of a delivery from `subscription` (its short name).
+/// The envelope of a message. `subscription` is a short name.
 pub(super) fn body(message: &Message, subscription: &str) -> Result<Vec<u8>, serde_json::Error> {
     let id = message.id.to_string();
     let time = message.published_at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
@@ -52,7 +52,7 @@ pub(super) fn body(message: &Message, subscription: &str) -> Result<Vec<u8>, ser
     })
 }
 
-/// What forwarding to the dead-letter topic adds to a message's attributes.
+/// The attributes of a message that is forwarded to the dead letters, with those that Pub/Sub adds.
 pub(super) fn forwarded(message: &Message, subscription: &str) -> BTreeMap<String, String> {
     let mut attributes = message.attributes.clone();
     let mut add = |name: &str, value: String| attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
@@ -63,7 +63,7 @@ pub(super) fn forwarded(message: &Message, subscription: &str) -> BTreeMap<Strin
     attributes
 }
 
-/// With a numeric offset, as Pub/Sub writes this one.
+/// Pub/Sub writes this time with a numeric offset.
 fn zoned(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3f+00:00").to_string()
 }

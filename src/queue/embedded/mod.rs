@@ -1,4 +1,4 @@
-//! Pub/Sub in miniature, in the same file as the jobs: topics with one push subscription each, and dead letters.
+//! A small Pub/Sub in the SQLite file of the jobs: one push subscription for each kind of job, and dead letters.
 
 mod broker;
 mod envelope;
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The publishing side. The delivering side is the [`Broker`].
+/// The publishing side. The [`Broker`] delivers.
 pub(super) struct EmbeddedQueue {
     embedded: Embedded,
 }
@@ -40,7 +40,7 @@ impl JobQueue for EmbeddedQueue {
         Ok(MessageId(id.to_string()))
     }
 
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         let dead_letter = NewDeadLetter {
             key: dead_letter.key.clone(),
             data: dead_letter.data.clone(),

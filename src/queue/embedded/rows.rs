@@ -1,4 +1,4 @@
-//! What the broker reads and writes of its messages.
+//! The SQL of the broker and of the dead letters.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,53 +23,53 @@ pub(super) struct Message {
     pub data: Vec<u8>,
     pub attributes: BTreeMap<String, String>,
     pub published_at: Timestamp,
-    /// Of the delivery to come; 1 is the first.
+    /// Number of the next delivery, 1 for the first.
     pub delivery_attempt: u32,
 }
 
-/// What a pull brought.
+/// The result of a pull.
 #[derive(Debug, Default)]
-pub(super) struct Pulled {
+pub(super) struct Batch {
     pub messages: Vec<Message>,
-    /// When the next message becomes visible, if these are all there are now.
+    /// When the next message becomes visible, if this batch is complete.
     pub next: Option<Timestamp>,
 }
 
-/// Up to `limit` messages whose time has come, longest first, without those that are `held`.
+/// Up to `limit` visible messages, oldest first, except those `in_memory`.
 pub(super) fn pull(
     db: &Connection,
     kind: JobKind,
     now: Timestamp,
     limit: usize,
-    held: &HashSet<i64>,
-) -> Outcome<Pulled> {
+    in_memory: &HashSet<i64>,
+) -> Outcome<Batch> {
     let view = db.unchecked_transaction()?;
     let now = now.as_microsecond();
-    // What is held is still in the table, and comes first.
-    let rows = i64::try_from(limit.saturating_add(held.len())).unwrap_or(i64::MAX);
-    let mut turn =
+    // The messages in memory are still in the table and come first.
+    let rows = i64::try_from(limit.saturating_add(in_memory.len())).unwrap_or(i64::MAX);
+    let mut visible =
         view.prepare_cached("SELECT id FROM messages WHERE kind = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?")?;
     let mut load =
         view.prepare_cached("SELECT id, data, attributes, published_at, delivery_attempt FROM messages WHERE id = ?")?;
-    let mut pulled = Pulled::default();
-    let mut ids = turn.query(params![kind.id_prefix(), now, rows])?;
+    let mut batch = Batch::default();
+    let mut ids = visible.query(params![kind.id_prefix(), now, rows])?;
     while let Some(row) = ids.next()? {
         let id: i64 = row.get(0)?;
-        if pulled.messages.len() == limit {
-            return Ok(pulled);
+        if batch.messages.len() == limit {
+            return Ok(batch);
         }
-        if !held.contains(&id) {
-            pulled.messages.push(load.query_row([id], |row| Ok(read(row)))??);
+        if !in_memory.contains(&id) {
+            batch.messages.push(load.query_row([id], |row| Ok(read(row)))??);
         }
     }
-    pulled.next = view
+    batch.next = view
         .prepare_cached(
             "SELECT visible_at FROM messages WHERE kind = ? AND visible_at > ? ORDER BY visible_at LIMIT 1",
         )?
         .query_row(params![kind.id_prefix(), now], |row| row.get::<_, i64>(0))
         .optional()?
         .and_then(|at| Timestamp::from_microsecond(at).ok());
-    Ok(pulled)
+    Ok(batch)
 }
 
 fn read(row: &Row<'_>) -> Outcome<Message> {
@@ -112,7 +112,7 @@ pub(super) fn dead_letters(db: &Connection, limit: usize) -> Outcome<Vec<StoredD
     Ok(dead_letters)
 }
 
-/// Removes dead letters; how many there were.
+/// Removes dead letters and returns how many existed.
 pub(super) fn discard_dead_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
     let mut delete = tx.prepare_cached("DELETE FROM dead_letters WHERE key = ?")?;
     let mut removed = 0;
@@ -128,13 +128,13 @@ pub(super) fn purge_dead_letters(tx: &Tx<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// The message was acknowledged.
+/// Removes an acknowledged message.
 pub(super) fn acknowledge(tx: &Tx<'_>, id: i64) -> Outcome<()> {
     tx.prepare_cached("DELETE FROM messages WHERE id = ?")?.execute([id])?;
     Ok(())
 }
 
-/// The message was refused: its next delivery is one more, and later.
+/// Schedules the next delivery of a refused message.
 pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Timestamp) -> Outcome<()> {
     tx.prepare_cached("UPDATE messages SET delivery_attempt = ?, visible_at = ? WHERE id = ?")?.execute(params![
         next_attempt,
@@ -144,7 +144,7 @@ pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Time
     Ok(())
 }
 
-/// The message was refused for the last time: it becomes a dead letter, in one step.
+/// Turns a message into a dead letter after its last refusal, in one transaction.
 pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<()> {
     let subscription = kind.subscription();
     let dead_letter = NewDeadLetter {
@@ -156,8 +156,8 @@ pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<
     acknowledge(tx, message.id)
 }
 
-/// Removes a batch of messages published before `oldest`; how many there were. Ids grow with time, so the oldest are
-/// found without an index of their own.
+/// Removes a batch of messages published before `oldest` and returns how many. Ids grow with time, so the oldest messages
+/// are found without another index.
 pub(super) fn expire(tx: &Tx<'_>, oldest: Timestamp) -> Outcome<usize> {
     let sql = "DELETE FROM messages
                WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT 256) AND published_at < ?";
@@ -190,7 +190,7 @@ mod tests {
             embedded.write("test", move |tx| messages::insert(tx, &message)).await?;
         }
         let expired = |oldest| embedded.write("test", move |tx| expire(tx, oldest));
-        assert_eq!(expired(now).await?, 0, "all of them are younger");
+        assert_eq!(expired(now).await?, 0, "no message is old enough");
         let later = after(SystemClock.now(), Duration::from_secs(1));
         let batches = [expired(later).await?, expired(later).await?, expired(later).await?];
         assert_eq!(batches, [256, 44, 0]);

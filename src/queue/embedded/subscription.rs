@@ -1,4 +1,4 @@
-//! One push subscription: takes messages in turn, pushes them, and notes what the worker answered.
+//! One push subscription: reads messages in order, pushes them, and records the replies.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -36,29 +36,29 @@ use crate::{
     error,
 };
 
-/// Messages that are read ahead.
+/// How many messages are read ahead.
 const READ_AHEAD: usize = 256;
-/// How long pushes under way may still take after the stop signal; what is not acknowledged by then comes again.
+/// How long pushes in progress may take after the stop signal. A message that is not acknowledged by then is pushed again.
 const DRAIN: Duration = Duration::from_secs(3);
-/// The first pause after a worker could not be reached.
+/// The first pause after the worker was unreachable.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// The wait after the database refused, and the longest sleep: a clock that was set is noticed by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The wait after a failed read, and the longest wait for a message: it limits the delay after the clock was set back.
+const RETRY_READ: Duration = Duration::from_secs(1);
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// What came of a push.
+/// The result of a push.
 enum PushResult {
     /// Acknowledged.
     Ack,
-    /// Refused, too late, or cut off in the middle.
+    /// Refused, too late, or interrupted.
     Nack(String),
-    /// There was nobody to deliver to.
+    /// No connection to the worker.
     Unreachable(String),
 }
 
-/// What all subscriptions of a broker share.
+/// Shared by all subscriptions of a broker.
 pub(super) struct PushContext {
     pub embedded: Embedded,
     pub client: Client,
@@ -73,14 +73,14 @@ pub(super) struct Subscription {
     kind: JobKind,
     endpoint: Url,
     slots: Arc<Semaphore>,
-    /// Messages that were read and are not settled: waiting for a slot, under way, or being acknowledged.
-    held: Mutex<HashSet<i64>>,
-    /// Notified when a message is no longer held and will be visible again.
+    /// Messages that were read and are not settled: waiting for a slot, in progress, or being acknowledged.
+    in_memory: Mutex<HashSet<i64>>,
+    /// Notified when a message leaves `in_memory` and will be visible again.
     returned: Notify,
     pause: Mutex<Pause>,
 }
 
-/// While the worker cannot be reached nothing is sent.
+/// Nothing is pushed while the worker is unreachable.
 #[derive(Default)]
 struct Pause {
     until: Option<Instant>,
@@ -92,14 +92,14 @@ impl Subscription {
         let mut endpoint = push_url.clone();
         endpoint.set_path(&format!("{}{}", push_url.path().trim_end_matches('/'), kind.endpoint()));
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let (held, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
-        Self { context, kind, endpoint, slots, held, returned, pause }
+        let (in_memory, returned, pause) = (Mutex::default(), Notify::new(), Mutex::default());
+        Self { context, kind, endpoint, slots, in_memory, returned, pause }
     }
 
     /// Delivers until `stop` is cancelled.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        // Whoever ran before and ended by a defect took its pushes along; what it held is nobody's.
-        self.held().clear();
+        // If a previous run panicked, its pushes ended with it, and its messages must be read again.
+        self.in_memory().clear();
         let mut pushes = JoinSet::new();
         let mut ready = VecDeque::new();
         let mut own = self.context.embedded.own_messages();
@@ -109,19 +109,19 @@ impl Subscription {
             let Some((slot, message)) = next else { break };
             pushes.spawn(Arc::clone(&self).deliver(message, slot, stop.clone()));
             while let Some(ended) = pushes.try_join_next() {
-                report(ended);
+                log_panic(ended);
             }
         }
         let all = async {
             while let Some(ended) = pushes.join_next().await {
-                report(ended);
+                log_panic(ended);
             }
         };
-        // Returning drops, and so aborts, what is still under way.
+        // Returning drops and thereby aborts the remaining pushes.
         let _ = timeout(DRAIN, all).await;
     }
 
-    /// Waits for a slot, a message and a worker that can be reached.
+    /// Waits for a slot, a message and the end of a pause.
     async fn next(
         &self,
         ready: &mut VecDeque<Message>,
@@ -129,16 +129,16 @@ impl Subscription {
         foreign: &mut watch::Receiver<u64>,
     ) -> (OwnedSemaphorePermit, Message) {
         loop {
-            self.paused().await;
-            // The semaphore is never closed; should it ever be, this waits to be cancelled.
+            self.wait_for_pause().await;
+            // The semaphore is never closed. If it were, this would wait for the stop signal.
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { std::future::pending().await };
             if let Some(message) = ready.pop_front() {
-                // While it waited for the slot, the pushes before it may have found nobody there.
-                self.paused().await;
+                // Meanwhile other pushes may have found the worker unreachable.
+                self.wait_for_pause().await;
                 return (slot, message);
             }
             drop(slot);
-            // Interest first, then the query: what is committed in between rings again.
+            // Marks before the query, so that a commit during the query wakes this task again.
             own.mark_unchanged();
             foreign.mark_unchanged();
             let wait = match self.pull(ready).await {
@@ -146,7 +146,7 @@ impl Subscription {
                 Ok(next) => next.map_or(MAX_SLEEP, |at| until(self.context.clock.now(), at).min(MAX_SLEEP)),
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot read queue messages; trying again");
-                    LOOK_AGAIN
+                    RETRY_READ
                 }
             };
             tokio::select! {
@@ -158,28 +158,31 @@ impl Subscription {
         }
     }
 
-    /// Reads messages ahead; answers when the next will be visible, if these are all.
+    /// Reads messages ahead. If these are all, returns when the next one becomes visible.
     async fn pull(&self, ready: &mut VecDeque<Message>) -> crate::queue::Result<Option<Timestamp>> {
-        // Copied before the query: a message that is acknowledged meanwhile is either held here or gone there.
-        let held = self.held().clone();
+        // Copied before the query: a message that is acknowledged meanwhile is in this copy or no longer in the table.
+        let in_memory = self.in_memory().clone();
         let (kind, now) = (self.kind, self.context.clock.now());
-        let pulled =
-            self.context.embedded.read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &held)).await?;
-        self.held().extend(pulled.messages.iter().map(|message| message.id));
+        let pulled = self
+            .context
+            .embedded
+            .read("queue.pull", move |db| rows::pull(db, kind, now, READ_AHEAD, &in_memory))
+            .await?;
+        self.in_memory().extend(pulled.messages.iter().map(|message| message.id));
         ready.extend(pulled.messages);
         Ok(pulled.next)
     }
 
     async fn deliver(self: Arc<Self>, message: Message, slot: OwnedSemaphorePermit, stop: CancellationToken) {
         let id = message.id;
-        let verdict = self.push(&message).await;
-        // The worker is done with this one; writing down its answer must not keep the next from it.
+        let result = self.push(&message).await;
+        // The worker has replied; the next push need not wait until the reply is recorded.
         drop(slot);
-        let is_gone = matches!(verdict, PushResult::Ack);
-        let settled = match verdict {
+        let is_gone = matches!(result, PushResult::Ack);
+        let settled = match result {
             PushResult::Ack => self.context.embedded.write("queue.ack", move |tx| rows::acknowledge(tx, id)).await,
-            // The worker stops with its broker and refuses what it has not claimed. That is nobody's failure: the
-            // message keeps its count and its place, and comes first after the restart.
+            // The worker stops together with its broker and refuses what it has not claimed. The message keeps its count
+            // and its place, and is pushed first after the restart.
             PushResult::Nack(reason) if stop.is_cancelled() => {
                 tracing::debug!(message.id = id, reason, "push refused while stopping");
                 Ok(())
@@ -191,25 +194,25 @@ impl Subscription {
         };
         match settled {
             Ok(()) => {
-                self.reached();
-                self.held().remove(&id);
+                self.end_pause();
+                self.in_memory().remove(&id);
                 if !is_gone {
                     self.returned.notify_one();
                 }
             }
-            // It is delivered once more, which at-least-once allows, but not at once: a full disk would have every message
-            // pushed and refused without a pause.
+            // The message is pushed again, but after a pause: with a full disk, every message would otherwise be pushed and
+            // refused in a tight loop.
             Err(error) => {
                 tracing::warn!(message.id = id, %error, "cannot settle a queue message");
-                self.put_back(id, "the database takes no answers");
+                self.put_back(id, "the database cannot record replies");
             }
         }
     }
 
-    /// Lets a message that keeps its count come again, after a pause of all.
+    /// Makes a message available again with the same count, after a pause of the subscription.
     fn put_back(&self, id: i64, reason: &str) {
         self.pause_delivery(reason);
-        self.held().remove(&id);
+        self.in_memory().remove(&id);
         self.returned.notify_one();
     }
 
@@ -231,7 +234,7 @@ impl Subscription {
         match request.send().await {
             Ok(response) => {
                 let status = response.status();
-                // Read to its end, the answer leaves the connection free for the next push.
+                // A connection is reused only after the response has been read to its end.
                 let _ = response.bytes().await;
                 if is_ack(status) { PushResult::Ack } else { PushResult::Nack(format!("answered {status}")) }
             }
@@ -259,20 +262,20 @@ impl Subscription {
         }
         let backoff =
             doubled(self.context.config.min_backoff, attempt.saturating_sub(1), self.context.config.max_backoff);
-        // Up to a tenth more, so that messages refused together do not all come back together.
+        // Up to a tenth more, so that messages that were refused together are not all pushed again together.
         let visible_at = after(self.context.clock.now(), backoff.mul_f64(1.0 + self.context.random.unit() / 10.0));
         tracing::debug!(message.id = id, delivery = attempt, reason, "push refused");
         self.context.embedded.write("queue.nack", move |tx| rows::postpone(tx, id, attempt + 1, visible_at)).await
     }
 
-    /// Holds the whole subscription off for a while, without counting a delivery.
+    /// Pauses the whole subscription for a while, without counting a delivery.
     ///
-    /// Pub/Sub would count it. Here the broker and the worker are two halves of one laptop's program: a worker that is
-    /// being restarted must not turn five quick connection failures into a dead letter.
+    /// Pub/Sub would count it. Here the broker and the worker usually run on one machine, and five quick connection
+    /// failures during a restart of the worker must not make a dead letter.
     fn pause_delivery(&self, reason: &str) {
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        // Pushes that failed together are one failure.
+        // Pushes that failed together count as one failure.
         if pause.until.is_none_or(|until| until <= now) {
             let length = doubled(MIN_PAUSE, pause.failures, MAX_PAUSE);
             pause.until = Some(now + length);
@@ -283,34 +286,34 @@ impl Subscription {
         }
     }
 
-    fn reached(&self) {
+    fn end_pause(&self) {
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         if pause.failures > 0 {
             *pause = Pause::default();
         }
     }
 
-    async fn paused(&self) {
+    async fn wait_for_pause(&self) {
         let until = self.pause.lock().unwrap_or_else(PoisonError::into_inner).until;
         if let Some(until) = until {
             sleep_until(until).await;
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_memory(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What counts as an acknowledgement, by Pub/Sub's list. Other 2xx do not.
+/// Whether a status acknowledges a message: the list of Pub/Sub, which omits some 2xx.
 fn is_ack(status: StatusCode) -> bool {
     matches!(status.as_u16(), 102 | 200 | 201 | 202 | 204)
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(error = %error, "a delivery ended by a defect");
+        tracing::error!(error = %error, "a delivery panicked");
     }
 }

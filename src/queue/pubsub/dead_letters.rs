@@ -1,4 +1,5 @@
-//! Dead_letters, read by single pulls: the official client can only stream, and a stream takes what it does not show.
+//! Dead letters, read with single pulls. The official client can only stream, and a stream also holds messages that it has
+//! not shown yet.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -29,31 +30,31 @@ use crate::{
 
 type Client = SubscriberClient<GoogleAuthMiddleware>;
 
-/// How long a call, or the connection before it, may take.
+/// The time limit of a call, and of the connection before it.
 const CALL: Duration = Duration::from_secs(10);
-/// How long a search may take: less than the subscription's ack deadline, so that what is held is not delivered again.
+/// The time limit of a search. Shorter than the ack deadline, so that the service does not deliver a held message again.
 const SEARCH: Duration = Duration::from_secs(30);
-/// Messages of one pull: a dead letter has a few hundred bytes, and one that nobody could read up to 10 MB.
+/// Messages in one pull. A dead letter usually has a few hundred bytes, an unreadable one up to 10 MB.
 const PULL: i32 = 100;
-/// Acknowledgements of one request, which may have 512 KiB.
+/// Acknowledgements in one request, which is limited to 512 KiB.
 const ACKS: usize = 1_000;
-/// A pull may come back empty though there are messages; so many in a row mean that there are none.
+/// A pull may return nothing although there are messages. This many empty pulls in a row mean that there are none.
 const EMPTY_PULLS: u32 = 2;
 
-/// The operators' subscription of dead dead_letters.
+/// The subscription of dead letters for operators.
 pub(super) struct DeadLetters {
     project: PubSubProject,
     subscription: String,
     client: OnceCell<GoogleApi<Client>>,
 }
 
-/// What a search does with a message.
+/// What to do with a message of a search.
 enum SearchStep {
-    /// It stays.
+    /// Keep the message.
     Keep,
-    /// It is acknowledged.
+    /// Acknowledge the message.
     Remove,
-    /// It stays, and the search is over.
+    /// Keep the message and end the search.
     Stop,
 }
 
@@ -63,13 +64,13 @@ impl DeadLetters {
         Self { project, subscription, client: OnceCell::new() }
     }
 
-    /// Up to `limit` dead_letters, each key once, oldest first.
+    /// Up to `limit` dead letters, each key once, oldest first.
     pub(super) async fn peek(&self, limit: usize) -> Result<Vec<StoredDeadLetter>> {
         let mut found = HashMap::<String, StoredDeadLetter>::new();
         if limit > 0 {
             let look = |message: &PubsubMessage| {
                 let dead_letter = read(message);
-                // A pull may bring more than are wanted; of a key that is here already each copy counts.
+                // A pull may return more than `limit`. Further copies of a known key still count.
                 if found.len() == limit && !found.contains_key(&dead_letter.key) {
                     return SearchStep::Stop;
                 }
@@ -84,7 +85,7 @@ impl DeadLetters {
         Ok(found)
     }
 
-    /// Removes the dead_letters of these keys; of how many keys there were some.
+    /// Removes the dead letters with these keys and returns how many of the keys existed.
     pub(super) async fn discard(&self, keys: &[String]) -> Result<usize> {
         let (keys, mut removed) = (keys.iter().collect::<BTreeSet<_>>(), BTreeSet::new());
         if !keys.is_empty() {
@@ -101,7 +102,7 @@ impl DeadLetters {
         Ok(removed.len())
     }
 
-    /// Seeks to now, which acknowledges everything published before. The service may take a moment to act on it.
+    /// Seeks to now, which acknowledges everything published before. The service may take a moment to apply it.
     pub(super) async fn purge(&self) -> Result<()> {
         let mut client = self.client().await?;
         let now = SystemClock.now();
@@ -110,14 +111,14 @@ impl DeadLetters {
         client.seek(seek).await.map(drop).map_err(|status| self.failed("queue.purge", status))
     }
 
-    /// Shows every message to `look` and gives back what it keeps, so that the next reader finds it.
+    /// Passes every message to `look` and releases those that it keeps, so that other readers can read them.
     async fn search(&self, op: &'static str, mut look: impl FnMut(&PubsubMessage) -> SearchStep + Send) -> Result<()> {
         let mut client = self.client().await?;
         let mut held = Vec::new();
         let found = self.look_through(op, &mut client, &mut held, &mut look).await;
-        // Also after a failure: what is held would be hidden from everybody until its deadline.
-        let returned = self.give_back(op, &mut client, held).await;
-        found.and(returned)
+        // Also after a failure: otherwise held messages stay hidden from every reader until their deadline.
+        let released = self.release(op, &mut client, held).await;
+        found.and(released)
     }
 
     async fn look_through(
@@ -131,7 +132,7 @@ impl DeadLetters {
         while empty < EMPTY_PULLS && Instant::now() < until {
             let messages = self.pull(op, client).await?;
             empty = if messages.is_empty() { empty + 1 } else { 0 };
-            // What comes again is what somebody has given back meanwhile: when nothing else comes, this is the end.
+            // A message that comes again was released meanwhile. If a pull returns only such messages, the search is over.
             let mut is_over = !messages.is_empty();
             let (mut remove, mut is_stopped) = (Vec::new(), false);
             for ReceivedMessage { ack_id, message, .. } in messages {
@@ -154,10 +155,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    #[expect(
-        deprecated,
-        reason = "an empty queue must answer at once: who looks at it does not wait for a dead_letter"
-    )]
+    #[expect(deprecated, reason = "a read of an empty queue must return at once instead of waiting for a dead letter")]
     async fn pull(&self, op: &'static str, client: &mut Client) -> Result<Vec<ReceivedMessage>> {
         let subscription = self.subscription.clone();
         let pull = PullRequest { subscription, return_immediately: true, max_messages: PULL };
@@ -173,7 +171,7 @@ impl DeadLetters {
         client.acknowledge(acknowledge).await.map(drop).map_err(|status| self.failed(op, status))
     }
 
-    async fn give_back(&self, op: &'static str, client: &mut Client, held: Vec<String>) -> Result<()> {
+    async fn release(&self, op: &'static str, client: &mut Client, held: Vec<String>) -> Result<()> {
         for ack_ids in held.chunks(ACKS) {
             let (subscription, ack_ids) = (self.subscription.clone(), ack_ids.to_vec());
             let now = ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds: 0 };
@@ -182,7 +180,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// The client, connected by the first who needs it; a connection that failed is tried again by the next.
+    /// The client. The first call connects; after a failed connection the next call tries again.
     async fn client(&self) -> Result<Client> {
         let client = self.client.get_or_try_init(|| async {
             let credentials = self.project.credentials()?;
@@ -213,8 +211,8 @@ fn read(message: &PubsubMessage) -> StoredDeadLetter {
     StoredDeadLetter::new(key(message), at, message.data.clone(), attributes)
 }
 
-/// Which dead letter it is. One that Pub/Sub has forwarded has no key of ours; the service may forward a message twice, and
-/// each time under a new id, so what it was says which dead letter it is.
+/// The key of a dead letter. A message that Pub/Sub forwarded has no key. The service may forward it twice under different
+/// ids, so the key is made of its subscription, publish time and data.
 fn key(message: &PubsubMessage) -> String {
     let attribute = |name: &str| message.attributes.get(name);
     if let Some(key) = attribute(dead_letter::KEY) {
@@ -249,11 +247,11 @@ mod tests {
         ];
         let first = key(&message("1", "a", &from));
         assert_eq!(key(&message("2", "a", &from)), first);
-        assert_ne!(key(&message("3", "b", &from)), first, "two messages of one moment are two dead_letters");
+        assert_ne!(key(&message("3", "b", &from)), first, "two messages published at one time are two dead letters");
     }
 
     #[test]
-    fn what_a_worker_recorded_has_its_own_key_and_a_stranger_s_message_its_id() {
+    fn a_recorded_dead_letter_has_its_own_key_and_any_other_message_its_id() {
         assert_eq!(key(&message("1", "", &[("deadLetterKey", "ill_1:1"), ("x", "y")])), "ill_1:1");
         assert_eq!(key(&message("7", "", &[("x", "y")])), "7");
     }

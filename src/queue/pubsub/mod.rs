@@ -58,7 +58,7 @@ impl JobQueue for PubSubQueue {
         self.publish_to("queue.publish", topic, message).await
     }
 
-    async fn dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
+    async fn record_dead_letter(&self, dead_letter: &DeadLetter) -> Result<MessageId> {
         let message =
             Message::new().set_data(dead_letter.data.clone()).set_attributes(dead_letter::attributes(dead_letter));
         self.publish_to("queue.dead_letter", DEAD_LETTER_TOPIC, message).await

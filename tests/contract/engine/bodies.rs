@@ -1,4 +1,4 @@
-//! Answers that are of no use: wrong, tiny, corrupt, truncated, endless and slow ones.
+//! Unusable responses: wrong, tiny, corrupt, truncated, endless and slow ones.
 
 use image::{ImageFormat, RgbImage};
 use mediaforge::{
@@ -17,7 +17,7 @@ use super::{
     spec,
 };
 
-/// An answer with these bytes for every picture.
+/// A response with these bytes for every picture.
 fn with_bytes(wire: &Wire, bytes: &[u8]) -> ResponseTemplate {
     let request = json!({ "parameters": { "sampleCount": 1 } });
     ResponseTemplate::new(200).set_body_json((wire.answer)(&request, &mut || bytes.to_vec()))
@@ -48,7 +48,7 @@ fn useless(wire: &Wire) -> Vec<(&'static str, ResponseTemplate)> {
 }
 
 #[tokio::test]
-async fn what_is_of_no_use_is_tried_again_twice_and_then_failed() {
+async fn unusable_responses_are_retried_twice_and_then_fail() {
     let spec = spec("a fox", "flat-2d", (512, 512), 1, 1);
     for wire in WIRES {
         for (what, answer) in useless(&wire) {
@@ -57,31 +57,26 @@ async fn what_is_of_no_use_is_tried_again_twice_and_then_failed() {
             for (attempt, disposition) in [(1, RETRY), (2, RETRY), (3, Disposition::Fail)] {
                 assert_failure(&refused(&engine, &spec, attempt).await, ErrorCode::EngineError, disposition, &case);
             }
-            assert_eq!(drawn(&engine, &spec).await.images.len(), 1, "{case}: nothing of it stays");
+            assert_eq!(drawn(&engine, &spec).await.images.len(), 1, "{case}: no trace of it remains");
         }
     }
 }
 
 #[tokio::test]
-async fn the_first_bytes_say_what_a_picture_is() {
+async fn the_first_bytes_decide_the_format_of_a_picture() {
     for wire in WIRES {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let bytes = picture(3, format);
             let (engine, _server) = wire.with([with_bytes(&wire, &bytes)]).await;
             let generation = drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1)).await;
             assert!(is_picture(&generation.images[0].bytes));
-            assert_eq!(
-                generation.images[0].bytes,
-                bytes,
-                "{}: as it came, whatever its type is said to be",
-                wire.name()
-            );
+            assert_eq!(generation.images[0].bytes, bytes, "{}: unchanged, whatever the declared type", wire.name());
         }
     }
 }
 
 #[tokio::test]
-async fn no_more_is_read_than_the_limit() {
+async fn a_response_is_read_up_to_the_limit() {
     let spec = spec("a fox", "flat-2d", (512, 512), 1, 1);
     for wire in WIRES {
         for manners in [Manners::Endless, Manners::Huge] {
@@ -99,7 +94,7 @@ async fn no_more_is_read_than_the_limit() {
 }
 
 #[tokio::test]
-async fn who_is_slow_or_silent_or_hangs_up_is_tried_again() {
+async fn slow_silent_and_broken_connections_are_retried() {
     let spec = spec("a fox", "flat-2d", (512, 512), 1, 1);
     for wire in WIRES {
         for (manners, code) in [

@@ -1,15 +1,14 @@
-//! Gemini: what it is asked, field by field, and how its answers are read.
+//! Gemini: every field of its requests, and how its responses are read.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
 use mediaforge::{
-    config::EngineName,
     domain::failure::{Disposition, ErrorCode},
     engine::{
         ImageSpec,
-        remote::{Access, LIMITS, alone},
+        remote::{Access, LIMITS},
     },
     http,
 };
@@ -19,12 +18,12 @@ use wiremock::ResponseTemplate;
 use super::{
     assert_failure, drawn, is_picture, refused,
     remote::Wire,
-    server::{FakeTokens, asked, base64, json as said, picture, png},
+    server::{FakeTokens, base64, body_of, picture, png, received},
     spec,
 };
 
 pub const WIRE: Wire = Wire {
-    engine: EngineName::Gemini,
+    engine: "gemini",
     model: "gemini-3.1-flash-image",
     points_at: |config, address| config.gemini.endpoint = Some(address.parse().unwrap()),
     answer: |_, next| answer(&[json!({ "inlineData": { "mimeType": "image/png", "data": base64(next()) } })], "STOP"),
@@ -44,7 +43,7 @@ fn fox(size: (u32, u32), count: u32) -> ImageSpec {
 async fn a_request_is_as_documented() {
     let (engine, server) = WIRE.with([]).await;
     drawn(&engine, &fox((1536, 1024), 1)).await;
-    let [request] = <[_; 1]>::try_from(asked(&server).await).unwrap();
+    let [request] = <[_; 1]>::try_from(received(&server).await).unwrap();
     assert_eq!(
         request.url.path(),
         "/v1/projects/acme-pictures/locations/global/publishers/google/models/gemini-3.1-flash-image:generateContent"
@@ -55,14 +54,14 @@ async fn a_request_is_as_documented() {
         "contents": [{ "role": "user", "parts": [{ "text": "a fox, drawn with care" }] }],
         "generationConfig": {
             "responseModalities": ["IMAGE", "TEXT"],
-            // 3:2 at 1K is 1254 x 836, which would have to be blown up.
+            // 3:2 at 1K is 1254 x 836, which would have to be enlarged.
             "imageConfig": {
                 "aspectRatio": "3:2", "imageSize": "2K", "imageOutputOptions": { "mimeType": "image/png" },
             },
             "seed": 41,
         },
     });
-    assert_eq!(said(&request), expected);
+    assert_eq!(body_of(&request), expected);
 }
 
 #[tokio::test]
@@ -70,14 +69,14 @@ async fn every_picture_is_a_call_with_a_seed_of_its_own() {
     let (engine, server) = WIRE.with([]).await;
     let generation = drawn(&engine, &fox((512, 512), 3)).await;
     let mut seeds: Vec<_> =
-        asked(&server).await.iter().map(|request| said(request)["generationConfig"]["seed"].as_u64()).collect();
+        received(&server).await.iter().map(|request| body_of(request)["generationConfig"]["seed"].as_u64()).collect();
     seeds.sort_unstable();
     assert_eq!(seeds, [Some(41), Some(42), Some(43)]);
     assert_eq!(generation.seed, Some(41));
 }
 
 #[tokio::test]
-async fn the_model_is_asked_for_sizes_that_it_has() {
+async fn a_model_is_sent_only_sizes_that_it_has() {
     for (model, size, expected) in [
         ("gemini-3.1-flash-image", (300, 300), json!("512")),
         ("gemini-3-pro-image", (300, 300), json!("1K")),
@@ -88,20 +87,24 @@ async fn the_model_is_asked_for_sizes_that_it_has() {
         let wire = Wire { model, ..WIRE };
         let (engine, server) = wire.with([]).await;
         drawn(&engine, &fox(size, 1)).await;
-        assert_eq!(said(&asked(&server).await[0])["generationConfig"]["imageConfig"]["imageSize"], expected, "{model}");
+        assert_eq!(
+            body_of(&received(&server).await[0])["generationConfig"]["imageConfig"]["imageSize"],
+            expected,
+            "{model}"
+        );
     }
 }
 
 #[tokio::test]
-async fn thinking_is_asked_for_only_when_configured() {
+async fn thinking_is_requested_only_when_configured() {
     let (_, server) = WIRE.with([]).await;
     let mut config = WIRE.config(&server.uri());
     config.gemini.thinking = Some("MINIMAL".to_owned());
     config.gemini.location = "us-central1".to_owned();
     let engine = WIRE.open_with(&config, Arc::new(FakeTokens::default()), LIMITS);
     drawn(&engine, &fox((512, 512), 1)).await;
-    let request = &asked(&server).await[0];
-    assert_eq!(said(request)["generationConfig"]["thinkingConfig"], json!({ "thinkingLevel": "MINIMAL" }));
+    let request = &received(&server).await[0];
+    assert_eq!(body_of(request)["generationConfig"]["thinkingConfig"], json!({ "thinkingLevel": "MINIMAL" }));
     assert!(request.url.path().contains("/locations/us-central1/"));
 }
 
@@ -115,7 +118,7 @@ async fn pictures_of_the_brand_are_shown_behind_the_text() {
     let references = [small.clone(), jpeg.clone(), large.into_inner(), b"damaged".to_vec()];
     let references = references.into_iter().map(Bytes::from).collect();
     let generation = drawn(&engine, &ImageSpec { references, ..fox((512, 512), 1) }).await;
-    let body = said(&asked(&server).await[0]);
+    let body = body_of(&received(&server).await[0]);
     let parts = body["contents"][0]["parts"].as_array().unwrap();
     assert_eq!(parts.len(), 4, "the text and the three that can be read");
     assert_eq!(parts[0], json!({ "text": generation.final_prompt }));
@@ -170,14 +173,14 @@ async fn no_more_calls_at_once_than_configured() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
-    // Every call waits until as many are there as may be, so that the peak is reached.
+    // Every call waits until the allowed number of calls is running, so that the peak is reached.
     let both = Arc::new(tokio::sync::Barrier::new(2));
     let draws = move || {
         let (now, peak, both) = (Arc::clone(&now), Arc::clone(&peak), Arc::clone(&both));
         async move {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             both.wait().await;
-            // On this one thread the client goes on meanwhile, and would send what it may.
+            // On this single thread the client continues meanwhile, and could send further calls.
             for _ in 0..1000 {
                 tokio::task::yield_now().await;
             }
@@ -194,7 +197,7 @@ async fn no_more_calls_at_once_than_configured() {
 }
 
 #[tokio::test]
-async fn without_a_project_an_operator_is_asked_for_one() {
+async fn a_missing_project_is_a_misconfiguration() {
     let (_, server) = WIRE.with([]).await;
     let access = Access {
         project: None,
@@ -203,9 +206,9 @@ async fn without_a_project_an_operator_is_asked_for_one() {
         limits: LIMITS,
     };
     let config = WIRE.config(&server.uri());
-    let engine = alone(&config.route("gemini").unwrap(), &config, &access).unwrap();
+    let engine = WIRE.open_in(&config, &access);
     let failure = refused(&engine, &fox((512, 512), 1), 1).await;
     assert_failure(&failure, ErrorCode::EngineMisconfigured, Disposition::Misconfigured, "no project");
     assert!(failure.error.message.contains("gcp.project"), "{failure}");
-    assert!(asked(&server).await.is_empty());
+    assert!(received(&server).await.is_empty());
 }

@@ -1,18 +1,17 @@
-//! Imagen: what it is asked, field by field, and how its answers are read.
+//! Imagen: every field of its requests, and how its responses are read.
 
-use mediaforge::config::EngineName;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
 use super::{
     drawn,
     remote::Wire,
-    server::{asked, base64, json as said, png},
+    server::{base64, body_of, png, received},
     spec,
 };
 
 pub const WIRE: Wire = Wire {
-    engine: EngineName::Imagen,
+    engine: "imagen",
     model: "imagen-3.0-generate-002",
     points_at: |config, address| config.imagen.endpoint = Some(format!("{address}/").parse().unwrap()),
     answer: |request, next| {
@@ -34,7 +33,7 @@ fn answer(predictions: &[Value]) -> Value {
 async fn a_request_is_as_documented() {
     let (engine, server) = WIRE.with([]).await;
     let generation = drawn(&engine, &spec("a fox", "flat-2d", (1200, 800), 3, 41)).await;
-    let [request] = <[_; 1]>::try_from(asked(&server).await).unwrap();
+    let [request] = <[_; 1]>::try_from(received(&server).await).unwrap();
     assert_eq!(
         request.url.path(),
         "/v1/projects/acme-pictures/locations/us-central1/publishers/google/models/imagen-3.0-generate-002:predict"
@@ -52,7 +51,7 @@ async fn a_request_is_as_documented() {
             "outputOptions": { "mimeType": "image/png" },
         },
     });
-    assert_eq!(said(&request), expected);
+    assert_eq!(body_of(&request), expected);
     assert_eq!((generation.images.len(), generation.seed), (3, Some(41)));
 }
 
@@ -62,14 +61,14 @@ async fn more_than_four_pictures_are_several_calls() {
     let generation = drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 16, 0)).await;
     assert_eq!((generation.images.len(), generation.seed), (16, Some(1)), "the smallest seed is 1");
     let parameters: Vec<Value> =
-        asked(&server).await.iter().map(|request| said(request)["parameters"].clone()).collect();
+        received(&server).await.iter().map(|request| body_of(request)["parameters"].clone()).collect();
     let shares: Vec<_> = parameters.iter().map(|it| (it["sampleCount"].as_u64(), it["seed"].as_u64())).collect();
     let share = |seed| (Some(4), Some(seed));
     assert_eq!(shares, [share(1), share(4), share(8), share(12)]);
 }
 
 #[tokio::test]
-async fn only_the_fourth_generation_is_asked_for_a_size() {
+async fn only_the_fourth_generation_is_sent_a_size() {
     for (model, size, expected) in [
         ("imagen-3.0-generate-002", (2048, 2048), Value::Null),
         ("imagen-4.0-generate-001", (1024, 1024), json!("1K")),
@@ -77,12 +76,12 @@ async fn only_the_fourth_generation_is_asked_for_a_size() {
     ] {
         let (engine, server) = Wire { model, ..WIRE }.with([]).await;
         drawn(&engine, &spec("a fox", "flat-2d", size, 1, 1)).await;
-        assert_eq!(said(&asked(&server).await[0])["parameters"]["sampleImageSize"], expected, "{model}");
+        assert_eq!(body_of(&received(&server).await[0])["parameters"]["sampleImageSize"], expected, "{model}");
     }
 }
 
 #[tokio::test]
-async fn what_is_missing_was_withheld() {
+async fn missing_pictures_count_as_withheld() {
     let reason = json!({ "raiFilteredReason": "Filtered. Support codes: 39322892" });
     let positive = json!({ "contentType": "Positive Prompt", "safetyAttributes": { "categories": [], "scores": [] } });
     for (predictions, images) in [
@@ -93,7 +92,7 @@ async fn what_is_missing_was_withheld() {
         (json!({ "predictions": [] }), 0),
         (json!({ "deployedModelId": "1" }), 0),
         (json!({}), 0),
-        // More than asked for is not delivered.
+        // Surplus pictures are not delivered.
         (json!({ "predictions": (0..4).map(|n| prediction(&png(n))).collect::<Vec<_>>() }), 3),
     ] {
         let (engine, _server) = WIRE.with([ResponseTemplate::new(200).set_body_json(&predictions)]).await;

@@ -1,10 +1,10 @@
-//! Servers that speak as `OpenAI` does, and those that draw with trained models: what they are asked, field by field.
+//! Servers that implement `OpenAI`'s API, and those that draw with trained models: every field of their requests.
 
 use std::{fs, sync::Arc};
 
 use image::ImageFormat;
 use mediaforge::{
-    config::{self, EngineName, Environment, Roles, Sources},
+    config::{self, Environment, Roles, Sources},
     domain::{
         failure::{Disposition, ErrorCode},
         style::Learnt,
@@ -20,12 +20,12 @@ use wiremock::{
 use super::{
     RETRY, assert_failure, drawn, refused,
     remote::Wire,
-    server::{FakeTokens, asked, base64, json as said, picture, png},
+    server::{FakeTokens, base64, body_of, picture, png, received},
     spec,
 };
 
 pub const WIRE: Wire = Wire {
-    engine: EngineName::OpenAi,
+    engine: "openai",
     model: "gpt-image-1",
     points_at: |config, address| config.openai.base_url = Some(format!("{address}/v1").parse().unwrap()),
     answer,
@@ -33,7 +33,7 @@ pub const WIRE: Wire = Wire {
 };
 
 pub const LORA: Wire = Wire {
-    engine: EngineName::Lora,
+    engine: "lora",
     model: "sdxl",
     points_at: |config, address| config.lora.endpoint = Some(format!("{address}/v1/").parse().unwrap()),
     answer,
@@ -48,11 +48,11 @@ fn answer(_: &Value, next: &mut dyn FnMut() -> Vec<u8>) -> Value {
 async fn a_request_is_as_documented() {
     let (engine, server) = WIRE.with([]).await;
     let generation = drawn(&engine, &spec("a fox", "flat-2d", (900, 600), 1, 41)).await;
-    let [request] = <[_; 1]>::try_from(asked(&server).await).unwrap();
+    let [request] = <[_; 1]>::try_from(received(&server).await).unwrap();
     assert_eq!(request.url.path(), "/v1/images/generations");
     assert!(!request.headers.contains_key("authorization"), "no key is configured");
     let expected = json!({ "model": "gpt-image-1", "prompt": "a fox, drawn with care", "n": 1, "size": "1536x1024" });
-    assert_eq!(said(&request), expected);
+    assert_eq!(body_of(&request), expected);
     assert_eq!(generation.seed, None, "there is none to repeat it by");
 }
 
@@ -60,7 +60,7 @@ async fn a_request_is_as_documented() {
 async fn a_trained_model_is_named_and_seeded() {
     let (engine, server) = LORA.with([]).await;
     let generation = drawn(&engine, &spec("a fox", "flat-2d", (900, 600), 2, 41)).await;
-    let mut bodies: Vec<Value> = asked(&server).await.iter().map(said).collect();
+    let mut bodies: Vec<Value> = received(&server).await.iter().map(body_of).collect();
     bodies.sort_by_key(|body| body["seed"].as_u64());
     let expected = |seed: u32| {
         json!({
@@ -80,7 +80,7 @@ async fn without_a_trained_model_nothing_is_drawn() {
     let failure = refused(&engine, &spec, 1).await;
     assert_failure(&failure, ErrorCode::InvalidRequest, Disposition::Fail, "no model");
     assert!(failure.error.message.contains("\"flat-2d\" has no trained model"), "{failure}");
-    assert!(asked(&server).await.is_empty());
+    assert!(received(&server).await.is_empty());
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn sizes_are_those_of_the_model() {
     ] {
         let (engine, server) = Wire { model, ..WIRE }.with([]).await;
         drawn(&engine, &spec("a fox", "flat-2d", size, 1, 1)).await;
-        let body = said(&asked(&server).await[0]);
+        let body = body_of(&received(&server).await[0]);
         assert_eq!((body["size"].as_str(), body["seed"].as_u64()), (Some(expected), None), "{model}");
         let format = if model == "gpt-image-1" { Value::Null } else { json!("b64_json") };
         assert_eq!(body["response_format"], format, "{model}");
@@ -116,7 +116,7 @@ async fn the_key_is_sent_and_never_shown() {
     config.engine.default = "openai".to_owned();
     let engine = WIRE.open_with(&config.engine, Arc::new(FakeTokens::default()), LIMITS);
     drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1)).await;
-    assert_eq!(asked(&server).await[0].headers["authorization"], "Bearer sk-secret");
+    assert_eq!(received(&server).await[0].headers["authorization"], "Bearer sk-secret");
 
     server.reset().await;
     let echo = json!({ "error": { "message": "Incorrect API key provided: sk-secret" } });
@@ -150,7 +150,7 @@ async fn a_picture_may_be_somewhere_else() {
         let (engine, server) = WIRE.with([answer]).await;
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 1).await;
         assert_failure(&failure, ErrorCode::EngineError, RETRY, elsewhere);
-        assert_eq!(asked(&server).await.len(), 1);
+        assert_eq!(received(&server).await.len(), 1);
     }
 }
 

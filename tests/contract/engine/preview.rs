@@ -1,4 +1,4 @@
-//! The preview engine: what it promises beyond the contract; and the one that draws nothing.
+//! The preview engine beyond the contract, and the engine that draws nothing.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::support::defaults;
 
 const STYLES: [&str; 6] = ["watercolor", "flat-2d", "line-art", "isometric", "clay-3d", "unheard-of"];
 
-/// Numbers in a row: no two runs differ, and fractions of 0 and 1 mean never and always.
+/// A fixed sequence of numbers: all runs are equal, and fractions of 0 and 1 mean never and always.
 struct Counting(AtomicU64);
 
 impl Random for Counting {
@@ -92,7 +92,7 @@ async fn preview_repeats_itself_and_follows_prompt_style_size_and_seed() {
 }
 
 #[tokio::test]
-async fn preview_draws_whatever_it_is_told() {
+async fn preview_draws_any_prompt() {
     let engine = preview(knobs());
     for prompt in ["quantum computing onboarding", "\u{0}\u{202e}🐈 日本語", "cat cats CAT", &"fox ".repeat(1000)]
     {
@@ -102,7 +102,7 @@ async fn preview_draws_whatever_it_is_told() {
 }
 
 #[tokio::test]
-async fn preview_plays_the_faults_it_is_told() {
+async fn preview_simulates_the_configured_faults() {
     let spec = spec("a cat", "flat-2d", (256, 256), 3, 1);
     let limited = preview(PreviewConfig { rate_limited: 1.0, ..knobs() });
     let failure = limited.generate(&spec, &context().0).await.unwrap_err();
@@ -126,7 +126,7 @@ async fn preview_plays_the_faults_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn preview_hangs_when_told_until_it_is_dropped() {
+async fn preview_hangs_until_it_is_dropped() {
     let (engine, spec) = (preview(PreviewConfig { hang: 1.0, ..knobs() }), spec("a cat", "flat-2d", (256, 256), 1, 1));
     let cx = context().0;
     let call = tokio::time::timeout(Duration::from_hours(24), engine.generate(&spec, &cx));
@@ -149,11 +149,11 @@ async fn dropping_the_call_stops_the_work() {
     let call = tokio::spawn(async move {
         engine.generate(&spec("city rain night", "line-art", (512, 512), 1000, 1), &cx).await.map(drop)
     });
-    // Underway.
+    // It is running.
     seen.wait_for(|progress| progress.is_some_and(|progress| progress.step >= Some(1))).await.unwrap();
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
-    // The sender went with the call, and no picture after it reports.
+    // The sender was dropped with the call, and no later picture reports progress.
     assert!(seen.changed().await.is_err() || seen.has_changed().is_err());
 }
 

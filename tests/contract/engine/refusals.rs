@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use mediaforge::{
-    config::EngineName,
-    domain::failure::{Disposition, ErrorCode},
-};
+use mediaforge::domain::failure::{Disposition, ErrorCode};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
 use super::{
     RETRY, assert_failure, gemini, imagen, openai, refused,
     remote::{WIRES, Wire},
-    server::asked,
+    server::received,
     spec,
 };
 
@@ -28,7 +25,7 @@ fn info(reason: &str) -> Value {
     json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com" }])
 }
 
-/// The failure that this answer is to `wire`'s engine, and what its message must say.
+/// Checks the failure that `wire`'s engine makes of a response, and a part of its message.
 async fn check(wire: &Wire, answer: ResponseTemplate, code: ErrorCode, disposition: Disposition, says: &str) {
     let (engine, server) = wire.with([answer.clone(), answer.clone()]).await;
     let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 5).await;
@@ -36,14 +33,14 @@ async fn check(wire: &Wire, answer: ResponseTemplate, code: ErrorCode, dispositi
     assert_failure(&failure, code, disposition, &case);
     assert!(failure.error.message.contains(says), "{case}: {failure}");
     let tries = if code == ErrorCode::EngineMisconfigured { 1..=2 } else { 1..=1 };
-    assert!(tries.contains(&asked(&server).await.len()), "{case}: one call, but for a new token");
+    assert!(tries.contains(&received(&server).await.len()), "{case}: one call, but for a new token");
 }
 
 #[tokio::test]
-async fn vertex_refuses_in_the_documented_ways() {
+async fn the_documented_refusals_of_vertex_are_understood() {
     let none = &json!([]);
     for wire in [gemini::WIRE, imagen::WIRE] {
-        let key = format!("engine.{}", wire.engine.as_str());
+        let key = format!("engine.{}", wire.engine);
         let rows = [
             (
                 google(400, "INVALID_ARGUMENT", "Invalid aspect ratio.", none),
@@ -108,7 +105,7 @@ async fn vertex_refuses_in_the_documented_ways() {
 }
 
 #[tokio::test]
-async fn a_provider_says_when_to_come_back() {
+async fn the_wait_of_a_provider_is_honoured() {
     let delay = json!([{ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s" }]);
     for wire in [gemini::WIRE, imagen::WIRE] {
         for (code, disposition) in [
@@ -132,7 +129,7 @@ async fn a_provider_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again() {
+async fn transient_errors_are_retried() {
     for wire in WIRES {
         for status in [408, 499, 504] {
             let says = format!("({status})");
@@ -146,13 +143,13 @@ async fn what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_server_in_the_manner_of_openai_refuses_in_its_ways() {
+async fn the_refusals_of_openai_servers_are_understood() {
     let error = |status, code: &str, message: &str| {
         let error = json!({ "message": message, "type": "x", "param": null, "code": code });
         ResponseTemplate::new(status).set_body_json(json!({ "error": error }))
     };
     for wire in [openai::WIRE, openai::LORA] {
-        let key = if wire.engine == EngineName::Lora { "engine.lora" } else { "engine.openai" };
+        let key = if wire.engine == "lora" { "engine.lora" } else { "engine.openai" };
         let rows = [
             (error(400, "invalid_value", "Invalid size"), ErrorCode::InvalidRequest, FAIL, "Invalid size"),
             (error(400, "moderation_blocked", "Rejected"), ErrorCode::ContentFiltered, FAIL, "Rejected"),
@@ -195,7 +192,7 @@ async fn a_server_in_the_manner_of_openai_refuses_in_its_ways() {
 }
 
 #[tokio::test]
-async fn what_a_provider_says_is_bounded() {
+async fn the_message_of_a_provider_is_bounded() {
     for wire in WIRES {
         let long = json!({ "error": { "message": "no\n ".repeat(10_000) } });
         let answer = ResponseTemplate::new(400).set_body_json(long);

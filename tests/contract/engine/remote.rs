@@ -1,11 +1,17 @@
-//! What remote engines have in common, for each of the wire formats; `bodies` and `refusals` have more.
+//! Cases for all remote engines, with each wire format; `bodies` and `refusals` have more.
 
 use std::sync::Arc;
 
 use mediaforge::{
-    config::{EngineConfig, EngineName, Route},
-    domain::failure::{Disposition, ErrorCode},
-    engine::remote::{Access, LIMITS, alone},
+    config::{Config, EngineConfig},
+    domain::{
+        clock::{Random, SystemRandom},
+        failure::{Disposition, ErrorCode},
+    },
+    engine::{
+        self,
+        remote::{Access, LIMITS},
+    },
     google::token::TokenSource,
     http::{self, Limits},
 };
@@ -14,21 +20,21 @@ use wiremock::{MockServer, ResponseTemplate};
 
 use super::{
     Engine, RETRY, all, assert_failure, attempt, context, drawn, gemini, imagen, openai, refused,
-    server::{self, FakeTokens, Manners, Seen, asked},
+    server::{self, FakeTokens, Manners, Seen, received},
     spec,
 };
 use crate::support::{defaults, soon};
 
-/// How an engine is set up and how its provider speaks.
+/// The set-up of an engine and the wire format of its provider.
 #[derive(Clone, Copy)]
 pub struct Wire {
-    pub engine: EngineName,
+    pub engine: &'static str,
     pub model: &'static str,
-    /// Lets the engine find its provider there.
+    /// Sets the address of the provider.
     pub points_at: fn(&mut EngineConfig, &str),
-    /// An answer with pictures, to that request.
+    /// A response with pictures to a request.
     pub answer: fn(&Value, &mut dyn FnMut() -> Vec<u8>) -> Value,
-    /// What two pictures cost, in millionths of a US dollar.
+    /// The cost of two pictures, in millionths of a US dollar.
     pub two_cost: u64,
 }
 
@@ -36,11 +42,7 @@ pub const WIRES: [Wire; 4] = [gemini::WIRE, imagen::WIRE, openai::WIRE, openai::
 
 impl Wire {
     pub fn name(&self) -> String {
-        self.route().to_string()
-    }
-
-    fn route(&self) -> Route {
-        Route { engine: self.engine, model: self.model.to_owned() }
+        format!("{}/{}", self.engine, self.model)
     }
 
     pub fn config(&self, address: &str) -> EngineConfig {
@@ -57,10 +59,17 @@ impl Wire {
     pub fn open_with(&self, config: &EngineConfig, tokens: Arc<dyn TokenSource>, limits: Limits) -> Engine {
         let project = Some("acme-pictures".to_owned());
         let access = Access { project, http: http::client().unwrap(), tokens, limits };
-        alone(&self.route(), config, &access).unwrap()
+        self.open_in(config, &access)
     }
 
-    /// The engine, and a provider with these first answers.
+    /// The engine alone, as the default and without a fallback.
+    pub fn open_in(&self, config: &EngineConfig, access: &Access) -> Engine {
+        let engine = EngineConfig { default: self.name(), ..config.clone() };
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        engine::open_with(&Config { engine, ..defaults() }, &random, || Ok(access.clone())).unwrap()
+    }
+
+    /// The engine, and a provider with these first responses.
     pub async fn with(&self, first: impl IntoIterator<Item = ResponseTemplate>) -> (Engine, MockServer) {
         let server = server::provider(self.answer, first).await;
         (self.open(&server.uri()), server)
@@ -76,7 +85,7 @@ async fn every_remote_engine_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn pictures_cost_what_the_table_says() {
+async fn pictures_cost_the_configured_price() {
     for wire in WIRES {
         let (engine, _server) = wire.with([]).await;
         let generation = drawn(&engine, &spec("a fox", "flat-2d", (1024, 1024), 2, 7)).await;
@@ -86,15 +95,15 @@ async fn pictures_cost_what_the_table_says() {
 }
 
 #[tokio::test]
-async fn a_picture_that_is_paid_for_is_not_drawn_again() {
+async fn a_paid_picture_is_not_drawn_again() {
     for wire in WIRES {
         let refusal = || ResponseTemplate::new(503);
         let (engine, server) = wire.with([]).await;
-        // Nine pictures: of Imagen three calls, of the others nine.
+        // Nine pictures are three calls of Imagen, and nine of the others.
         let spec = spec("a fox", "flat-2d", (1024, 1024), 9, 7);
         let whole = drawn(&engine, &spec).await;
-        let calls = asked(&server).await.len();
-        assert_eq!((whole.images.len(), calls), (9, if wire.engine == EngineName::Imagen { 3 } else { 9 }));
+        let calls = received(&server).await.len();
+        assert_eq!((whole.images.len(), calls), (9, if wire.engine == "imagen" { 3 } else { 9 }));
 
         // One call succeeds; all others of the first attempt are refused.
         let one = ResponseTemplate::new(200).set_body_json((wire.answer)(
@@ -104,20 +113,20 @@ async fn a_picture_that_is_paid_for_is_not_drawn_again() {
         let (engine, server) = wire.with([one].into_iter().chain((0..2).map(|_| refusal()))).await;
         let failure = refused(&engine, &spec, 1).await;
         assert_failure(&failure, ErrorCode::EngineUnavailable, RETRY, &wire.name());
-        let first = asked(&server).await.len();
+        let first = received(&server).await.len();
         assert!((2..=3).contains(&first), "after a refusal no further call is begun: {first}");
-        // What is left of the script is the refusal that nobody asked for.
+        // The script still contains the refusal that no call has fetched.
         let mut again = engine.generate(&spec, &attempt(2)).await;
         if again.is_err() {
             again = engine.generate(&spec, &attempt(3)).await;
         }
         assert_eq!(again.unwrap().images.len(), 9);
-        let answered = asked(&server).await.len();
+        let answered = received(&server).await.len();
         assert_eq!(answered, calls + 2, "{}: nine pictures and two refusals", wire.name());
 
-        // Delivered is delivered: who asks again gets other pictures.
+        // After the delivery, the same call draws other pictures.
         assert_eq!(drawn(&engine, &spec).await.images.len(), 9);
-        assert_eq!(asked(&server).await.len(), answered + calls);
+        assert_eq!(received(&server).await.len(), answered + calls);
     }
 }
 
@@ -147,7 +156,7 @@ async fn dropping_the_call_stops_it() {
 #[tokio::test]
 async fn a_provider_that_is_not_there_is_tried_again() {
     for wire in WIRES {
-        // Bound and closed at once: nobody listens there.
+        // Bound and closed at once, so that no process listens there.
         let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let engine = wire.open(&format!("http://{address}"));
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 5).await;
@@ -164,6 +173,6 @@ async fn a_redirect_is_not_followed_but_reported() {
         let (engine, server) = wire.with([elsewhere]).await;
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 1).await;
         assert_failure(&failure, ErrorCode::EngineMisconfigured, Disposition::Misconfigured, &wire.name());
-        assert_eq!(asked(&server).await.len(), 1);
+        assert_eq!(received(&server).await.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Servers that speak as providers do, and some that do not.
+//! Servers that behave like providers, and some that misbehave.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use tokio::{
 };
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::method};
 
-/// A picture of its own for every number, in that format.
+/// A different picture for every number, in that format.
 pub fn picture(n: u64, format: ImageFormat) -> Vec<u8> {
     let mut seed = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let image = RgbImage::from_fn(96, 64, |_, _| {
@@ -43,12 +43,12 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
-/// What a request says.
-pub fn json(request: &Request) -> Value {
+/// The body of a request.
+pub fn body_of(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap_or_default()
 }
 
-/// Answers as it is told, one answer after the other, and then pictures that all differ.
+/// Sends the scripted responses in order, and then pictures that all differ.
 pub struct Script {
     first: Mutex<VecDeque<ResponseTemplate>>,
     drawn: AtomicU64,
@@ -61,11 +61,11 @@ impl Respond for Script {
             return answer;
         }
         let mut next = || png(self.drawn.fetch_add(1, Ordering::Relaxed));
-        ResponseTemplate::new(200).set_body_json((self.answer)(&json(request), &mut next))
+        ResponseTemplate::new(200).set_body_json((self.answer)(&body_of(request), &mut next))
     }
 }
 
-/// A provider: its first answers to what it is asked to draw, then pictures. Asked for a model, it has it.
+/// A provider: its first responses to drawing calls, then pictures. It has every model.
 pub async fn provider(
     answer: fn(&Value, &mut dyn FnMut() -> Vec<u8>) -> Value,
     first: impl IntoIterator<Item = ResponseTemplate>,
@@ -78,12 +78,12 @@ pub async fn provider(
     server
 }
 
-/// What was asked, in order.
-pub async fn asked(server: &MockServer) -> Vec<Request> {
+/// The requests, in order.
+pub async fn received(server: &MockServer) -> Vec<Request> {
     server.received_requests().await.unwrap()
 }
 
-/// Tokens that say which generation they are of: `token-0`, and after a refusal `token-1`.
+/// Tokens that contain their generation: `token-0`, and after a refusal `token-1`.
 #[derive(Default)]
 pub struct FakeTokens {
     generation: AtomicU64,
@@ -113,30 +113,30 @@ impl TokenSource for FakeTokens {
     }
 }
 
-/// What a server does that has read a request.
+/// What a server does after it has read a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Manners {
-    /// Sends for ever.
+    /// Sends endlessly.
     Endless,
-    /// Says that it will send more than anybody reads.
+    /// Announces a body that is too long.
     Huge,
-    /// Begins, and never goes on.
+    /// Starts a response and never continues.
     Slow,
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
-    /// Hangs up in the middle.
+    /// Closes the connection within the response.
     HangsUp,
 }
 
-/// What a raw server sees.
+/// An event at a raw server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Seen {
     Request,
-    /// The client went away.
+    /// The client closed the connection.
     Gone,
 }
 
-/// A server of such manners: its address, and what it sees.
+/// A server with this behaviour: its address, and its events.
 pub async fn raw(manners: Manners) -> (String, mpsc::UnboundedReceiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -184,5 +184,5 @@ fn is_whole(request: &[u8]) -> bool {
     request.len() >= end + 4 + length.unwrap_or(0)
 }
 
-/// Long enough to answer, short enough to wait for in vain.
+/// Long enough for a response, and short enough to wait for none.
 pub const SHORT: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! Who asks, on Google Cloud: tokens that end early, credentials that fail, and Google's own way to get one.
+//! Access tokens for Google Cloud: tokens that expire early, credentials that fail, and Google's token endpoint.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::body_string_contain
 
 use super::{
     RETRY, assert_failure, drawn, gemini, imagen, refused,
-    server::{FakeTokens, asked},
+    server::{FakeTokens, received},
     spec,
 };
 
@@ -23,25 +23,25 @@ fn authorizations(requests: &[wiremock::Request]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_replaced_once() {
+async fn a_refused_token_is_renewed_once() {
     for wire in [gemini::WIRE, imagen::WIRE] {
         let (engine, server) = wire.with([ResponseTemplate::new(401)]).await;
         drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1)).await;
-        assert_eq!(authorizations(&asked(&server).await), ["Bearer token-0", "Bearer token-1"]);
+        assert_eq!(authorizations(&received(&server).await), ["Bearer token-0", "Bearer token-1"]);
 
         let (engine, server) = wire.with((0..3).map(|_| ResponseTemplate::new(401))).await;
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 1).await;
         assert_failure(&failure, ErrorCode::EngineMisconfigured, Disposition::Misconfigured, &wire.name());
-        assert_eq!(asked(&server).await.len(), 2);
+        assert_eq!(received(&server).await.len(), 2);
     }
 }
 
 #[tokio::test]
-async fn a_model_is_looked_up_where_it_is_published() {
+async fn a_check_reads_the_published_model() {
     for wire in [gemini::WIRE, imagen::WIRE] {
         let (engine, server) = wire.with([]).await;
         assert_eq!(engine.check(crate::support::start()).await[0].outcome, Ok(None));
-        let requests = asked(&server).await;
+        let requests = received(&server).await;
         assert_eq!(requests[0].url.path(), format!("/v1/publishers/google/models/{}", wire.model));
         assert_eq!(authorizations(&requests), ["Bearer token-0"]);
 
@@ -57,7 +57,7 @@ async fn a_model_is_looked_up_where_it_is_published() {
 }
 
 #[tokio::test]
-async fn credentials_that_fail_say_whether_they_will_do_so_again() {
+async fn failing_credentials_are_transient_or_permanent() {
     for (is_transient, code, disposition) in [
         (true, ErrorCode::EngineUnavailable, RETRY),
         (false, ErrorCode::EngineMisconfigured, Disposition::Misconfigured),
@@ -68,11 +68,11 @@ async fn credentials_that_fail_say_whether_they_will_do_so_again() {
         let failure = refused(&engine, &spec("a fox", "flat-2d", (512, 512), 1, 1), 1).await;
         assert_failure(&failure, code, disposition, "tokens");
         assert!(failure.error.message.contains("the key is gone"), "{failure}");
-        assert!(asked(&server).await.is_empty());
+        assert!(received(&server).await.is_empty());
     }
 }
 
-/// Google's token endpoint, which gives a new token each time.
+/// Google's token endpoint, with a new token for each call.
 async fn token_endpoint() -> MockServer {
     let server = MockServer::start().await;
     for n in 1..=2_u8 {
@@ -88,7 +88,7 @@ async fn token_endpoint() -> MockServer {
 }
 
 fn google(token_uri: &str) -> GoogleTokens {
-    // The client of the credentials uses the cryptography that ours has chosen.
+    // The client of the credentials uses the cryptography that this call installs.
     http::client().unwrap();
     let json = json!({
         "type": "authorized_user", "client_id": "id", "client_secret": "secret", "refresh_token": "a-refresh-token",
@@ -98,16 +98,16 @@ fn google(token_uri: &str) -> GoogleTokens {
 }
 
 #[tokio::test]
-async fn googles_tokens_are_fetched_once_for_all_and_anew_after_a_refusal() {
+async fn a_token_is_fetched_once_and_renewed_after_a_refusal() {
     let endpoint = token_endpoint().await;
     let (_, server) = gemini::WIRE.with([]).await;
     let tokens = Arc::new(google(&endpoint.uri()));
     let engine = gemini::WIRE.open_with(&gemini::WIRE.config(&server.uri()), tokens.clone(), LIMITS);
     drawn(&engine, &spec("a fox", "flat-2d", (512, 512), 4, 1)).await;
-    let requests = asked(&server).await;
+    let requests = received(&server).await;
     assert_eq!(authorizations(&requests), ["Bearer google-1"; 4]);
     assert_eq!(requests[0].headers["x-goog-user-project"], "acme-billing");
-    assert_eq!(asked(&endpoint).await.len(), 1);
+    assert_eq!(received(&endpoint).await.len(), 1);
 
     let old = tokens.authorization().await.unwrap();
     tokio::join!(tokens.refused(old.generation), tokens.refused(old.generation));
@@ -116,11 +116,11 @@ async fn googles_tokens_are_fetched_once_for_all_and_anew_after_a_refusal() {
         assert_eq!(authorization.headers["authorization"], "Bearer google-2");
         assert_eq!(authorization.generation, old.generation + 1);
     }
-    assert_eq!(asked(&endpoint).await.len(), 2);
+    assert_eq!(received(&endpoint).await.len(), 2);
 }
 
 #[tokio::test]
-async fn credentials_that_were_repaired_are_read_again() {
+async fn repaired_credentials_are_read_again() {
     let endpoint = MockServer::start().await;
     let revoked = ResponseTemplate::new(400).set_body_json(json!({ "error": "invalid_grant" }));
     Mock::given(wiremock::matchers::any()).respond_with(revoked).up_to_n_times(1).mount(&endpoint).await;

@@ -39,7 +39,7 @@ pub async fn dead_letters_with_one_key_are_one<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "a", "b"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
+        queue.record_dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     let dead_letters = queue.dead_letters(10).await.expect("dead letters");
     assert_eq!(keys(&dead_letters).into_iter().collect::<BTreeSet<_>>(), ["a", "b"].into());
@@ -61,7 +61,7 @@ pub async fn dead_letters_with_one_key_are_one<B: Backend>() {
     assert!((0..60).contains(&age), "{age}");
     let backend = backend.reopen().await;
     let queue = backend.queue();
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("the same dead letter");
+    queue.record_dead_letter(&dead_letter(&id, "a")).await.expect("the same dead letter");
     let again = queue.dead_letters(10).await.expect("dead letters");
     assert_eq!(keys(&again), keys(&dead_letters), "a repetition after a restart is the same dead letter");
 }
@@ -73,7 +73,7 @@ pub async fn listing_dead_letters_does_not_remove_them<B: Backend>() {
     let id = JobId::random(JobKind::Brand, &SystemRandom);
     let all: BTreeSet<_> = (0..250).map(|n| format!("key-{n}")).collect();
     for key in &all {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
+        queue.record_dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     assert_eq!(queue.dead_letters(0).await.expect("dead letters"), []);
     assert_eq!(queue.dead_letters(7).await.expect("dead letters").len(), 7);
@@ -90,7 +90,7 @@ pub async fn a_discarded_dead_letter_is_gone_with_its_copies<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b", "a", "c"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
+        queue.record_dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     let discard = |keys: &[&str]| {
         let (queue, keys) = (Arc::clone(&queue), keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
@@ -100,7 +100,7 @@ pub async fn a_discarded_dead_letter_is_gone_with_its_copies<B: Backend>() {
     assert_eq!(keys(&queue.dead_letters(10).await.expect("dead letters")), ["b"]);
     assert_eq!(discard(&["a"]).await, 0, "discarding what is gone succeeds");
     assert_eq!(discard(&[]).await, 0);
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
+    queue.record_dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
     let backend = backend.reopen().await;
     let found = backend.queue().dead_letters(10).await.expect("dead letters");
     assert_eq!(keys(&found), ["b", "a"], "a discarded key can be recorded again");
@@ -111,10 +111,10 @@ pub async fn a_purge_removes_the_dead_letters_recorded_before_it<B: Backend>() {
     let queue = backend.queue();
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for key in ["a", "b"] {
-        queue.dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
+        queue.record_dead_letter(&dead_letter(&id, key)).await.expect("a dead letter");
     }
     queue.purge_dead_letters().await.expect("purged");
     assert_eq!(queue.dead_letters(10).await.expect("dead letters"), []);
-    queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
+    queue.record_dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
     assert_eq!(keys(&queue.dead_letters(10).await.expect("dead letters")), ["a"]);
 }

@@ -150,7 +150,7 @@ async fn a_dead_letter_published_twice_is_listed_once() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     cloud.emulator.faults().inject("Publisher/Publish", Fault::LoseReply(Code::Unavailable), 1);
-    cloud.queue.dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
+    cloud.queue.record_dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
     let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", DEAD_LETTER_TOPIC));
     assert_eq!(copies.len(), 2, "Pub/Sub cannot detect the repetition");
     assert_eq!(cloud.queue.dead_letters(10).await.expect("dead letters").len(), 1);
@@ -163,7 +163,7 @@ async fn a_failed_listing_releases_the_messages_it_held() {
     let cloud = Cloud::open().await;
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     for n in 0..150 {
-        cloud.queue.dead_letter(&dead_letter(&id, &n.to_string())).await.expect("a dead letter");
+        cloud.queue.record_dead_letter(&dead_letter(&id, &n.to_string())).await.expect("a dead letter");
     }
     // From here on, a message that is held stays hidden for a minute.
     cloud.emulator.pubsub().speed(1.0);

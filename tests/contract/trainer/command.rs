@@ -1,4 +1,4 @@
-//! The trainer that runs a program: a real one, which does what it is told step by step.
+//! The trainer that runs a program: a real one, which follows a script step by step.
 
 use std::{
     fs,
@@ -21,8 +21,8 @@ use mediaforge::{
 use super::{Trainer, World, all, ended, failure, job, model, opened, running, spec};
 use crate::support::{at, defaults, soon};
 
-/// Does what stands in the file of the job's next step as soon as it is there. Begins with a bar that is not the
-/// training's, and ends when the test is over.
+/// Executes the file of the job's next step as soon as the file exists. Starts with a progress bar that is not the
+/// training's, and ends with the test.
 const PROGRAM: &str = r#"#!/bin/sh
 printf '\rLoading pipeline components...:  50%%|#  | 3/6 [00:00<00:01, 2.00it/s]' >&2
 n=0
@@ -60,7 +60,7 @@ impl Machine {
         Self { folder, config }
     }
 
-    /// With so little timeout that a test need not have any.
+    /// With a timeout so short that a test need not wait.
     fn with_grace(mut self, grace: Duration) -> Self {
         self.config.trainer.command.grace = grace;
         self
@@ -74,14 +74,14 @@ impl Machine {
         self.path("data").join(format!("trainings/{job}/1/output"))
     }
 
-    /// Says what the program is to do next.
+    /// Writes the program's next step.
     fn tell(&self, job: &JobId, n: u64, what: &str) {
         let half = self.path("half");
         fs::write(&half, what).unwrap();
         fs::rename(half, self.path("control").join(format!("{job}-{n}"))).unwrap();
     }
 
-    /// The same, and waits until it is done.
+    /// The same, and waits until the step is done.
     async fn done(&self, job: &JobId, n: u64, what: &str) {
         self.tell(job, n, what);
         appears(&self.path("control").join(format!("{job}-{n}.done"))).await;
@@ -111,7 +111,7 @@ async fn appears(path: &Path) {
     soon(&path.display().to_string(), there).await;
 }
 
-/// Whether a process runs; one that ended and was not fetched yet does not.
+/// Whether a process runs; a zombie does not.
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -205,7 +205,7 @@ async fn command_ends_a_program_with_its_children() {
 }
 
 #[tokio::test]
-async fn command_says_what_an_end_means() {
+async fn command_maps_exit_statuses_to_failures() {
     let machine = Machine::new();
     let broken = format!("head -c 20 '{}' > \"$2/lora.safetensors\"; exit 0", machine.path("model").display());
     let full = "echo 'torch.OutOfMemoryError: CUDA out of memory. Tried' >&2; exit 1";
@@ -226,12 +226,12 @@ async fn command_says_what_an_end_means() {
         assert_eq!(failed.error.code, code, "{what}");
         assert_eq!(failed.disposition != Disposition::Fail, may_retry, "{what}: {failed:?}");
         assert!(failed.error.message.contains(said), "{what}: {failed}");
-        assert_eq!(failure(&machine.open(), &operation, at(2)).await, failed, "{what}: whoever asks");
+        assert_eq!(failure(&machine.open(), &operation, at(2)).await, failed, "{what}: in every process");
     }
 }
 
 #[tokio::test]
-async fn command_stops_what_comes_to_nothing() {
+async fn command_stops_a_diverged_training() {
     let machine = Machine::new();
     let pid = machine.path("pid");
     let (trainer, operation) = machine.started(1).await;
@@ -254,15 +254,15 @@ async fn command_stops_what_comes_to_nothing() {
 }
 
 #[tokio::test]
-async fn command_ends_what_takes_too_long_though_nobody_asks() {
+async fn command_enforces_the_timeout_without_polls() {
     let mut machine = Machine::new();
     machine.config.trainer.command.timeout = Duration::from_millis(300);
     let (trainer, operation) = machine.started(1).await;
-    // By the caller's clock no time passes.
+    // The caller's clock does not move.
     assert_eq!(failure(&trainer, &operation, at(0)).await.error.code, ErrorCode::EngineTimeout);
 }
 
-/// Begins a training in a process of its own, as far as this one knows: nothing of it waits for the program any more.
+/// Starts a training as another process would: nothing in this process waits for the program.
 fn begun_before_a_restart(machine: &Machine, n: u32) -> OperationId {
     std::thread::scope(|scope| {
         let begun = scope.spawn(|| {
@@ -291,7 +291,7 @@ async fn command_finds_its_program_after_a_restart() {
     let half = begun_before_a_restart(&machine, 2);
     machine.tell(&job(2), 0, &format!("{}; {}", bar(5), machine.deliver()));
     let failed = failure(&trainer, &half, at(1)).await;
-    assert!(failed.disposition != Disposition::Fail, "a state of half way is no model: {failed}");
+    assert!(failed.disposition != Disposition::Fail, "a checkpoint is not a model: {failed}");
 
     let cancelled = begun_before_a_restart(&machine, 3);
     let pid = machine.path("pid");
@@ -301,7 +301,7 @@ async fn command_finds_its_program_after_a_restart() {
 }
 
 #[tokio::test]
-async fn command_ends_what_was_to_end_before_a_restart() {
+async fn command_stops_leftover_runs_after_a_restart() {
     let machine = Machine::new();
     let pid = machine.path("pid");
     let (_, operation) = machine.started(1).await;
@@ -320,7 +320,7 @@ async fn command_ends_what_was_to_end_before_a_restart() {
             runtime.shutdown_background();
         });
     });
-    assert!(runs(&fs::read_to_string(&pid).unwrap()), "nobody is there to kill it");
+    assert!(runs(&fs::read_to_string(&pid).unwrap()), "no process is left to kill it");
     assert_eq!(failure(&machine.open(), &operation, at(1)).await.disposition, Disposition::Fail);
     let dead = async {
         while runs(&fs::read_to_string(&pid).unwrap()) {

@@ -23,7 +23,7 @@ use mediaforge::{
 use super::{Trainer, World, all, job, running, spec};
 use crate::support::{at, defaults};
 
-/// Numbers in a row: fractions of 0 and 1 mean never and always.
+/// A fixed sequence of numbers: fractions of 0 and 1 mean never and always.
 struct Counting(AtomicU64);
 
 impl Random for Counting {
@@ -44,7 +44,7 @@ fn mock(mock: MockTrainerConfig) -> Trainer {
     engine::open_trainer(&config, TrainerAccess { random, tokens: None }).unwrap()
 }
 
-/// Time alone brings it on.
+/// Only time advances it.
 struct Clockwork;
 
 #[async_trait]
@@ -71,7 +71,7 @@ async fn mock_counts_steps_and_seconds() {
     let half = Progress { fraction: 0.5, step: Some(50), total_steps: Some(100), eta_seconds: Some(15) };
     assert_eq!(running(&trainer, &operation, at(15)).await, half);
     let early = running(&trainer, &operation, Timestamp::UNIX_EPOCH).await;
-    assert_eq!((early.step, early.eta_seconds), (Some(0), Some(30)), "a clock that was set back is no time at all");
+    assert_eq!((early.step, early.eta_seconds), (Some(0), Some(30)), "a clock that was set back counts as no time");
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn mock_begins_anew_when_an_operation_is_over() {
 }
 
 #[tokio::test]
-async fn mock_plays_the_faults_it_is_told() {
+async fn mock_simulates_the_configured_faults() {
     let operation = mock(knobs()).start(&spec(job(1), at(0))).await.unwrap();
     let limited = mock(MockTrainerConfig { rate_limited: 1.0, ..knobs() });
     let unavailable = mock(MockTrainerConfig { unavailable: 1.0, ..knobs() });
@@ -113,7 +113,7 @@ async fn mock_plays_the_faults_it_is_told() {
     let near = running(&hanging, &operation, at(29)).await.fraction;
     let never = running(&hanging, &operation, at(1_000_000)).await.fraction;
     assert!((near..1.0).contains(&never), "{near}, then {never}");
-    // Half of the trainings: each has its fate, and keeps it.
+    // Half of the trainings hang or fail; the fate of each never changes.
     let half = mock(MockTrainerConfig { failed: 0.5, ..knobs() });
     let mut failed = 0;
     for n in 0..200 {

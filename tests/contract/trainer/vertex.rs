@@ -1,4 +1,4 @@
-//! The trainer on Vertex AI, against a server that speaks the documented shapes.
+//! The trainer on Vertex AI, against a server with the documented shapes.
 
 mod cloud;
 
@@ -28,7 +28,7 @@ use self::cloud::{Cloud, refusal};
 use super::{Trainer, World, all, failure, job, model, opened, running, spec};
 use crate::support::{at, defaults};
 
-/// Tokens with numbers; one that is refused is followed by the next.
+/// Numbered tokens; a refusal leads to the next.
 #[derive(Default)]
 struct Numbered(AtomicU64);
 
@@ -113,7 +113,7 @@ async fn vertex_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn vertex_asks_for_the_documented_job() {
+async fn vertex_creates_the_documented_job() {
     let google = Google::new().await;
     let (_, operation) = google.started(1).await;
     assert_eq!(operation.0, "projects/123/locations/us-central1/customJobs/1000");
@@ -176,7 +176,7 @@ async fn vertex_asks_for_the_documented_job() {
 }
 
 #[tokio::test]
-async fn vertex_finds_the_job_whose_name_was_lost() {
+async fn vertex_finds_a_job_after_a_lost_response() {
     let google = Google::new().await;
     google.cloud.lose_next_created();
     let trainer = google.open();
@@ -187,7 +187,7 @@ async fn vertex_finds_the_job_whose_name_was_lost() {
         (found.0.as_str(), google.cloud.created().len()),
         ("projects/123/locations/us-central1/customJobs/1000", 1)
     );
-    // What came to nothing is not found, and its reports are not those of the next.
+    // A job without a result is not found again, and its reports do not count for the next.
     for state in ["FAILED", "CANCELLED", "CANCELLING", "EXPIRED"] {
         let before = google.cloud.created().len();
         google.cloud.set_all(&json!({"state": format!("JOB_STATE_{state}")}));
@@ -197,14 +197,14 @@ async fn vertex_finds_the_job_whose_name_was_lost() {
         assert_eq!(google.cloud.created()[before]["labels"]["mf_attempt"], attempt.as_str());
         assert!(google.cloud.prefix(&next).ends_with(&format!("/{attempt}/")));
     }
-    // Another training's is not taken, either.
+    // The job of another training is not taken either.
     let before = google.cloud.created().len();
     trainer.start(&spec(job(2), at(2))).await.unwrap();
     assert_eq!(google.cloud.created().len(), before + 1);
 }
 
 #[tokio::test]
-async fn vertex_takes_a_new_token_once() {
+async fn vertex_renews_a_refused_token_once() {
     let google = Google::new().await;
     let (trainer, operation) = google.started(1).await;
     google.cloud.accept_only("Bearer t1");
@@ -216,7 +216,7 @@ async fn vertex_takes_a_new_token_once() {
 }
 
 #[tokio::test]
-async fn vertex_reads_progress_and_leaves_what_is_of_no_use() {
+async fn vertex_reads_progress_and_ignores_unusable_reports() {
     let google = Google::new().await;
     let (trainer, operation) = google.started(1).await;
     google.cloud.set(&operation, &json!({"state": "JOB_STATE_RUNNING", "startTime": at(0)}));
@@ -294,7 +294,7 @@ async fn vertex_does_not_wait_for_a_machine_for_ever() {
     let (trainer, operation) = google.started(1).await;
     running(&trainer, &operation, at(timeout)).await;
     assert_eq!(google.cloud.cancelled(), Vec::<String>::new());
-    // It is asked to stop, and while that does not show yet the next one is another.
+    // It is cancelled; even before that shows, the next training is another job.
     google.cloud.ignore_cancel();
     let failed = failure(&trainer, &operation, at(timeout + 1)).await;
     assert_eq!(
@@ -307,7 +307,7 @@ async fn vertex_does_not_wait_for_a_machine_for_ever() {
 }
 
 #[tokio::test]
-async fn vertex_looks_at_the_model() {
+async fn vertex_checks_the_model() {
     let google = Google::new().await;
     let (trainer, operation) = google.started(1).await;
     google.deliver(&operation, 1);
@@ -316,7 +316,7 @@ async fn vertex_looks_at_the_model() {
     // A quarter of an hour.
     let done = TrainingStatus::Succeeded { model_path: Some(path), cost_micro_usd: 245_000 };
     assert_eq!(trainer.poll(&operation, at(1000)).await.unwrap(), done);
-    // That it cannot be looked at says nothing of it.
+    // A failed check says nothing about the model.
     google.cloud.refuse("lora.safetensors", refusal(403, "PERMISSION_DENIED", "no"));
     let unanswered = trainer.poll(&operation, at(1000)).await.unwrap_err();
     assert!(unanswered.error.message.contains("roles/storage.objectViewer"), "{unanswered}");
@@ -326,7 +326,7 @@ async fn vertex_looks_at_the_model() {
     let (second, half) = google.started(2).await;
     google.cloud.put(&format!("trainings/{}/1/checkpoints/500.safetensors", job(2)), model());
     google.cloud.set(&half, &json!({"state": "JOB_STATE_SUCCEEDED"}));
-    assert!(failure(&second, &half, at(1)).await.error.message.contains("no model"), "a state of half way is none");
+    assert!(failure(&second, &half, at(1)).await.error.message.contains("no model"), "a checkpoint is not a model");
     for bad in [Vec::new(), vec![1; 8], b"<html>404 not found</html>".to_vec(), cut, longer] {
         google.cloud.put(&format!("trainings/{}/1/model/lora.safetensors", job(1)), bad.clone());
         let failed = failure(&trainer, &operation, at(1000)).await;
@@ -335,7 +335,7 @@ async fn vertex_looks_at_the_model() {
 }
 
 #[tokio::test]
-async fn vertex_says_what_a_refusal_means() {
+async fn vertex_maps_refusals_to_failures() {
     let google = Google::new().await;
     let trainer = google.open();
     let disabled = json!({"error": {"code": 403, "message": "not enabled", "status": "PERMISSION_DENIED",

@@ -13,7 +13,7 @@ async fn doctor(vertex: &Vertex, more: &[(&str, &str)], flags: &[&str]) -> Outpu
     run(dir.path(), &environment, &[&["doctor", "engine"], flags].concat(), &[]).await
 }
 
-/// What stands behind that label, on the one screen that there is.
+/// The text after that label.
 #[track_caller]
 fn line(screen: &str, label: &str) -> String {
     assert!(screen.lines().count() <= 16, "{screen}");
@@ -60,7 +60,7 @@ async fn an_engine_that_works_is_shown_on_one_screen() {
     assert_eq!(vertex.drawings().await.len(), 2, "no third one");
 }
 
-/// Variables and flags; what stands behind `error` and `advice`, and the code.
+/// Variables and flags; the texts after `error` and `advice`, and the exit code.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]

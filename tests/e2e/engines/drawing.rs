@@ -1,18 +1,18 @@
-//! Pictures and brands by Gemini: what the provider is asked, field by field, and what the job says.
+//! Pictures and brands by Gemini: every field of the requests, and the fields of the job.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::GenericImageView as _;
 use mediaforge::domain::brand::SAMPLE_PROMPTS;
 use serde_json::{Value, json};
 
-use super::vertex::{FLASH, PROJECT, Vertex, said};
+use super::vertex::{FLASH, PROJECT, Vertex, body_of};
 use crate::{
     support::text,
     train_cli::{json as printed, pictures, run, stderr},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_is_drawn_by_gemini_and_says_how() {
+async fn a_picture_of_gemini_records_its_model_and_prompt() {
     let vertex = Vertex::start().await;
     let system = vertex.system(&[]).await;
     let body = json!({
@@ -36,7 +36,7 @@ async fn a_picture_is_drawn_by_gemini_and_says_how() {
     }
 
     let mut drawings = vertex.drawings().await;
-    drawings.sort_by_key(|request| said(request)["generationConfig"]["seed"].as_u64());
+    drawings.sort_by_key(|request| body_of(request)["generationConfig"]["seed"].as_u64());
     let path = format!("/v1/projects/{PROJECT}/locations/global/publishers/google/models/{FLASH}:generateContent");
     for (request, seed) in drawings.iter().zip([7, 8]) {
         assert_eq!((request.method.as_str(), request.url.path()), ("POST", path.as_str()));
@@ -52,18 +52,18 @@ async fn a_picture_is_drawn_by_gemini_and_says_how() {
                 "seed": seed,
             },
         });
-        assert_eq!(said(request), expected);
+        assert_eq!(body_of(request), expected);
     }
     assert_eq!((drawings.len(), urls.len()), (2, 2));
-    assert_eq!(vertex.asked("/token").await.len(), 1, "one token for all");
+    assert_eq!(vertex.received("/token").await.len(), 1, "one token for all");
     let logs = system.logs();
     assert!(!logs.contains("ya29.") && !logs.contains("hush"), "{logs}");
     system.finish().await;
 }
 
-/// The text of a request and the pictures that it shows.
+/// The text of a request and its reference pictures.
 fn parts(request: &wiremock::Request) -> (String, Vec<(u32, u32)>) {
-    let said = said(request);
+    let said = body_of(request);
     let parts = said["contents"][0]["parts"].as_array().expect("parts");
     let shown = parts[1..].iter().map(|part| {
         let data = STANDARD.decode(text(&part["inlineData"], "data")).expect("base64");
@@ -75,7 +75,7 @@ fn parts(request: &wiremock::Request) -> (String, Vec<(u32, u32)>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_brand_shows_in_what_gemini_is_asked() {
+async fn a_request_to_gemini_contains_the_brand() {
     let vertex = Vertex::start().await;
     let system = vertex.system(&[]).await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -98,7 +98,7 @@ async fn a_brand_shows_in_what_gemini_is_asked() {
     assert_eq!(samples.len(), 3, "the samples, by the same engine");
     for (request, prompt) in samples.iter().zip(SAMPLE_PROMPTS) {
         told(request, prompt, &Value::Null);
-        assert_eq!(said(request)["generationConfig"]["imageConfig"]["imageSize"], "512");
+        assert_eq!(body_of(request)["generationConfig"]["imageConfig"]["imageSize"], "512");
     }
 
     let body = json!({ "userId": "ada", "prompt": "a fox", "styleId": brand["brandId"], "width": 256, "height": 256 });

@@ -1,4 +1,4 @@
-//! Pictures that are withheld or of no use.
+//! Pictures that are withheld or unusable.
 
 use serde_json::json;
 use wiremock::ResponseTemplate;
@@ -14,7 +14,7 @@ fn refused(message: &str) -> ResponseTemplate {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_withheld_fails_at_once_and_costs_nothing() {
+async fn a_withheld_picture_fails_at_once_and_is_free() {
     let vertex = Vertex::start().await;
     vertex.next([
         answer(&json!([]), "IMAGE_SAFETY"),
@@ -37,7 +37,7 @@ async fn what_is_withheld_fails_at_once_and_costs_nothing() {
     system.finish().await;
 }
 
-/// Said to be a picture.
+/// Declared as a picture.
 fn corrupt() -> ResponseTemplate {
     let data =
         json!([{ "inlineData": { "mimeType": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAABAAAAAQACAIAAADwf7zU" } }]);
@@ -45,7 +45,7 @@ fn corrupt() -> ResponseTemplate {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_of_no_use_is_asked_for_again_twice() {
+async fn an_unusable_picture_is_retried_twice() {
     let vertex = Vertex::start().await;
     vertex.next([corrupt(), corrupt()]);
     let system = vertex.system(&[]).await;

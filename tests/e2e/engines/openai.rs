@@ -1,4 +1,4 @@
-//! A server that speaks as `OpenAI` does, with a key that is named and not written down.
+//! A server that implements `OpenAI`'s API, with a key that the configuration references.
 
 use std::{collections::VecDeque, io::Cursor, sync::Mutex};
 
@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage};
 use serde_json::json;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
-use super::vertex::said;
+use super::vertex::body_of;
 use crate::{
     support::{System, Topology},
     train_cli::{run, stderr},
@@ -15,7 +15,7 @@ use crate::{
 
 const KEY: &str = "sk-e2e-hush-4711";
 
-/// Its first answers, and then pictures.
+/// A server with these first responses, and then pictures.
 struct Server(Mutex<VecDeque<ResponseTemplate>>);
 
 impl Respond for Server {
@@ -52,8 +52,8 @@ fn variables(address: &str) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_is_sent_and_never_told() {
-    // Some servers repeat what they were sent.
+async fn the_key_is_sent_and_never_shown() {
+    // Some servers repeat the request.
     let says = json!({ "error": { "message": format!("cannot work now, Bearer {KEY}") } });
     let server = server([ResponseTemplate::new(500).set_body_json(says)]).await;
     let variables = variables(&server.uri());
@@ -78,7 +78,7 @@ async fn the_key_is_sent_and_never_told() {
     let expected = json!({
         "model": "sd-xl", "prompt": job["finalPrompt"], "n": 1, "size": "304x272", "response_format": "b64_json",
     });
-    assert_eq!(said(drawings[1]), expected);
+    assert_eq!(body_of(drawings[1]), expected);
 
     for command in [&["config"][..], &["doctor", "engine"], &["doctor", "engine", "--json"]] {
         let output = run(&system.data_dir(), &variables, command, &[]).await;

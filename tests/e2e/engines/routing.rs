@@ -1,4 +1,4 @@
-//! Which engine draws, and what becomes of jobs while it may not be called.
+//! The choice of the engine, and jobs while it may not be called.
 
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
@@ -31,7 +31,7 @@ async fn a_style_may_have_an_engine_of_its_own() {
     assert_eq!(vertex.drawn_by().await, [PRO, FLASH]);
     for model in [PRO, FLASH] {
         assert_eq!(
-            vertex.asked(&format!("/v1/publishers/google/models/{model}")).await.len(),
+            vertex.received(&format!("/v1/publishers/google/models/{model}")).await.len(),
             1,
             "looked for at the start"
         );
@@ -40,7 +40,7 @@ async fn a_style_may_have_an_engine_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_preview_stands_in_for_an_engine_that_is_full_or_not_allowed() {
+async fn the_fallback_draws_for_an_overloaded_or_misconfigured_engine() {
     for (status, reason) in [(429, "RESOURCE_EXHAUSTED"), (403, "PERMISSION_DENIED")] {
         let vertex = Vertex::start().await;
         vertex.refuse(FLASH, status, reason, "not today");
@@ -67,7 +67,7 @@ async fn the_preview_stands_in_for_an_engine_that_is_full_or_not_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_answer_of_the_engine_is_not_handed_to_the_one_that_stands_in() {
+async fn a_failed_job_does_not_go_to_the_fallback() {
     let vertex = Vertex::start().await;
     vertex.next([ResponseTemplate::new(503), ResponseTemplate::new(500)]);
     let system = vertex.system(&[STAND_IN]).await;
@@ -77,7 +77,7 @@ async fn what_is_no_answer_of_the_engine_is_not_handed_to_the_one_that_stands_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_one_that_stands_in_jobs_wait_and_go_on_when_the_engine_is_well() {
+async fn without_a_fallback_jobs_wait_for_the_engine() {
     let vertex = Vertex::start().await;
     vertex.refuse(FLASH, 429, "RESOURCE_EXHAUSTED", "Quota exceeded for online_prediction_requests_per_base_model");
     let system = vertex.system(&[]).await;
@@ -99,7 +99,7 @@ async fn without_one_that_stands_in_jobs_wait_and_go_on_when_the_engine_is_well(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_is_gone_is_told_and_costs_no_attempt() {
+async fn a_missing_model_is_reported_and_costs_no_attempt() {
     let vertex = Vertex::start().await;
     let model = "gemini-gone";
     vertex.refuse(model, 404, "NOT_FOUND", "Publisher Model was not found");
@@ -117,7 +117,7 @@ async fn a_model_that_is_gone_is_told_and_costs_no_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_models_service_is_told() {
+async fn the_end_of_a_models_service_is_reported() {
     let vertex = Vertex::start().await;
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("mediaforge.toml");
@@ -128,7 +128,7 @@ async fn the_end_of_a_models_service_is_told() {
     let system = vertex.system(&[("MEDIAFORGE_CONFIG", file.to_str().expect("text"))]).await;
     let told = warning(&system, "has ended on 2026-01-31").await;
     assert!(told.contains(FLASH) && told.contains("engine.aliases"), "{told}");
-    // It draws as long as the provider lets it.
+    // It draws as long as the provider serves it.
     assert_eq!(drawn_in(&system, "flat-2d").await["costUsd"], 0.001);
     system.finish().await;
 }

@@ -1,4 +1,4 @@
-//! A server that speaks as Vertex AI and Google's token endpoint are documented to, and refuses what it is told to.
+//! A server with the documented behaviour of Vertex AI and Google's token endpoint, with scripted refusals.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,14 +18,14 @@ pub const PROJECT: &str = "acme-pictures";
 pub const FLASH: &str = "gemini-3.1-flash-image";
 pub const PRO: &str = "gemini-3-pro-image";
 
-/// The stand-in.
+/// The server.
 pub struct Vertex {
     server: MockServer,
     plan: Arc<Plan>,
     dir: TempDir,
 }
 
-/// What it answers but for pictures.
+/// Its responses other than pictures.
 #[derive(Default)]
 struct Plan {
     next: Mutex<VecDeque<ResponseTemplate>>,
@@ -50,9 +50,9 @@ impl Respond for Answers {
             ("POST", true) => {
                 let next = self.0.next.lock().expect("a lock").pop_front();
                 next.or(refused)
-                    .unwrap_or_else(|| ResponseTemplate::new(200).set_body_json(picture_for(&said(request))))
+                    .unwrap_or_else(|| ResponseTemplate::new(200).set_body_json(picture_for(&body_of(request))))
             }
-            // Only a model that is not there cannot be seen.
+            // A check fails only for a missing model.
             ("GET", false) => refused.filter(|_| model.ends_with("-gone")).unwrap_or_else(|| {
                 ResponseTemplate::new(200).set_body_json(json!({ "name": format!("publishers/google/models/{model}") }))
             }),
@@ -74,7 +74,7 @@ impl Vertex {
         Self { server, plan, dir }
     }
 
-    /// What lets the binary find it, as the one engine.
+    /// The variables that make it the only engine.
     pub fn variables(&self) -> Vec<(String, String)> {
         let adc = self.dir.path().join("adc.json").display().to_string();
         [
@@ -88,19 +88,19 @@ impl Vertex {
         .into()
     }
 
-    /// A system that draws by it, with these variables on top.
+    /// A system that draws with it, with these additional variables.
     pub async fn system(&self, more: &[(&str, &str)]) -> System {
         let own = self.variables();
         let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         System::start(Topology::OneProcess, &own.chain(more.iter().copied()).collect::<Vec<_>>()).await
     }
 
-    /// Its next answers to what it is asked to draw.
+    /// Scripts its next responses to drawing calls.
     pub fn next(&self, answers: impl IntoIterator<Item = ResponseTemplate>) {
         self.plan.next.lock().expect("a lock").extend(answers);
     }
 
-    /// Refuses a model like this until it is well again.
+    /// Refuses a model with this response until it is restored.
     pub fn refuse(&self, model: &str, status: u16, reason: &str, message: &str) {
         let error = json!({ "error": { "code": status, "status": reason, "message": message } });
         let answer = ResponseTemplate::new(status).set_body_json(error);
@@ -111,18 +111,18 @@ impl Vertex {
         self.plan.refused.lock().expect("a lock").clear();
     }
 
-    /// What it was asked at paths that end so.
-    pub async fn asked(&self, end: &str) -> Vec<Request> {
+    /// The requests whose paths have this end.
+    pub async fn received(&self, end: &str) -> Vec<Request> {
         let requests = self.server.received_requests().await.expect("recorded");
         requests.into_iter().filter(|request| request.url.path().ends_with(end)).collect()
     }
 
-    /// What it was asked to draw, in order.
+    /// The drawing calls, in order.
     pub async fn drawings(&self) -> Vec<Request> {
-        self.asked(":generateContent").await
+        self.received(":generateContent").await
     }
 
-    /// By which models.
+    /// The models of the drawing calls.
     pub async fn drawn_by(&self) -> Vec<String> {
         let name = |request: &Request| {
             let path = request.url.path().trim_end_matches(":generateContent");
@@ -132,25 +132,25 @@ impl Vertex {
     }
 }
 
-/// What a request says.
-pub fn said(request: &Request) -> Value {
+/// The body of a request.
+pub fn body_of(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap_or_default()
 }
 
-/// An answer with these parts.
+/// A response with these parts.
 pub fn answer(parts: &Value, finish: &str) -> ResponseTemplate {
     let content = json!({ "role": "model", "parts": parts });
     ResponseTemplate::new(200).set_body_json(json!({ "candidates": [{ "content": content, "finishReason": finish }] }))
 }
 
-/// A picture of some shape and size; never quite those that are asked for, as it is with the real one.
+/// A picture of some shape and size, never exactly the requested ones, as with the real service.
 fn picture_for(request: &Value) -> Value {
     let seed = request["generationConfig"]["seed"].as_u64().unwrap_or(0);
     let [red, green, ..] = seed.to_le_bytes();
     let mut bytes = Cursor::new(Vec::new());
     let image = RgbImage::from_fn(1248, 832, |x, _| image::Rgb([red, green, u8::try_from(x % 256).unwrap_or(0)]));
     image.write_to(&mut bytes, ImageFormat::Jpeg).expect("a picture");
-    // It is said to be what was asked for, whatever it is.
+    // The declared type is the requested one, whatever the bytes are.
     let blob = json!({ "mimeType": "image/png", "data": STANDARD.encode(bytes.into_inner()) });
     let parts = json!([{ "text": "thinking", "thought": true }, { "inlineData": blob }]);
     json!({ "candidates": [{ "content": { "role": "model", "parts": parts }, "finishReason": "STOP" }] })

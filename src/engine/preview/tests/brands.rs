@@ -2,7 +2,7 @@
 
 use image::{RgbImage, imageops};
 
-use super::{Look, brand, drawn, spec};
+use super::{RenderStyle, brand, drawn, spec};
 use crate::{
     domain::{
         brand::SAMPLE_PROMPTS,
@@ -21,14 +21,14 @@ const BRANDS: [&[&str]; 6] = [
     &["#ff6600", "#14213d", "#e9d8a6", "#0a9396", "#941b0c", "#ee9b00"],
 ];
 
-const LOOKS: [Look; 2] = [Look::Flat, Look::Clay];
+const STYLES: [RenderStyle; 2] = [RenderStyle::Flat, RenderStyle::Clay];
 
 fn colors(brand: &[&str]) -> Vec<Rgb> {
     brand.iter().map(|color| color.parse().unwrap()).collect()
 }
 
-fn branded(prompt: &str, colors: &[&str], look: Look, side: u32) -> ImageSpec {
-    let id = (0..99).map(|n| format!("brd_{n:020}")).find(|id| brand::look(id) == look).unwrap();
+fn branded(prompt: &str, colors: &[&str], look: RenderStyle, side: u32) -> ImageSpec {
+    let id = (0..99).map(|n| format!("brd_{n:020}")).find(|id| brand::style(id) == look).unwrap();
     let mut spec = spec(prompt, &id, (side, side), 7);
     spec.illustration.style.palette = self::colors(colors);
     spec
@@ -51,7 +51,7 @@ fn a_picture_is_nearer_to_its_brand_than_to_another() {
     let (given, trained) = (&BRANDS[..3], [BRANDS[3], BRANDS[5]]);
     let prompts =
         SAMPLE_PROMPTS.into_iter().chain(["a red house in the snow", "sailboats at sunset", "quarterly report"]);
-    for (prompt, look) in prompts.flat_map(|prompt| LOOKS.map(|look| (prompt, look))) {
+    for (prompt, look) in prompts.flat_map(|prompt| STYLES.map(|look| (prompt, look))) {
         for brands in [given, &trained] {
             for own in brands {
                 let picture = picture(&branded(prompt, own, look, 160));
@@ -80,7 +80,7 @@ fn light_stays_light_and_dark_stays_dark() {
     for prompt in SAMPLE_PROMPTS {
         let plain = luminance(&picture(&spec(prompt, "flat-2d", (160, 160), 7)));
         for brand in BRANDS {
-            let graded = luminance(&picture(&branded(prompt, brand, Look::Flat, 160)));
+            let graded = luminance(&picture(&branded(prompt, brand, RenderStyle::Flat, 160)));
             let alike = correlation(&plain, &graded);
             assert!(alike > 0.6, "{prompt} in {brand:?}: {alike}");
         }
@@ -89,16 +89,16 @@ fn light_stays_light_and_dark_stays_dark() {
 
 #[test]
 fn a_brand_has_one_look_and_brands_have_several() {
-    let looks: Vec<Look> = (0..20).map(|n| brand::look(&format!("brd_{n:020}"))).collect();
-    assert!(LOOKS.iter().all(|look| looks.contains(look)), "{looks:?}");
-    assert_eq!(brand::look("brd_00000000000000000001"), looks[1]);
+    let looks: Vec<RenderStyle> = (0..20).map(|n| brand::style(&format!("brd_{n:020}"))).collect();
+    assert!(STYLES.iter().all(|look| looks.contains(look)), "{looks:?}");
+    assert_eq!(brand::style("brd_00000000000000000001"), looks[1]);
 }
 
 #[test]
 fn brand_samples() {
     let Ok(directory) = std::env::var("MEDIAFORGE_PREVIEW_SAMPLES") else { return };
     let (cell, step) = (322, 330);
-    for look in LOOKS {
+    for look in STYLES {
         let (width, height) = (BRANDS.len() as u32 * step, SAMPLE_PROMPTS.len() as u32 * step);
         let mut sheet = RgbImage::from_pixel(width, height, image::Rgb([255; 3]));
         for (column, colors) in (0_u32..).zip(BRANDS) {

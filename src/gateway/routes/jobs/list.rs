@@ -56,7 +56,7 @@ pub(super) async fn list<R: JobResource>(
     let kind = R::KIND;
     let ListQuery { statuses, page } = ListQuery::parse(QueryParams::of(&uri), kind).map_err(Problem::invalid)?;
     if let Some(after) = &page.after {
-        // The store answers an unknown cursor with an empty page, which a client would take for the end of the list.
+        // For an unknown cursor, the store returns an empty page, which a client would take for the end of the list.
         if after.kind() != kind || gateway.queries().get(&user, after).await?.is_none() {
             let detail = format!("no such {}; begin again with the first page", kind.noun());
             return Err(Problem::invalid(vec![InvalidField::query("after", detail)]));

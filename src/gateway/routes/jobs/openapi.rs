@@ -124,8 +124,7 @@ fn show<R: JobResource>() -> Operation {
 fn cancel<R: JobResource>() -> Operation {
     let (noun, words) = (R::KIND.noun(), R::WORDING);
     let about = format!(
-        "Stops the {noun} and releases its credits. Repeating the request has no effect, and neither has cancelling a \
-         finished {noun}.{}",
+        "Stops the {noun} and releases its credits. Cancelling it again, or cancelling a finished {noun}, has no effect.{}",
         words.sharing
     );
     let finished = format!("The {noun} is finished: cancelled, or {} or failed before.", words.finished);

@@ -14,7 +14,7 @@ use crate::{
     domain::{archive::ArchiveLimits, brand::UploadContent, hex, ids::UserId, upload::UploadId},
     error::{BackendError, ErrorKind},
     media::{
-        archive::{Archive, Failure, Member, digest},
+        archive::{Archive, ArchivePicture, ArchiveReadError, digest},
         image::PictureError,
     },
 };
@@ -119,13 +119,13 @@ impl Uploads {
             // Held until the image is stored, as for every other file in memory.
             let _in_memory = self.receive_permit().await?;
             let n = pictures.len();
-            let (opened, member) = blocking(move || {
-                let member = archive.member(n);
-                (archive, member)
+            let (opened, next) = blocking(move || {
+                let next = archive.picture(n);
+                (archive, next)
             })
             .await?;
             archive = opened;
-            let Some(Member { name, picture, caption }) = member.map_err(archive_error)? else { break };
+            let Some(ArchivePicture { name, picture, caption }) = next.map_err(archive_error)? else { break };
             let picture = match picture {
                 Ok(bytes) => self.receive_entry(user, &UploadId::derived(id, &content, n), bytes).await?,
                 Err(reason) => ReceivedEntry::Refused(reason),
@@ -158,10 +158,10 @@ fn same_archive(record: UploadRecord, source: &str) -> Result<UploadedArchive, U
     }
 }
 
-fn archive_error(failure: Failure) -> UploadError {
-    match failure {
-        Failure::Refused(reason) => UploadError::RefusedArchive(reason),
-        Failure::File(error) => spool_failed(error).into(),
+fn archive_error(error: ArchiveReadError) -> UploadError {
+    match error {
+        ArchiveReadError::Refused(reason) => UploadError::RefusedArchive(reason),
+        ArchiveReadError::File(error) => spool_failed(error).into(),
     }
 }
 

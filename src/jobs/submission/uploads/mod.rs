@@ -28,7 +28,7 @@ use crate::{
     error::{BackendError, ErrorKind},
     media::{
         MediaFormat, MediaKey, MediaStore, SignedUpload,
-        image::{DecodeLimits, Kept, PictureError, keep},
+        image::{DecodeLimits, PictureError, TrainingPicture, training_picture},
     },
 };
 
@@ -234,12 +234,12 @@ impl Uploads {
         serde_json::from_slice(&chunks.concat()).map(Some).map_err(|error| broken(&format!("{key}: {error}")))
     }
 
-    async fn decode(&self, bytes: Bytes) -> Result<Kept, UploadError> {
+    async fn decode(&self, bytes: Bytes) -> Result<TrainingPicture, UploadError> {
         let UploadLimits { max_bytes, max_pixels, .. } = self.settings.limits;
         let limits = DecodeLimits { max_bytes, max_pixels, max_alloc: max_pixels.saturating_mul(BYTES_PER_PIXEL) };
         let permit = Arc::clone(&self.decoding).acquire_owned().await.map_err(defect)?;
         let work = tokio::task::spawn_blocking(move || {
-            let kept = keep(bytes, &limits);
+            let kept = training_picture(bytes, &limits);
             // Held until the memory is free again, even if the client has gone away meanwhile.
             drop(permit);
             kept

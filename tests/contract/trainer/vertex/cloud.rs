@@ -14,13 +14,13 @@ use crate::support::at;
 
 #[derive(Default)]
 struct State {
-    /// Bodies as they were sent, each with what was added since.
+    /// The bodies of the requests that created jobs.
     created: Vec<Value>,
     jobs: Vec<Value>,
     objects: BTreeMap<String, Vec<u8>>,
     cancelled: Vec<String>,
     asked: Vec<String>,
-    /// The next request whose path ends so is answered with this.
+    /// The response to the next request whose path has this end.
     refused: Option<(String, ResponseTemplate)>,
     token: Option<String>,
     loses_created: bool,
@@ -70,7 +70,7 @@ impl Cloud {
         self.with(|state| state.objects.insert(name.to_owned(), bytes.into()));
     }
 
-    /// Changes what a job says of itself.
+    /// Changes fields of a job.
     pub fn set(&self, operation: &OperationId, fields: &Value) {
         self.with(|state| merge(state.job(&operation.0).unwrap(), fields));
     }
@@ -79,7 +79,7 @@ impl Cloud {
         self.with(|state| state.jobs.iter_mut().for_each(|job| merge(job, fields)));
     }
 
-    /// Where a job puts things, within the bucket.
+    /// The prefix of a job's output within the bucket.
     pub fn prefix(&self, operation: &OperationId) -> String {
         let uri = self.with(|state| {
             state.job(&operation.0).unwrap()["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"].clone()
@@ -95,7 +95,7 @@ impl Cloud {
         self.with(|state| state.token = Some(token.to_owned()));
     }
 
-    /// The next job is created, and nobody hears of it.
+    /// The next job is created, but the response is lost.
     pub fn lose_next_created(&self) {
         self.with(|state| state.loses_created = true);
     }
@@ -165,7 +165,7 @@ impl State {
     fn list_jobs(&self, filter: &str) -> ResponseTemplate {
         let label = filter.strip_prefix("labels.mf_job=\"").and_then(|rest| rest.strip_suffix('"')).unwrap();
         let found: Vec<&Value> = self.jobs.iter().filter(|job| job["labels"]["mf_job"] == label).collect();
-        // An empty list is left out of Google's JSON.
+        // Google's JSON omits an empty list.
         ResponseTemplate::new(200).set_body_json(if found.is_empty() {
             json!({})
         } else {

@@ -12,7 +12,7 @@ use crate::domain::brand::{CheckedImage, ImageCheck};
     "uploadId": "upl_4kQ0b1xYc7ZpT2mN9sVd", "verdict": "too_small", "detail": "its short side has 300 px; 512 px are needed",
     "shortSide": 300, "needed": 512
 }))]
-pub(in crate::gateway) struct ImageCheckView {
+pub(super) struct ImageCheckView {
     /// The upload, as in the request.
     upload_id: String,
     /// The path of the image within the archive, if the upload is an archive.

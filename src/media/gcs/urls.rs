@@ -1,4 +1,4 @@
-//! Where clients fetch objects, and where they put them: plain or signed URLs.
+//! Plain and signed URLs, at which clients fetch and upload objects.
 
 use std::{
     collections::BTreeMap,
@@ -23,28 +23,28 @@ use crate::{
     media::{BackendError, ErrorKind, MediaKey, MediaUrl, Result, SignedUpload},
 };
 
-/// URLs that are remembered: a few kilobytes each.
+/// URLs in the cache; each takes a few kilobytes.
 const REMEMBERED: usize = 4096;
-/// URLs that are signed at once: without a key of our own each is a call of IAM.
-const SIGNED_AT_ONCE: usize = 16;
+/// Concurrent signatures: without a signing key each is a call of IAM.
+const CONCURRENT_SIGNATURES: usize = 16;
 
-/// Makes URLs of one bucket's objects.
-pub(super) struct Links {
+/// Makes the URLs of one bucket's objects.
+pub(super) struct UrlSigner {
     bucket: String,
     base: String,
     urls: GcsUrls,
     lifetime: Duration,
-    /// Whoever signs; found when first needed, since a worker never does.
+    /// Found at its first use, because a worker never signs.
     signer: OnceCell<Signer>,
     permits: Semaphore,
     signed: Mutex<LruCache<MediaKey, (String, Timestamp)>>,
 }
 
-impl Links {
+impl UrlSigner {
     pub(super) fn new(config: &GcsConfig) -> Result<Self> {
         let signer = match config.signing_key.value() {
             Some(key) => Some(signer_of(key.reveal())?),
-            None if google::is_emulator(config.endpoint.as_ref()) => Some(Signer::from(Nobody)),
+            None if google::is_emulator(config.endpoint.as_ref()) => Some(Signer::from(EmulatorSigner)),
             None => None,
         };
         Ok(Self {
@@ -53,17 +53,17 @@ impl Links {
             urls: config.urls,
             lifetime: config.url_expires,
             signer: OnceCell::new_with(signer),
-            permits: Semaphore::new(SIGNED_AT_ONCE),
+            permits: Semaphore::new(CONCURRENT_SIGNATURES),
             signed: Mutex::new(LruCache::new(REMEMBERED)),
         })
     }
 
-    /// Where an object is fetched. A signed URL is good for half its lifetime at least.
+    /// The URL at which an object is fetched. A signed URL is valid for at least half its lifetime.
     pub(super) async fn to_fetch(&self, key: &MediaKey, now: Timestamp) -> Result<MediaUrl> {
         if self.urls == GcsUrls::Public {
             return Ok(MediaUrl::Absolute { url: self.plain(key), expires_at: None });
         }
-        if let Some((url, expires_at)) = self.remembered(key, now) {
+        if let Some((url, expires_at)) = self.cached(key, now) {
             return Ok(MediaUrl::Absolute { url, expires_at: Some(expires_at) });
         }
         let url = self.sign("media.url", key, http::Method::GET, &BTreeMap::new()).await?;
@@ -72,7 +72,7 @@ impl Links {
         Ok(MediaUrl::Absolute { url, expires_at: Some(expires_at) })
     }
 
-    /// Where an object of this type and of so many bytes at most is put, once.
+    /// The URL for one upload of an object of this type, with `max_bytes` at most.
     pub(super) async fn to_put(
         &self,
         key: &MediaKey,
@@ -90,18 +90,18 @@ impl Links {
     }
 
     fn plain(&self, key: &MediaKey) -> String {
-        // Of the alphabet of keys only these two mean something else in some part of a URL.
+        // Of all characters in keys, only these two have another meaning in a URL.
         let path = key.as_str().replace('+', "%2B").replace('@', "%40");
         format!("{}/{}/{path}", self.base, self.bucket)
     }
 
-    fn remembered(&self, key: &MediaKey, now: Timestamp) -> Option<(String, Timestamp)> {
+    fn cached(&self, key: &MediaKey, now: Timestamp) -> Option<(String, Timestamp)> {
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
         let (url, expires_at) = signed.get(key)?;
         (after(now, self.lifetime / 2) <= *expires_at).then(|| (url.clone(), *expires_at))
     }
 
-    /// The signature names whole seconds.
+    /// A signature has a time in whole seconds.
     fn expiry(&self, now: Timestamp) -> Timestamp {
         let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
         after(whole, self.lifetime)
@@ -135,10 +135,10 @@ impl Links {
 
 fn signer_of(key: &str) -> Result<Signer> {
     let broken = |why: &dyn std::fmt::Display| {
-        let why = format!("media.gcs.signing_key is no JSON key of a service account: {why}");
+        let why = format!("media.gcs.signing_key is not the JSON key of a service account: {why}");
         BackendError::new(ErrorKind::Broken, "media.open").because(why)
     };
-    // The parser's own words could quote the key.
+    // The parser's message could quote the key.
     let json = serde_json::from_str(key).map_err(|_| broken(&"it is not JSON"))?;
     service_account::Builder::new(json).build_signer().map_err(|error| broken(&error))
 }
@@ -157,11 +157,11 @@ fn unable(what: &str) -> String {
     )
 }
 
-/// Signs for emulators, none of which looks at a signature.
+/// Signs for emulators, which do not check signatures.
 #[derive(Debug)]
-struct Nobody;
+struct EmulatorSigner;
 
-impl SigningProvider for Nobody {
+impl SigningProvider for EmulatorSigner {
     async fn client_email(&self) -> signer::Result<String> {
         Ok("nobody@emulator.invalid".to_owned())
     }
