@@ -94,7 +94,7 @@ impl Shutdown {
         self.tasks.close();
         let finish = async {
             tokio::select! {
-                // ModelCheck first, so that tasks that the hard request ended do not count as finished.
+                // Checked first, so that tasks that the hard request ended do not count as finished.
                 biased;
                 () = self.hard.cancelled() => false,
                 () = self.tasks.wait() => true,

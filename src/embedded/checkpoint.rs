@@ -4,8 +4,8 @@
 //! The writer still does the rest itself when the log is long: only then can the log begin anew, and because most of it
 //! has been copied by now there is little left to do.
 //!
-//! A copy that fails loses nothing: the log keeps every page until one has succeeded. But a disk that fails here fails, and
-//! so nothing more is promised.
+//! A failed copy loses nothing: the log keeps every page until a copy has succeeded. But it means that the disk fails, so
+//! the database accepts no writes from then on.
 
 use std::{
     path::Path,
@@ -20,8 +20,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{health::Health, open};
 
-/// Changed rows after which the log is copied. A new job changes about six, in about as many pages.
-const EVERY: u64 = 1_000;
+/// The log is copied after this many changed rows. A new job changes about six rows, in about as many pages.
+const CHANGES_PER_COPY: u64 = 1_000;
 
 /// The thread that copies. Dropping it waits for the copy under way.
 pub(super) struct Checkpointer {
@@ -33,19 +33,19 @@ pub(super) struct Checkpointer {
 impl Checkpointer {
     /// Starts the thread. Its connection is opened when it is first needed.
     pub(super) fn spawn(health: Arc<Health>) -> std::io::Result<Self> {
-        // One order may wait: it stands for all changes until it is taken.
-        let (wake, orders) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("embedded-log".to_owned()).spawn(move || serve(&health, &orders))?;
+        // One wakeup may wait: it covers all changes until the thread takes it.
+        let (wake, wakeups) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("embedded-log".to_owned()).spawn(move || serve(&health, &wakeups))?;
         Ok(Self { wake: Some(wake), thread: Some(thread), changes: 0 })
     }
 
-    /// Hears how many rows the writer has changed in all.
-    pub(super) fn after(&mut self, changes: u64) {
-        if changes.saturating_sub(self.changes) >= EVERY
+    /// Wakes the thread if enough rows have changed; `changes` counts all rows that the writer has changed.
+    pub(super) fn note_changes(&mut self, changes: u64) {
+        if changes.saturating_sub(self.changes) >= CHANGES_PER_COPY
             && let Some(wake) = &self.wake
         {
             self.changes = changes;
-            // Full: a copy is under way and another is ordered already.
+            // Full: a copy is running and another one is due already.
             let _ = wake.try_send(());
         }
     }
@@ -60,19 +60,19 @@ impl Drop for Checkpointer {
     }
 }
 
-fn serve(health: &Health, orders: &Receiver<()>) {
+fn serve(health: &Health, wakeups: &Receiver<()>) {
     let path = health.database();
     let mut open = None;
-    while orders.recv().is_ok() {
+    while wakeups.recv().is_ok() {
         let db = open.take().map_or_else(|| connect(path), Ok);
         match db.and_then(|db| copy(&db).map(|()| db)) {
             Ok(db) => open = Some(db),
             Err(error) => {
-                // With too many files open, the writer does it when the log has become long.
+                // With too many open files, the writer copies the log when it has become long.
                 if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) {
-                    health.note(&error);
+                    health.note_failure(&error);
                 }
-                tracing::warn!(%error, database = %path.display(), "the log could not be copied back");
+                tracing::warn!(%error, database = %path.display(), "cannot copy the log into the database file");
             }
         }
     }
@@ -86,7 +86,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Never waits for a reader or the writer, and keeps none of them waiting.
+/// Never blocks on a reader or the writer, and blocks neither.
 fn copy(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_copied_after_so_many_changes_and_not_before() -> Result<(), Box<dyn std::error::Error>> {
+    fn the_log_is_copied_after_enough_changes() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("test.db");
         let db = Connection::open(&path)?;
@@ -106,24 +106,24 @@ mod tests {
         db.execute("INSERT INTO t VALUES (hex(zeroblob(50000)))", [])?;
         let copied_after = |changes| -> Result<u64, Box<dyn std::error::Error>> {
             let mut checkpointer = Checkpointer::spawn(Arc::new(Health::new(&path)))?;
-            checkpointer.after(changes);
-            // Waits for the copy that was ordered.
+            checkpointer.note_changes(changes);
+            // Waits for the copy.
             drop(checkpointer);
             Ok(fs::metadata(&path)?.len())
         };
-        assert!(copied_after(EVERY - 1)? < 10_000, "it is all in the log");
-        assert!(copied_after(EVERY)? > 100_000);
+        assert!(copied_after(CHANGES_PER_COPY - 1)? < 10_000, "it is all in the log");
+        assert!(copied_after(CHANGES_PER_COPY)? > 100_000);
         Ok(())
     }
 
     #[test]
-    fn a_copy_that_fails_ends_the_promises() -> Result<(), Box<dyn std::error::Error>> {
+    fn a_failed_copy_makes_the_database_broken() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("test.db");
-        fs::write(&path, b"this is no database ".repeat(500))?;
+        fs::write(&path, b"not a SQLite database ".repeat(500))?;
         let health = Arc::new(Health::new(&path));
         let mut checkpointer = Checkpointer::spawn(Arc::clone(&health))?;
-        checkpointer.after(EVERY);
+        checkpointer.note_changes(CHANGES_PER_COPY);
         drop(checkpointer);
         assert!(health.why_broken().is_some_and(|why| why.starts_with(&path.display().to_string())));
         Ok(())

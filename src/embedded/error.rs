@@ -1,4 +1,4 @@
-//! What can go wrong with the file, and what follows for the caller.
+//! Errors of the database file, and their kinds for callers.
 
 use std::{io, path::PathBuf};
 
@@ -24,9 +24,9 @@ pub enum OpenError {
     /// The directory or a file in it cannot be created or written.
     #[error("cannot write {}: {source}; check its owner and permissions or choose another --data-dir", .path.display())]
     NotWritable {
-        /// What cannot be written.
+        /// The path that cannot be written.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// There was a database here, and it is gone.
@@ -40,12 +40,12 @@ pub enum OpenError {
         /// `missing` or `empty`.
         found: &'static str,
     },
-    /// The file is no database, is cut short, or its pages contradict each other.
+    /// The file is not a database, is cut short, or its pages contradict each other.
     #[error("{} is damaged: {detail}; restore it from a backup or choose another --data-dir", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The finding.
         detail: String,
     },
     /// An intact database of some other program.
@@ -67,12 +67,12 @@ pub enum OpenError {
         /// The newest version this build knows.
         known: i64,
     },
-    /// SQLite says no for another reason.
+    /// SQLite fails for another reason.
     #[error("cannot open {}: {source}", .path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
     /// The tables cannot be brought up to date.
@@ -80,19 +80,19 @@ pub enum OpenError {
     Migration {
         /// The file.
         path: PathBuf,
-        /// Which step failed.
+        /// The error of the step that failed.
         source: rusqlite_migration::Error,
     },
-    /// No thread to be had.
+    /// A thread cannot be started.
     #[error("cannot start a thread for the database: {source}")]
     Thread {
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl OpenError {
-    /// Sorts what SQLite says about `path`.
+    /// The error for an error of SQLite about `path`.
     pub(super) fn sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -107,29 +107,29 @@ impl OpenError {
     }
 }
 
-/// Why a closure over the database failed. `?` makes one of either.
+/// Why a closure over the database failed. `?` converts both kinds of error.
 #[derive(Debug)]
-pub enum Failure {
-    /// SQLite said so.
+pub enum DbError {
+    /// SQLite failed.
     Sqlite(rusqlite::Error),
-    /// The closure decided.
+    /// The closure returned an error of the port.
     Backend(BackendError),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl From<BackendError> for Failure {
+impl From<BackendError> for DbError {
     fn from(error: BackendError) -> Self {
         Self::Backend(error)
     }
 }
 
-impl Failure {
-    /// What the caller of the port sees.
+impl DbError {
+    /// The error for the caller of the port.
     pub(super) fn into_backend(self, op: &'static str) -> BackendError {
         match self {
             Self::Backend(error) => error,
@@ -138,10 +138,10 @@ impl Failure {
     }
 }
 
-/// What follows from an error of SQLite.
+/// The kind of an error of SQLite.
 pub(super) fn kind(error: &rusqlite::Error) -> ErrorKind {
     match error.sqlite_error_code() {
-        // A full disk passes: the transaction is undone, and space may return.
+        // A full disk is transient: the transaction is rolled back, and space may return.
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => ErrorKind::Unavailable,
         Some(
             ErrorCode::DatabaseCorrupt

@@ -1,8 +1,7 @@
 //! Whether the database can still be trusted. Once it cannot, nothing is written until a restart.
 //!
-//! Two things end the trust. A write or an fsync that failed: the kernel may call pages clean that never reached the disk.
-//! And files that are not there any more: what is committed to a deleted, replaced or shortened file is lost with the
-//! process, although every commit succeeds.
+//! Two events end the trust. First, a failed write or fsync: the kernel may mark pages clean that never reached the disk.
+//! Second, missing files: commits to a deleted, replaced or shortened file succeed, but are lost with the process.
 
 use std::{
     fmt::Display,
@@ -16,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::error;
 use crate::error::{BackendError, ErrorKind};
 
-/// Shared by whoever writes and whoever asks.
 #[derive(Debug)]
 pub(super) struct Health {
     database: PathBuf,
@@ -33,12 +31,12 @@ impl Health {
         &self.database
     }
 
-    /// Why nothing may be written any more; `None` while all is well.
+    /// Why no writes are allowed; `None` while the database is healthy.
     pub(super) fn why_broken(&self) -> Option<&str> {
         self.why.get().map(String::as_str)
     }
 
-    /// Returns once nothing may be written any more.
+    /// Returns once no writes are allowed.
     pub(super) async fn broken(&self) {
         self.broken.cancelled().await;
     }
@@ -50,17 +48,17 @@ impl Health {
         }
     }
 
-    /// Takes note of a failed write to the database or its log; whether it is the end.
-    pub(super) fn note(&self, failed: &rusqlite::Error) -> bool {
-        let is_end = error::kind(failed) == ErrorKind::Broken;
-        if is_end {
-            self.breaks(format_args!("could not be written ({failed})"));
+    /// Notes a failed write to the database or its log; returns whether it ends the trust.
+    pub(super) fn note_failure(&self, failed: &rusqlite::Error) -> bool {
+        let is_broken = error::kind(failed) == ErrorKind::Broken;
+        if is_broken {
+            self.mark_broken(format_args!("could not be written ({failed})"));
         }
-        is_end
+        is_broken
     }
 
-    /// What has become of the database. Of several reasons the first counts.
-    pub(super) fn breaks(&self, what: impl Display) {
+    /// Ends the trust, with the reason. Only the first reason counts.
+    pub(super) fn mark_broken(&self, what: impl Display) {
         let why = format!("{} {what}; nothing is written until a restart", self.database.display());
         if self.why.set(why).is_ok() {
             self.broken.cancel();
@@ -78,27 +76,27 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Those of a database that is open.
+    /// The files of an open database.
     pub(super) fn of(database: &Path) -> io::Result<Self> {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
         let (database, log) = (database.to_owned(), PathBuf::from(log));
-        let there = fs::metadata(&database)?;
-        let opened = [identity(&there), identity(&fs::metadata(&log)?)];
-        Ok(Self { database, log, opened, length: there.len() })
+        let metadata = fs::metadata(&database)?;
+        let opened = [identity(&metadata), identity(&fs::metadata(&log)?)];
+        Ok(Self { database, log, opened, length: metadata.len() })
     }
 
-    /// What has become of them; `None` while they are where they were. Costs two system calls.
-    pub(super) fn harm(&mut self) -> Option<&'static str> {
+    /// What has happened to the files; `None` while they are intact. Costs two system calls.
+    pub(super) fn damage(&mut self) -> Option<&'static str> {
         let [database, log] = self.opened;
         let length = match fs::metadata(&self.database) {
             Ok(now) if identity(&now) == database => now.len(),
             Ok(_) => return Some("has been replaced while it was in use"),
             Err(error) if is_missing(&error) => return Some("has been deleted or moved while it was in use"),
-            // That it cannot be looked at says nothing of what is open.
+            // An unreadable path says nothing about the open file.
             Err(_) => return None,
         };
-        // Nothing here ever makes it smaller.
+        // This program never makes the file smaller.
         if length < self.length {
             return Some("has been cut short while it was in use");
         }
@@ -115,7 +113,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Tells a file from another one of the same name.
+/// Distinguishes a file from another one of the same name.
 type Identity = (u64, u64);
 
 #[cfg(unix)]
@@ -124,7 +122,7 @@ fn identity(file: &fs::Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// An open database can be neither deleted nor replaced there.
+/// On these systems an open database can be neither deleted nor replaced.
 #[cfg(not(unix))]
 fn identity(_: &fs::Metadata) -> Identity {
     (0, 0)

@@ -1,6 +1,6 @@
-//! Who may serve on a data directory: one gateway and one worker, by advisory locks of the operating system.
+//! One gateway and one worker may serve on a data directory. Advisory locks of the operating system ensure it.
 //!
-//! A lock dies with its process, so a lock file left behind by `kill -9` is no obstacle; a pid file would be.
+//! A lock ends with its process, so a lock file that `kill -9` leaves behind blocks nothing; a pid file would.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 
 use super::{OpenError, open, sync};
 
-/// What a process does on a data directory.
+/// What a process serves on a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Serves the API.

@@ -1,11 +1,11 @@
-//! Rows of the embedded queue. They stand here, and not in the queue, because the store writes one in the same
-//! transaction as the job it is about, and store and queue know nothing of each other.
+//! Rows of the embedded queue. They are here, and not in the queue, because the store writes a message in the same
+//! transaction as its job, and store and queue do not import each other.
 
 use std::collections::BTreeMap;
 
 use rusqlite::params;
 
-use super::{Changed, Failure, Outcome, Tx};
+use super::{Changed, DbError, DbResult, Tx};
 use crate::{
     domain::{
         Timestamp,
@@ -19,13 +19,13 @@ use crate::{
 /// A message on its way into a subscription.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// Which subscription it is for: there is one per kind of job.
+    /// Selects the subscription: there is one per kind of job.
     pub kind: JobKind,
     /// The body.
     pub data: Vec<u8>,
     /// The attributes.
     pub attributes: BTreeMap<String, String>,
-    /// Not to be delivered earlier.
+    /// The earliest delivery.
     pub not_before: Timestamp,
 }
 
@@ -36,8 +36,8 @@ impl From<&Dispatch> for NewMessage {
     }
 }
 
-/// Adds a message; its id.
-pub fn insert(tx: &Tx<'_>, message: &NewMessage) -> Outcome<i64> {
+/// Adds a message and returns its id.
+pub fn insert(tx: &Tx<'_>, message: &NewMessage) -> DbResult<i64> {
     let NewMessage { kind, data, attributes, not_before } = message;
     let sql = "INSERT INTO messages (kind, data, attributes, published_at, visible_at) VALUES (?, ?, ?, ?, ?)";
     let now = SystemClock.now().as_microsecond();
@@ -55,7 +55,7 @@ pub fn insert(tx: &Tx<'_>, message: &NewMessage) -> Outcome<i64> {
 /// A dead letter on its way to the operators.
 #[derive(Debug, Clone)]
 pub struct NewDeadLetter {
-    /// Same key, same dead letter.
+    /// Identifies the dead letter: a repeated key adds no row.
     pub key: String,
     /// The body.
     pub data: Vec<u8>,
@@ -63,8 +63,8 @@ pub struct NewDeadLetter {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Records a dead letter, or finds the one recorded under the same key; its id.
-pub fn insert_dead_letter(tx: &Tx<'_>, dead_letter: &NewDeadLetter) -> Outcome<i64> {
+/// Records a dead letter unless its key is recorded already; returns the id of the row.
+pub fn insert_dead_letter(tx: &Tx<'_>, dead_letter: &NewDeadLetter) -> DbResult<i64> {
     let NewDeadLetter { key, data, attributes } = dead_letter;
     let sql = "INSERT INTO dead_letters (key, data, attributes, published_at) VALUES (?, ?, ?, ?)
                ON CONFLICT (key) DO NOTHING";
@@ -76,13 +76,13 @@ pub fn insert_dead_letter(tx: &Tx<'_>, dead_letter: &NewDeadLetter) -> Outcome<i
     Ok(tx.prepare_cached("SELECT id FROM dead_letters WHERE key = ?")?.query_row([key], |row| row.get(0))?)
 }
 
-/// How attributes stand in a row: JSON, and nothing when there are none.
-fn attributes_text(attributes: &BTreeMap<String, String>) -> Outcome<Option<String>> {
+/// Attributes as JSON, or null if there are none.
+fn attributes_text(attributes: &BTreeMap<String, String>) -> DbResult<Option<String>> {
     if attributes.is_empty() {
         return Ok(None);
     }
     let text = serde_json::to_string(attributes).map_err(|error| {
-        Failure::Backend(BackendError::new(ErrorKind::Internal, "embedded.attributes").because(error))
+        DbError::Backend(BackendError::new(ErrorKind::Internal, "embedded.attributes").because(error))
     })?;
     Ok(Some(text))
 }

@@ -1,8 +1,8 @@
 //! The one SQLite file below the embedded store and the embedded queue.
 //!
 //! One writer thread gathers whatever is waiting into one transaction, so that one fsync pays for many callers
-//! (group commit); a few read-only connections answer queries beside it. The same file may be open in a second
-//! process (`serve gateway` beside `serve worker`): each tells the other about its commits (see `wakeup.rs`).
+//! (group commit); a few read-only connections answer queries beside it. A second process may open the same file
+//! (`serve gateway` beside `serve worker`): each process tells the other about its commits (see `wakeup.rs`).
 
 mod checkpoint;
 mod error;
@@ -26,7 +26,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-pub use error::{Failure, OpenError};
+pub use error::{DbError, OpenError};
 pub use lock::Role;
 pub use readers::Readers;
 pub use tx::{Changed, Tx};
@@ -38,8 +38,8 @@ pub const DATABASE: &str = "mediaforge.db";
 /// Name of the file that says a database has been created here.
 pub const MARKER: &str = "MEDIAFORGE";
 
-/// What a closure over the database answers.
-pub type Outcome<T> = std::result::Result<T, Failure>;
+/// The result of a closure over the database.
+pub type DbResult<T> = std::result::Result<T, DbError>;
 
 /// A handle on the open database; clones share it. The last one to be dropped closes it and frees the locks.
 #[derive(Clone, Debug)]
@@ -48,31 +48,31 @@ pub struct Embedded(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
-    // Fields drop in this order: first nobody rings, then the last batch is committed, then the locks are free.
+    // Fields drop in this order: first the wakeups stop, then the last batch is committed, then the locks are free.
     _wakeup: wakeup::WakeupListener,
     writer: writer::Writer,
     readers: Arc<Readers>,
     point_reads: point_reads::PointReads,
-    signals: Arc<Signals>,
+    signals: Arc<CommitSignals>,
     health: Arc<health::Health>,
     sequence_at_open: u64,
     _locks: lock::Locks,
 }
 
-/// What wakes those who wait for changes. The numbers mean nothing; that they change does.
+/// Counters that wake the tasks that wait for changes. Only a change of a counter has a meaning, not its value.
 #[derive(Debug, Default)]
-struct Signals {
-    /// Another process has committed.
-    foreign: watch::Sender<u64>,
-    /// This process has committed queue messages.
-    messages: watch::Sender<u64>,
+struct CommitSignals {
+    /// Commits of other processes.
+    foreign_commits: watch::Sender<u64>,
+    /// Commits of this process that contain queue messages.
+    queue_messages: watch::Sender<u64>,
 }
 
 impl Embedded {
-    /// Opens the database of a data directory, and creates both when neither has ever been there.
+    /// Opens the database of a data directory. Creates both if neither has ever existed.
     ///
-    /// Each role can be held by one process at a time; none at all is for operator commands, which work beside the
-    /// running processes. Blocks for some milliseconds: call it before serving, or from a blocking thread.
+    /// One process at a time can hold a role; operator commands hold none and work beside the running processes. Blocks
+    /// for some milliseconds: call it before serving, or from a blocking thread.
     pub fn open(data_dir: &Path, roles: &[Role]) -> Result<Self, OpenError> {
         let locks = lock::Locks::take(data_dir, roles)?;
         let connection = open::open(data_dir)?;
@@ -81,7 +81,7 @@ impl Embedded {
         let files = health::Files::of(&path).map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
         let no_thread = |source| OpenError::Thread { source };
         let health = Arc::new(health::Health::new(&path));
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(CommitSignals::default());
         let wakeup = wakeup::WakeupListener::bind(data_dir, Arc::clone(&signals));
         let writer = checkpoint::Checkpointer::spawn(Arc::clone(&health))
             .and_then(|checkpointer| {
@@ -111,33 +111,33 @@ impl Embedded {
         &self.0.directory
     }
 
-    /// Runs `work` inside the next group commit and answers once that is durable. An error of `work` undoes what it
-    /// wrote, and nothing else. Dropping the future does not take the work back.
+    /// Runs `work` inside the next group commit and returns once that is durable. An error of `work` undoes its own
+    /// writes and no others. Dropping the future does not cancel the work.
     pub async fn write<T, W>(&self, op: &'static str, work: W) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        W: FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,
+        W: FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
     {
         self.write_then(op, work, |_| {}).await
     }
 
-    /// The same, and `then` sees the result once it is durable: on the writer thread, in the order of the commits,
-    /// whether or not the caller still waits. It must not block.
+    /// Like [`Embedded::write`], and calls `then` with the durable result: on the writer thread, in the order of the
+    /// commits, whether or not the caller still waits. `then` must not block.
     pub async fn write_then<T, W, N>(&self, op: &'static str, work: W, then: N) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        W: FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,
+        W: FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
         self.0.writer.submit(op, work, then).await
     }
 
-    /// Runs a point query on a read-only connection, off the async threads: one that finds a few rows by a key. Whoever
-    /// comes next waits for it, so what may take longer belongs into [`Embedded::read`].
+    /// Runs a point query (a few rows by a key) on a read-only connection, off the async threads. The next caller waits
+    /// for it, so use [`Embedded::read`] for longer queries.
     pub async fn look_up<T, R>(&self, op: &'static str, query: R) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+        R: FnOnce(&Connection) -> DbResult<T> + Send + 'static,
     {
         self.0.point_reads.run(op, query).await
     }
@@ -146,7 +146,7 @@ impl Embedded {
     pub async fn read<T, R>(&self, op: &'static str, query: R) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+        R: FnOnce(&Connection) -> DbResult<T> + Send + 'static,
     {
         self.0.readers.read(op, query).await
     }
@@ -156,32 +156,32 @@ impl Embedded {
         Arc::clone(&self.0.readers)
     }
 
-    /// The number of the last change of any job when the database was opened: everything later is news.
+    /// The number of the last change of any job when the database was opened.
     pub fn sequence_at_open(&self) -> u64 {
         self.0.sequence_at_open
     }
 
     /// Changes whenever another process has committed. Closed when the database is.
     pub fn foreign_commits(&self) -> watch::Receiver<u64> {
-        self.0.signals.foreign.subscribe()
+        self.0.signals.foreign_commits.subscribe()
     }
 
     /// Changes whenever this process has committed queue messages. Closed when the database is.
     pub fn own_messages(&self) -> watch::Receiver<u64> {
-        self.0.signals.messages.subscribe()
+        self.0.signals.queue_messages.subscribe()
     }
 
-    /// Returns once nothing can be written any more before a restart: the disk has failed, or the files are gone.
+    /// Returns when writes have become impossible until a restart: the disk has failed, or the files are gone.
     pub async fn broken(&self) {
         self.0.health.broken().await;
     }
 
-    /// Why nothing can be written any more, naming the file; `None` while all is well.
+    /// Why writes are impossible, with the name of the file; `None` while the database is healthy.
     pub fn why_broken(&self) -> Option<&str> {
         self.0.health.why_broken()
     }
 
-    /// Whether the database answers and takes writes; the error names what is wrong.
+    /// Checks that the database answers and accepts writes.
     pub async fn ping(&self, op: &'static str) -> Result<(), BackendError> {
         self.0.health.check(op)?;
         self.look_up(op, |db| Ok(db.query_row("SELECT value FROM sequence", [], |_| Ok(()))?)).await

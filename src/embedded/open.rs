@@ -1,7 +1,7 @@
-//! Opens the database, or says why it must not be touched.
+//! Opens the database, or explains why it must not be used.
 //!
-//! The rule: an empty database is created only where none has ever been. The marker file remembers that one was, so a
-//! lost or emptied file is an error for a person to look at, not the silent end of everybody's credits.
+//! An empty database is created only where there has never been one. The marker file records that there was one, so a lost
+//! or emptied file is an error that an operator sees, not the silent loss of all credits.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -18,7 +18,7 @@ use super::{DATABASE, MARKER, OpenError, migrations, sync};
 const APPLICATION_ID: i64 = 0x4d46_7267;
 /// Version of the data directory's layout, as the marker names it.
 const FORMAT: i64 = 1;
-/// Up to this size every page is checked at start; above, the start would take too long, and the b-tree roots must do.
+/// Up to this size, the start checks every page. Larger files would take too long; there it checks the b-tree roots only.
 const CHECK_ALL_UP_TO: u64 = 1 << 20;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -48,7 +48,7 @@ pub(super) fn open(directory: &Path) -> Result<Connection, OpenError> {
     gate.lock().map_err(failed)?;
 
     let was_created = read_marker(directory)?;
-    let is_there = survey(&path, was_created)?;
+    let is_there = inspect(&path, was_created)?;
     let mut db = connect(&path, !was_created)?;
     check_owner(&db, &path, was_created)?;
     migrations::run(&mut db, &path)?;
@@ -72,7 +72,7 @@ pub(super) fn sequence(db: &Connection, directory: &Path) -> Result<u64, OpenErr
     value.map(i64::unsigned_abs).map_err(|source| OpenError::sqlite(&directory.join(DATABASE), source))
 }
 
-/// The settings that every connection needs.
+/// Makes the settings that every connection needs.
 pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     // SQLite's own handler sleeps up to 100 ms; the other process holds the lock for one group commit, a few ms.
     db.busy_handler(Some(|tries| {
@@ -96,8 +96,8 @@ fn read_marker(directory: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Looks at the file without SQLite, which would create, replay or repair. Whether there is a database.
-fn survey(path: &Path, was_created: bool) -> Result<bool, OpenError> {
+/// Checks the file without SQLite, which would create, replay or repair it. Returns whether there is a database.
+fn inspect(path: &Path, was_created: bool) -> Result<bool, OpenError> {
     let unreadable = |source| OpenError::NotWritable { path: path.to_owned(), source };
     let gone = |found| OpenError::Gone { path: path.to_owned(), found };
     let damaged = |detail: String| OpenError::Damaged { path: path.to_owned(), detail };
@@ -110,7 +110,7 @@ fn survey(path: &Path, was_created: bool) -> Result<bool, OpenError> {
         Err(source) => return Err(unreadable(source)),
     };
     if length == 0 {
-        // Without the marker this is a creation that was interrupted: nothing was ever answered from it.
+        // Without the marker this is an interrupted creation: no caller has ever got an answer from it.
         return if was_created { Err(gone("empty")) } else { Ok(false) };
     }
     let mut header = [0_u8; 100];
@@ -127,7 +127,7 @@ fn survey(path: &Path, was_created: bool) -> Result<bool, OpenError> {
     };
     let is_counted = number(24) == number(92);
     let expected = number(28) * page_size;
-    // With a log beside it the file may rightly be behind; SQLite replays the log.
+    // With a log beside it the file may be shorter: SQLite replays the log.
     if log == 0 && is_counted && length < expected {
         return Err(damaged(format!("it is cut short: {length} of {expected} bytes")));
     }

@@ -1,5 +1,5 @@
-//! A few read-only connections, for queries that may take their time. They never write, so they never wait for the
-//! writer, nor it for them.
+//! A few read-only connections, for longer queries. They never write, so they never wait for the writer, nor the writer
+//! for them.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,10 +9,10 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::{Outcome, open};
+use super::{DbResult, open};
 use crate::error::{BackendError, ErrorKind};
 
-/// Queries that run at once. SQLite reads from the page cache: more threads would only take permits on the cores.
+/// Queries that run at once. SQLite reads from the page cache, so more threads would only compete for the cores.
 const CONNECTIONS: usize = 4;
 
 /// The read-only connections; opened when first needed.
@@ -32,13 +32,13 @@ impl Readers {
     pub async fn read<T, R>(self: &Arc<Self>, op: &'static str, query: R) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        R: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+        R: FnOnce(&Connection) -> DbResult<T> + Send + 'static,
     {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|closed| BackendError::new(ErrorKind::Internal, op).because(closed))?;
         let readers = Arc::clone(self);
         let answer = tokio::task::spawn_blocking(move || {
-            // Moved in, so that a caller who gave up does not let a fifth query begin.
+            // Keeps the permit until the query ends, even when the caller has gone away.
             let _permit = permit;
             readers.query(query)
         });
@@ -48,7 +48,7 @@ impl Readers {
         }
     }
 
-    fn query<T>(&self, query: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+    fn query<T>(&self, query: impl FnOnce(&Connection) -> DbResult<T>) -> DbResult<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = match idle {
             Some(db) => db,

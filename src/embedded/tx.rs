@@ -1,17 +1,17 @@
-//! What a write sees of the group commit it takes part in.
+//! One write's part of a group commit.
 
 use std::{cell::Cell, ops::Deref};
 
 use rusqlite::Connection;
 
-use super::Outcome;
+use super::DbResult;
 
-/// What a write has changed, so that the right ones are woken once it is durable.
+/// What a write has changed: it selects the tasks to wake once the write is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// A job: watchers in other processes are told.
+    /// A job: wakes the watchers in other processes.
     Jobs,
-    /// A queue message: the broker is told, wherever it runs.
+    /// A queue message: wakes the broker, in whichever process it runs.
     Messages,
 }
 
@@ -31,12 +31,12 @@ impl<'c> Tx<'c> {
         Self { connection, numbers, jobs, messages, discarded }
     }
 
-    /// The number of the next change of a job. Without gaps, as long as this process is the only one that writes.
-    pub fn next_number(&self) -> Outcome<i64> {
+    /// The number of the next change of a job. There are no gaps while only this process writes.
+    pub fn next_number(&self) -> DbResult<i64> {
         Ok(self.numbers.next(self.connection)?)
     }
 
-    /// Says what was changed.
+    /// Notes a change.
     pub fn changed(&self, what: Changed) {
         match what {
             Changed::Jobs => self.jobs.set(true),
@@ -44,7 +44,7 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// Undoes everything this write has done, although it answers `Ok`.
+    /// Undoes everything that this write has done, although it returns `Ok`.
     pub fn discard(&self) {
         self.discarded.set(true);
     }
@@ -66,7 +66,7 @@ impl Deref for Tx<'_> {
     }
 }
 
-/// Numbers the changes of one transaction: the row is read before the first and written after the last, not for each.
+/// Numbers the changes of one transaction. The counter is read before the first change and written after the last.
 #[derive(Debug, Default)]
 pub(super) struct Numbers(Cell<Option<i64>>);
 
@@ -80,17 +80,17 @@ impl Numbers {
         Ok(last + 1)
     }
 
-    /// Where a caller begins, to come back to when its part is undone.
+    /// The position before a write, for [`Numbers::back_to`].
     pub(super) fn mark(&self) -> Option<i64> {
         self.0.get()
     }
 
-    /// Takes numbers back. A gap would look like the change of another process.
+    /// Returns the numbers of an undone write: a gap would look like a change of another process.
     pub(super) fn back_to(&self, mark: Option<i64>) {
         self.0.set(mark);
     }
 
-    /// Writes down the last number that was given out.
+    /// Stores the last number.
     pub(super) fn save(&self, db: &Connection) -> rusqlite::Result<()> {
         let Some(last) = self.0.get() else { return Ok(()) };
         db.prepare_cached("UPDATE sequence SET value = ?")?.execute([last]).map(drop)

@@ -1,9 +1,9 @@
-//! Tells the other process that there is something new in the database, and hears it.
+//! Wakes the other processes after a commit, and is woken by theirs.
 //!
 //! Each process binds a datagram socket in the data directory; after a commit the writer sends one byte to the others.
-//! A byte says no more than "look": losing one costs a quarter of a second, because everybody also looks at SQLite's
-//! commit counter four times a second. Where a socket cannot be bound (a path over 108 bytes, Windows), that look is
-//! all there is.
+//! A byte only says that there may be a commit. Losing one costs a quarter of a second, because each process also reads
+//! SQLite's commit counter four times a second. Where a socket cannot be bound (a path over 108 bytes, Windows), that
+//! counter is the only way.
 
 use std::{
     fs, io,
@@ -19,11 +19,11 @@ use std::{
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram as Socket;
 
-use super::{Signals, writer::WakeHandle};
+use super::{CommitSignals, writer::WakeHandle};
 
-/// How often to look without having been woken for.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often to look for new processes to ring for.
+/// How often to read the commit counter without a wakeup.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+/// How often to look for the sockets of new processes.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 const PREFIX: &str = "wakeup-";
 const SUFFIX: &str = ".sock";
@@ -31,44 +31,44 @@ const SUFFIX: &str = ".sock";
 /// Tells the handles of one process apart (tests open several).
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// A socket that never exists, where the platform has none.
+/// Platforms without such sockets: this type has no value.
 #[cfg(not(unix))]
 #[derive(Debug)]
 struct Socket(std::convert::Infallible);
 
-/// This process's wakeup; dropping it takes it down.
+/// The socket of this process. Dropping it removes the socket.
 #[derive(Debug)]
 pub(super) struct WakeupListener {
     directory: PathBuf,
     path: PathBuf,
     socket: Option<Arc<Socket>>,
-    signals: Arc<Signals>,
+    signals: Arc<CommitSignals>,
     stop: Arc<AtomicBool>,
 }
 
 impl WakeupListener {
     /// Binds the socket if that is possible.
-    pub(super) fn bind(directory: &Path, signals: Arc<Signals>) -> Self {
+    pub(super) fn bind(directory: &Path, signals: Arc<CommitSignals>) -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
         let socket = bind(&path).inspect_err(|error| {
-            tracing::debug!(path = %path.display(), error = %error, "no wakeup here; looking four times a second");
+            tracing::debug!(path = %path.display(), error = %error, "no wakeup socket; polling four times a second");
         });
         let stop = Arc::new(AtomicBool::new(false));
         Self { directory: directory.to_owned(), path, socket: socket.ok().map(Arc::new), signals, stop }
     }
 
-    /// Starts the thread that listens and looks.
+    /// Starts the thread that waits for wakeups and polls.
     pub(super) fn listen(&self, wake_handle: WakeHandle) -> io::Result<()> {
         let (socket, signals, stop) = (self.socket.clone(), Arc::clone(&self.signals), Arc::clone(&self.stop));
         thread::Builder::new().name("embedded-wakeup".to_owned()).spawn(move || {
-            let mut looked = Instant::now();
+            let mut polled = Instant::now();
             while !stop.load(Ordering::Acquire) {
-                if rang(socket.as_deref()) {
-                    signals.foreign.send_modify(|count| *count += 1);
+                if receive(socket.as_deref()) {
+                    signals.foreign_commits.send_modify(|count| *count += 1);
                 }
-                if looked.elapsed() >= LOOK_EVERY {
-                    looked = Instant::now();
+                if polled.elapsed() >= POLL_EVERY {
+                    polled = Instant::now();
                     wake_handle.wake();
                 }
             }
@@ -76,10 +76,10 @@ impl WakeupListener {
         Ok(())
     }
 
-    /// What the writer rings the others with.
+    /// The writer's means to wake the other processes.
     pub(super) fn notifier(&self) -> Notifier {
         let (directory, own) = (self.directory.clone(), self.path.clone());
-        Notifier { directory, own, voice: voice(), others: Vec::new(), scanned: None }
+        Notifier { directory, own, sender: sender(), others: Vec::new(), scanned: None }
     }
 }
 
@@ -87,37 +87,37 @@ impl Drop for WakeupListener {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if self.socket.is_some() {
-            // Ends the listener's wait at once. It holds nothing that anybody waits for, so nobody joins it.
-            if let Some(voice) = voice() {
-                let _ = send(&voice, &self.path);
+            // Ends the thread's wait at once. Nothing depends on its end, so it is not joined.
+            if let Some(sender) = sender() {
+                let _ = send(&sender, &self.path);
             }
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Rings at the other processes' doors.
+/// Wakes the other processes by their sockets.
 #[derive(Debug)]
 pub(super) struct Notifier {
     directory: PathBuf,
     own: PathBuf,
-    voice: Option<Socket>,
+    sender: Option<Socket>,
     others: Vec<PathBuf>,
     scanned: Option<Instant>,
 }
 
 impl Notifier {
-    /// Never blocks: a full socket buffer means that they will wake anyway.
+    /// Never blocks: a process with a full socket buffer wakes anyway.
     pub(super) fn notify(&mut self) {
-        let Some(voice) = &self.voice else { return };
+        let Some(sender) = &self.sender else { return };
         if self.scanned.is_none_or(|at| at.elapsed() >= SCAN_EVERY) {
-            self.others = doors(&self.directory, &self.own);
+            self.others = other_sockets(&self.directory, &self.own);
             self.scanned = Some(Instant::now());
         }
-        self.others.retain(|door| match send(voice, door) {
+        self.others.retain(|socket| match send(sender, socket) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                // Left behind by a process that was killed: nobody listens there, and nobody will.
-                let _ = fs::remove_file(door);
+                // The file of a process that was killed.
+                let _ = fs::remove_file(socket);
                 false
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -126,49 +126,49 @@ impl Notifier {
     }
 }
 
-fn doors(directory: &Path, own: &Path) -> Vec<PathBuf> {
-    let is_door = |path: &PathBuf| {
+fn other_sockets(directory: &Path, own: &Path) -> Vec<PathBuf> {
+    let is_socket = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with(PREFIX) && name.ends_with(SUFFIX) && path != own
     };
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(is_door).collect()
+    entries.map(|entry| entry.path()).filter(is_socket).collect()
 }
 
 #[cfg(unix)]
 fn bind(path: &Path) -> io::Result<Socket> {
-    // A process id can come back; a file of that name is then a dead process's.
+    // The system reuses process ids: a file of this name belongs to a dead process.
     let _ = fs::remove_file(path);
     let socket = Socket::bind(path)?;
-    socket.set_read_timeout(Some(LOOK_EVERY))?;
+    socket.set_read_timeout(Some(POLL_EVERY))?;
     Ok(socket)
 }
 
 #[cfg(unix)]
-fn voice() -> Option<Socket> {
+fn sender() -> Option<Socket> {
     let socket = Socket::unbound().ok()?;
     socket.set_nonblocking(true).ok()?;
     Some(socket)
 }
 
 #[cfg(unix)]
-fn send(voice: &Socket, door: &Path) -> io::Result<usize> {
-    voice.send_to(&[1], door)
+fn send(sender: &Socket, path: &Path) -> io::Result<usize> {
+    sender.send_to(&[1], path)
 }
 
-/// Waits for the wakeup, a quarter of a second at most.
+/// Waits for a wakeup, a quarter of a second at most; returns whether one came.
 #[cfg(unix)]
-fn rang(socket: Option<&Socket>) -> bool {
+fn receive(socket: Option<&Socket>) -> bool {
     let Some(socket) = socket else {
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
         return false;
     };
     match socket.recv(&mut [0; 8]) {
         Ok(_) => true,
         Err(error) => {
             if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-                // Whatever it is, it must not become a busy loop.
-                thread::sleep(LOOK_EVERY);
+                // An unknown error must not cause a busy loop.
+                thread::sleep(POLL_EVERY);
             }
             false
         }
@@ -181,17 +181,17 @@ fn bind(_path: &Path) -> io::Result<Socket> {
 }
 
 #[cfg(not(unix))]
-fn voice() -> Option<Socket> {
+fn sender() -> Option<Socket> {
     None
 }
 
 #[cfg(not(unix))]
-fn send(voice: &Socket, _door: &Path) -> io::Result<usize> {
-    match voice.0 {}
+fn send(sender: &Socket, _path: &Path) -> io::Result<usize> {
+    match sender.0 {}
 }
 
 #[cfg(not(unix))]
-fn rang(_socket: Option<&Socket>) -> bool {
-    thread::sleep(LOOK_EVERY);
+fn receive(_socket: Option<&Socket>) -> bool {
+    thread::sleep(POLL_EVERY);
     false
 }

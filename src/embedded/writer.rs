@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Failure, Outcome, Signals, Tx,
+    CommitSignals, DbError, DbResult, Tx,
     checkpoint::Checkpointer,
     error,
     health::{Files, Health},
@@ -21,34 +21,34 @@ use super::{
 };
 use crate::error::{BackendError, ErrorKind};
 
-/// Writes in one transaction, at most: bounds how long the first of them waits for the last.
+/// The most writes in one transaction: it bounds how long the first of them waits for the last.
 const BATCH: usize = 512;
-/// Writes that may wait; a caller beyond that waits for its place.
-const WAITING: usize = 2_048;
+/// The capacity of the queue; with more writes, callers wait until there is room.
+const CAPACITY: usize = 2_048;
 
 /// The writer thread's handle. Dropping it lets the thread commit what waits, close the database and end.
 #[derive(Debug)]
 pub(super) struct Writer {
-    orders: Option<mpsc::Sender<Order>>,
+    queue: Option<mpsc::Sender<Message>>,
     thread: Option<JoinHandle<()>>,
     health: Arc<Health>,
 }
 
-/// Lets the wakeup ask the writer to look whether another process has committed; does not keep the writer alive.
+/// Asks the writer to check whether another process has committed. It does not keep the writer alive.
 #[derive(Debug, Clone)]
-pub(super) struct WakeHandle(mpsc::WeakSender<Order>);
+pub(super) struct WakeHandle(mpsc::WeakSender<Message>);
 
-enum Order {
-    Work(Box<dyn Work>),
-    Look,
+enum Message {
+    Write(Box<dyn Write>),
+    CheckFiles,
 }
 
-/// One write with its caller, without their types.
-trait Work: Send {
-    /// Runs it; whether what it wrote is to stay.
+/// One write and its caller, with their types erased.
+trait Write: Send {
+    /// Runs the write; returns whether to keep it.
     fn run(&mut self, tx: &Tx<'_>) -> bool;
-    /// Answers its caller: `lost` says why the whole transaction came to nothing.
-    fn answer(self: Box<Self>, lost: Option<&Lost>);
+    /// Answers the caller; `failed` says why the whole transaction failed.
+    fn answer(self: Box<Self>, failed: Option<&TransactionError>);
 }
 
 struct Request<T, W, N> {
@@ -59,18 +59,18 @@ struct Request<T, W, N> {
     reply: oneshot::Sender<Result<T, BackendError>>,
 }
 
-/// Why a transaction came to nothing.
-struct Lost {
+/// Why a transaction failed.
+struct TransactionError {
     kind: ErrorKind,
     cause: String,
 }
 
-impl Lost {
-    fn to(error: &rusqlite::Error) -> Self {
+impl TransactionError {
+    fn of(error: &rusqlite::Error) -> Self {
         Self { kind: error::kind(error), cause: error.to_string() }
     }
 
-    /// Nothing is written any more.
+    /// The database accepts no writes until a restart.
     fn broken(why: &str) -> Self {
         Self { kind: ErrorKind::Broken, cause: why.to_owned() }
     }
@@ -80,34 +80,34 @@ impl Lost {
     }
 }
 
-impl<T, W, N> Work for Request<T, W, N>
+impl<T, W, N> Write for Request<T, W, N>
 where
     T: Send,
-    W: FnOnce(&Tx<'_>) -> Outcome<T> + Send,
+    W: FnOnce(&Tx<'_>) -> DbResult<T> + Send,
     N: FnOnce(&T) + Send,
 {
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
-        // A defect in one caller's closure must not end the thread that everybody's writes depend on.
+        // A panic in one caller's closure must not end the thread that all writes need.
         let outcome = catch_unwind(AssertUnwindSafe(|| work(tx)))
-            .unwrap_or_else(|panic| Err(Failure::Backend(panicked(self.op, panic.as_ref()))));
-        let stays = outcome.is_ok() && !tx.is_discarded();
+            .unwrap_or_else(|panic| Err(DbError::Backend(panicked(self.op, panic.as_ref()))));
+        let is_kept = outcome.is_ok() && !tx.is_discarded();
         self.result = Some(outcome.map_err(|failure| failure.into_backend(self.op)));
-        stays
+        is_kept
     }
 
-    fn answer(self: Box<Self>, lost: Option<&Lost>) {
+    fn answer(self: Box<Self>, failed: Option<&TransactionError>) {
         let Self { op, then, result, reply, .. } = *self;
-        let result = match (result, lost) {
+        let result = match (result, failed) {
             (Some(Err(own)), _) => Err(own),
-            (_, Some(lost)) => Err(lost.error(op)),
+            (_, Some(failed)) => Err(failed.error(op)),
             (Some(Ok(value)), None) => {
                 then(&value);
                 Ok(value)
             }
             (None, None) => Err(BackendError::new(ErrorKind::Internal, op).because("the write was never run")),
         };
-        // A caller who gave up does not want to know.
+        // A caller that has gone away needs no answer.
         let _ = reply.send(result);
     }
 }
@@ -118,41 +118,42 @@ impl Writer {
         files: Files,
         health: Arc<Health>,
         checkpointer: Checkpointer,
-        signals: Arc<Signals>,
+        signals: Arc<CommitSignals>,
         notifier: Notifier,
     ) -> io::Result<Self> {
-        let (orders, waiting) = mpsc::channel(WAITING);
-        let seen = data_version(&db).unwrap_or_default();
-        let writer_loop = WriterLoop { db, files, health: Arc::clone(&health), checkpointer, signals, notifier, seen };
+        let (queue, queued) = mpsc::channel(CAPACITY);
+        let data_version = read_data_version(&db).unwrap_or_default();
+        let writer_loop =
+            WriterLoop { db, files, health: Arc::clone(&health), checkpointer, signals, notifier, data_version };
         let thread =
-            thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || writer_loop.serve(waiting))?;
-        Ok(Self { orders: Some(orders), thread: Some(thread), health })
+            thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || writer_loop.serve(queued))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), health })
     }
 
     pub(super) fn wake_handle(&self) -> WakeHandle {
-        // `orders` is only `None` while the writer is being dropped.
-        WakeHandle(self.orders.as_ref().map_or_else(|| mpsc::channel(1).0.downgrade(), mpsc::Sender::downgrade))
+        // `queue` is `None` only while the writer is being dropped.
+        WakeHandle(self.queue.as_ref().map_or_else(|| mpsc::channel(1).0.downgrade(), mpsc::Sender::downgrade))
     }
 
     pub(super) async fn submit<T, W, N>(&self, op: &'static str, work: W, then: N) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        W: FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,
+        W: FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
         let stopped = || BackendError::new(ErrorKind::Broken, op).because("the writer thread has stopped");
         self.health.check(op)?;
         let (reply, answer) = oneshot::channel();
-        let order = Order::Work(Box::new(Request { op, work: Some(work), then, result: None, reply }));
-        let Some(orders) = &self.orders else { return Err(stopped()) };
-        orders.send(order).await.map_err(|_| stopped())?;
+        let write = Message::Write(Box::new(Request { op, work: Some(work), then, result: None, reply }));
+        let Some(queue) = &self.queue else { return Err(stopped()) };
+        queue.send(write).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.orders.take());
+        drop(self.queue.take());
         let Some(thread) = self.thread.take() else { return };
         // The last handle may be dropped by a closure on the writer thread itself, which cannot wait for its own end.
         if thread.thread().id() != thread::current().id() {
@@ -163,104 +164,105 @@ impl Drop for Writer {
 }
 
 impl WakeHandle {
-    /// Asks for a look. A writer with a full queue looks by itself soon enough.
+    /// Asks for a check. A writer with a full queue checks the files soon enough when it commits.
     pub(super) fn wake(&self) {
-        if let Some(orders) = self.0.upgrade() {
-            let _ = orders.try_send(Order::Look);
+        if let Some(queue) = self.0.upgrade() {
+            let _ = queue.try_send(Message::CheckFiles);
         }
     }
 }
 
-/// The thread's own side.
+/// The state of the thread.
 struct WriterLoop {
     db: Connection,
     files: Files,
     health: Arc<Health>,
     checkpointer: Checkpointer,
-    signals: Arc<Signals>,
+    signals: Arc<CommitSignals>,
     notifier: Notifier,
-    seen: i64,
+    /// SQLite's commit counter at the last check.
+    data_version: i64,
 }
 
 impl WriterLoop {
-    fn serve(mut self, mut waiting: mpsc::Receiver<Order>) {
-        let mut orders = Vec::with_capacity(BATCH);
+    fn serve(mut self, mut queued: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(BATCH);
         let mut batch = Vec::with_capacity(BATCH);
-        while waiting.blocking_recv_many(&mut orders, BATCH) > 0 {
-            batch.extend(orders.drain(..).filter_map(|order| match order {
-                Order::Work(work) => Some(work),
-                Order::Look => None,
+        while queued.blocking_recv_many(&mut messages, BATCH) > 0 {
+            batch.extend(messages.drain(..).filter_map(|message| match message {
+                Message::Write(write) => Some(write),
+                Message::CheckFiles => None,
             }));
             if batch.is_empty() {
-                self.look();
+                self.check_for_foreign_commits();
             } else {
                 self.commit(&mut batch);
             }
         }
         let Self { db, checkpointer, health, .. } = self;
-        // The copy under way would be in the way of the last one.
+        // A running copy would block the last one.
         drop(checkpointer);
         if health.why_broken().is_none() {
-            tidy(&db);
+            checkpoint_at_end(&db);
         }
     }
 
-    /// Wakes those who care when another process has committed since the last look, and sees to the files.
-    fn look(&mut self) {
-        if self.still_there().is_err() {
+    /// CommitSignals when another process has committed since the last check, and checks the files.
+    fn check_for_foreign_commits(&mut self) {
+        if self.check_files().is_err() {
             return;
         }
-        match data_version(&self.db) {
-            Ok(version) if version != self.seen => {
-                self.seen = version;
-                self.signals.foreign.send_modify(|count| *count += 1);
+        match read_data_version(&self.db) {
+            Ok(version) if version != self.data_version => {
+                self.data_version = version;
+                self.signals.foreign_commits.send_modify(|count| *count += 1);
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = %error, "cannot look for commits of other processes"),
+            Err(error) => tracing::warn!(error = %error, "cannot check for commits of other processes"),
         }
     }
 
-    fn commit(&mut self, batch: &mut Vec<Box<dyn Work>>) {
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Write>>) {
         let mut changes = (false, false);
         let result = match self.health.why_broken() {
-            Some(why) => Err(Lost::broken(why)),
-            // Looked at after the commit and before anybody is told of it: what is answered is in a file that stays.
+            Some(why) => Err(TransactionError::broken(why)),
+            // Check the files after the commit and before the answers: an answered write is in a file that still exists.
             None => match self.transaction(batch, &mut changes) {
-                Ok(()) => self.still_there(),
+                Ok(()) => self.check_files(),
                 Err(error) => Err(self.undo(&error)),
             },
         };
         let (jobs, messages) = if result.is_ok() { changes } else { (false, false) };
-        // The broker first: it can query while the callers are being answered.
+        // Signal the broker first: it can query while the callers get their answers.
         if messages {
-            self.signals.messages.send_modify(|count| *count += 1);
+            self.signals.queue_messages.send_modify(|count| *count += 1);
         }
-        for work in batch.drain(..) {
-            work.answer(result.as_ref().err());
+        for write in batch.drain(..) {
+            write.answer(result.as_ref().err());
         }
         if jobs || messages {
             self.notifier.notify();
         }
-        self.checkpointer.after(self.db.total_changes());
+        self.checkpointer.note_changes(self.db.total_changes());
     }
 
-    fn transaction(&self, batch: &mut [Box<dyn Work>], changes: &mut (bool, bool)) -> rusqlite::Result<()> {
+    fn transaction(&self, batch: &mut [Box<dyn Write>], changes: &mut (bool, bool)) -> rusqlite::Result<()> {
         self.execute("BEGIN IMMEDIATE")?;
         let numbers = Numbers::default();
-        for work in batch {
+        for write in batch {
             self.execute("SAVEPOINT caller")?;
             let mark = numbers.mark();
             let tx = Tx::new(&self.db, &numbers);
-            if work.run(&tx) {
+            if write.run(&tx) {
                 let (jobs, messages) = tx.changes();
                 changes.0 |= jobs;
                 changes.1 |= messages;
             } else {
                 if self.db.is_autocommit() {
-                    // SQLite gives up the whole transaction by itself when the disk fails or is full.
+                    // SQLite rolls the whole transaction back by itself when the disk fails or is full.
                     return Err(rusqlite::Error::SqliteFailure(
                         rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                        Some("the transaction was given up in the middle".to_owned()),
+                        Some("SQLite rolled the transaction back".to_owned()),
                     ));
                 }
                 self.execute("ROLLBACK TO caller")?;
@@ -272,28 +274,27 @@ impl WriterLoop {
         self.execute("COMMIT")
     }
 
-    /// Cleans up after a failed transaction and decides whether the next one may be tried.
-    fn undo(&mut self, error: &rusqlite::Error) -> Lost {
+    /// Rolls a failed transaction back and decides whether the next one may run.
+    fn undo(&mut self, error: &rusqlite::Error) -> TransactionError {
         if !self.db.is_autocommit()
             && let Err(again) = self.execute("ROLLBACK")
         {
-            self.health.breaks(format_args!("could not be rolled back ({again})"));
+            self.health.mark_broken(format_args!("could not be rolled back ({again})"));
         }
-        // A lost file is the better reason for whatever it has led to.
-        if self.still_there().is_ok() {
-            self.health.note(error);
+        // A lost file is a better reason than the error that it has caused.
+        if self.check_files().is_ok() {
+            self.health.note_failure(error);
         }
-        tracing::error!(%error, database = %self.health.database().display(), "a group commit came to nothing");
-        Lost::to(error)
+        tracing::error!(%error, database = %self.health.database().display(), "a group commit failed");
+        TransactionError::of(error)
     }
 
-    /// Whether the files are those that were opened. Where they are not, what was just committed is lost with this
-    /// process.
-    fn still_there(&mut self) -> Result<(), Lost> {
-        if let Some(harm) = self.files.harm() {
-            self.health.breaks(harm);
+    /// Fails unless the files are the ones that were opened: otherwise the last commit is lost with this process.
+    fn check_files(&mut self) -> Result<(), TransactionError> {
+        if let Some(damage) = self.files.damage() {
+            self.health.mark_broken(damage);
         }
-        self.health.why_broken().map_or(Ok(()), |why| Err(Lost::broken(why)))
+        self.health.why_broken().map_or(Ok(()), |why| Err(TransactionError::broken(why)))
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
@@ -301,15 +302,15 @@ impl WriterLoop {
     }
 }
 
-/// Brings the log into the database file, so that a copy of that one file is a backup. Nothing depends on it: what a crash
-/// or a reader of another process leaves in the log is found there by the next start.
-fn tidy(db: &Connection) {
+/// Copies the log into the database file, so that a copy of that one file is a backup. It is optional: the next start
+/// reads what a crash or a reader of another process leaves in the log.
+fn checkpoint_at_end(db: &Connection) {
     let checkpoint = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     if let Err(error) = checkpoint {
         tracing::debug!(error = %error, "the log stays beside the database");
     }
 }
 
-fn data_version(db: &Connection) -> rusqlite::Result<i64> {
+fn read_data_version(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }

@@ -5,6 +5,7 @@ pub mod document;
 #[cfg(feature = "google-cloud")]
 mod firestore;
 mod sqlite;
+mod watch;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -50,23 +51,23 @@ pub fn open_firestore(project: &str, config: &crate::config::FirestoreConfig) ->
     Ok(Stores::of(store))
 }
 
-/// What a store method answers.
+/// The result of a store method.
 pub type Result<T> = std::result::Result<T, BackendError>;
 
 /// Counts the commits of one job, from 1. Writing needs the version that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
-/// A value as it stood at a version.
+/// A value at a version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Versioned<T> {
-    /// The version to name when writing.
+    /// The version to pass to the next write.
     pub version: Version,
     /// The value.
     pub value: T,
 }
 
-/// What came of an insert.
+/// The result of an insert.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Inserted {
     /// The job is durable.
@@ -76,19 +77,19 @@ pub enum Inserted {
         /// Whether the transition's message is durable too; if not, the caller publishes it.
         dispatched: bool,
     },
-    /// A job of that id is there already; nothing was written.
+    /// A job of that id exists; nothing was written.
     Existing(Box<Versioned<Job>>),
-    /// A job of that id was there and has been deleted; its key is spent and nothing was written.
+    /// A job of that id existed and was deleted; its key is spent and nothing was written.
     Deleted,
     /// The account cannot pay; nothing was written.
     Refused(CreditsError),
-    /// The job says another team than the one its user is in by now, which this is; nothing was written.
+    /// The job names another team than its user's current one, which this is; nothing was written.
     OtherTeam(Option<TeamId>),
     /// The user has as many unfinished jobs as the transition allows; nothing was written.
     TooManyJobs,
 }
 
-/// What came of a commit.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     /// The job's new version.
@@ -97,34 +98,34 @@ pub struct Committed {
     pub dispatched: bool,
 }
 
-/// Whose jobs.
+/// The owner of listed jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// Those a user submitted.
+    /// Jobs that a user submitted.
     User(UserId),
-    /// Those a team pays for.
+    /// Jobs that a team pays for.
     Team(TeamId),
-    /// Those a user submitted and those their team pays for, each once.
+    /// Jobs that a user submitted and jobs that their team pays for, each once.
     Member(UserId, TeamId),
 }
 
-/// Which jobs to list.
+/// Selects the jobs to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFilter {
-    /// Whose.
+    /// The owner.
     pub owner: Owner,
-    /// Of which kind.
+    /// The kind of job.
     pub kind: JobKind,
-    /// In which states; empty for all.
+    /// The states; empty for all.
     pub statuses: BTreeSet<Status>,
 }
 
-/// Which page of a list, newest first.
+/// Selects a page of a list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
-    /// Rows, at most; 1 or more.
+    /// The most rows; at least 1.
     pub limit: usize,
-    /// The last row of the page before.
+    /// The last row of the previous page.
     pub after: Option<JobId>,
 }
 
@@ -133,7 +134,7 @@ pub struct PageRequest {
 pub struct Page<T> {
     /// The rows, newest first.
     pub items: Vec<T>,
-    /// Whether there are more behind the last.
+    /// Whether there are more rows after the last.
     pub has_more: bool,
 }
 
@@ -142,7 +143,7 @@ pub struct Page<T> {
 pub enum Watch {
     /// One job.
     Job(JobId),
-    /// One job, whose current state is known already: it may be left out.
+    /// One job whose current state the caller knows: the stream may leave it out.
     Changes(JobId),
     /// All jobs of a user.
     User(UserId),
@@ -150,18 +151,17 @@ pub enum Watch {
 
 /// Jobs.
 ///
-/// Contract, held by `tests/contract` for every backend:
-/// - A method that returns `Ok` has made its effect durable; one that returns `Err` has changed nothing, except
-///   `Timeout`, which leaves it open.
-/// - `insert` and `commit` apply a transition's state, ledger and balance in one atomic step. A ledger entry whose id
-///   exists is skipped, with its effect on the balance. An account is created by its first entry.
-/// - Cancelling the returned future never leaves half a write; the write may still happen.
+/// The contract, which `tests/contract` checks for every backend:
+/// - The effect of a method that returns `Ok` is durable. A method that returns `Err` has changed nothing, except with
+///   `Timeout`, which leaves that open.
+/// - `insert` and `commit` apply the state, the ledger entries and the balance of a transition in one atomic step. A ledger
+///   entry whose id exists is skipped, with its effect on the balance. The first entry creates an account.
+/// - Dropping the returned future never leaves half a write; the write may still happen.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Adds a new job. Says so when one of that id exists, was deleted, cannot be paid, or would be one more than its
-    /// user may have unfinished, of both kinds together. The last is exact however many inserts run at once, and never
-    /// the answer for an id that is taken: a repeat is always answered. Says so, too, when the job's team is not its
-    /// user's: who submits need not ask first, and a move between teams cannot come in between.
+    /// Adds a new job, or returns why not; see [`Inserted`]. The limit of unfinished jobs counts both kinds together, is
+    /// exact under concurrent inserts, and never applies to an id that exists: a repeat always gets its job. The check of
+    /// the team is part of the same atomic step, so a concurrent move between teams cannot go unnoticed.
     async fn insert(&self, first: &Transition) -> Result<Inserted>;
 
     /// The job and its version; `None` when there is none.
@@ -170,29 +170,28 @@ pub trait JobStore: Send + Sync {
     /// The user's jobs, newest first (`created_at`, then id, descending). An unknown `after` is an empty page.
     async fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Versioned<Job>>>;
 
-    /// Replaces the job if it still is at `expected`; [`ErrorKind::Conflict`] when it is not, or is gone.
+    /// Replaces the job if it is still at `expected`; otherwise, or if it is gone, the error is [`ErrorKind::Conflict`].
     ///
-    /// A transition whose hold the account cannot pay (a redrive) is [`ErrorKind::Refused`], with the [`CreditsError`] as
-    /// its [`source`](std::error::Error::source). Nothing is written then.
+    /// If the account cannot pay a hold of the transition (a redrive), the error is [`ErrorKind::Refused`] with the
+    /// [`CreditsError`] as its [`source`](std::error::Error::source), and nothing is written.
     async fn commit(&self, expected: Version, next: &Transition) -> Result<Committed>;
 
-    /// Removes the job if it still is at `expected`. A missing job is `Ok`: deleting twice is no error.
-    /// Its ledger stays, and its id is spent.
+    /// Removes the job if it is still at `expected`. A missing job is `Ok`. Its ledger stays, and its id is spent.
     async fn delete(&self, id: &JobId, expected: Version) -> Result<()>;
 
-    /// Jobs with `due_at <= now`, the most overdue first, at most `limit`.
+    /// At most `limit` jobs with `due_at <= now`, the most overdue first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
 
-    /// Jobs whose [`Job::removable_since`] is before that moment, the oldest first, at most `limit`.
+    /// At most `limit` jobs whose [`Job::removable_since`] is before that moment, the oldest first.
     async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>>;
 
-    /// The current state first (for a user: every unfinished job, oldest change first), then every change by any
-    /// process, until dropped. Interest is taken by the call, before the stream is polled. Intermediate states may be skipped when the reader is slow; a job's latest state
-    /// never is, and versions of one job only grow. A job that does not exist yet is waited for; of a deleted one
-    /// nothing more is heard. After an error the stream ends: watch again.
+    /// The current state first (for a user: every unfinished job, oldest change first), then every change by any process,
+    /// until the stream is dropped. The call itself subscribes, before the stream is polled. The stream may skip
+    /// intermediate states when the reader is slow, but never the latest state of a job, and versions of a job only grow. It
+    /// waits for a job that does not exist yet, and reports nothing about a deleted job. It ends after an error: watch again.
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>>;
 
-    /// Whether the store answers; the error names what is wrong.
+    /// Checks that the store answers; the error says what is wrong.
     async fn ping(&self) -> Result<()>;
 }
 
@@ -202,22 +201,22 @@ pub trait JobStore: Send + Sync {
 /// by [`JobStore::insert`] and [`JobStore::commit`].
 #[async_trait]
 pub trait AccountStore: Send + Sync {
-    /// The account; `None` when nothing was ever granted to it.
+    /// The account; `None` if it has never had a grant.
     async fn account(&self, id: &AccountId) -> Result<Option<Account>>;
 
-    /// Applies an entry that belongs to no job (a grant), once per entry id, and answers the balance.
+    /// Applies an entry that belongs to no job (a grant), once per entry id, and returns the balance.
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account>;
 
-    /// The last ledger entries of an account, at most `limit`, the oldest of them first. The balance is the sum of all.
+    /// The last `limit` ledger entries of an account, the oldest first. The balance is the sum of all entries.
     async fn ledger(&self, account: &AccountId, limit: usize) -> Result<Vec<LedgerEntry>>;
 
-    /// The entry of that id which belongs to no job; `None` when there is none.
+    /// The entry of that id, if it belongs to no job.
     async fn adjustment(&self, account: &AccountId, id: &str) -> Result<Option<LedgerEntry>>;
 
-    /// The team whose credits and brands a user shares; `None` for somebody in no team.
+    /// The team whose credits and brands a user shares, if any.
     async fn team_of(&self, user: &UserId) -> Result<Option<TeamId>>;
 
-    /// Puts a user into a team, or out of any. Jobs submitted before stay with the account that paid.
+    /// Puts a user into a team, or removes the user from their team. Earlier jobs stay with the account that paid.
     async fn set_team(&self, user: &UserId, team: Option<&TeamId>) -> Result<()>;
 }
 

@@ -1,4 +1,4 @@
-//! A job and its document are the same thing, in every state.
+//! A job survives the round trip through its document, in every state.
 
 use std::collections::BTreeSet;
 
@@ -171,10 +171,10 @@ fn job_of(kind: JobKind, work: BoxedStrategy<Work>, output: BoxedStrategy<Output
     )
 }
 
-/// What queries go by. In Firestore an index of any other field costs each write something, and some fields are long.
+/// The fields that queries use. An index of any other Firestore field makes each write more expensive.
 const INDEXED: [&str; 6] = ["illustrationId", "brandId", "userId", "teamId", "status", "dueAt"];
 
-/// The fields of a kind's jobs that Firestore is told not to index.
+/// The fields that Firestore does not index, per kind.
 fn exempt(kind: JobKind) -> BTreeSet<String> {
     let indexes: serde_json::Value = serde_json::from_str(INDEXES).expect("JSON");
     let collection = if kind == JobKind::Brand { "brands" } else { "illustrations" };

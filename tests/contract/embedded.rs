@@ -1,4 +1,4 @@
-//! How the data directory is opened, and when it must be left alone.
+//! Opening a data directory, and the cases in which it is refused.
 
 use std::{
     fs::{self, OpenOptions},
@@ -21,7 +21,7 @@ fn used() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     Ok(directory)
 }
 
-/// The error of an open that must fail, and its words.
+/// The error of an open that must fail, and its text.
 fn refused(directory: &Path) -> (OpenError, String) {
     let error = Embedded::open(directory, &[Role::Gateway]).expect_err("the directory must be refused");
     let text = error.to_string();
@@ -38,14 +38,14 @@ fn one_process_per_role() -> Anything {
     assert!(matches!(error, OpenError::Locked { role: Role::Gateway, .. }), "{text}");
     assert!(text.contains("gateway.lock") && text.contains("--data-dir"), "{text}");
     drop(gateway);
-    // The lock file is still there, and no obstacle.
+    // The lock file still exists and does not block.
     assert!(directory.path().join("gateway.lock").exists());
     Embedded::open(directory.path(), &[Role::Gateway])?;
     Ok(())
 }
 
 #[test]
-fn the_directory_is_made_for_its_owner_alone() -> Anything {
+fn only_the_owner_can_access_a_new_directory() -> Anything {
     let parent = tempfile::tempdir()?;
     let directory = parent.path().join("a/b");
     Embedded::open(&directory, &[])?;
@@ -74,7 +74,7 @@ fn a_lost_or_emptied_database_is_not_replaced_by_an_empty_one() -> Anything {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused() -> Anything {
+fn a_file_that_is_not_a_database_is_refused() -> Anything {
     let directory = used()?;
     let path = directory.path().join(DATABASE);
     let text_file = b"this is a shopping list".repeat(500);
@@ -136,7 +136,7 @@ fn a_newer_schema_is_refused() -> Anything {
 }
 
 #[test]
-fn an_interrupted_creation_is_taken_up_again() -> Anything {
+fn an_interrupted_creation_is_completed() -> Anything {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join(DATABASE), b"")?;
     drop(Embedded::open(directory.path(), &[])?);
@@ -173,22 +173,22 @@ fn a_file_in_place_of_the_directory_is_refused() -> Anything {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_is_no_obstacle() -> Anything {
+async fn the_files_of_a_killed_process_do_not_block() -> Anything {
     let directory = used()?;
-    // A socket nobody listens at, as after kill -9.
-    let stale = directory.path().join("doorbell-1-0.sock");
+    // A socket without a listener, as after kill -9.
+    let stale = directory.path().join("wakeup-1-0.sock");
     drop(std::os::unix::net::UnixDatagram::bind(&stale)?);
     let embedded = Embedded::open(directory.path(), &[Role::Gateway])?;
     let store = store::open_sqlite(&embedded);
     inserted(&store, New::default()).await;
-    // The writer rings after it has answered; its next answer is behind that.
+    // The writer wakes others after its answer, and before the next answer.
     inserted(&store, New::default()).await;
-    assert!(!stale.exists(), "a dead process's doorbell is taken down");
+    assert!(!stale.exists(), "the socket of a dead process is removed");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_failing_write_undoes_itself_and_nothing_else() -> Anything {
+async fn a_failing_write_undoes_only_itself() -> Anything {
     let directory = tempfile::tempdir()?;
     let embedded = Embedded::open(directory.path(), &[])?;
     embedded.write("test", |tx| Ok(tx.execute_batch("CREATE TABLE t (n INTEGER)")?)).await?;
@@ -198,11 +198,11 @@ async fn a_failing_write_undoes_itself_and_nothing_else() -> Anything {
             fate().map_or(Ok(()), |error| Err(error.into()))
         })
     };
-    // All of them wait at once, so they share a transaction.
+    // All four wait at once, so they share a transaction.
     let (a, b, c, d) = tokio::join!(
         add(1, || None),
         add(2, || Some(BackendError::new(ErrorKind::Conflict, "test"))),
-        add(3, || panic!("a defect in a closure")),
+        add(3, || panic!("a panic in a closure")),
         add(4, || None),
     );
     assert!(a.is_ok() && d.is_ok());
@@ -225,7 +225,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
     let embedded = Embedded::open(directory.path(), &[])?;
     let store = store::open_sqlite(&embedded);
     let there = inserted(&store, New::default()).await;
-    // SQLite treats its own bound on pages as it treats a full disk.
+    // SQLite treats its own limit of pages like a full disk.
     let bound = |pages: &'static str| {
         embedded.write("test", move |tx| Ok(tx.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?))
     };
@@ -238,25 +238,25 @@ async fn a_full_disk_refuses_writes_until_there_is_room() -> Anything {
         }
     };
     assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
-    assert_eq!(store.jobs.get(&there.value.id).await?, Some(there), "reads go on");
+    assert_eq!(store.jobs.get(&there.value.id).await?, Some(there), "reads still work");
     store.jobs.ping().await?;
     bound("1000000").await?;
     inserted(&store, New::default()).await;
     let balance = store.accounts.account(&account("ada")).await?.expect("the account");
-    assert_eq!(balance.held, accepted + 2, "the refused insert has left nothing behind");
+    assert_eq!(balance.held, accepted + 2, "the refused insert has written nothing");
     Ok(())
 }
 
-/// Does harm to the files of an open database: neither the next write nor an idle handle may take it for good.
-async fn harmed(says: &str, harm: impl Fn(&Path) -> std::io::Result<()>) -> Anything {
+/// Damages the files of an open database: the next write and the handle must report it.
+async fn assert_damage_is_reported(says: &str, damage: impl Fn(&Path) -> std::io::Result<()>) -> Anything {
     let directory = tempfile::tempdir()?;
     let database = directory.path().join("data").join(DATABASE);
     let embedded = Embedded::open(&directory.path().join("data"), &[])?;
     let store = store::open_sqlite(&embedded);
     inserted(&store, New::default()).await;
     store.jobs.ping().await?;
-    harm(&database)?;
-    let refused = store.jobs.insert(&New::default().submit()).await.expect_err("it would be lost");
+    damage(&database)?;
+    let refused = store.jobs.insert(&New::default().submit()).await.expect_err("a write that would be lost");
     let named = format!("{} {says}", database.display());
     assert!(refused.kind == ErrorKind::Broken && refused.to_string().contains(&named), "{refused} is not {named}");
     assert_eq!(store.jobs.ping().await.map_err(|error| error.kind), Err(ErrorKind::Broken));
@@ -266,16 +266,20 @@ async fn harmed(says: &str, harm: impl Fn(&Path) -> std::io::Result<()>) -> Anyt
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_would_be_lost_with_its_file_is_refused() -> Anything {
-    harmed("has been deleted or moved", |database| fs::remove_file(database)).await?;
-    harmed("has lost its log", |database| fs::remove_file(database.with_extension("db-wal"))).await?;
-    harmed("has been cut short", |database| OpenOptions::new().write(true).open(database)?.set_len(4096)).await?;
-    harmed("has been deleted or moved", |database| {
+async fn a_write_to_a_damaged_file_is_refused() -> Anything {
+    assert_damage_is_reported("has been deleted or moved", |database| fs::remove_file(database)).await?;
+    assert_damage_is_reported("has lost its log", |database| fs::remove_file(database.with_extension("db-wal")))
+        .await?;
+    assert_damage_is_reported("has been cut short", |database| {
+        OpenOptions::new().write(true).open(database)?.set_len(4096)
+    })
+    .await?;
+    assert_damage_is_reported("has been deleted or moved", |database| {
         let directory = database.parent().unwrap_or(database);
         fs::rename(directory, directory.with_extension("away"))
     })
     .await?;
-    harmed("has been replaced", |database| {
+    assert_damage_is_reported("has been replaced", |database| {
         let copy = database.with_extension("copy");
         fs::copy(database, &copy)?;
         fs::rename(copy, database)
@@ -290,7 +294,7 @@ async fn a_lost_file_is_noticed_without_a_write() -> Anything {
     let embedded = Embedded::open(directory.path(), &[])?;
     assert_eq!(embedded.why_broken(), None);
     fs::remove_file(directory.path().join(DATABASE))?;
-    soon("the look at the files", embedded.broken()).await;
+    soon("the check of the files", embedded.broken()).await;
     Ok(())
 }
 
@@ -298,23 +302,23 @@ async fn a_lost_file_is_noticed_without_a_write() -> Anything {
 async fn a_commit_wakes_the_other_process() -> Anything {
     let directory = tempfile::tempdir()?;
     let (here, there) = (Embedded::open(directory.path(), &[])?, Embedded::open(directory.path(), &[])?);
-    let mut news = there.foreign_commits();
-    news.mark_unchanged();
+    let mut foreign_commits = there.foreign_commits();
+    foreign_commits.mark_unchanged();
     let store = store::open_sqlite(&here);
     inserted(&store, New::default()).await;
-    soon("the doorbell", news.changed()).await?;
+    soon("the wakeup", foreign_commits.changed()).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_data_directory_with_a_long_name_works_without_a_doorbell() -> Anything {
+async fn a_data_directory_with_a_long_name_works_without_a_wakeup_socket() -> Anything {
     let parent = tempfile::tempdir()?;
     let directory = parent.path().join("d".repeat(120));
     let (here, there) = (Embedded::open(&directory, &[])?, Embedded::open(&directory, &[])?);
-    let mut news = there.foreign_commits();
-    news.mark_unchanged();
+    let mut foreign_commits = there.foreign_commits();
+    foreign_commits.mark_unchanged();
     let store = store::open_sqlite(&here);
     inserted(&store, New::default()).await;
-    soon("the look at the commit counter", news.changed()).await?;
+    soon("the poll of the commit counter", foreign_commits.changed()).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What only the store in Firestore has to do.
+//! Cases of the Firestore store alone.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub async fn emulator() -> Emulator {
     emulator
 }
 
-/// The store, as one more process has it.
+/// The store of one more process.
 pub fn open(emulator: &Emulator) -> Stores {
     open_at(&emulator.url())
 }
@@ -44,13 +44,13 @@ fn open_at(url: &str) -> Stores {
     store::open_firestore("demo", &config).expect("a store")
 }
 
-/// A commit in the database's own words.
+/// Names of the database's methods.
 const COMMIT: &str = "Commit";
 const LISTEN: &str = "Listen";
 const READ: &str = "BatchGetDocuments";
 
-/// Whatever goes wrong with one answer.
-const MISHAPS: [Fault; 6] = [
+/// The faults of one reply.
+const REPLY_FAULTS: [Fault; 6] = [
     Fault::Refuse(Code::Aborted),
     Fault::Refuse(Code::Unavailable),
     Fault::LoseReply(Code::Unavailable),
@@ -60,63 +60,63 @@ const MISHAPS: [Fault; 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_wrong_with_an_answer_everything_happens_once() {
-    for mishap in MISHAPS {
+async fn every_write_happens_once_despite_a_faulty_reply() {
+    for fault in REPLY_FAULTS {
         let emulator = emulator().await;
         let store = open(&emulator);
-        let goes_wrong = || emulator.faults().inject(COMMIT, mishap, 1);
+        let inject = || emulator.faults().inject(COMMIT, fault, 1);
 
-        goes_wrong();
+        inject();
         let grant = LedgerEntry::grant(account("ada"), "a/b%2F", 5, start());
         let balance = store.accounts.adjust(&grant).await.expect("a grant");
-        assert_eq!(balance, Account { available: 5, held: 0, spent: 0, granted: 5 }, "{mishap:?}");
+        assert_eq!(balance, Account { available: 5, held: 0, spent: 0, granted: 5 }, "{fault:?}");
         assert_eq!(
             store.accounts.adjustment(&account("ada"), &grant.id).await.expect("a read"),
             Some(grant),
-            "{mishap:?}"
+            "{fault:?}"
         );
 
-        goes_wrong();
+        inject();
         let first = New { price: 2, grant: 10, ..New::default() }.submit();
         let inserted = store.jobs.insert(&first).await.expect("an insert");
-        assert!(matches!(inserted, Inserted::New { version: Version(1), .. }), "{mishap:?}: {inserted:?}");
-        assert!(matches!(store.jobs.insert(&first).await.expect("an answer"), Inserted::Existing(_)), "{mishap:?}");
+        assert!(matches!(inserted, Inserted::New { version: Version(1), .. }), "{fault:?}: {inserted:?}");
+        assert!(matches!(store.jobs.insert(&first).await.expect("an answer"), Inserted::Existing(_)), "{fault:?}");
 
-        goes_wrong();
+        inject();
         let job = Versioned { version: Version(1), value: first.job };
         let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
         let running = commit(&store, &job, running).await;
-        goes_wrong();
+        inject();
         let done = running.value.clone().complete(at(1), output()).expect("an end");
         let done = commit(&store, &running, done).await;
-        assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), Some(done.clone()), "{mishap:?}");
+        assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), Some(done.clone()), "{fault:?}");
         assert_eq!(done.version, Version(3));
 
         let ledger = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
-        assert_eq!(ledger.len(), 4, "{mishap:?}: two grants, a hold and a capture");
+        assert_eq!(ledger.len(), 4, "{fault:?}: two grants, a hold and a capture");
         let balance = Account { available: 13, held: 0, spent: 2, granted: 15 };
-        assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), Some(balance), "{mishap:?}");
-        assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "{mishap:?}");
+        assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), Some(balance), "{fault:?}");
+        assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0), "{fault:?}");
 
-        goes_wrong();
+        inject();
         store.jobs.delete(&done.value.id, done.version).await.expect("a delete");
         assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), None);
-        goes_wrong();
+        inject();
         store.accounts.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
         assert_eq!(store.accounts.team_of(&user("ada")).await.expect("a read"), Some(team("acme")));
-        assert_eq!(emulator.faults().pending(), 0, "everything went wrong");
+        assert_eq!(emulator.faults().pending(), 0, "every fault was used");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_race_is_run_again_until_it_is_won_or_lost() {
+async fn a_race_is_retried_until_it_is_won_or_lost() {
     let emulator = emulator().await;
     let store = open(&emulator);
     emulator.faults().inject(COMMIT, Fault::Refuse(Code::Aborted), 5);
     let job = inserted(&store, New::default()).await;
     assert_eq!(emulator.faults().pending(), 0);
-    // Lost: while the commit is on its way, somebody else's comes first.
-    let taken = emulator.firestore().counts().commits;
+    // Lost: another writer commits while this commit is in transit.
+    let commits_before = emulator.firestore().counts().commits;
     emulator.faults().inject(COMMIT, Fault::Delay(Duration::from_secs(1)), 1);
     let (late, first) = (store.clone(), job.clone());
     let late = tokio::spawn(async move {
@@ -128,13 +128,13 @@ async fn a_race_is_run_again_until_it_is_won_or_lost() {
     }
     let cancelled = job.value.clone().cancel(at(1)).expect("a cancellation");
     commit(&store, &job, cancelled).await;
-    assert_eq!(emulator.firestore().counts().commits, taken + 1);
+    assert_eq!(emulator.firestore().counts().commits, commits_before + 1);
     let lost = late.await.expect("no panic").expect_err("a lost race");
     assert_eq!(lost.kind, ErrorKind::Conflict);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_move_to_another_team_does_not_come_in_between() {
+async fn an_insert_notices_a_concurrent_move_to_another_team() {
     let emulator = emulator().await;
     let store = open(&emulator);
     emulator.faults().inject(COMMIT, Fault::Delay(Duration::from_secs(1)), 1);
@@ -167,7 +167,7 @@ async fn a_database_that_does_not_answer_is_unavailable_until_it_does() {
     let error = store.jobs.commit(job.version, &cancelled).await.expect_err("no answer");
     assert_eq!(error.kind, ErrorKind::Timeout, "it may have happened");
     emulator.faults().clear();
-    // What is wrong with the next try says nothing of the one before.
+    // The error of the second attempt says nothing about the first.
     emulator.faults().inject(COMMIT, Fault::LoseReply(Code::Unavailable), 1);
     emulator.faults().inject_after(READ, 1, Fault::Refuse(Code::PermissionDenied), 1);
     let error = store.jobs.commit(job.version, &cancelled).await.expect_err("no answer");
@@ -176,10 +176,10 @@ async fn a_database_that_does_not_answer_is_unavailable_until_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_opened_first_works_once_the_database_is_there() {
+async fn a_store_works_when_the_database_starts_later() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
     let store = open_at(&format!("http://{address}/"));
-    assert_eq!(store.jobs.ping().await.expect_err("nobody there").kind, ErrorKind::Unavailable);
+    assert_eq!(store.jobs.ping().await.expect_err("no database").kind, ErrorKind::Unavailable);
     let emulator = Emulator::start_at(address).await.expect("an emulator");
     store.jobs.ping().await.expect("an answer");
     inserted(&store, New::default()).await;
@@ -187,7 +187,7 @@ async fn a_store_that_is_opened_first_works_once_the_database_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_end_is_lost_with_the_connection() {
+async fn no_final_state_is_lost_with_the_connection() {
     let emulator = emulator().await;
     let (here, there) = (open(&emulator), open(&emulator));
     let job = inserted(&here, New::default()).await;
@@ -200,20 +200,20 @@ async fn no_end_is_lost_with_the_connection() {
     until(&mut all, &first).await;
 
     emulator.faults().inject(LISTEN, Fault::Refuse(Code::Unavailable), 3);
-    // As when the token of the stream before has expired.
+    // As after the token of the previous stream has expired.
     emulator.faults().inject(LISTEN, Fault::Refuse(Code::Unauthenticated), 2);
     emulator.firestore().reset_listeners();
-    // One ends while nobody listens, another begins and ends.
+    // During the outage one job ends, and another begins and ends.
     let done = finish(&there, &job).await;
     let brief = finish(&there, &inserted(&there, New::default()).await).await;
     until(&mut one, &done).await;
     let mut seen = Vec::new();
     while !(seen.contains(&done) && seen.contains(&brief)) {
         let change = next(&mut all).await;
-        assert!(!seen.contains(&change) && change != first, "nothing comes twice");
+        assert!(!seen.contains(&change) && change != first, "no change comes twice");
         seen.push(change);
     }
-    assert_eq!(emulator.faults().pending(), 0, "it was refused, and tried again");
+    assert_eq!(emulator.faults().pending(), 0, "the stream was refused and opened again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,7 +238,7 @@ async fn all_watchers_share_one_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_query_without_its_index_is_an_error_and_not_a_silence() {
+async fn a_query_without_its_index_is_an_error() {
     let emulator = emulator().await;
     emulator.firestore().set_indexes(r#"{"indexes": []}"#).expect("no indexes");
     let store = open(&emulator);
@@ -252,11 +252,11 @@ async fn a_query_without_its_index_is_an_error_and_not_a_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_clients_find_the_types_they_expect() {
+async fn other_clients_find_the_types_that_they_expect() {
     let emulator = emulator().await;
     let store = open(&emulator);
     store.accounts.set_team(&user("ada"), Some(&team("acme"))).await.expect("into a team");
-    // Somebody else keeps something in the same document.
+    // Another program keeps a field in the same document.
     let mut ada = emulator.firestore().get("users/ada").expect("a document");
     ada.fields.insert("plan".to_owned(), text("pro"));
     emulator.firestore().put(ada).expect("a document");
@@ -281,7 +281,7 @@ async fn other_clients_find_the_types_they_expect() {
 
     for (field, expected) in [("credits", 7), ("creditsHeld", 3), ("creditsSpent", 0), ("creditsGranted", 10)] {
         assert_eq!(number(&emulator, "teams/acme", field), Some(expected), "{field}");
-        assert_eq!(number(&emulator, "users/ada", field), None, "{field} of who does not pay");
+        assert_eq!(number(&emulator, "users/ada", field), None, "{field} of a user who does not pay");
     }
     assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(1));
     let ada = emulator.firestore().get("users/ada").expect("the user");
@@ -296,14 +296,14 @@ async fn other_clients_find_the_types_they_expect() {
     assert_eq!(number(&emulator, "users/ada", "jobsInFlight"), Some(0));
     let document = emulator.firestore().get(&format!("illustrations/{}", done.value.id)).expect("the job");
     let is = |field: &str| document.fields.get(field).and_then(|value| value.value_type.clone());
-    assert_eq!((is("dueAt"), is("lease")), (None, None), "what is over is gone");
+    assert_eq!((is("dueAt"), is("lease")), (None, None), "finished jobs have neither");
     assert_eq!(is("completedAt"), at(start()));
     assert_eq!(is("removableSince"), at(start()));
     assert_eq!(is("costUsd"), Some(ValueType::DoubleValue(1e-6)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_free_job_leaves_its_key_spent_and_is_not_counted_any_more() {
+async fn a_deleted_free_job_leaves_its_key_spent_and_is_not_counted() {
     let emulator = emulator().await;
     let store = open(&emulator);
     let first = New { price: 0, grant: 0, ..New::default() }.submit();
@@ -317,7 +317,7 @@ async fn a_free_job_leaves_its_key_spent_and_is_not_counted_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_job_does_not_keep_a_sweep_from_others() {
+async fn a_damaged_job_does_not_keep_a_sweep_from_other_jobs() {
     let emulator = emulator().await;
     let store = open(&emulator);
     let damaged = inserted(&store, New::default()).await;

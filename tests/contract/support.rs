@@ -23,10 +23,10 @@ use mediaforge::{
 
 pub type Anything = Result<(), Box<dyn std::error::Error>>;
 
-/// Far more than anything takes: a case that waits this long has failed.
+/// Much longer than any step takes: a case that waits this long has failed.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// The moment the cases begin.
+/// The start time of the cases.
 pub fn start() -> Timestamp {
     Timestamp::from_microsecond(1_767_225_600_123_456).expect("a moment in 2026")
 }
@@ -36,12 +36,12 @@ pub fn at(seconds: u64) -> Timestamp {
     after(start(), Duration::from_secs(seconds))
 }
 
-/// Waits for something that must come.
+/// Waits for an event that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// The configuration when nobody says anything.
+/// The default configuration.
 pub fn defaults() -> Config {
     let environment = Environment::of([]).with_user_data_dir("/nowhere");
     config::load(&Sources { environment, ..Sources::default() }).expect("the defaults").config
@@ -69,7 +69,7 @@ pub fn policy() -> JobPolicy {
     }
 }
 
-/// What a case says about a new job; the rest is the same everywhere.
+/// The parameters of a new job; everything else is the same in all cases.
 pub struct New<'a> {
     pub user: &'a str,
     pub team: Option<&'a str>,
@@ -122,7 +122,7 @@ impl New<'_> {
     }
 }
 
-/// Inserts a new job that must be accepted; its user is in its team by then.
+/// Puts the user into the job's team and inserts the job, which must be accepted.
 pub async fn inserted(store: &Stores, new: New<'_>) -> Versioned<Job> {
     let first = new.submit();
     store.accounts.set_team(&first.job.user, first.job.team.as_ref()).await.expect("a member");
@@ -172,7 +172,7 @@ pub async fn finish(store: &Stores, job: &Versioned<Job>) -> Versioned<Job> {
     commit(store, &running, completed).await
 }
 
-/// The balance that a ledger sums to.
+/// The balance: the sum of a ledger.
 pub fn sum(entries: &[LedgerEntry]) -> Account {
     entries.iter().fold(Account::default(), |account, entry| account.apply(entry).expect("a ledger that adds up"))
 }

@@ -73,15 +73,15 @@ impl JobQueue for SimQueue {
     }
 
     async fn dead_letters(&self, _limit: usize) -> Result<Vec<StoredDeadLetter>> {
-        Err(nobody_operates("queue.dead_letters"))
+        Err(not_simulated("queue.dead_letters"))
     }
 
     async fn discard_dead_letters(&self, _keys: &[String]) -> Result<usize> {
-        Err(nobody_operates("queue.discard"))
+        Err(not_simulated("queue.discard"))
     }
 
     async fn purge_dead_letters(&self) -> Result<()> {
-        Err(nobody_operates("queue.purge"))
+        Err(not_simulated("queue.purge"))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -89,8 +89,8 @@ impl JobQueue for SimQueue {
     }
 }
 
-fn nobody_operates(op: &'static str) -> BackendError {
-    BackendError::new(ErrorKind::Internal, op).because("nobody operates a simulated queue")
+fn not_simulated(op: &'static str) -> BackendError {
+    BackendError::new(ErrorKind::Internal, op).because("the simulated queue has no operators")
 }
 
 /// A message in flight.

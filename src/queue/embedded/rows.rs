@@ -8,7 +8,7 @@ use super::envelope;
 use crate::{
     domain::{Timestamp, kind::JobKind},
     embedded::{
-        Outcome, Tx,
+        DbResult, Tx,
         messages::{self, NewDeadLetter},
     },
     queue::{BackendError, ErrorKind, StoredDeadLetter},
@@ -42,7 +42,7 @@ pub(super) fn pull(
     now: Timestamp,
     limit: usize,
     in_memory: &HashSet<i64>,
-) -> Outcome<Batch> {
+) -> DbResult<Batch> {
     let view = db.unchecked_transaction()?;
     let now = now.as_microsecond();
     // The messages in memory are still in the table and come first.
@@ -72,7 +72,7 @@ pub(super) fn pull(
     Ok(batch)
 }
 
-fn read(row: &Row<'_>) -> Outcome<Message> {
+fn read(row: &Row<'_>) -> DbResult<Message> {
     Ok(Message {
         id: row.get(0)?,
         data: row.get(1)?,
@@ -82,12 +82,12 @@ fn read(row: &Row<'_>) -> Outcome<Message> {
     })
 }
 
-fn attributes(text: Option<String>) -> Outcome<BTreeMap<String, String>> {
+fn attributes(text: Option<String>) -> DbResult<BTreeMap<String, String>> {
     let Some(text) = text else { return Ok(BTreeMap::new()) };
     Ok(serde_json::from_str(&text).map_err(|error| broken(&error))?)
 }
 
-fn time(microseconds: i64) -> Outcome<Timestamp> {
+fn time(microseconds: i64) -> DbResult<Timestamp> {
     Ok(Timestamp::from_microsecond(microseconds).map_err(|error| broken(&error))?)
 }
 
@@ -96,7 +96,7 @@ fn broken(what: &dyn std::error::Error) -> BackendError {
 }
 
 /// The oldest dead letters.
-pub(super) fn dead_letters(db: &Connection, limit: usize) -> Outcome<Vec<StoredDeadLetter>> {
+pub(super) fn dead_letters(db: &Connection, limit: usize) -> DbResult<Vec<StoredDeadLetter>> {
     let mut query =
         db.prepare_cached("SELECT key, data, attributes, published_at FROM dead_letters ORDER BY id LIMIT ?")?;
     let mut rows = query.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
@@ -113,7 +113,7 @@ pub(super) fn dead_letters(db: &Connection, limit: usize) -> Outcome<Vec<StoredD
 }
 
 /// Removes dead letters and returns how many existed.
-pub(super) fn discard_dead_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usize> {
+pub(super) fn discard_dead_letters(tx: &Tx<'_>, keys: &[String]) -> DbResult<usize> {
     let mut delete = tx.prepare_cached("DELETE FROM dead_letters WHERE key = ?")?;
     let mut removed = 0;
     for key in keys {
@@ -123,19 +123,19 @@ pub(super) fn discard_dead_letters(tx: &Tx<'_>, keys: &[String]) -> Outcome<usiz
 }
 
 /// Removes every dead letter.
-pub(super) fn purge_dead_letters(tx: &Tx<'_>) -> Outcome<()> {
+pub(super) fn purge_dead_letters(tx: &Tx<'_>) -> DbResult<()> {
     tx.prepare_cached("DELETE FROM dead_letters")?.execute([])?;
     Ok(())
 }
 
 /// Removes an acknowledged message.
-pub(super) fn acknowledge(tx: &Tx<'_>, id: i64) -> Outcome<()> {
+pub(super) fn acknowledge(tx: &Tx<'_>, id: i64) -> DbResult<()> {
     tx.prepare_cached("DELETE FROM messages WHERE id = ?")?.execute([id])?;
     Ok(())
 }
 
 /// Schedules the next delivery of a refused message.
-pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Timestamp) -> Outcome<()> {
+pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Timestamp) -> DbResult<()> {
     tx.prepare_cached("UPDATE messages SET delivery_attempt = ?, visible_at = ? WHERE id = ?")?.execute(params![
         next_attempt,
         visible_at.as_microsecond(),
@@ -145,7 +145,7 @@ pub(super) fn postpone(tx: &Tx<'_>, id: i64, next_attempt: u32, visible_at: Time
 }
 
 /// Turns a message into a dead letter after its last refusal, in one transaction.
-pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<()> {
+pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> DbResult<()> {
     let subscription = kind.subscription();
     let dead_letter = NewDeadLetter {
         key: format!("{subscription}:{}", message.id),
@@ -158,7 +158,7 @@ pub(super) fn forward(tx: &Tx<'_>, kind: JobKind, message: &Message) -> Outcome<
 
 /// Removes a batch of messages published before `oldest` and returns how many. Ids grow with time, so the oldest messages
 /// are found without another index.
-pub(super) fn expire(tx: &Tx<'_>, oldest: Timestamp) -> Outcome<usize> {
+pub(super) fn expire(tx: &Tx<'_>, oldest: Timestamp) -> DbResult<usize> {
     let sql = "DELETE FROM messages
                WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT 256) AND published_at < ?";
     Ok(tx.prepare_cached(sql)?.execute([oldest.as_microsecond()])?)

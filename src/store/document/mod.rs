@@ -1,4 +1,4 @@
-//! How a job stands in a store: one flat document with camelCase fields, readable by any client of the database.
+//! The stored form of a job: one flat document with camelCase fields, readable by any client of the database.
 //!
 //! The state's data is spread over optional fields, and `status` says which of them count. Everything needed to restore
 //! the job is here; `creditsUsed`, `costUsd` and `queueMs` are written for readers and ignored when read back.
@@ -35,7 +35,7 @@ pub enum InvalidDocument {
         /// The field.
         field: &'static str,
     },
-    /// A word that is no status.
+    /// An unknown status.
     #[error("unknown status {0:?}")]
     Status(String),
     /// Neither an illustration nor a brand.
@@ -71,7 +71,7 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
 
-    // What was asked.
+    // The request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ pub struct JobDocument {
     pub height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
-    /// The seed that was asked for; the one that was used is `usedSeed`.
+    /// The requested seed; the seed that was used is `usedSeed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ pub struct JobDocument {
     pub publish_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<u32>,
-    /// Of a failed job its cause; of a queued one why the attempt before failed.
+    /// The cause of a failed job; for a queued job, the error of the previous attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
     /// Queued or running: the provider's operation.
@@ -174,7 +174,7 @@ pub struct JobDocument {
 }
 
 impl JobDocument {
-    /// The document of a job as it stands at a version.
+    /// The document of a job at a version.
     pub fn new(job: &Job, version: Version) -> Self {
         let mut document = Self {
             user_id: Some(job.user.clone()),
@@ -192,7 +192,7 @@ impl JobDocument {
             queue_ms: job.started_at.map(|started| millis_between(job.created_at, started)),
             ..Self::default()
         };
-        document.ask(&job.id, &job.work);
+        document.write_request(&job.id, &job.work);
         document.write_state(&job.state, job.hold);
         document
     }
@@ -215,7 +215,7 @@ impl JobDocument {
             }
             State::Succeeded { attempt: _, output, at } => {
                 self.completed_at = Some(at);
-                self.deliver(output, hold);
+                self.write_output(output, hold);
             }
             State::Failed { attempt: _, error, dead_lettering, at } => {
                 self.failed_at = Some(at);
@@ -226,14 +226,14 @@ impl JobDocument {
         }
     }
 
-    /// The job and the version the document was written at.
+    /// The job and its version.
     pub fn into_job(mut self) -> Result<Versioned<Job>, InvalidDocument> {
         let id = self.illustration_id.take().or_else(|| self.brand_id.take()).ok_or(InvalidDocument::NoId)?;
         let status =
             Status::from_shown(&self.status, id.kind()).ok_or_else(|| InvalidDocument::Status(self.status.clone()))?;
         let version = Version(self.version);
         let record = JobRecord {
-            work: self.asked(id.kind())?,
+            work: self.read_request(id.kind())?,
             state: self.read_state(id.kind(), status)?,
             id,
             user: self.need("userId", |it| it.user_id.take())?,
@@ -269,7 +269,7 @@ impl JobDocument {
             },
             Status::Succeeded => State::Succeeded {
                 attempt,
-                output: self.delivered(kind)?,
+                output: self.read_output(kind)?,
                 at: self.need("completedAt", |it| it.completed_at)?,
             },
             Status::Failed => State::Failed {

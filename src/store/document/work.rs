@@ -1,4 +1,4 @@
-//! What was asked and what was delivered, spread flat and gathered again: the part that differs by kind of job.
+//! The request and the output as flat fields, and back: the part that differs by kind of job.
 
 use super::{InvalidDocument, JobDocument};
 use crate::domain::{
@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 impl JobDocument {
-    pub(super) fn ask(&mut self, id: &JobId, work: &Work) {
+    pub(super) fn write_request(&mut self, id: &JobId, work: &Work) {
         match work.clone() {
             Work::Illustration(spec) => {
                 let IllustrationSpec { prompt, style, width, height, count, seed } = spec;
@@ -41,7 +41,7 @@ impl JobDocument {
         }
     }
 
-    pub(super) fn asked(&mut self, kind: JobKind) -> Result<Work, InvalidDocument> {
+    pub(super) fn read_request(&mut self, kind: JobKind) -> Result<Work, InvalidDocument> {
         Ok(match kind {
             JobKind::Illustration => Work::Illustration(IllustrationSpec {
                 prompt: self.need("prompt", |it| it.prompt.take())?,
@@ -69,12 +69,12 @@ impl JobDocument {
         })
     }
 
-    pub(super) fn deliver(&mut self, output: Output, hold: Hold) {
+    pub(super) fn write_output(&mut self, output: Output, hold: Hold) {
         let delivered = output.delivered().min(hold.units);
         self.credits_used = Some(hold.unit.saturating_mul(delivered.into()));
         let cost = match output {
-            Output::Pictures(pictures) => self.deliver_pictures(pictures),
-            Output::Brand(brand) => self.deliver_brand(brand),
+            Output::Pictures(pictures) => self.write_pictures(pictures),
+            Output::Brand(brand) => self.write_brand(brand),
         };
         #[expect(clippy::cast_precision_loss, reason = "for readers; costMicroUsd is exact")]
         let dollars = cost as f64 / 1e6;
@@ -82,7 +82,7 @@ impl JobDocument {
         self.cost_micro_usd = Some(cost);
     }
 
-    fn deliver_pictures(&mut self, pictures: Pictures) -> u64 {
+    fn write_pictures(&mut self, pictures: Pictures) -> u64 {
         let Pictures { images, thumbnail_key, filtered, model, final_prompt, seed, cost_micro_usd, generation_ms } =
             pictures;
         self.images = Some(images);
@@ -95,7 +95,7 @@ impl JobDocument {
         cost_micro_usd
     }
 
-    fn deliver_brand(&mut self, brand: TrainedBrand) -> u64 {
+    fn write_brand(&mut self, brand: TrainedBrand) -> u64 {
         let TrainedBrand { palette, model_path, samples, cost_micro_usd, training_ms } = brand;
         self.palette = Some(palette);
         self.model_path = model_path;
@@ -104,7 +104,7 @@ impl JobDocument {
         cost_micro_usd
     }
 
-    pub(super) fn delivered(&mut self, kind: JobKind) -> Result<Output, InvalidDocument> {
+    pub(super) fn read_output(&mut self, kind: JobKind) -> Result<Output, InvalidDocument> {
         let cost_micro_usd = self.cost_micro_usd.unwrap_or_default();
         Ok(match kind {
             JobKind::Illustration => Output::Pictures(Pictures {

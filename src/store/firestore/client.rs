@@ -1,4 +1,4 @@
-//! The connection to the database, made when it is first needed, and the calls over it. Every call ends.
+//! The connection to the database, opened on first use, and the calls over it. Every call has a time limit.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     fields,
-    retry::{self, Failure, Tries},
+    retry::{self, AttemptError, Retries},
 };
 use crate::{
     config::FirestoreConfig,
@@ -30,10 +30,10 @@ use crate::{
     google,
 };
 
-/// Where Firestore is unless the configuration says otherwise.
+/// Firestore's endpoint, unless the configuration names another.
 const GOOGLE: &str = "https://firestore.googleapis.com";
-/// How long one request, or connecting, may take.
-pub(super) const REQUEST: Duration = Duration::from_secs(8);
+/// The time limit of one request, and of connecting.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 pub(super) type Client = GrpcClient<GoogleAuthMiddleware>;
 
@@ -45,7 +45,7 @@ pub(super) struct FirestoreClient {
     db: OnceCell<FirestoreDb>,
 }
 
-/// What a query found, and as of when.
+/// The documents of a query, and the time of which they are.
 pub(super) struct QueryResult {
     pub documents: Vec<Document>,
     pub at: Option<Timestamp>,
@@ -60,7 +60,7 @@ impl FirestoreClient {
         format!("projects/{}/databases/{}", self.project, self.config.database)
     }
 
-    /// What every document's name begins with; the parent of the collections.
+    /// The prefix of every document's name: the parent of the collections.
     pub(super) fn documents(&self) -> String {
         format!("{}/documents", self.database())
     }
@@ -74,8 +74,8 @@ impl FirestoreClient {
         &self.random
     }
 
-    pub(super) fn tries(&self) -> Tries {
-        Tries::to_write(&self.random)
+    pub(super) fn retries(&self) -> Retries {
+        Retries::for_write(&self.random)
     }
 
     async fn db(&self, op: &'static str) -> Result<&FirestoreDb, BackendError> {
@@ -92,12 +92,12 @@ impl FirestoreClient {
             .with_database_id(self.config.database.clone())
             .with_firebase_api_url(endpoint.map_or(GOOGLE, google::base).to_owned())
             .with_max_retries(0)
-            .with_request_timeout(REQUEST);
+            .with_request_timeout(REQUEST_TIMEOUT);
         let connecting = FirestoreDb::with_options_auth(options, google::credentials(endpoint)?);
-        match tokio::time::timeout(REQUEST, connecting).await {
+        match tokio::time::timeout(REQUEST_TIMEOUT, connecting).await {
             Ok(Ok(db)) => Ok(db),
             Ok(Err(error)) => Err(fail(ErrorKind::Unavailable, format!("cannot connect: {error}"))),
-            Err(_) => Err(fail(ErrorKind::Unavailable, format!("cannot connect within {REQUEST:?}"))),
+            Err(_) => Err(fail(ErrorKind::Unavailable, format!("cannot connect within {REQUEST_TIMEOUT:?}"))),
         }
     }
 
@@ -105,28 +105,28 @@ impl FirestoreClient {
         Ok(self.db(op).await?.client().get())
     }
 
-    /// Tries a read until it succeeds, is refused for good, or has been tried often enough.
-    async fn reading<T, F>(&self, op: &'static str, call: impl Fn(Client) -> F) -> Result<T, BackendError>
+    /// Repeats a read until it succeeds, fails for good, or has been tried often enough.
+    async fn retry_read<T, F>(&self, op: &'static str, call: impl Fn(Client) -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let mut tries = Tries::to_read(&self.random);
+        let mut retries = Retries::for_read(&self.random);
         loop {
             let failure = match self.client(op).await {
                 Ok(client) => match within(call(client)).await {
                     Ok(answer) => return Ok(answer),
                     Err(status) => retry::read(op, &status),
                 },
-                Err(error) => Failure::Final(error),
+                Err(error) => AttemptError::Final(error),
             };
-            tries.again(failure).await?;
+            retries.retry(failure).await?;
         }
     }
 
     /// The documents of those names, in their order.
     pub(super) async fn get(&self, op: &'static str, names: &[String]) -> Result<Vec<Option<Document>>, BackendError> {
-        let found = self.reading(op, |client| self.look_up(client, names)).await?;
-        // A name may stand there twice: a user who pays for their own jobs.
+        let found = self.retry_read(op, |client| self.look_up(client, names)).await?;
+        // A name may occur twice: a user who pays for their own jobs.
         Ok(names.iter().map(|name| found.get(name).cloned()).collect())
     }
 
@@ -149,10 +149,10 @@ impl FirestoreClient {
         Ok(self.get(op, &[name]).await?.pop().flatten())
     }
 
-    /// What a query finds.
+    /// Runs a query.
     pub(super) async fn query(&self, op: &'static str, query: StructuredQuery) -> Result<QueryResult, BackendError> {
         let query = &query;
-        self.reading(op, |mut client| async move {
+        self.retry_read(op, |mut client| async move {
             let request = RunQueryRequest {
                 parent: self.documents(),
                 query_type: Some(QueryType::StructuredQuery(query.clone())),
@@ -169,15 +169,15 @@ impl FirestoreClient {
         .await
     }
 
-    /// Writes all of it or nothing, once: whether to try again is for the caller to decide, who has to read again first.
-    pub(super) async fn commit(&self, op: &'static str, writes: Vec<Write>) -> Result<(), Failure> {
-        let mut client = self.client(op).await.map_err(Failure::Final)?;
+    /// Writes everything or nothing, in one attempt: before a retry, the caller must read again.
+    pub(super) async fn commit(&self, op: &'static str, writes: Vec<Write>) -> Result<(), AttemptError> {
+        let mut client = self.client(op).await.map_err(AttemptError::Final)?;
         let request = CommitRequest { database: self.database(), writes, ..CommitRequest::default() };
         let answer = within(client.commit(request)).await;
         answer.map(drop).map_err(|status| retry::write(op, &status))
     }
 
-    /// Whether the database answers: one look at a document that is not there, as who asks wants to know how it is now.
+    /// Reads a document that does not exist, once: the caller wants to know whether the database answers now.
     pub(super) async fn ping(&self, op: &'static str) -> Result<(), BackendError> {
         let client = self.client(op).await?;
         let answer = within(self.look_up(client, &[self.name("ping", "ping")])).await;
@@ -185,9 +185,9 @@ impl FirestoreClient {
     }
 }
 
-/// The same call, ended when it takes too long.
+/// Limits the time of a call.
 async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    tokio::time::timeout(REQUEST, call)
+    tokio::time::timeout(REQUEST_TIMEOUT, call)
         .await
-        .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))))
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST_TIMEOUT:?}"))))
 }

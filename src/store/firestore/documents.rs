@@ -1,14 +1,14 @@
-//! What stands in which document.
+//! The documents and their fields.
 //!
 //! | document | fields |
 //! |---|---|
-//! | `illustrations/{id}`, `brands/{id}` | those of [`JobDocument`], `removableSince`, and two of this store: `changedAt` (the server's time of the write, by which changes are followed) and `writeId` (random; tells who wrote) |
-//! | `users/{userId}` | the account, `teamId`, `jobsInFlight` (unfinished jobs, whoever pays), and what others keep there |
+//! | `illustrations/{id}`, `brands/{id}` | the fields of [`JobDocument`], `removableSince`, and two of this store: `changedAt` (the server's time of the write; watches follow it) and `writeId` (random; identifies the write) |
+//! | `users/{userId}` | the account, `teamId`, `jobsInFlight` (all unfinished jobs of the user, paid by the user or the team), and fields of other programs |
 //! | `teams/{teamId}` | the account |
 //! | `ledger/{entryId}` | `account`, `jobId`, `verb`, `amount`, `at`, `number` (counts the account's entries from 1) |
 //! | `deleted/{jobId}` | `deletedAt`: the id is spent |
 //!
-//! An account is `credits`, `creditsHeld`, `creditsSpent`, `creditsGranted` and `ledgerEntries` (how many there are).
+//! An account is `credits`, `creditsHeld`, `creditsSpent`, `creditsGranted` and `ledgerEntries` (their number).
 
 use gcloud_sdk::google::firestore::v1::{
     Document, DocumentMask, Precondition, Value, Write,
@@ -61,7 +61,7 @@ impl FirestoreClient {
         format!("{}/{id}", self.documents())
     }
 
-    /// A grant's id ends in what its giver chose; a slash would make it a path.
+    /// The last part of a grant's id is free text; a slash in it would make it a path.
     pub(super) fn entry(&self, id: &str) -> String {
         self.name(LEDGER, &id.replace('%', "%25").replace('/', "%2F"))
     }
@@ -78,15 +78,15 @@ fn broken(op: &'static str, why: String) -> BackendError {
     BackendError::new(ErrorKind::Broken, op).because(why)
 }
 
-/// The write that makes a job's document what it is at a version.
+/// The write of a job at a version.
 pub(super) fn write_job(
     op: &'static str,
     name: String,
     (job, version): (&Job, Version),
     write_id: &str,
 ) -> Result<Write, BackendError> {
-    let unfit = |error: fields::Unfit| BackendError::new(ErrorKind::Internal, op).because(error);
-    let mut fields = to_fields(&JobDocument::new(job, version)).map_err(unfit)?;
+    let not_storable = |error: fields::ConversionError| BackendError::new(ErrorKind::Internal, op).because(error);
+    let mut fields = to_fields(&JobDocument::new(job, version)).map_err(not_storable)?;
     fields.insert(WRITE_ID.to_owned(), string(write_id));
     if let Some(since) = job.removable_since() {
         fields.insert(REMOVABLE_SINCE.to_owned(), moment(since));
@@ -96,36 +96,36 @@ pub(super) fn write_job(
 
 /// The job of a document.
 pub(super) fn read_job(op: &'static str, document: Document) -> Result<Versioned<Job>, BackendError> {
-    let unfit = |error: &dyn std::fmt::Display| broken(op, format!("{}: {error}", document.name));
-    let fields: JobDocument = from_fields(document.fields).map_err(|error| unfit(&error))?;
-    fields.into_job().map_err(|error| unfit(&error))
+    let invalid = |error: &dyn std::fmt::Display| broken(op, format!("{}: {error}", document.name));
+    let fields: JobDocument = from_fields(document.fields).map_err(|error| invalid(&error))?;
+    fields.into_job().map_err(|error| invalid(&error))
 }
 
-/// The jobs of documents. One that is damaged is reported and left out: it must not keep a sweep from every other.
+/// The jobs of these documents. A damaged one is logged and left out: it must not keep a sweep from the others.
 pub(super) fn readable_jobs(op: &'static str, documents: Vec<Document>) -> Vec<Versioned<Job>> {
     let read = |document| match read_job(op, document) {
         Ok(job) => Some(job),
         Err(error) => {
-            tracing::error!(%error, "a job that a sweep is for cannot be read");
+            tracing::error!(%error, "cannot read a job that needs a sweep");
             None
         }
     };
     documents.into_iter().filter_map(read).collect()
 }
 
-/// The version a job's document is at.
+/// The version of a job's document.
 pub(super) fn version_of(document: &Document) -> Option<Version> {
     Some(Version(fields::whole(&document.fields, "version")?.unsigned_abs()))
 }
 
-/// Whose job a document is, if it is not finished; told without reading the whole of it, which may be damaged.
+/// The user of an unfinished job. Reads two fields only, because the rest may be damaged.
 pub(super) fn unfinished_of(document: &Document, kind: JobKind) -> Option<UserId> {
     let status = Status::from_shown(fields::text(&document.fields, "status")?, kind)?;
     let user = fields::text(&document.fields, "userId")?.parse().ok()?;
     (!status.is_final()).then_some(user)
 }
 
-/// Whether the document is as this write left it.
+/// Whether this write was the last one of the document.
 pub(super) fn is_written_by(document: &Document, write_id: &str) -> bool {
     fields::text(&document.fields, WRITE_ID) == Some(write_id)
 }
@@ -135,9 +135,9 @@ pub(super) fn updated(document: &Document) -> Option<Timestamp> {
     document.update_time.as_ref().and_then(fields::domain_time)
 }
 
-/// A user or a team, as far as it concerns jobs.
+/// A user or a team with its account.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Holder {
+pub(super) struct AccountHolder {
     pub account: Option<Account>,
     /// Ledger entries so far.
     pub entries: u64,
@@ -145,7 +145,7 @@ pub(super) struct Holder {
     pub in_flight: u64,
 }
 
-impl Holder {
+impl AccountHolder {
     pub(super) fn read(op: &'static str, document: Option<&Document>) -> Result<Self, BackendError> {
         let Some(document) = document else { return Ok(Self::default()) };
         let number = |name| fields::whole(&document.fields, name);
@@ -153,7 +153,7 @@ impl Holder {
             let found = number(name).and_then(|credits| Credits::try_from(credits).ok());
             found.ok_or_else(|| broken(op, format!("{}: {name} is not a number of credits", document.name)))
         };
-        // Nothing was ever granted to who has a document for another reason.
+        // A document without this field exists for another reason and has no account.
         let account = if document.fields.contains_key("creditsGranted") {
             let (available, held) = (credits("credits")?, credits("creditsHeld")?);
             Some(Account { available, held, spent: credits("creditsSpent")?, granted: credits("creditsGranted")? })
@@ -186,21 +186,21 @@ impl Holder {
     }
 }
 
-/// The write that puts a user into a team, or out of any.
+/// The write that puts a user into a team, or removes it from its team.
 pub(super) fn write_team(name: String, team: Option<&TeamId>) -> Write {
     let fields = team.map(|team| (TEAM_ID.to_owned(), string(team.as_str()))).into_iter().collect();
-    // A field that is named and not there is removed.
+    // A field in the mask without a value is removed.
     let update_mask = Some(DocumentMask { field_paths: vec![TEAM_ID.to_owned()] });
     Write { update_mask, ..replace(name, fields) }
 }
 
-/// The write that changes how many unfinished jobs a user has, whatever else happens to the document.
+/// The write that changes a user's number of unfinished jobs, independently of other changes of the document.
 pub(super) fn count_jobs(name: String, by: i64) -> Write {
-    adding(merge(name, Fields::new()), by)
+    with_job_count(merge(name, Fields::new()), by)
 }
 
-/// The same write, which counts jobs, too.
-pub(super) fn adding(write: Write, by: i64) -> Write {
+/// Makes a write also change the number of unfinished jobs.
+pub(super) fn with_job_count(write: Write, by: i64) -> Write {
     let transform = FieldTransform {
         field_path: JOBS_IN_FLIGHT.to_owned(),
         transform_type: Some(TransformType::Increment(integer(by))),
@@ -222,7 +222,7 @@ pub(super) fn write_entry(name: String, entry: &LedgerEntry, number: u64) -> Wri
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     fields.extend(job_id.as_ref().map(|id| ("jobId".to_owned(), string(id.as_str()))));
-    Write { current_document: Some(unless_there()), ..replace(name, fields) }
+    Write { current_document: Some(unless_exists()), ..replace(name, fields) }
 }
 
 /// The ledger entry of a document.
@@ -242,12 +242,12 @@ pub(super) fn read_entry(op: &'static str, document: &Document) -> Result<Ledger
     })
 }
 
-/// The write that remembers that an id is spent.
+/// The write that records that an id is spent.
 pub(super) fn write_tombstone(name: String) -> Write {
     Write { update_transforms: vec![server_time("deletedAt")], ..replace(name, Fields::new()) }
 }
 
-/// The write that removes a document which still is as it was read.
+/// The write that removes a document if it is unchanged since it was read.
 pub(super) fn remove(document: &Document) -> Write {
     Write {
         operation: Some(Operation::Delete(document.name.clone())),
@@ -256,7 +256,7 @@ pub(super) fn remove(document: &Document) -> Write {
     }
 }
 
-/// The write of these fields; others stay as they are.
+/// The write of these fields only.
 pub(super) fn merge(name: String, fields: Fields) -> Write {
     let update_mask = Some(DocumentMask { field_paths: fields.keys().cloned().collect() });
     Write { update_mask, ..replace(name, fields) }
@@ -267,7 +267,7 @@ fn replace(name: String, fields: Fields) -> Write {
     Write { operation: Some(Operation::Update(document)), ..Write::default() }
 }
 
-/// A write that happens only while the document is as it was read; not there, where it was not.
+/// Makes a write conditional: the document must be unchanged since it was read, or still absent.
 pub(super) fn guarded(write: Write, read: Option<&Document>) -> Write {
     Write { current_document: Some(unchanged(read)), ..write }
 }
@@ -275,11 +275,11 @@ pub(super) fn guarded(write: Write, read: Option<&Document>) -> Write {
 fn unchanged(read: Option<&Document>) -> Precondition {
     match read.and_then(|document| document.update_time) {
         Some(at) => Precondition { condition_type: Some(ConditionType::UpdateTime(at)) },
-        None => unless_there(),
+        None => unless_exists(),
     }
 }
 
-fn unless_there() -> Precondition {
+fn unless_exists() -> Precondition {
     Precondition { condition_type: Some(ConditionType::Exists(false)) }
 }
 
@@ -288,7 +288,7 @@ fn server_time(field: &str) -> FieldTransform {
     FieldTransform { field_path: field.to_owned(), transform_type: Some(now) }
 }
 
-/// How many jobs a user has with one more.
+/// The field with a user's number of unfinished jobs.
 pub(super) fn in_flight(count: u64) -> (String, Value) {
     (JOBS_IN_FLIGHT.to_owned(), integer(i64::try_from(count).unwrap_or(i64::MAX)))
 }

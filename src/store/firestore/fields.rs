@@ -1,4 +1,5 @@
-//! Between serde and the fields of a document: numbers stay integers, moments are timestamps, what is null is left out.
+//! Converts between serde and the fields of a document: numbers stay integers, moments become timestamps, nulls are left
+//! out.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::domain::Timestamp;
 /// The fields of a document, by name.
 pub(super) type Fields = HashMap<String, Value>;
 
-/// The fields that are moments, at whatever depth. Everything else that is text stays text, whatever it looks like.
+/// The names of fields that contain moments, at any depth. All other text stays text, even if it looks like a moment.
 const MOMENTS: &[&str] = &[
     "at",
     "attemptStartedAt",
@@ -31,33 +32,33 @@ const MOMENTS: &[&str] = &[
     "startedAt",
 ];
 
-/// What cannot stand in a document, or not be read from one.
+/// A value that cannot be stored in a document, or not be read from one.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unfit {
+pub(super) enum ConversionError {
     #[error(transparent)]
     Shape(#[from] serde_json::Error),
     #[error("{0}: a number beyond 64 bits with sign")]
     Number(String),
-    #[error("{name}: {text:?} is no moment")]
+    #[error("{name}: {text:?} is not a timestamp")]
     Moment { name: String, text: String },
     #[error("only a struct can be a document")]
     NoStruct,
 }
 
 /// A struct as the fields of a document.
-pub(super) fn to_fields<T: Serialize>(value: &T) -> Result<Fields, Unfit> {
+pub(super) fn to_fields<T: Serialize>(value: &T) -> Result<Fields, ConversionError> {
     match serde_json::to_value(value)? {
         Json::Object(object) => map(object),
-        _ => Err(Unfit::NoStruct),
+        _ => Err(ConversionError::NoStruct),
     }
 }
 
-/// The struct that the fields of a document stand for.
-pub(super) fn from_fields<T: DeserializeOwned>(fields: Fields) -> Result<T, Unfit> {
+/// The struct of a document's fields.
+pub(super) fn from_fields<T: DeserializeOwned>(fields: Fields) -> Result<T, ConversionError> {
     Ok(serde_json::from_value(object(fields))?)
 }
 
-fn map(object: serde_json::Map<String, Json>) -> Result<Fields, Unfit> {
+fn map(object: serde_json::Map<String, Json>) -> Result<Fields, ConversionError> {
     let mut fields = Fields::with_capacity(object.len());
     for (name, json) in object {
         if let Some(value) = value(&name, json)? {
@@ -67,17 +68,17 @@ fn map(object: serde_json::Map<String, Json>) -> Result<Fields, Unfit> {
     Ok(fields)
 }
 
-fn value(name: &str, json: Json) -> Result<Option<Value>, Unfit> {
+fn value(name: &str, json: Json) -> Result<Option<Value>, ConversionError> {
     Ok(Some(match json {
         Json::Null => return Ok(None),
         Json::Bool(yes) => of(ValueType::BooleanValue(yes)),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => integer(whole),
             (None, Some(float)) if number.is_f64() => of(ValueType::DoubleValue(float)),
-            _ => return Err(Unfit::Number(name.to_owned())),
+            _ => return Err(ConversionError::Number(name.to_owned())),
         },
         Json::String(text) if MOMENTS.contains(&name) => {
-            let at = text.parse().map_err(|_| Unfit::Moment { name: name.to_owned(), text })?;
+            let at = text.parse().map_err(|_| ConversionError::Moment { name: name.to_owned(), text })?;
             moment(at)
         }
         Json::String(text) => string(text),
@@ -103,7 +104,7 @@ fn json(value: Value) -> Json {
         Some(ValueType::StringValue(text)) => text.into(),
         Some(ValueType::ArrayValue(array)) => array.values.into_iter().map(json).collect(),
         Some(ValueType::MapValue(map)) => object(map.fields),
-        // Nothing of ours; a field that is needed is then missed by name.
+        // A type that this store does not write. If the field is needed, the struct reports it as missing.
         _ => Json::Null,
     }
 }
@@ -161,7 +162,7 @@ pub(super) fn time(fields: &Fields, name: &str) -> Option<Timestamp> {
     }
 }
 
-/// A moment as the protocol has it.
+/// A moment in the protocol's format.
 pub(super) fn wire_time(at: Timestamp) -> prost_types::Timestamp {
     const MICROS: i64 = 1_000_000;
     let micros = at.as_microsecond();
@@ -169,7 +170,7 @@ pub(super) fn wire_time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: micros.div_euclid(MICROS), nanos }
 }
 
-/// The protocol's moment as ours; none beyond the year 9999.
+/// The domain's timestamp of a protocol timestamp; `None` beyond the year 9999.
 pub(super) fn domain_time(at: &prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(at.seconds, at.nanos).ok()
 }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_struct_comes_back_as_it_was() {
+    fn a_struct_survives_the_round_trip() {
         #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Inner {
@@ -219,12 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn a_value_that_does_not_fit_is_an_error() {
         #[derive(serde::Serialize)]
         struct Large {
             credits: u64,
         }
-        assert!(matches!(to_fields(&Large { credits: u64::MAX }), Err(Unfit::Number(name)) if name == "credits"));
-        assert!(matches!(to_fields(&7), Err(Unfit::NoStruct)));
+        assert!(
+            matches!(to_fields(&Large { credits: u64::MAX }), Err(ConversionError::Number(name)) if name == "credits")
+        );
+        assert!(matches!(to_fields(&7), Err(ConversionError::NoStruct)));
     }
 }

@@ -1,4 +1,4 @@
-//! Credits: which entries are new, what they make of the balance, and the writes that say so.
+//! Credits: finds the new entries, computes the balance, and prepares the writes.
 
 use std::{
     collections::HashSet,
@@ -13,10 +13,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{
     FirestoreStore,
     client::FirestoreClient,
-    documents::{Holder, LEDGER, guarded, merge, read_entry, write_entry},
+    documents::{AccountHolder, LEDGER, guarded, merge, read_entry, write_entry},
     fields::string,
     query::{filter, limited, ordered, query},
-    retry::Failure,
+    retry::AttemptError,
 };
 use crate::{
     domain::{
@@ -29,8 +29,8 @@ use crate::{
 /// Accounts whose writers wait for each other, by hash.
 const SHARDS: usize = 256;
 
-/// Lets the writers of one account go one by one within this process. Together they would all fail but one, and again.
-/// What keeps the balance right is not this, but that the account's document is written only as it was read.
+/// Serializes the writers of one account within this process: concurrent writers would all fail but one, again and again.
+/// It is not what keeps the balance right; that is the condition that the account's document is unchanged since the read.
 pub(super) struct AccountLocks(Vec<Mutex<()>>);
 
 impl Default for AccountLocks {
@@ -47,49 +47,53 @@ impl AccountLocks {
     }
 }
 
-/// The names of the documents a few entries are about: the account's first, then each entry's.
+/// The names of the documents that these entries concern: the account's first, then each entry's.
 pub(super) fn names(client: &FirestoreClient, account: &AccountId, entries: &[LedgerEntry]) -> Vec<String> {
     let own = entries.iter().map(|entry| client.entry(&entry.id));
     std::iter::once(client.account(account)).chain(own).collect()
 }
 
-/// What a few entries come to.
+/// The account after some entries.
 pub(super) struct AccountUpdate {
     pub account: Account,
-    /// The length of the ledger with them.
+    /// The length of the ledger with these entries.
     pub entries: u64,
-    /// The writes of the entries that are new.
+    /// The writes of the new entries.
     pub writes: Vec<Write>,
 }
 
-/// Applies those entries that are not there yet; `there` are their documents, in their order.
-pub(super) fn settle(
+/// Applies the entries that do not exist yet; `existing` are their documents, in the same order.
+pub(super) fn apply_entries(
     client: &FirestoreClient,
-    holder: &Holder,
+    holder: &AccountHolder,
     entries: &[LedgerEntry],
-    there: &[Option<Document>],
+    existing: &[Option<Document>],
 ) -> Result<AccountUpdate, CreditsError> {
-    let mut settled =
+    let mut update =
         AccountUpdate { account: holder.account.unwrap_or_default(), entries: holder.entries, writes: Vec::new() };
     let mut known = HashSet::new();
-    for (entry, there) in entries.iter().zip(there) {
-        if there.is_none() && known.insert(&entry.id) {
-            settled.account = settled.account.apply(entry)?;
-            settled.entries += 1;
-            settled.writes.push(write_entry(client.entry(&entry.id), entry, settled.entries));
+    for (entry, existing) in entries.iter().zip(existing) {
+        if existing.is_none() && known.insert(&entry.id) {
+            update.account = update.account.apply(entry)?;
+            update.entries += 1;
+            update.writes.push(write_entry(client.entry(&entry.id), entry, update.entries));
         }
     }
-    Ok(settled)
+    Ok(update)
 }
 
 /// The write of the account, unless nothing is new.
-pub(super) fn write_account(settled: &AccountUpdate, name: String, read: Option<&Document>) -> Option<Write> {
-    let fields = Holder::account_fields(&settled.account, settled.entries);
-    (!settled.writes.is_empty()).then(|| guarded(merge(name, fields), read))
+pub(super) fn write_account(update: &AccountUpdate, name: String, read: Option<&Document>) -> Option<Write> {
+    let fields = AccountHolder::account_fields(&update.account, update.entries);
+    (!update.writes.is_empty()).then(|| guarded(merge(name, fields), read))
 }
 
-/// All of a transition's entries are of the account that pays for the job.
-pub(super) fn check(op: &'static str, account: &AccountId, entries: &[LedgerEntry]) -> Result<(), BackendError> {
+/// Checks that all entries of a transition belong to the account that pays for the job.
+pub(super) fn check_account(
+    op: &'static str,
+    account: &AccountId,
+    entries: &[LedgerEntry],
+) -> Result<(), BackendError> {
     if entries.iter().all(|entry| entry.account == *account) {
         return Ok(());
     }
@@ -98,28 +102,28 @@ pub(super) fn check(op: &'static str, account: &AccountId, entries: &[LedgerEntr
 
 impl FirestoreStore {
     pub(super) async fn apply(&self, op: &'static str, entry: &LedgerEntry) -> Result<Account, BackendError> {
-        let _turn = self.account_locks.of(&entry.account).await;
-        let mut tries = self.client.tries();
+        let _guard = self.account_locks.of(&entry.account).await;
+        let mut retries = self.client.retries();
         loop {
             match self.try_apply(op, entry).await {
                 Ok(account) => return Ok(account),
-                Err(failure) => tries.again(failure).await?,
+                Err(failure) => retries.retry(failure).await?,
             }
         }
     }
 
-    async fn try_apply(&self, op: &'static str, entry: &LedgerEntry) -> Result<Account, Failure> {
+    async fn try_apply(&self, op: &'static str, entry: &LedgerEntry) -> Result<Account, AttemptError> {
         let entries = std::slice::from_ref(entry);
         let names = names(&self.client, &entry.account, entries);
         let read = self.client.get(op, &names).await?;
-        let (account, there) = (read[0].as_ref(), &read[1..]);
-        let holder = Holder::read(op, account)?;
+        let (account, existing) = (read[0].as_ref(), &read[1..]);
+        let holder = AccountHolder::read(op, account)?;
         let refused = |reason| BackendError::new(ErrorKind::Refused, op).because(reason);
-        let mut settled = settle(&self.client, &holder, entries, there).map_err(refused)?;
-        let Some(write) = write_account(&settled, names[0].clone(), account) else { return Ok(settled.account) };
-        settled.writes.push(write);
-        self.client.commit(op, settled.writes).await?;
-        Ok(settled.account)
+        let mut update = apply_entries(&self.client, &holder, entries, existing).map_err(refused)?;
+        let Some(write) = write_account(&update, names[0].clone(), account) else { return Ok(update.account) };
+        update.writes.push(write);
+        self.client.commit(op, update.writes).await?;
+        Ok(update.account)
     }
 
     /// The last entries of an account, the oldest of them first.

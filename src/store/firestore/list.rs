@@ -1,4 +1,4 @@
-//! Pages of jobs, and jobs that a sweep is for. Each query is a range of one index, whatever the size of the collection.
+//! Pages of jobs, and jobs that need a sweep. Each query reads a range of one index, whatever the size of the collection.
 
 use futures::future::try_join_all;
 use gcloud_sdk::google::firestore::v1::{
@@ -10,7 +10,7 @@ use super::{
     FirestoreStore,
     documents::{REMOVABLE_SINCE, read_job, readable_jobs},
     fields::{self, array, moment, reference, string},
-    query::{any, behind, filter, limited, ordered, query},
+    query::{any, filter, limited, ordered, query, starting_after},
 };
 use crate::{
     domain::{
@@ -21,10 +21,10 @@ use crate::{
     store::{JobFilter, Owner, Page, PageRequest, Result, Versioned},
 };
 
-/// Pages that a sweep looks through when jobs on them cannot be read.
-const PAGES: usize = 10;
+/// The most pages that a sweep reads past damaged jobs.
+const MAX_PAGES: usize = 10;
 
-/// The fields that say whose a job is, each with what must stand there for it to be on the list.
+/// The fields that name the owner of a job, each with the value that a listed job has.
 fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
     match owner {
         Owner::User(user) => vec![("userId", user.as_str())],
@@ -47,7 +47,7 @@ impl FirestoreStore {
         request: &PageRequest,
     ) -> Result<Page<Versioned<Job>>> {
         let owners = owners(&wanted.owner);
-        let is_theirs = |document: &Document| {
+        let is_owned = |document: &Document| {
             owners.iter().any(|(field, owner)| fields::text(&document.fields, field) == Some(owner))
         };
         let theirs = owners.iter().map(|(field, owner)| filter(field, Operator::Equal, string(*owner))).collect();
@@ -59,7 +59,7 @@ impl FirestoreStore {
             ordered(query(wanted.kind.collection(), filters), &["createdAt", "__name__"], Direction::Descending);
         if let Some(after) = request.after.as_ref() {
             let last = if after.kind() == wanted.kind {
-                self.client.get_one(op, self.client.job(after)).await?.filter(is_theirs)
+                self.client.get_one(op, self.client.job(after)).await?.filter(is_owned)
             } else {
                 None
             };
@@ -67,7 +67,7 @@ impl FirestoreStore {
             else {
                 return Ok(Page { items: Vec::new(), has_more: false });
             };
-            page = behind(page, vec![moment(at), reference(last.name)]);
+            page = starting_after(page, vec![moment(at), reference(last.name)]);
         }
         let limit = request.limit.max(1);
         let mut found = self.client.query(op, limited(page, limit.saturating_add(1))).await?.documents;
@@ -86,14 +86,19 @@ impl FirestoreStore {
     }
 
     /// Jobs that may have been removed since before that moment, the oldest first.
-    pub(super) async fn old(&self, op: &'static str, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
+    pub(super) async fn removable_since(
+        &self,
+        op: &'static str,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Versioned<Job>>> {
         let mut jobs = self.first(op, REMOVABLE_SINCE, Operator::LessThan, before, limit).await?;
         jobs.sort_by_key(|job| job.value.removable_since());
         jobs.truncate(limit);
         Ok(jobs)
     }
 
-    /// The first jobs of each kind by a moment that has come.
+    /// The first jobs of each kind by a timestamp that has passed.
     async fn first(
         &self,
         op: &'static str,
@@ -106,30 +111,29 @@ impl FirestoreStore {
             return Ok(Vec::new());
         }
         let kinds = JobKind::ALL.map(|kind| {
-            let come = query(kind.collection(), vec![filter(field, is, moment(at))]);
-            self.first_readable(op, field, ordered(come, &[field, "__name__"], Direction::Ascending), limit)
+            let due = query(kind.collection(), vec![filter(field, is, moment(at))]);
+            self.first_readable(op, field, ordered(due, &[field, "__name__"], Direction::Ascending), limit)
         });
         Ok(try_join_all(kinds).await?.concat())
     }
 
-    /// The first jobs of a query in that order. Damaged ones are looked past: they stay where they are, and must not hide
-    /// those behind them.
+    /// The first jobs of a query, in its order. Damaged jobs stay in the collection and must not hide the jobs after them.
     async fn first_readable(
         &self,
         op: &'static str,
         field: &'static str,
-        come: StructuredQuery,
+        first_page: StructuredQuery,
         limit: usize,
     ) -> Result<Vec<Versioned<Job>>> {
-        let (mut jobs, mut page) = (Vec::new(), come.clone());
-        for _ in 0..PAGES {
+        let (mut jobs, mut page) = (Vec::new(), first_page.clone());
+        for _ in 0..MAX_PAGES {
             let wanted = limit - jobs.len();
             let found = self.client.query(op, limited(page, wanted)).await?.documents;
             let is_full = found.len() >= wanted;
             let last = found.last().and_then(|last| Some((fields::time(&last.fields, field)?, last.name.clone())));
             jobs.extend(readable_jobs(op, found));
             let Some((at, name)) = last.filter(|_| is_full && jobs.len() < limit) else { break };
-            page = behind(come.clone(), vec![moment(at), reference(name)]);
+            page = starting_after(first_page.clone(), vec![moment(at), reference(name)]);
         }
         Ok(jobs)
     }

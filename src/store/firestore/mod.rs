@@ -1,4 +1,4 @@
-//! Jobs in Firestore, readable by any of its clients. [`documents`] says what stands where.
+//! Jobs and accounts in Firestore, readable by any Firestore client. [`documents`] lists the fields.
 
 mod client;
 mod documents;
@@ -17,9 +17,9 @@ use futures::stream::BoxStream;
 
 use self::{
     client::FirestoreClient,
-    documents::{Holder, read_job, write_team},
+    documents::{AccountHolder, read_job, write_team},
     ledger::AccountLocks,
-    watch::Hub,
+    watch::ChangeDispatcher,
 };
 use super::{
     AccountStore, Committed, Inserted, JobFilter, JobStore, Page, PageRequest, Result, Version, Versioned, Watch,
@@ -38,19 +38,20 @@ use crate::{
 /// The store in one database of a project.
 pub(super) struct FirestoreStore {
     client: Arc<FirestoreClient>,
-    hub: Arc<Hub>,
+    dispatcher: Arc<ChangeDispatcher>,
     account_locks: AccountLocks,
 }
 
 impl FirestoreStore {
-    /// Connects when it is first used.
+    /// Connects on first use.
     pub(super) fn new(project: &str, config: &FirestoreConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         let client = Arc::new(FirestoreClient::new(project, config, random));
-        Self { hub: Hub::new(Arc::clone(&client), clock), client, account_locks: AccountLocks::default() }
+        let dispatcher = ChangeDispatcher::new(Arc::clone(&client), clock);
+        Self { client, dispatcher, account_locks: AccountLocks::default() }
     }
 
-    async fn holder(&self, op: &'static str, name: String) -> Result<Holder> {
-        Holder::read(op, self.client.get_one(op, name).await?.as_ref())
+    async fn holder(&self, op: &'static str, name: String) -> Result<AccountHolder> {
+        AccountHolder::read(op, self.client.get_one(op, name).await?.as_ref())
     }
 }
 
@@ -83,11 +84,11 @@ impl JobStore for FirestoreStore {
     }
 
     async fn removable(&self, before: Timestamp, limit: usize) -> Result<Vec<Versioned<Job>>> {
-        self.old("store.removable", before, limit).await
+        self.removable_since("store.removable", before, limit).await
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watch::stream(&self.hub, what)
+        watch::stream(&self.dispatcher, what)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Queries, put together by name.
+//! Builders of queries.
 
 use gcloud_sdk::google::firestore::v1::{
     Cursor, StructuredQuery, Value,
@@ -17,19 +17,19 @@ pub(super) fn query(collection: &str, filters: Vec<Filter>) -> StructuredQuery {
     }
 }
 
-/// The same, in this order. Documents without such a field are left out by the database.
+/// Orders a query. The database leaves out documents without these fields.
 pub(super) fn ordered(query: StructuredQuery, by: &[&str], direction: Direction) -> StructuredQuery {
     let order = |name: &&str| Order { field: Some(field(name)), direction: direction.into() };
     StructuredQuery { order_by: by.iter().map(order).collect(), ..query }
 }
 
-/// The same, so many at most.
+/// Limits a query.
 pub(super) fn limited(query: StructuredQuery, limit: usize) -> StructuredQuery {
     StructuredQuery { limit: Some(i32::try_from(limit).unwrap_or(i32::MAX)), ..query }
 }
 
-/// The same, behind the document whose fields of the order are these.
-pub(super) fn behind(query: StructuredQuery, values: Vec<Value>) -> StructuredQuery {
+/// Starts a query after the document with these values of the ordered fields.
+pub(super) fn starting_after(query: StructuredQuery, values: Vec<Value>) -> StructuredQuery {
     StructuredQuery { start_at: Some(Cursor { values, before: false }), ..query }
 }
 

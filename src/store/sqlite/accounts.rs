@@ -1,4 +1,4 @@
-//! Balances, the ledger they sum to, and who shares them.
+//! Accounts, the ledger and teams.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,47 +8,47 @@ use crate::{
         credits::{Account, Credits, CreditsError, LedgerEntry, Verb},
         ids::{AccountId, InvalidId, JobId, TeamId, UserId},
     },
-    embedded::{Failure, Outcome, Tx},
+    embedded::{DbError, DbResult, Tx},
     error::{BackendError, ErrorKind},
 };
 
 /// The team of a user.
-pub(super) fn team_of(db: &Connection, op: &'static str, user: &UserId) -> Outcome<Option<TeamId>> {
+pub(super) fn team_of(db: &Connection, op: &'static str, user: &UserId) -> DbResult<Option<TeamId>> {
     let sql = "SELECT team_id FROM users WHERE id = ?";
     let team: Option<Option<String>> =
         db.prepare_cached(sql)?.query_row([user.as_str()], |row| row.get(0)).optional()?;
     let parse = |team: String| {
         team.parse()
-            .map_err(|error: InvalidId| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(error)))
+            .map_err(|error: InvalidId| DbError::Backend(BackendError::new(ErrorKind::Broken, op).because(error)))
     };
     team.flatten().map(parse).transpose()
 }
 
-/// Puts a user into a team, or out of any.
-pub(super) fn set_team(tx: &Tx<'_>, user: &UserId, team: Option<&TeamId>) -> Outcome<()> {
+/// Puts a user into a team, or removes it from its team.
+pub(super) fn set_team(tx: &Tx<'_>, user: &UserId, team: Option<&TeamId>) -> DbResult<()> {
     let sql = "INSERT INTO users (id, team_id) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET team_id = excluded.team_id";
     tx.prepare_cached(sql)?.execute(params![user.as_str(), team.map(TeamId::as_str)])?;
     Ok(())
 }
 
-/// What came of a few ledger entries.
+/// The result of applying ledger entries.
 pub(super) enum LedgerResult {
-    /// They are written, those that are new with their effect on the balance.
+    /// The new entries are written, with their effect on the balance.
     Applied,
-    /// One does not fit the balance; the caller undoes the rest.
+    /// The balance does not allow an entry; the caller undoes the others.
     Refused(CreditsError),
 }
 
-/// Writes entries and moves the balance by those that are new: grants are told by the ledger, and what belongs to a job
-/// by `is_known`.
-pub(super) fn settle(
+/// Writes the new entries and applies them to the balance. The ledger tells whether a grant is new; `is_known` tells it of
+/// a job's entry.
+pub(super) fn apply_entries(
     tx: &Tx<'_>,
     op: &'static str,
     entries: &[LedgerEntry],
     is_known: impl Fn(&LedgerEntry) -> bool,
-) -> Outcome<LedgerResult> {
-    // A transition's entries are all of one account: it is read and written once.
-    let mut open: Option<(&AccountId, Row)> = None;
+) -> DbResult<LedgerResult> {
+    // All entries of a transition belong to one account, which is read and written once.
+    let mut open: Option<(&AccountId, AccountRow)> = None;
     for entry in entries {
         let mut row = match open.take() {
             Some((id, row)) if *id == entry.account => row,
@@ -61,7 +61,7 @@ pub(super) fn settle(
         };
         if !is_known(entry) && write(tx, op, entry, row.entries + 1)? {
             match row.account.apply(entry) {
-                Ok(account) => row = Row { account, entries: row.entries + 1 },
+                Ok(account) => row = AccountRow { account, entries: row.entries + 1 },
                 Err(refused) => return Ok(LedgerResult::Refused(refused)),
             }
         }
@@ -75,17 +75,17 @@ pub(super) fn settle(
 
 /// An account with the length of its ledger, which numbers the next entry.
 #[derive(Default)]
-struct Row {
+struct AccountRow {
     account: Account,
     entries: i64,
 }
 
 /// The account of that id.
-pub(super) fn find(db: &Connection, id: &AccountId) -> Outcome<Option<Account>> {
+pub(super) fn find(db: &Connection, id: &AccountId) -> DbResult<Option<Account>> {
     Ok(load(db, id)?.map(|row| row.account))
 }
 
-fn load(db: &Connection, id: &AccountId) -> Outcome<Option<Row>> {
+fn load(db: &Connection, id: &AccountId) -> DbResult<Option<AccountRow>> {
     let sql = "SELECT available, held, spent, granted, entries FROM accounts WHERE id = ?";
     let read = |row: &rusqlite::Row<'_>| {
         let account = Account {
@@ -94,7 +94,7 @@ fn load(db: &Connection, id: &AccountId) -> Outcome<Option<Row>> {
             spent: row.get::<_, i64>(2)?.unsigned_abs(),
             granted: row.get::<_, i64>(3)?.unsigned_abs(),
         };
-        Ok(Row { account, entries: row.get(4)? })
+        Ok(AccountRow { account, entries: row.get(4)? })
     };
     Ok(db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }
@@ -105,7 +105,7 @@ pub(super) fn entries(
     op: &'static str,
     account: &AccountId,
     limit: usize,
-) -> Outcome<Vec<LedgerEntry>> {
+) -> DbResult<Vec<LedgerEntry>> {
     let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? ORDER BY number DESC LIMIT ?";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![account.to_string(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
@@ -118,17 +118,17 @@ pub(super) fn entries(
 }
 
 /// The grant of that id.
-pub(super) fn grant(db: &Connection, op: &'static str, account: &AccountId, id: &str) -> Outcome<Option<LedgerEntry>> {
+pub(super) fn grant(db: &Connection, op: &'static str, account: &AccountId, id: &str) -> DbResult<Option<LedgerEntry>> {
     let sql = "SELECT id, job_id, verb, amount, at FROM ledger WHERE account = ? AND id = ? AND job_id IS NULL";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![account.to_string(), id])?;
     rows.next()?.map(|row| read_entry(op, account, row)).transpose()
 }
 
-fn read_entry(op: &'static str, account: &AccountId, row: &rusqlite::Row<'_>) -> Outcome<LedgerEntry> {
+fn read_entry(op: &'static str, account: &AccountId, row: &rusqlite::Row<'_>) -> DbResult<LedgerEntry> {
     let job_id: Option<String> = row.get(1)?;
     let word: String = row.get(2)?;
-    let damaged = |what: String| Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(what));
+    let damaged = |what: String| DbError::Backend(BackendError::new(ErrorKind::Broken, op).because(what));
     Ok(LedgerEntry {
         id: row.get(0)?,
         account: account.clone(),
@@ -143,8 +143,8 @@ fn verb(word: &str) -> Option<Verb> {
     [Verb::Grant, Verb::Hold, Verb::Capture, Verb::Release].into_iter().find(|verb| verb.to_string() == word)
 }
 
-/// Writes an entry; whether it is new.
-fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry, number: i64) -> Outcome<bool> {
+/// Writes an entry; returns whether it is new.
+fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry, number: i64) -> DbResult<bool> {
     let sql = "INSERT INTO ledger (account, number, id, job_id, verb, amount, at) VALUES (?, ?, ?, ?, ?, ?, ?)
                ON CONFLICT (account, id) WHERE job_id IS NULL DO NOTHING";
     let LedgerEntry { id, account, job_id, verb, amount, at } = entry;
@@ -161,7 +161,7 @@ fn write(tx: &Tx<'_>, op: &'static str, entry: &LedgerEntry, number: i64) -> Out
     Ok(written > 0)
 }
 
-fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, row: &Row) -> Outcome<()> {
+fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, row: &AccountRow) -> DbResult<()> {
     let sql = "INSERT INTO accounts (id, available, held, spent, granted, entries) VALUES (?, ?, ?, ?, ?, ?)
                ON CONFLICT (id) DO UPDATE SET available = excluded.available, held = excluded.held,
                spent = excluded.spent, granted = excluded.granted, entries = excluded.entries";
@@ -177,7 +177,7 @@ fn save(tx: &Tx<'_>, op: &'static str, id: &AccountId, row: &Row) -> Outcome<()>
     Ok(())
 }
 
-/// The domain keeps every sum within an `i64`; an amount beyond is a defect.
-fn whole(op: &'static str, credits: Credits) -> Outcome<i64> {
+/// The domain keeps every sum within an `i64`; a larger amount is a defect.
+fn whole(op: &'static str, credits: Credits) -> DbResult<i64> {
     i64::try_from(credits).map_err(|error| BackendError::new(ErrorKind::Internal, op).because(error).into())
 }

@@ -1,4 +1,5 @@
-//! Pages of a user's or a team's jobs, and jobs that are overdue. Every query is a range of one index, whatever the table's size.
+//! Pages of a user's or a team's jobs, and jobs that are overdue. Every query reads a range of one index, whatever the
+//! table's size.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,11 +9,11 @@ use crate::{
         Timestamp,
         job::{Job, Status},
     },
-    embedded::{Failure, Outcome},
+    embedded::{DbError, DbResult},
     store::{JobFilter, Owner, Page, PageRequest, Versioned},
 };
 
-/// Where a row stands in the list: newest first, then by id.
+/// The position of a row in the list: newest first, then by id.
 type ListPosition = (i64, String, i64);
 
 /// One page, from one consistent view.
@@ -21,7 +22,7 @@ pub(super) fn page(
     op: &'static str,
     filter: &JobFilter,
     request: &PageRequest,
-) -> Outcome<Page<Versioned<Job>>> {
+) -> DbResult<Page<Versioned<Job>>> {
     let view = db.unchecked_transaction()?;
     let limit = request.limit.max(1);
     let before = match &request.after {
@@ -38,29 +39,29 @@ pub(super) fn page(
         }
     };
     let Some(before) = before else { return Ok(Page { items: Vec::new(), has_more: false }) };
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for status in Status::ALL {
         if filter.statuses.is_empty() || filter.statuses.contains(&status) {
             for owner in owners(&filter.owner) {
-                collect(&view, filter, owner, status, &before, limit, &mut places)?;
+                collect(&view, filter, owner, status, &before, limit, &mut positions)?;
             }
         }
     }
-    places.sort_unstable_by(|a, b| b.cmp(a));
-    // A member's own jobs that the team pays for are found twice.
-    places.dedup();
-    let has_more = places.len() > limit;
-    places.truncate(limit);
+    positions.sort_unstable_by(|a, b| b.cmp(a));
+    // A member's own job that the team pays for matches twice.
+    positions.dedup();
+    let has_more = positions.len() > limit;
+    positions.truncate(limit);
     let mut document = view.prepare_cached("SELECT document FROM jobs WHERE row = ?")?;
-    let mut items = Vec::with_capacity(places.len());
-    for (_, _, row) in places {
+    let mut items = Vec::with_capacity(positions.len());
+    for (_, _, row) in positions {
         let text: String = document.query_row([row], |row| row.get(0))?;
         items.push(decode(op, &text)?);
     }
     Ok(Page { items, has_more })
 }
 
-/// Adds the first `limit + 1` places of one status.
+/// Adds the first `limit + 1` positions of one status.
 fn collect(
     db: &Connection,
     filter: &JobFilter,
@@ -68,8 +69,8 @@ fn collect(
     status: Status,
     (created_at, id): &(i64, String),
     limit: usize,
-    places: &mut Vec<ListPosition>,
-) -> Outcome<()> {
+    positions: &mut Vec<ListPosition>,
+) -> DbResult<()> {
     let sql = format!(
         "SELECT created_at, id, row FROM jobs
          WHERE {column} = ? AND kind = ? AND status = ? AND (created_at, id) < (?, ?)
@@ -79,13 +80,13 @@ fn collect(
     let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let mut found = db.prepare_cached(&sql)?;
     let key = params![owner, kind, word, created_at, id, rows];
-    for place in found.query_map(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
-        places.push(place?);
+    for position in found.query_map(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+        positions.push(position?);
     }
     Ok(())
 }
 
-/// The columns that say whose a job is, each with what must stand there for it to be on the list.
+/// The columns that name the owner of a job, each with the value that a listed job has.
 fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
     match owner {
         Owner::User(user) => vec![("user_id", user.as_str())],
@@ -95,7 +96,7 @@ fn owners(owner: &Owner) -> Vec<(&'static str, &str)> {
 }
 
 /// Overdue jobs, the most overdue first.
-pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
+pub(super) fn due(db: &Connection, op: &'static str, now: Timestamp, limit: usize) -> DbResult<Vec<Versioned<Job>>> {
     let sql = "SELECT document, id FROM jobs WHERE due_at <= ? ORDER BY due_at LIMIT ?";
     first(db, op, sql, now, limit)
 }
@@ -106,13 +107,13 @@ pub(super) fn removable(
     op: &'static str,
     before: Timestamp,
     limit: usize,
-) -> Outcome<Vec<Versioned<Job>>> {
+) -> DbResult<Vec<Versioned<Job>>> {
     let sql = "SELECT document, id FROM jobs WHERE removable_since < ? ORDER BY removable_since LIMIT ?";
     first(db, op, sql, before, limit)
 }
 
-/// The first rows of a statement that takes a moment and a limit and answers document and id.
-fn first(db: &Connection, op: &'static str, sql: &str, at: Timestamp, limit: usize) -> Outcome<Vec<Versioned<Job>>> {
+/// The first jobs of a statement with a timestamp and a limit as parameters and document and id as columns.
+fn first(db: &Connection, op: &'static str, sql: &str, at: Timestamp, limit: usize) -> DbResult<Vec<Versioned<Job>>> {
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![at.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut jobs = Vec::new();
@@ -120,11 +121,11 @@ fn first(db: &Connection, op: &'static str, sql: &str, at: Timestamp, limit: usi
         match decode(op, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
             Ok(job) => jobs.push(job),
             // One damaged document must not keep the sweep from every other job.
-            Err(Failure::Backend(error)) => {
+            Err(DbError::Backend(error)) => {
                 let id: String = row.get(1)?;
-                tracing::error!(job.id = id, %error, "a job that a sweep is for cannot be read");
+                tracing::error!(job.id = id, %error, "cannot read a job that needs a sweep");
             }
-            Err(failure) => return Err(failure),
+            Err(error) => return Err(error),
         }
     }
     Ok(jobs)

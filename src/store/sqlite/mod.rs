@@ -1,8 +1,8 @@
-//! Jobs in the one SQLite file: every write is part of a group commit, and a job's message is written with it.
+//! Jobs and accounts in the SQLite file: every write is part of a group commit, and a job's message is written with it.
 
 mod accounts;
 mod changes;
-mod hub;
+mod dispatcher;
 mod list;
 mod rows;
 mod watcher;
@@ -14,8 +14,8 @@ use futures::stream::BoxStream;
 
 use self::{
     accounts::LedgerResult,
-    hub::Hub,
-    rows::{JobRow, Journal},
+    dispatcher::ChangeDispatcher,
+    rows::{JobRow, SideWrites},
 };
 use super::{
     AccountStore, BackendError, Committed, ErrorKind, Inserted, JobFilter, JobStore, Page, PageRequest, Result,
@@ -28,20 +28,20 @@ use crate::{
         ids::{AccountId, JobId, TeamId, UserId},
         job::{Job, Transition},
     },
-    embedded::{Embedded, Failure, Tx},
+    embedded::{DbError, Embedded, Tx},
 };
 
 /// The embedded store.
 pub(super) struct SqliteStore {
     embedded: Embedded,
-    hub: Arc<Hub>,
+    dispatcher: Arc<ChangeDispatcher>,
 }
 
 impl SqliteStore {
     pub(super) fn new(embedded: &Embedded) -> Self {
-        let hub = Hub::new(embedded);
-        hub.follow();
-        Self { embedded: embedded.clone(), hub }
+        let dispatcher = ChangeDispatcher::new(embedded);
+        dispatcher.follow();
+        Self { embedded: embedded.clone(), dispatcher }
     }
 }
 
@@ -51,18 +51,18 @@ impl JobStore for SqliteStore {
         const OP: &str = "store.insert";
         let version = Version(1);
         let row = JobRow::new(OP, &first.job, version)?;
-        let journal = Journal::of(first);
-        let dispatched = journal.dispatches();
+        let side_writes = SideWrites::of(first);
+        let dispatched = side_writes.dispatches();
         let (user, expected_team) = (first.job.user.clone(), first.job.team.clone());
         let max_in_flight = first.max_in_flight;
         let write = move |tx: &Tx<'_>| {
             if rows::is_deleted(tx, &row.id)? {
                 return Ok((Inserted::Deleted, 0));
             }
-            let Some(seq) = row.insert(tx, &journal.ids(""))? else {
+            let Some(seq) = row.insert(tx, &side_writes.ids(""))? else {
                 tx.discard();
                 let there = rows::find(tx, OP, &row.id)?;
-                let gone = || Failure::Backend(BackendError::new(ErrorKind::Internal, OP));
+                let gone = || DbError::Backend(BackendError::new(ErrorKind::Internal, OP));
                 return Ok((Inserted::Existing(Box::new(there.ok_or_else(gone)?)), 0));
             };
             let team = accounts::team_of(tx, OP, &user)?;
@@ -70,24 +70,24 @@ impl JobStore for SqliteStore {
                 tx.discard();
                 return Ok((Inserted::OtherTeam(team), 0));
             }
-            let outcome = match accounts::settle(tx, OP, &journal.ledger, |_| false)? {
+            let outcome = match accounts::apply_entries(tx, OP, &side_writes.ledger, |_| false)? {
                 LedgerResult::Refused(reason) => Inserted::Refused(reason),
-                LedgerResult::Applied if row.is_one_too_many(tx, max_in_flight)? => Inserted::TooManyJobs,
+                LedgerResult::Applied if row.exceeds_limit(tx, max_in_flight)? => Inserted::TooManyJobs,
                 LedgerResult::Applied => {
-                    journal.dispatch(tx)?;
+                    side_writes.dispatch(tx)?;
                     return Ok((Inserted::New { version, dispatched }, seq));
                 }
             };
             tx.discard();
             Ok((outcome, 0))
         };
-        let (hub, value) = (Arc::clone(&self.hub), first.job.clone());
-        let tell = move |(inserted, seq): &(Inserted, u64)| {
+        let (dispatcher, value) = (Arc::clone(&self.dispatcher), first.job.clone());
+        let publish = move |(inserted, seq): &(Inserted, u64)| {
             if matches!(inserted, Inserted::New { .. }) {
-                hub.publish(*seq, Versioned { version, value });
+                dispatcher.publish(*seq, Versioned { version, value });
             }
         };
-        Ok(self.embedded.write_then(OP, write, tell).await?.0)
+        Ok(self.embedded.write_then(OP, write, publish).await?.0)
     }
 
     async fn get(&self, id: &JobId) -> Result<Option<Versioned<Job>>> {
@@ -106,18 +106,19 @@ impl JobStore for SqliteStore {
         const OP: &str = "store.commit";
         let version = Version(expected.0 + 1);
         let row = JobRow::new(OP, &next.job, version)?;
-        let journal = Journal::of(next);
-        let dispatched = journal.dispatches();
+        let side_writes = SideWrites::of(next);
+        let dispatched = side_writes.dispatches();
         let write = move |tx: &Tx<'_>| {
             // Most commits move no credits.
-            let before = if journal.ledger.is_empty() { None } else { Some(row.entries(tx)?) };
-            let after = before.as_deref().map(|before| journal.ids(before));
+            let before = if side_writes.ledger.is_empty() { None } else { Some(row.entries(tx)?) };
+            let after = before.as_deref().map(|before| side_writes.ids(before));
             let Some(seq) = row.replace(tx, expected, after.as_deref())? else {
                 return Err(BackendError::new(ErrorKind::Conflict, OP).into());
             };
-            let is_known = |entry: &LedgerEntry| before.as_deref().is_some_and(|before| Journal::names(before, entry));
-            match accounts::settle(tx, OP, &journal.ledger, is_known)? {
-                LedgerResult::Applied => journal.dispatch(tx)?,
+            let is_known =
+                |entry: &LedgerEntry| before.as_deref().is_some_and(|before| SideWrites::contains(before, entry));
+            match accounts::apply_entries(tx, OP, &side_writes.ledger, is_known)? {
+                LedgerResult::Applied => side_writes.dispatch(tx)?,
                 LedgerResult::Refused(reason @ CreditsError::Insufficient { .. }) => {
                     return Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into());
                 }
@@ -127,9 +128,9 @@ impl JobStore for SqliteStore {
             }
             Ok(seq)
         };
-        let (hub, value) = (Arc::clone(&self.hub), next.job.clone());
-        let tell = move |seq: &u64| hub.publish(*seq, Versioned { version, value });
-        self.embedded.write_then(OP, write, tell).await?;
+        let (dispatcher, value) = (Arc::clone(&self.dispatcher), next.job.clone());
+        let publish = move |seq: &u64| dispatcher.publish(*seq, Versioned { version, value });
+        self.embedded.write_then(OP, write, publish).await?;
         Ok(Committed { version, dispatched })
     }
 
@@ -150,7 +151,7 @@ impl JobStore for SqliteStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watcher::stream(&self.hub, what)
+        watcher::stream(&self.dispatcher, what)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -168,7 +169,7 @@ impl AccountStore for SqliteStore {
     async fn adjust(&self, entry: &LedgerEntry) -> Result<Account> {
         const OP: &str = "store.adjust";
         let entry = entry.clone();
-        let write = move |tx: &Tx<'_>| match accounts::settle(tx, OP, std::slice::from_ref(&entry), |_| false)? {
+        let write = move |tx: &Tx<'_>| match accounts::apply_entries(tx, OP, std::slice::from_ref(&entry), |_| false)? {
             LedgerResult::Applied => Ok(accounts::find(tx, &entry.account)?.unwrap_or_default()),
             LedgerResult::Refused(reason) => Err(BackendError::new(ErrorKind::Refused, OP).because(reason).into()),
         };

@@ -1,4 +1,4 @@
-//! One job, one row; and what a transition writes beside it.
+//! The rows of jobs, and the writes of a transition beside the job.
 
 use std::{num::NonZeroU32, sync::LazyLock};
 
@@ -12,14 +12,14 @@ use crate::{
         kind::JobKind,
     },
     embedded::{
-        Changed, Failure, Outcome, Tx,
+        Changed, DbError, DbResult, Tx,
         messages::{self, NewMessage},
     },
     store::{BackendError, ErrorKind, Result, Version, Versioned, document::JobDocument},
 };
 
-/// Counts the unfinished jobs of a user (?1), at most ?2 of them. One range of the index for each kind and status: with
-/// `IN` over pairs SQLite would walk through all of the user's jobs.
+/// Counts the unfinished jobs of a user (?1), up to ?2. It reads one index range per kind and status: with `IN` over pairs
+/// SQLite would walk through all of the user's jobs.
 static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
     let unfinished =
         |kind: JobKind| Status::ALL.into_iter().filter(|status| !status.is_final()).map(move |s| (kind, s));
@@ -30,7 +30,7 @@ static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT count(*) FROM ({} LIMIT ?2)", ranges.collect::<Vec<_>>().join(" UNION ALL "))
 });
 
-/// A row, made ready outside the writer thread.
+/// A row, prepared outside the writer thread.
 pub(super) struct JobRow {
     pub id: String,
     user: String,
@@ -62,8 +62,8 @@ impl JobRow {
         })
     }
 
-    /// Adds the row, with the ids of its ledger entries, and answers the number of the change; `None` when the id is taken.
-    pub(super) fn insert(&self, tx: &Tx<'_>, entries: &str) -> Outcome<Option<u64>> {
+    /// Adds the row with the ids of its ledger entries. Returns the number of the change; `None` if the id is taken.
+    pub(super) fn insert(&self, tx: &Tx<'_>, entries: &str) -> DbResult<Option<u64>> {
         let seq = tx.next_number()?;
         let sql =
             "INSERT INTO jobs (id, user_id, team_id, kind, status, created_at, due_at, removable_since, version, seq,
@@ -78,24 +78,24 @@ impl JobRow {
 
     /// Whether the user has more than `max` unfinished jobs, this one included.
     ///
-    /// Counted, not kept: a counter would cost a write with every job's begin and end, and could drift. The count reads
-    /// index entries only, never more than `max + 1`, and finds most users with a handful.
-    pub(super) fn is_one_too_many(&self, tx: &Tx<'_>, max: Option<NonZeroU32>) -> Outcome<bool> {
+    /// Counts them each time: a stored counter would cost a write at each job's start and end, and could drift. The count
+    /// reads index entries only, at most `max + 1`.
+    pub(super) fn exceeds_limit(&self, tx: &Tx<'_>, max: Option<NonZeroU32>) -> DbResult<bool> {
         let Some(max) = max.map(|max| i64::from(max.get())) else { return Ok(false) };
         let mut found = tx.prepare_cached(&UNFINISHED)?;
         let unfinished: i64 = found.query_row(params![self.user, max + 1], |row| row.get(0))?;
         Ok(unfinished > max)
     }
 
-    /// The ids of the job's ledger entries so far.
-    pub(super) fn entries(&self, tx: &Tx<'_>) -> Outcome<String> {
+    /// The ids of the job's ledger entries.
+    pub(super) fn entries(&self, tx: &Tx<'_>) -> DbResult<String> {
         let mut found = tx.prepare_cached("SELECT entries FROM jobs WHERE id = ?")?;
         Ok(found.query_row([&self.id], |row| row.get(0)).optional()?.unwrap_or_default())
     }
 
-    /// Replaces the row that is at `expected`, and its ledger entries where they change, and answers the number of the
-    /// change; `None` when there is none.
-    pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version, entries: Option<&str>) -> Outcome<Option<u64>> {
+    /// Replaces the row if it is at `expected`, and its ledger entries if they change. Returns the number of the change;
+    /// `None` if there is no such row.
+    pub(super) fn replace(&self, tx: &Tx<'_>, expected: Version, entries: Option<&str>) -> DbResult<Option<u64>> {
         let seq = tx.next_number()?;
         let sql = "UPDATE jobs SET status = ?, due_at = ?, removable_since = ?, version = ?, seq = ?, document = ?,
                    entries = coalesce(?, entries)
@@ -108,31 +108,31 @@ impl JobRow {
     }
 }
 
-/// What a transition writes beside the job.
-pub(super) struct Journal {
+/// The ledger entries and the message of a transition.
+pub(super) struct SideWrites {
     pub ledger: Vec<LedgerEntry>,
     message: Option<NewMessage>,
 }
 
-impl Journal {
+impl SideWrites {
     pub(super) fn of(transition: &Transition) -> Self {
         let message = transition.dispatch.as_ref().map(NewMessage::from);
         Self { ledger: transition.ledger.clone(), message }
     }
 
-    /// The ids of `before` and those of its own, without the job's in front, each ended by a space.
+    /// The ids of `before` and of its own entries, without the job's id in front, each followed by a space.
     pub(super) fn ids(&self, before: &str) -> String {
         let mut ids = before.to_owned();
         for entry in &self.ledger {
-            let Some(tail) = tail(entry).filter(|_| !Self::names(before, entry)) else { continue };
+            let Some(tail) = tail(entry).filter(|_| !Self::contains(before, entry)) else { continue };
             ids.push_str(tail);
             ids.push(' ');
         }
         ids
     }
 
-    /// Whether `ids` has the entry's.
-    pub(super) fn names(ids: &str, entry: &LedgerEntry) -> bool {
+    /// Whether `ids` contains the entry's id.
+    pub(super) fn contains(ids: &str, entry: &LedgerEntry) -> bool {
         tail(entry).is_some_and(|tail| ids.split(' ').any(|known| known == tail))
     }
 
@@ -140,7 +140,7 @@ impl Journal {
         self.message.is_some()
     }
 
-    pub(super) fn dispatch(&self, tx: &Tx<'_>) -> Outcome<()> {
+    pub(super) fn dispatch(&self, tx: &Tx<'_>) -> DbResult<()> {
         if let Some(message) = &self.message {
             messages::insert(tx, message)?;
         }
@@ -148,41 +148,41 @@ impl Journal {
     }
 }
 
-/// What tells an entry from the job's others.
+/// The part of an entry's id that differs within a job.
 fn tail(entry: &LedgerEntry) -> Option<&str> {
     let job = entry.job_id.as_ref()?;
     Some(entry.id.strip_prefix(job.as_str()).unwrap_or(&entry.id))
 }
 
 /// The number of the last change of any job.
-pub(super) fn last_seq(db: &Connection) -> Outcome<u64> {
+pub(super) fn last_seq(db: &Connection) -> DbResult<u64> {
     let seq: i64 = db.prepare_cached("SELECT value FROM sequence")?.query_row([], |row| row.get(0))?;
     Ok(seq.unsigned_abs())
 }
 
 /// The job of that id.
-pub(super) fn find(db: &Connection, op: &'static str, id: &str) -> Outcome<Option<Versioned<Job>>> {
+pub(super) fn find(db: &Connection, op: &'static str, id: &str) -> DbResult<Option<Versioned<Job>>> {
     let mut found = db.prepare_cached("SELECT document FROM jobs WHERE id = ?")?;
     let text: Option<String> = found.query_row([id], |row| row.get(0)).optional()?;
     text.map(|text| decode(op, &text)).transpose()
 }
 
-/// A document as the job it stands for.
-pub(super) fn decode(op: &'static str, text: &str) -> Outcome<Versioned<Job>> {
+/// The job of a document.
+pub(super) fn decode(op: &'static str, text: &str) -> DbResult<Versioned<Job>> {
     let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Failure::Backend(BackendError::new(ErrorKind::Broken, op).because(error))
+        DbError::Backend(BackendError::new(ErrorKind::Broken, op).because(error))
     };
     let document: JobDocument = serde_json::from_str(text).map_err(|error| broken(error.into()))?;
     document.into_job().map_err(|error| broken(error.into()))
 }
 
 /// Whether a job of that id was there and has been deleted.
-pub(super) fn is_deleted(tx: &Tx<'_>, id: &str) -> Outcome<bool> {
+pub(super) fn is_deleted(tx: &Tx<'_>, id: &str) -> DbResult<bool> {
     Ok(tx.prepare_cached("SELECT 1 FROM deleted_jobs WHERE id = ?")?.exists([id])?)
 }
 
-/// Deletes the row that is at `expected` and remembers that its id is spent, for ever: so does the ledger.
-pub(super) fn delete(tx: &Tx<'_>, op: &'static str, id: &str, expected: Version) -> Outcome<()> {
+/// Deletes the row if it is at `expected`, and records for ever that its id is spent.
+pub(super) fn delete(tx: &Tx<'_>, op: &'static str, id: &str, expected: Version) -> DbResult<()> {
     let sql = "DELETE FROM jobs WHERE id = ? AND version = ?";
     if tx.prepare_cached(sql)?.execute(params![id, number(expected)])? > 0 {
         tx.prepare_cached("INSERT INTO deleted_jobs (id) VALUES (?) ON CONFLICT (id) DO NOTHING")?.execute([id])?;
@@ -204,7 +204,7 @@ mod tests {
     use crate::embedded::Embedded;
 
     #[tokio::test]
-    async fn the_count_of_unfinished_jobs_reads_the_index_alone() -> Outcome<()> {
+    async fn the_count_of_unfinished_jobs_reads_only_the_index() -> DbResult<()> {
         let directory = tempfile::tempdir().expect("a directory");
         let embedded = Embedded::open(directory.path(), &[]).expect("a database");
         let plan = |db: &Connection| {

@@ -2,16 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::Notify;
 
 use super::{
     changes::{self, PAGE},
-    hub::Hub,
+    dispatcher::ChangeDispatcher,
     rows::{decode, find, last_seq},
 };
 use crate::{
@@ -20,68 +19,46 @@ use crate::{
         job::{Job, Status},
         kind::JobKind,
     },
-    embedded::Outcome,
-    store::{Result, Versioned, Watch},
+    embedded::DbResult,
+    store::{
+        Result, Versioned, Watch,
+        watch::{self, Mailbox, OP, Ready, SnapshotProgress, WatchSource},
+    },
 };
 
-const OP: &str = "store.watch";
-
-/// Where the hub leaves changes for one watcher.
-pub(super) struct Slot {
-    what: Watch,
-    inbox: Mutex<Inbox>,
-    wakeup: Notify,
-}
-
-/// At most [`PAGE`] changes wait here, the latest of each job, by their number. Beyond that nothing waits: the watcher
-/// reads from the database when it gets round to it, so a slow reader costs no memory.
+/// At most [`PAGE`] changes wait here, the latest of each job, by their number. When more arrive, none wait: the watcher
+/// reads them from the database later, so a slow reader costs no memory.
 #[derive(Default)]
-struct Inbox {
+pub(super) struct Inbox {
     changes: BTreeMap<u64, Arc<Versioned<Job>>>,
     numbers: HashMap<JobId, u64>,
-    behind: Option<Behind>,
-    /// Everything up to this number has been read from the database and must not be handed over again.
-    read: u64,
+    backlog: Option<Backlog>,
+    /// The watcher has read everything up to this number from the database; earlier changes are dropped.
+    read_up_to: u64,
 }
 
-/// What a watcher has to read: everything after `from`; there is something up to `latest`.
+/// Changes that the watcher has to read from the database: those after `from`, up to `latest` at least.
 #[derive(Clone, Copy)]
-struct Behind {
+struct Backlog {
     from: u64,
     latest: u64,
 }
 
-enum Taken {
+enum NextItem {
     Change(u64, Arc<Versioned<Job>>),
-    Behind(u64),
+    /// Read the changes after this number.
+    ReadAfter(u64),
     Nothing,
 }
 
-impl Slot {
-    pub(super) fn new(what: Watch) -> Arc<Self> {
-        Arc::new(Self { what, inbox: Mutex::default(), wakeup: Notify::new() })
-    }
-
-    /// Returns when there may be something to take.
-    pub(super) async fn wait(&self) {
-        self.wakeup.notified().await;
-    }
-
-    pub(super) fn what(&self) -> &Watch {
-        &self.what
-    }
-
-    fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Mailbox<Inbox> {
     pub(super) fn push(&self, seq: u64, change: &Arc<Versioned<Job>>) {
         let mut inbox = self.inbox();
-        if seq <= inbox.read {
+        if seq <= inbox.read_up_to {
             return;
         }
-        if let Some(behind) = &mut inbox.behind {
-            behind.latest = seq;
+        if let Some(backlog) = &mut inbox.backlog {
+            backlog.latest = seq;
         } else {
             if let Some(before) = inbox.numbers.insert(change.value.id.clone(), seq) {
                 inbox.changes.remove(&before);
@@ -89,184 +66,145 @@ impl Slot {
             inbox.changes.insert(seq, Arc::clone(change));
             if inbox.changes.len() > PAGE {
                 let first = inbox.changes.first_key_value().map_or(seq, |(first, _)| *first);
-                let behind = Some(Behind { from: first - 1, latest: seq });
-                *inbox = Inbox { behind, read: inbox.read, ..Inbox::default() };
+                let backlog = Some(Backlog { from: first - 1, latest: seq });
+                *inbox = Inbox { backlog, read_up_to: inbox.read_up_to, ..Inbox::default() };
             }
         }
         drop(inbox);
-        self.wakeup.notify_one();
+        self.wake();
     }
 
-    fn take(&self) -> Taken {
+    fn take(&self) -> NextItem {
         let mut inbox = self.inbox();
-        if let Some(behind) = inbox.behind {
-            return Taken::Behind(behind.from);
+        if let Some(backlog) = inbox.backlog {
+            return NextItem::ReadAfter(backlog.from);
         }
-        let Some((seq, change)) = inbox.changes.pop_first() else { return Taken::Nothing };
+        let Some((seq, change)) = inbox.changes.pop_first() else { return NextItem::Nothing };
         inbox.numbers.remove(&change.value.id);
         if inbox.changes.is_empty() {
-            // Gives the memory of a burst back: there may be thousands of idle watchers.
-            *inbox = Inbox { read: inbox.read, ..Inbox::default() };
+            // Frees the memory of a burst: there may be thousands of idle watchers.
+            *inbox = Inbox { read_up_to: inbox.read_up_to, ..Inbox::default() };
         }
-        Taken::Change(seq, change)
+        NextItem::Change(seq, change)
     }
 
-    /// Notes that everything up to `seq` has been read.
-    fn has_read(&self, seq: u64) {
+    /// Notes that the watcher has read everything up to `seq`.
+    fn note_read(&self, seq: u64) {
         let mut inbox = self.inbox();
-        inbox.read = seq;
-        inbox.behind = inbox
-            .behind
-            .and_then(|behind| (seq < behind.latest).then_some(Behind { from: seq.max(behind.from), ..behind }));
+        inbox.read_up_to = seq;
+        inbox.backlog = inbox
+            .backlog
+            .and_then(|backlog| (seq < backlog.latest).then_some(Backlog { from: seq.max(backlog.from), ..backlog }));
     }
 }
 
-/// The state of a watcher's stream.
+/// The source of one watcher's stream.
 struct Watcher {
-    hub: Arc<Hub>,
-    slot: Arc<Slot>,
-    phase: Phase,
+    dispatcher: Arc<ChangeDispatcher>,
+    mailbox: Arc<Mailbox<Inbox>>,
     /// The snapshot contains every change up to this number.
     snapshot: u64,
-    ready: VecDeque<Versioned<Job>>,
-}
-
-enum Phase {
-    Begin,
-    /// Rows of the snapshot that are still to be read.
-    Snapshot(VecDeque<i64>),
-    Live,
-    Failed,
+    /// Rows of the snapshot that are still to be read; `None` before it has begun.
+    unread: Option<VecDeque<i64>>,
 }
 
 /// The stream of one watcher.
-///
-/// Interest is taken here and now, before anything is read: a change that is committed from this moment on is either in
-/// the snapshot or in the slot.
-pub(super) fn stream(hub: &Arc<Hub>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-    let slot = Slot::new(what);
-    hub.register(&slot);
-    hub.follow();
-    let hub = Arc::clone(hub);
-    let phase = if let Watch::Changes(_) = slot.what { Phase::Live } else { Phase::Begin };
-    let watcher = Watcher { hub, slot, phase, snapshot: 0, ready: VecDeque::new() };
-    stream::unfold(watcher, |mut watcher| async move { watcher.next().await.map(|item| (item, watcher)) }).boxed()
+pub(super) fn stream(dispatcher: &Arc<ChangeDispatcher>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+    let mailbox = Mailbox::new(what.clone());
+    dispatcher.register(&mailbox);
+    dispatcher.follow();
+    let watcher = Watcher { dispatcher: Arc::clone(dispatcher), mailbox, snapshot: 0, unread: None };
+    watch::stream(&what, watcher)
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.hub.unregister(&self.slot);
+        self.dispatcher.unregister(&self.mailbox);
+    }
+}
+
+impl WatchSource for Watcher {
+    async fn read_snapshot(&mut self, ready: &mut Ready) -> Result<SnapshotProgress> {
+        let Some(rows) = &mut self.unread else {
+            self.dispatcher.follow();
+            return self.begin(ready).await;
+        };
+        let page: Vec<i64> = rows.drain(..rows.len().min(PAGE)).collect();
+        if page.is_empty() {
+            return Ok(SnapshotProgress::Complete);
+        }
+        let newest = self.snapshot;
+        let read = move |db: &Connection| read_rows(db, &page, newest);
+        ready.extend(self.dispatcher.readers().read(OP, read).await?);
+        Ok(SnapshotProgress::More)
+    }
+
+    async fn next_change(&mut self, ready: &mut Ready) -> Result<()> {
+        match self.mailbox.take() {
+            NextItem::Change(seq, change) => self.accept(seq, Arc::unwrap_or_clone(change), ready),
+            NextItem::ReadAfter(from) => self.read_after(from, ready).await?,
+            NextItem::Nothing => self.mailbox.woken().await,
+        }
+        Ok(())
     }
 }
 
 impl Watcher {
-    async fn next(&mut self) -> Option<Result<Versioned<Job>>> {
-        loop {
-            if let Some(job) = self.ready.pop_front() {
-                if self.ready.is_empty() {
-                    // There may be thousands of idle watchers, and jobs are large.
-                    self.ready = VecDeque::new();
-                }
-                return Some(Ok(job));
-            }
-            if let Phase::Failed = self.phase {
-                return None;
-            }
-            if let Err(error) = self.step().await {
-                // The reader learns why and may watch again; a stream that went on could have missed a change.
-                self.phase = Phase::Failed;
-                return Some(Err(error));
-            }
-        }
-    }
-
-    /// Makes something ready, or waits.
-    async fn step(&mut self) -> Result<()> {
-        match &mut self.phase {
-            Phase::Begin => {
-                self.hub.follow();
-                self.begin().await
-            }
-            Phase::Snapshot(rows) => {
-                let page: Vec<i64> = rows.drain(..rows.len().min(PAGE)).collect();
-                if page.is_empty() {
-                    self.phase = Phase::Live;
-                    return Ok(());
-                }
-                let newest = self.snapshot;
-                let read = move |db: &Connection| read_rows(db, &page, newest);
-                self.ready.extend(self.hub.readers().read(OP, read).await?);
-                Ok(())
-            }
-            Phase::Live => match self.slot.take() {
-                Taken::Change(seq, change) => {
-                    self.accept(seq, Arc::unwrap_or_clone(change));
-                    Ok(())
-                }
-                Taken::Behind(from) => self.read_after(from).await,
-                Taken::Nothing => {
-                    self.slot.wait().await;
-                    Ok(())
-                }
-            },
-            Phase::Failed => Ok(()),
-        }
-    }
-
-    async fn begin(&mut self) -> Result<()> {
-        match self.slot.what.clone() {
+    async fn begin(&mut self, ready: &mut Ready) -> Result<SnapshotProgress> {
+        match self.mailbox.what().clone() {
             Watch::Job(id) | Watch::Changes(id) => {
                 let read = move |db: &Connection| {
                     let view = db.unchecked_transaction()?;
                     Ok((last_seq(&view)?, find(&view, OP, id.as_str())?))
                 };
-                let (newest, job) = self.hub.readers().read(OP, read).await?;
-                (self.snapshot, self.phase) = (newest, Phase::Live);
-                self.ready.extend(job);
+                let (newest, job) = self.dispatcher.readers().read(OP, read).await?;
+                self.snapshot = newest;
+                ready.extend(job);
+                Ok(SnapshotProgress::Complete)
             }
             Watch::User(user) => {
                 let read = move |db: &Connection| {
                     let view = db.unchecked_transaction()?;
                     Ok((last_seq(&view)?, unfinished(&view, &user)?))
                 };
-                let (newest, rows) = self.hub.readers().read(OP, read).await?;
-                (self.snapshot, self.phase) = (newest, Phase::Snapshot(rows));
+                let (newest, rows) = self.dispatcher.readers().read(OP, read).await?;
+                (self.snapshot, self.unread) = (newest, Some(rows));
+                Ok(SnapshotProgress::More)
             }
         }
-        Ok(())
     }
 
     /// Makes a change ready unless the snapshot contains it.
-    fn accept(&mut self, seq: u64, change: Versioned<Job>) {
-        let is_in_snapshot = match self.slot.what {
+    fn accept(&self, seq: u64, change: Versioned<Job>, ready: &mut Ready) {
+        let is_in_snapshot = match self.mailbox.what() {
             Watch::Job(_) | Watch::Changes(_) => true,
-            // A user's snapshot is of unfinished jobs: one that finished while it was being read is not in it.
+            // The snapshot of a user contains unfinished jobs only, so it misses a job that finished while it was read.
             Watch::User(_) => !change.value.status().is_final(),
         };
         if seq > self.snapshot || !is_in_snapshot {
-            self.ready.push_back(change);
+            ready.push_back(change);
         }
     }
 
-    async fn read_after(&mut self, from: u64) -> Result<()> {
-        let slot = Arc::clone(&self.slot);
+    async fn read_after(&self, from: u64, ready: &mut Ready) -> Result<()> {
+        let mailbox = Arc::clone(&self.mailbox);
         let read = move |db: &Connection| {
-            changes::after(db, OP, from, |id, user| match &slot.what {
+            changes::after(db, OP, from, |id, user| match mailbox.what() {
                 Watch::Job(wanted) | Watch::Changes(wanted) => wanted.as_str() == id,
                 Watch::User(wanted) => wanted.as_str() == user,
             })
         };
-        let changes = self.hub.readers().read(OP, read).await?;
+        let changes = self.dispatcher.readers().read(OP, read).await?;
         for (seq, change) in changes.jobs {
-            self.accept(seq, change);
+            self.accept(seq, change, ready);
         }
-        self.slot.has_read(changes.upto);
+        self.mailbox.note_read(changes.upto);
         Ok(())
     }
 }
 
 /// The rows of a user's unfinished jobs, oldest change first.
-fn unfinished(db: &Connection, user: &UserId) -> Outcome<VecDeque<i64>> {
+fn unfinished(db: &Connection, user: &UserId) -> DbResult<VecDeque<i64>> {
     let sql = "SELECT seq, row FROM jobs WHERE user_id = ? AND kind = ? AND status = ?";
     let mut found = db.prepare_cached(sql)?;
     let mut rows: Vec<(i64, i64)> = Vec::new();
@@ -282,8 +220,8 @@ fn unfinished(db: &Connection, user: &UserId) -> Outcome<VecDeque<i64>> {
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-/// Jobs by row, without those that changed after `newest`: the slot has them.
-fn read_rows(db: &Connection, rows: &[i64], newest: u64) -> Outcome<Vec<Versioned<Job>>> {
+/// The jobs of these rows, without those that changed after `newest`: their changes are in the mailbox.
+fn read_rows(db: &Connection, rows: &[i64], newest: u64) -> DbResult<Vec<Versioned<Job>>> {
     let mut found = db.prepare_cached("SELECT document FROM jobs WHERE row = ? AND seq <= ?")?;
     let newest = i64::try_from(newest).unwrap_or(i64::MAX);
     let mut jobs = Vec::with_capacity(rows.len());

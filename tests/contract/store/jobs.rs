@@ -18,7 +18,7 @@ use mediaforge::{
 use super::Backend;
 use crate::support::{New, account, at, commit, finish, inserted, lease, output, policy, start, sum, user};
 
-pub async fn a_new_job_is_there_and_its_credits_are_held<B: Backend>() {
+pub async fn a_new_job_is_stored_and_its_credits_are_held<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New { price: 3, grant: 10, ..New::default() }.submit();
@@ -44,7 +44,7 @@ pub async fn inserting_twice_finds_the_first<B: Backend>() {
     assert_eq!(balance, Account { available: 9, held: 1, spent: 0, granted: 10 });
 }
 
-pub async fn an_account_that_cannot_pay_is_refused_and_nothing_is_written<B: Backend>() {
+pub async fn an_account_that_cannot_pay_is_refused_without_a_write<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     inserted(&store, New { price: 4, grant: 5, ..New::default() }).await;
@@ -86,7 +86,7 @@ pub async fn fifty_submits_of_a_user_who_may_have_three_jobs_make_three<B: Backe
     let backend = B::open().await;
     let submits: Vec<_> = (0..50)
         .map(|n| {
-            // As of two processes.
+            // Like two processes.
             let store = if n % 2 == 0 { backend.store() } else { backend.second() };
             let first = New { grant: 100, ..New::default() }.submit().with_max_in_flight(NonZeroU32::new(3));
             tokio::spawn(async move { store.jobs.insert(&first).await.expect("an answer") })
@@ -110,7 +110,7 @@ pub async fn a_user_may_have_more_jobs_when_one_ends<B: Backend>() {
     let store = backend.store();
     let submit = |user| New { user, grant: 100, ..New::default() }.submit().with_max_in_flight(NonZeroU32::new(2));
     let one = inserted(&store, New { grant: 100, ..New::default() }).await;
-    // A running job counts as a queued one does, and jobs of others do not.
+    // A running job counts like a queued one; jobs of other users do not count.
     let running = one.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let one = commit(&store, &one, running).await;
     inserted(&store, New { user: "bob", ..New::default() }).await;
@@ -121,7 +121,7 @@ pub async fn a_user_may_have_more_jobs_when_one_ends<B: Backend>() {
     assert_eq!(store.jobs.insert(&third).await.expect("an answer"), Inserted::TooManyJobs);
     assert_eq!(store.jobs.get(&third.job.id).await.expect("a read"), None);
     assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), before);
-    // A repeat is no further job.
+    // A repeat is not a further job.
     assert!(matches!(store.jobs.insert(&second).await.expect("an answer"), Inserted::Existing(_)));
     assert!(matches!(store.jobs.insert(&submit("bob")).await.expect("an answer"), Inserted::New { .. }));
 
@@ -145,13 +145,13 @@ pub async fn a_stale_commit_is_a_conflict<B: Backend>() {
     assert_eq!(balance.held, 1, "the refused commit's release must not count");
 }
 
-pub async fn a_job_that_is_not_there_is_none_and_cannot_be_committed<B: Backend>() {
+pub async fn a_missing_job_is_none_and_cannot_be_committed<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
-    let nobody = New::default().submit();
-    assert_eq!(store.jobs.get(&nobody.job.id).await.expect("a read"), None);
+    let missing = New::default().submit();
+    assert_eq!(store.jobs.get(&missing.job.id).await.expect("a read"), None);
     assert_eq!(store.accounts.account(&account("ada")).await.expect("a read"), None);
-    let refused = store.jobs.commit(Version(1), &nobody).await.expect_err("a commit of nothing");
+    let refused = store.jobs.commit(Version(1), &missing).await.expect_err("a commit of a missing job");
     assert_eq!(refused.kind, ErrorKind::Conflict);
 }
 
@@ -227,7 +227,7 @@ pub async fn a_jobs_ledger_entry_counts_once<B: Backend>() {
     assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), ledger);
 }
 
-pub async fn the_balance_is_what_the_ledger_sums_to<B: Backend>() {
+pub async fn the_balance_is_the_sum_of_the_ledger<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     for n in 0..4 {
@@ -262,7 +262,7 @@ pub async fn a_redrive_that_cannot_be_paid_changes_nothing<B: Backend>() {
     assert_eq!(store.accounts.ledger(&account("ada"), 100).await.expect("a ledger"), before);
 }
 
-pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
+pub async fn overdue_jobs_are_listed_most_overdue_first<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let mut jobs = Vec::new();
@@ -270,7 +270,7 @@ pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
         jobs.push(inserted(&store, New { now: at(seconds), ..New::default() }).await);
     }
     finish(&store, &inserted(&store, New { now: at(0), ..New::default() }).await).await;
-    // Each is due 30 s after it was made.
+    // Each is due 30 s after its submission.
     let due = store.jobs.due(at(70), 10).await.expect("a query");
     let ids: Vec<_> = due.iter().map(|job| &job.value.id).collect();
     assert_eq!(ids, [&jobs[1].value.id, &jobs[2].value.id, &jobs[0].value.id]);
@@ -278,7 +278,7 @@ pub async fn overdue_jobs_come_most_overdue_first<B: Backend>() {
     assert_eq!(store.jobs.due(at(39), 10).await.expect("a query"), []);
 }
 
-pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
+pub async fn removable_jobs_are_listed_oldest_first<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let new = |seconds| New { now: at(seconds), ..New::default() };
@@ -296,7 +296,11 @@ pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
     let owing = commit(&store, &running, owing).await;
 
     let found = store.jobs.removable(at(50), 10).await.expect("a query");
-    assert_eq!(found, [cancelled.clone(), done.clone()], "neither unfinished, nor young, nor with a letter to send");
+    assert_eq!(
+        found,
+        [cancelled.clone(), done.clone()],
+        "neither unfinished jobs, nor recent ones, nor those with a dead letter to send"
+    );
     assert_eq!(store.jobs.removable(at(50), 1).await.expect("a query"), found[..1]);
     assert_eq!(store.jobs.removable(at(51), 10).await.expect("a query"), [cancelled, done, young]);
 
@@ -307,11 +311,11 @@ pub async fn old_jobs_are_found_by_age_oldest_first<B: Backend>() {
     assert_eq!(store.jobs.removable(at(2), 10).await.expect("a query"), [], "it runs again");
 }
 
-pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
+pub async fn a_ledger_read_returns_the_last_entries<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     for _ in 0..4 {
-        // All at one moment: the order is that of the writes.
+        // All have the same timestamp: the order is the order of the writes.
         finish(&store, &inserted(&store, New::default()).await).await;
     }
     let all = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
@@ -324,12 +328,12 @@ pub async fn a_ledger_is_read_from_its_end<B: Backend>() {
         async move { store.accounts.adjustment(&account(of), &id).await.expect("a read") }
     };
     assert_eq!(entry("ada", all[0].id.clone()).await.as_ref(), Some(&all[0]));
-    assert_eq!(entry("ada", all[4].id.clone()).await, None, "a job's");
+    assert_eq!(entry("ada", all[4].id.clone()).await, None, "a job's entry");
     assert_eq!(entry("ada", "grant:users:ada:nothing".to_owned()).await, None);
-    assert_eq!(entry("bob", all[0].id.clone()).await, None, "somebody else's");
+    assert_eq!(entry("bob", all[0].id.clone()).await, None, "another account's entry");
 }
 
-pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
+pub async fn pages_have_no_gaps_and_no_repeats<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let mut expected = Vec::new();
@@ -359,7 +363,7 @@ pub async fn pages_follow_each_other_without_gap_or_repeat<B: Backend>() {
     assert!(nothing.items.is_empty() && !nothing.has_more);
 }
 
-pub async fn a_list_shows_only_the_statuses_asked_for<B: Backend>() {
+pub async fn a_list_shows_only_the_selected_statuses<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let waiting = inserted(&store, New { now: at(1), ..New::default() }).await;
@@ -391,12 +395,12 @@ pub async fn a_deleted_job_is_gone_and_its_key_is_spent<B: Backend>() {
     let stale = store.jobs.delete(&done.value.id, Version(1)).await.expect_err("a stale delete");
     assert_eq!(stale.kind, ErrorKind::Conflict);
     store.jobs.delete(&done.value.id, done.version).await.expect("a delete");
-    store.jobs.delete(&done.value.id, done.version).await.expect("deleting twice is no error");
+    store.jobs.delete(&done.value.id, done.version).await.expect("a second delete is Ok");
     assert_eq!(store.jobs.get(&done.value.id).await.expect("a read"), None);
     let again = New::default().submit_as(done.value.id.clone());
     assert_eq!(store.jobs.insert(&again).await.expect("an answer"), Inserted::Deleted);
     let entries = store.accounts.ledger(&account("ada"), 100).await.expect("a ledger");
-    assert_eq!(sum(&entries).spent, 1, "what was paid stays paid");
+    assert_eq!(sum(&entries).spent, 1, "the payment stays");
 }
 
 pub async fn a_healthy_store_answers<B: Backend>() {

@@ -1,4 +1,4 @@
-//! Who shares credits and jobs with whom.
+//! Teams: users who share credits and jobs.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,7 @@ use crate::support::{New, account, at, finish, inserted, team, user};
 pub async fn a_user_is_in_one_team_at_a_time_or_in_none<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
-    assert_eq!(
-        store.accounts.team_of(&user("ada")).await.expect("a read"),
-        None,
-        "who was never heard of is in no team"
-    );
+    assert_eq!(store.accounts.team_of(&user("ada")).await.expect("a read"), None, "an unknown user is in no team");
     store.accounts.set_team(&user("ada"), None).await.expect("out of none");
     for name in ["acme", "acme", "zoo"] {
         store.accounts.set_team(&user("ada"), Some(&team(name))).await.expect("into a team");
@@ -60,13 +56,13 @@ pub async fn a_team_pays_for_its_members_and_not_for_others<B: Backend>() {
     inserted(&store, New { price: 3, grant: 10, ..New::default() }).await;
     let shared =
         store.accounts.account(&AccountId::Team(team("acme"))).await.expect("a read").expect("the team's account");
-    assert_eq!(shared, Account { available: 4, held: 3, spent: 3, granted: 10 }, "one welcome, whoever comes first");
+    assert_eq!(shared, Account { available: 4, held: 3, spent: 3, granted: 10 }, "one starting grant per team");
     let own = store.accounts.account(&account("ada")).await.expect("a read").expect("her own account");
     assert_eq!(own, Account { available: 7, held: 3, spent: 0, granted: 10 });
     assert_eq!(store.accounts.account(&account("bob")).await.expect("a read"), None);
 }
 
-pub async fn an_insert_says_when_the_user_is_in_another_team<B: Backend>() {
+pub async fn an_insert_reports_that_the_user_is_in_another_team<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let id = || JobId::random(JobKind::Illustration, &SystemRandom);
@@ -87,7 +83,10 @@ pub async fn an_insert_says_when_the_user_is_in_another_team<B: Backend>() {
     let answer = store.jobs.insert(&of_acme.submit_as(id())).await.expect("an answer");
     assert!(matches!(answer, Inserted::New { .. }), "{answer:?}");
     let again = store.jobs.insert(&New::default().submit_as(first.value.id.clone())).await.expect("an answer");
-    assert!(matches!(again, Inserted::Existing(_)), "a repeat finds its job wherever its user is by now: {again:?}");
+    assert!(
+        matches!(again, Inserted::Existing(_)),
+        "a repeat finds its job whatever team its user is in now: {again:?}"
+    );
 }
 
 pub async fn a_list_of_a_team_is_newest_first_page_by_page<B: Backend>() {
@@ -99,7 +98,7 @@ pub async fn a_list_of_a_team_is_newest_first_page_by_page<B: Backend>() {
         let user = if n % 3 == 0 { "ada" } else { "bob" };
         let job = inserted(&store, New { user, team: Some("acme"), now: at(n / 2), ..New::default() }).await;
         expected.push((job.value.created_at, job.value.id.clone()));
-        // Neither another team's nor one that a member paid for alone.
+        // These do not belong to the list: another team's job, and one that a member paid for alone.
         inserted(&store, New { user, team: Some("zoo"), now: at(n), ..New::default() }).await;
         inserted(&store, New { user, now: at(n), ..New::default() }).await;
     }
@@ -123,7 +122,7 @@ pub async fn a_list_of_a_team_is_newest_first_page_by_page<B: Backend>() {
     assert!(store.jobs.list(&done, &all).await.expect("a page").items.is_empty());
     let brands = JobFilter { owner, kind: JobKind::Brand, statuses: BTreeSet::new() };
     assert!(store.jobs.list(&brands, &all).await.expect("a page").items.is_empty());
-    // A row of somebody else is no place in this list.
+    // A job that does not belong to the list is not a position in it.
     let own = JobFilter { owner: Owner::User(user("ada")), kind: JobKind::Illustration, statuses: BTreeSet::new() };
     let foreign = store.jobs.list(&own, &PageRequest { limit: 1, after: None }).await.expect("a page").items;
     let foreign = foreign.first().expect("a row").value.id.clone();

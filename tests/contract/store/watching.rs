@@ -1,4 +1,4 @@
-//! Streams of changes.
+//! Watch streams.
 
 use std::collections::BTreeMap;
 
@@ -41,30 +41,30 @@ pub async fn a_watcher_sees_the_snapshot_first_and_then_every_state<B: Backend>(
     assert_eq!(next(&mut changes).await, running);
     let cancelled = commit(&store, &running, running.value.clone().cancel(at(1)).expect("cancelled")).await;
     assert_eq!(next(&mut changes).await, cancelled);
-    // Who comes late sees where it ended.
+    // A late watcher sees the final state.
     let mut late = store.jobs.watch(Watch::Job(job.value.id.clone()));
     assert_eq!(next(&mut late).await, cancelled);
 }
 
-pub async fn a_watcher_of_news_hears_every_state_after_the_call<B: Backend>() {
+pub async fn a_watcher_of_changes_sees_every_state_after_the_call<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let job = inserted(&store, New::default()).await;
-    let mut news = store.jobs.watch(Watch::Changes(job.value.id.clone()));
-    // Before anybody polls: interest is taken by the call.
+    let mut changes = store.jobs.watch(Watch::Changes(job.value.id.clone()));
+    // Before the first poll: the call itself subscribes.
     let running = job.value.clone().start(start(), lease(at(60)), &policy()).expect("a start");
     let running = commit(&store, &job, running).await;
     let cancelled = commit(&store, &running, running.value.clone().cancel(at(1)).expect("cancelled")).await;
-    assert_eq!(final_state(&mut news).await, cancelled);
+    assert_eq!(final_state(&mut changes).await, cancelled);
 }
 
-pub async fn a_watcher_waits_for_a_job_that_is_not_there_yet<B: Backend>() {
+pub async fn a_watcher_waits_for_a_job_that_does_not_exist_yet<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let first = New::default().submit();
     let mut changes = store.jobs.watch(Watch::Job(first.job.id.clone()));
     let waiting = tokio::spawn(async move { next(&mut changes).await });
-    // Somebody else's change must not wake it with the wrong job.
+    // The change of another job must not wake it with the wrong job.
     inserted(&store, New::default()).await;
     store.jobs.insert(&first).await.expect("an insert");
     let seen = soon("the watcher", waiting).await.expect("no panic");
@@ -93,7 +93,7 @@ pub async fn a_user_watcher_sees_every_final_state_however_slow_it_is<B: Backend
     let mut changes = store.jobs.watch(Watch::User(user("ada")));
     let begun = inserted(&store, New::default()).await;
     assert_eq!(next(&mut changes).await, begun);
-    // Nobody reads the stream while all this happens: more than any buffer holds.
+    // The test does not read the stream meanwhile: there are more changes than any buffer holds.
     let runs: Vec<_> = (0..JOBS).map(|_| run_one(backend.store())).map(tokio::spawn).collect();
     let mut expected = BTreeMap::new();
     for run in runs {
@@ -126,7 +126,7 @@ pub async fn a_watcher_sees_what_another_process_commits<B: Backend>() {
     assert_eq!(final_state(&mut changes).await, done);
 }
 
-pub async fn two_processes_that_both_write_are_both_seen<B: Backend>() {
+pub async fn watchers_see_the_writes_of_two_processes<B: Backend>() {
     const EACH: usize = 40;
     let backend = B::open().await;
     let (here, there) = (backend.store(), backend.second());
@@ -154,7 +154,7 @@ pub async fn two_processes_that_both_write_are_both_seen<B: Backend>() {
     }
 }
 
-pub async fn a_watcher_of_one_user_hears_nothing_of_another<B: Backend>() {
+pub async fn a_watcher_of_one_user_sees_nothing_of_another<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let mut changes = store.jobs.watch(Watch::User(user("ada")));

@@ -212,8 +212,8 @@ async fn command_maps_exit_statuses_to_failures() {
     let cases = [
         ("exit 1", ErrorCode::EngineError, true, "exit code 1"),
         ("exit 65", ErrorCode::EngineError, false, "these pictures"),
-        ("exit 137", ErrorCode::EngineError, true, "want of memory"),
-        ("kill -9 $$", ErrorCode::EngineError, true, "want of memory"),
+        ("exit 137", ErrorCode::EngineError, true, "memory ran out"),
+        ("kill -9 $$", ErrorCode::EngineError, true, "memory ran out"),
         ("kill -15 $$", ErrorCode::EngineError, true, "signal 15"),
         (full, ErrorCode::EngineError, false, "too little memory"),
         ("exit 0", ErrorCode::EngineError, false, "no model"),
@@ -239,7 +239,7 @@ async fn command_stops_a_diverged_training() {
         format!("echo $$ > '{}'; printf '\\rSteps:  3%%|#| 3/10 [00:01<00:07, 1it/s, loss=nan]' >&2", pid.display());
     machine.done(&job(1), 0, &nan).await;
     let failed = failure(&trainer, &operation, at(1)).await;
-    assert!(failed.disposition == Disposition::Fail && failed.error.message.contains("no number"), "{failed}");
+    assert!(failed.disposition == Disposition::Fail && failed.error.message.contains("no longer a number"), "{failed}");
     trainer.cancel(&operation).await.unwrap();
     assert!(!runs(&fs::read_to_string(&pid).unwrap()), "it was ended");
 

@@ -234,7 +234,7 @@ async fn vertex_reads_progress_and_ignores_unusable_reports() {
     assert_eq!(running(&trainer, &operation, at(90)).await.step, Some(250), "the training goes on");
     google.report(1, 1, br#"{"attempt": 1, "step": 300, "total": 1000, "loss": NaN}"#);
     let failed = failure(&trainer, &operation, at(95)).await;
-    assert!(failed.disposition == Disposition::Fail && failed.error.message.contains("no number"), "{failed}");
+    assert!(failed.disposition == Disposition::Fail && failed.error.message.contains("no longer a number"), "{failed}");
     assert_eq!(google.cloud.cancelled(), [operation.0]);
 }
 

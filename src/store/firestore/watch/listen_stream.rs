@@ -1,4 +1,4 @@
-//! The one `Listen` stream: adds and removes targets as watchers come and go, and begins anew when it is lost.
+//! The one `Listen` stream: adds and removes targets as watchers come and go, and opens again when it breaks.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -20,29 +20,31 @@ use gcloud_sdk::{
 use tokio::sync::mpsc;
 
 use super::{
-    OP,
-    hub::{Key, Shared},
-    slot::Change,
+    dispatcher::{DispatchState, Key},
+    inbox::Change,
 };
 use crate::{
     domain::{Timestamp, kind::JobKind},
     error::{BackendError, ErrorKind},
-    store::firestore::{
-        client::REQUEST,
-        documents::{CHANGED_AT, read_job, updated},
-        fields::{domain_time, moment, string},
-        query::{filter, ordered, query},
-        retry::{failed, jittered},
+    store::{
+        firestore::{
+            client::REQUEST_TIMEOUT,
+            documents::{CHANGED_AT, read_job, updated},
+            fields::{domain_time, moment, string},
+            query::{filter, ordered, query},
+            retry::{failed, jittered},
+        },
+        watch::OP,
     },
 };
 
-/// How long the stream is kept when nobody watches: who watches one job after the other need not begin anew each time.
-const LINGER: Duration = Duration::from_secs(30);
-/// Requests on their way to the server.
-const AHEAD: usize = 32;
+/// How long the stream stays open without watchers, so that a client that watches one job after another reuses it.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// Requests that may wait to be sent.
+const MAX_REQUESTS: usize = 32;
 
-/// Listens as long as anybody watches, for ever.
-pub(super) async fn listen(shared: Arc<Shared>) {
+/// Listens while there are watchers, and never returns.
+pub(super) async fn listen(shared: Arc<DispatchState>) {
     let mut failures = 0;
     loop {
         if shared.is_idle() {
@@ -51,8 +53,8 @@ pub(super) async fn listen(shared: Arc<Shared>) {
         }
         let mut stream = ListenStream::new(&shared);
         let ended = stream.run().await;
-        stream.settle();
-        if stream.has_heard {
+        stream.report_complete();
+        if stream.has_response {
             failures = 0;
         }
         if let Err(error) = ended {
@@ -60,50 +62,51 @@ pub(super) async fn listen(shared: Arc<Shared>) {
             if !error.is_transient() {
                 shared.fail(None, &error);
             }
-            tracing::warn!(%error, failures, "the stream of changes was lost; beginning anew");
+            tracing::warn!(%error, failures, "the stream of changes broke; opening it again");
             tokio::time::sleep(jittered(&**shared.client.random(), failures)).await;
         }
     }
 }
 
-/// One stream, from its beginning to its end.
+/// One stream, from open to end.
 struct ListenStream<'a> {
-    shared: &'a Arc<Shared>,
-    /// What each target is for.
+    shared: &'a Arc<DispatchState>,
+    /// The key of each target id.
     keys: HashMap<i32, Key>,
     targets: HashMap<Key, Vec<i32>>,
-    /// Those whose beginning has come in full.
+    /// The targets whose initial state has arrived completely.
     current: HashSet<i32>,
-    last: i32,
-    /// Everything up to this moment of the database's time has been heard, and up to that one has been said so.
+    last_target: i32,
+    /// Everything up to this moment of the database's time has arrived.
     complete: Option<Timestamp>,
-    said: Option<Timestamp>,
+    /// The value of `complete` that was reported last.
+    reported: Option<Timestamp>,
     outbox: VecDeque<ListenRequest>,
-    has_heard: bool,
+    has_response: bool,
 }
 
 impl<'a> ListenStream<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Self {
+    fn new(shared: &'a Arc<DispatchState>) -> Self {
         Self {
             shared,
             keys: HashMap::new(),
             targets: HashMap::new(),
             current: HashSet::new(),
-            last: 0,
+            last_target: 0,
             complete: None,
-            said: None,
+            reported: None,
             outbox: VecDeque::new(),
-            has_heard: false,
+            has_response: false,
         }
     }
 
-    /// Listens until nobody has watched for a while.
+    /// Listens until there have been no watchers for a while.
     async fn run(&mut self) -> Result<(), BackendError> {
         for (key, since) in self.shared.all() {
             self.add(&key, since);
         }
-        let (requests, queue) = mpsc::channel(AHEAD);
-        // The server need not answer before it has been asked for something.
+        let (requests, queue) = mpsc::channel(MAX_REQUESTS);
+        // The server answers only after a first request.
         while let Ok(permit) = requests.try_reserve()
             && let Some(request) = self.outbox.pop_front()
         {
@@ -114,30 +117,31 @@ impl<'a> ListenStream<'a> {
             tokio::select! {
                 permit = requests.reserve(), if !self.outbox.is_empty() => {
                     let (Ok(permit), Some(request)) = (permit, self.outbox.pop_front()) else {
-                        return Err(failed(OP, &Status::unavailable("the stream does not take requests any more")));
+                        return Err(failed(OP, &Status::unavailable("the stream does not accept requests")));
                     };
                     permit.send(request);
                 }
                 response = responses.message() => match response {
                     Ok(Some(response)) => self.on_response(response),
                     Ok(None) => return Err(failed(OP, &Status::unavailable("the server has ended the stream"))),
-                    Err(status) => return Err(lost(&status)),
+                    Err(status) => return Err(stream_error(&status)),
                 },
-                () = self.shared.wake.notified() => self.look(),
-                () = tokio::time::sleep(LINGER), if self.targets.is_empty() => return Ok(()),
+                () = self.shared.wake.notified() => self.update_targets(),
+                () = tokio::time::sleep(KEEP_IDLE), if self.targets.is_empty() => return Ok(()),
             }
         }
     }
 
     async fn open(&self, queue: mpsc::Receiver<ListenRequest>) -> Result<Streaming<ListenResponse>, BackendError> {
         let mut client = self.shared.client.client(OP).await?;
-        let opened = tokio::time::timeout(REQUEST, client.listen(stream_of(queue))).await;
-        let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST:?}"))));
-        Ok(opened.map_err(|status| lost(&status))?.into_inner())
+        let opened = tokio::time::timeout(REQUEST_TIMEOUT, client.listen(stream_of(queue))).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {REQUEST_TIMEOUT:?}"))));
+        Ok(opened.map_err(|status| stream_error(&status))?.into_inner())
     }
 
-    /// Adds and removes what somebody has begun, or nobody goes on, to watch.
-    fn look(&mut self) {
+    /// Adds and removes targets for the watchers that came and went.
+    fn update_targets(&mut self) {
         for (key, since) in self.shared.changed() {
             match since {
                 Some(since) if !self.targets.contains_key(&key) => self.add(&key, since),
@@ -152,19 +156,19 @@ impl<'a> ListenStream<'a> {
             Key::Job(id) => {
                 vec![TargetType::Documents(DocumentsTarget { documents: vec![self.shared.client.job(id)] })]
             }
-            Key::User(user) => JobKind::ALL.map(|kind| self.changes(kind, user.as_str(), since)).into(),
+            Key::User(user) => JobKind::ALL.map(|kind| self.changed_jobs(kind, user.as_str(), since)).into(),
         };
         for target_type in types {
-            self.last += 1;
-            self.keys.insert(self.last, key.clone());
-            self.targets.entry(key.clone()).or_default().push(self.last);
-            let target = Target { target_id: self.last, target_type: Some(target_type), ..Target::default() };
+            self.last_target += 1;
+            self.keys.insert(self.last_target, key.clone());
+            self.targets.entry(key.clone()).or_default().push(self.last_target);
+            let target = Target { target_id: self.last_target, target_type: Some(target_type), ..Target::default() };
             self.send(listen_request::TargetChange::AddTarget(target));
         }
     }
 
-    /// A user's jobs of a kind that were written after a moment.
-    fn changes(&self, kind: JobKind, user: &str, since: Timestamp) -> TargetType {
+    /// The user's jobs of a kind that were written after a moment.
+    fn changed_jobs(&self, kind: JobKind, user: &str, since: Timestamp) -> TargetType {
         let own = filter("userId", Operator::Equal, string(user));
         let later = filter(CHANGED_AT, Operator::GreaterThan, moment(since));
         let query = ordered(query(kind.collection(), vec![own, later]), &[CHANGED_AT], Direction::Ascending);
@@ -186,15 +190,15 @@ impl<'a> ListenStream<'a> {
     }
 
     fn on_response(&mut self, response: ListenResponse) {
-        self.has_heard = true;
+        self.has_response = true;
         match response.response_type {
-            Some(ResponseType::TargetChange(change)) => self.hear_of_targets(&change),
+            Some(ResponseType::TargetChange(change)) => self.on_target_change(&change),
             Some(ResponseType::DocumentChange(change)) => {
                 if let Some(document) = change.document {
-                    self.hand(document, &change.target_ids);
+                    self.dispatch(document, &change.target_ids);
                 }
             }
-            // The server could not say what has become of it: asked anew, it must.
+            // The server does not know the state of the document any longer: a new target makes it send that state.
             Some(ResponseType::DocumentRemove(removed)) => {
                 let keys: Vec<_> =
                     removed.removed_target_ids.iter().filter_map(|id| self.keys.get(id)).cloned().collect();
@@ -205,12 +209,12 @@ impl<'a> ListenStream<'a> {
                     }
                 }
             }
-            // Nothing is heard of a deleted job, and a filter is for targets that are resumed, which none is.
+            // Watchers get no event for a deleted job. A filter concerns resumed targets, and this stream resumes none.
             Some(ResponseType::DocumentDelete(_) | ResponseType::Filter(_)) | None => {}
         }
     }
 
-    fn hand(&self, document: Document, targets: &[i32]) {
+    fn dispatch(&self, document: Document, targets: &[i32]) {
         let keys: HashSet<_> = targets.iter().filter_map(|id| self.keys.get(id)).collect();
         if keys.is_empty() {
             return;
@@ -220,54 +224,54 @@ impl<'a> ListenStream<'a> {
             Ok(job) => {
                 let change = Arc::new(Change { job, at });
                 for key in keys {
-                    self.shared.hand(key, &change);
+                    self.shared.dispatch(key, &change);
                 }
             }
-            Err(error) => tracing::error!(%error, "a job that somebody watches cannot be read"),
+            Err(error) => tracing::error!(%error, "a watched job cannot be read"),
         }
     }
 
-    fn hear_of_targets(&mut self, change: &TargetChange) {
+    fn on_target_change(&mut self, change: &TargetChange) {
         let ids = &change.target_ids;
         match change.target_change_type() {
             TargetChangeType::Current => self.current.extend(ids),
             TargetChangeType::Reset => self.current.retain(|id| !ids.contains(id)),
-            TargetChangeType::Remove => self.removed(change),
+            TargetChangeType::Remove => self.on_removed(change),
             TargetChangeType::Add | TargetChangeType::NoChange => {}
         }
         if let Some(at) = change.read_time.as_ref().and_then(domain_time).filter(|_| ids.is_empty()) {
             self.complete = Some(at);
-            if Shared::is_worth_it(self.said, at) {
-                self.settle();
+            if DispatchState::is_completion_due(self.reported, at) {
+                self.report_complete();
             }
         }
     }
 
-    /// The server has removed targets: ours to remove, unless it says why.
-    fn removed(&mut self, change: &TargetChange) {
+    /// The server has removed targets: on our request, unless it gives a cause.
+    fn on_removed(&mut self, change: &TargetChange) {
         let Some(cause) = &change.cause else { return };
         let error = failed(OP, &Status::new(cause.code.into(), cause.message.clone()));
         let keys: HashSet<_> = change.target_ids.iter().filter_map(|id| self.keys.get(id)).cloned().collect();
         for key in keys {
-            tracing::warn!(?key, %error, "the server does not go on telling of it");
+            tracing::warn!(?key, %error, "the server has ended a target of the stream");
             self.remove(&key);
             self.shared.fail(Some(&key), &error);
         }
     }
 
-    /// Says how far those who watch have been told everything.
-    fn settle(&mut self) {
+    /// Reports to which moment the watchers have received everything.
+    fn report_complete(&mut self) {
         let Some(upto) = self.complete else { return };
-        self.said = Some(upto);
+        self.reported = Some(upto);
         let is_current = |ids: &Vec<i32>| ids.iter().all(|id| self.current.contains(id));
         let keys = self.targets.iter().filter(|(_, ids)| is_current(ids)).map(|(key, _)| key.clone());
         self.shared.complete(keys, upto);
     }
 }
 
-/// Why the stream ended. Its token is as old as the stream: one that the server does not take any more has expired, and the
-/// next stream brings a new one.
-fn lost(status: &Status) -> BackendError {
+/// Why the stream ended. `Unauthenticated` is transient: the token is as old as the stream and has expired, and the next
+/// stream brings a new one.
+fn stream_error(status: &Status) -> BackendError {
     let mut error = failed(OP, status);
     if status.code() == Code::Unauthenticated {
         error.kind = ErrorKind::Unavailable;
