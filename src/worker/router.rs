@@ -26,7 +26,9 @@ const RETRY_AFTER: &str = "5";
 /// The worker's endpoints.
 pub fn router(worker: Worker) -> Router {
     let push_routes = JobKind::ALL.into_iter().fold(Router::new(), |routes, kind| {
-        let receive = move |State(worker): State<Worker>, request: Request| push::receive(worker, request, kind);
+        let receive = move |State(worker): State<Worker>, request: Request| async move {
+            push::receive(worker, request, kind).await.map_or_else(IntoResponse::into_response, reply)
+        };
         routes.route(kind.endpoint(), post(receive))
     });
     push_routes
@@ -76,7 +78,7 @@ fn internal_error(payload: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 /// Tells a pushing queue what to do with its message: a success status acknowledges it, 503 refuses it.
-pub(super) fn reply(outcome: PushOutcome) -> Response {
+fn reply(outcome: PushOutcome) -> Response {
     match outcome {
         PushOutcome::Acknowledged(outcome) => Json(json!({ "outcome": outcome })).into_response(),
         PushOutcome::Refused(reason) => refuse(reason),

@@ -25,13 +25,13 @@ pub enum Fault {
     LoseReply(Code),
     /// It happens twice, as when a network repeats a request; the second answer is what the caller gets.
     Twice,
-    /// Nothing happens, and no answer comes for so long.
+    /// Nothing happens, and the answer is delayed by this time.
     Hang(Duration),
-    /// It happens after so long.
+    /// It happens after this time.
     Delay(Duration),
 }
 
-/// Which calls fail, and how. Cloning shares it.
+/// The calls that fail, and how. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<Vec<Rule>>>);
 
@@ -44,8 +44,8 @@ struct Rule {
 }
 
 impl Faults {
-    /// The next `times` calls of a method fail. A method is what its path ends in: `Commit` of gRPC, `:publish` or
-    /// `/topics/x` of REST.
+    /// The next `times` calls of a method fail. The end of the path names the method: `Commit` for gRPC, `:publish` or
+    /// `/topics/x` for REST.
     pub fn inject(&self, method: &str, fault: Fault, times: usize) {
         self.inject_after(method, 0, fault, times);
     }
@@ -55,12 +55,12 @@ impl Faults {
         self.rules().push(Rule { method: method.to_owned(), fault, skip, times });
     }
 
-    /// No more failures.
+    /// Removes all faults that have not happened yet.
     pub fn clear(&self) {
         self.rules().clear();
     }
 
-    /// How many injected failures have not happened yet.
+    /// The number of injected failures that have not happened yet.
     pub fn pending(&self) -> usize {
         self.rules().iter().map(|rule| rule.times).sum()
     }
@@ -81,14 +81,14 @@ impl Faults {
     }
 }
 
-/// The layer that fails what is to fail.
+/// The layer that makes calls fail.
 pub async fn apply(State(faults): State<Faults>, request: Request, next: Next) -> Response {
     let Some(fault) = faults.take(request.uri().path()) else { return next.run(request).await };
     let is_grpc = is_grpc(&request);
     match fault {
         Fault::Refuse(code) => answer(code, is_grpc),
         Fault::LoseReply(code) => {
-            // Read to its end: a stream is lazy, and what it does must happen.
+            // Read to the end: a stream is lazy, and its effects must happen.
             let _ = to_bytes(next.run(request).await.into_body(), usize::MAX).await;
             answer(code, is_grpc)
         }

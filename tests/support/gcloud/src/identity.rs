@@ -1,4 +1,4 @@
-//! Who signs tokens: Google's key for service accounts, Firebase's key for users, both published as the real ones are.
+//! Signs tokens: with Google's key for service accounts and Firebase's key for users, both published like the real ones.
 
 mod forge;
 mod key;
@@ -18,10 +18,10 @@ use key::Key;
 
 /// How long a token lives, in seconds.
 const LIFETIME: i64 = 3600;
-/// A cached token with less than that left is not handed out again.
+/// A cached token that expires sooner than this is not used again, in seconds.
 const SPARE: i64 = 300;
 
-/// Whose key.
+/// The owner of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Issuer {
     /// `https://accounts.google.com`: pushes and other service accounts.
@@ -30,7 +30,7 @@ pub enum Issuer {
     Firebase,
 }
 
-/// The keys, where they are published, and what they sign. Cloning shares it.
+/// The keys, their published key sets, and the tokens they sign. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Identity(Arc<Mutex<Keys>>);
 
@@ -39,13 +39,13 @@ struct Keys {
     google: Published,
     firebase: Published,
     max_age: Duration,
-    /// Tokens of pushes, by email and audience, with the key that signed and the second they end.
+    /// Tokens of pushes by email and audience, with the signing key and the second of expiry.
     tokens: HashMap<(String, String), (String, i64, String)>,
 }
 
 #[derive(Debug)]
 struct Published {
-    /// The last one signs.
+    /// The last key signs.
     keys: Vec<Arc<Key>>,
     fetches: usize,
 }
@@ -92,13 +92,13 @@ impl Identity {
             .with_state(self.clone())
     }
 
-    /// A service account's token. `claims` come over what Google writes; null takes one away.
+    /// A service account's token. `claims` override Google's claims; null removes a claim.
     pub fn google_token(&self, claims: &Value) -> String {
         let defaults = service_claims("push@project.iam.gserviceaccount.com", "https://example.com", now());
         self.issue(Issuer::Google, &merged(defaults, claims))
     }
 
-    /// A user's token for a project; `extra` claims come on top.
+    /// A user's token for a project, with `extra` claims.
     pub fn firebase_token(&self, project: &str, uid: &str, extra: &Value) -> String {
         let now = now();
         let claims = json!({
@@ -109,7 +109,7 @@ impl Identity {
         self.issue(Issuer::Firebase, &merged(claims, extra))
     }
 
-    /// The token that pushes come with: one for each account and audience, until it is nearly over or the key changes.
+    /// The token that a push carries: one for each account and audience, until it nearly expires or the key changes.
     pub(crate) fn push_token(&self, email: &str, audience: &str) -> String {
         self.push_token_at(email, audience, now())
     }
@@ -126,7 +126,7 @@ impl Identity {
         token
     }
 
-    /// A new key signs from now on. The old ones stay published, or are gone.
+    /// Makes a new signing key. The old keys stay published, or are withdrawn.
     pub fn rotate(&self, issuer: Issuer, keep_old: bool) {
         let key = Arc::new(Key::new());
         let mut keys = self.lock();
@@ -137,12 +137,12 @@ impl Identity {
         published.keys.push(key);
     }
 
-    /// The id of the key that signs.
+    /// The id of the signing key.
     pub fn kid(&self, issuer: Issuer) -> String {
         self.key(issuer).kid.clone()
     }
 
-    /// The public key that signs, as PEM (`SubjectPublicKeyInfo`).
+    /// The public part of the signing key, as PEM (`SubjectPublicKeyInfo`).
     pub fn public_key_pem(&self, issuer: Issuer) -> String {
         self.key(issuer).public_pem.clone()
     }
@@ -154,17 +154,17 @@ impl Identity {
         json!({ "keys": keys })
     }
 
-    /// How often the key set was fetched.
+    /// How many times the key set was fetched.
     pub fn fetches(&self, issuer: Issuer) -> usize {
         self.lock().of(issuer).fetches
     }
 
-    /// What `Cache-Control` says of the key sets from now on: an hour unless set.
+    /// Sets the `max-age` of the key sets in `Cache-Control`; one hour by default.
     pub fn set_max_age(&self, max_age: Duration) {
         self.lock().max_age = max_age;
     }
 
-    /// A service account's key file, as the client libraries read it, with Google's key: it signs URLs in tests.
+    /// A service account's key file with Google's key, in the format of the client libraries. It signs URLs in tests.
     pub fn service_account_key_json(&self, email: &str) -> Value {
         let key = self.key(Issuer::Google);
         let project = email.split_once('@').and_then(|(_, host)| host.split('.').next()).unwrap_or("project");
@@ -199,7 +199,7 @@ impl Identity {
     }
 }
 
-/// The number that stands for a service account.
+/// The numeric id of a service account.
 const SUBJECT: &str = "113774264463038321964";
 
 fn service_claims(email: &str, audience: &str, now: i64) -> Value {
@@ -209,7 +209,7 @@ fn service_claims(email: &str, audience: &str, now: i64) -> Value {
     })
 }
 
-/// `claims` over `defaults`; null takes one away.
+/// `defaults` overridden by `claims`; null removes a claim.
 fn merged(mut defaults: Value, claims: &Value) -> Value {
     if let (Value::Object(all), Value::Object(claims)) = (&mut defaults, claims) {
         all.extend(claims.clone());

@@ -1,7 +1,7 @@
-//! Pub/Sub and Firestore in memory, over the wire: gRPC and REST on one port, for tests that want the real clients.
+//! Pub/Sub and Firestore in memory, over the wire: gRPC and REST on one port, for tests with the real clients.
 //!
-//! They behave as the documentation says, not as any client wishes, and answer `UNIMPLEMENTED` to what they do not do.
-//! [`Faults`] makes them fail as a network and a busy service do.
+//! They behave as the documentation says. Methods that are not supported answer `UNIMPLEMENTED`. [`Faults`] makes calls
+//! fail as a network or an overloaded service does.
 
 pub mod faults;
 pub mod firestore;
@@ -25,7 +25,7 @@ pub use identity::Identity;
 pub use pubsub::PubSub;
 pub use storage::Storage;
 
-/// A running emulator: every service on one port. Dropping it ends it.
+/// A running emulator: every service on one port. Dropping it stops it.
 #[derive(Debug)]
 pub struct Emulator {
     address: SocketAddr,
@@ -33,24 +33,24 @@ pub struct Emulator {
     firestore: Firestore,
     identity: Identity,
     pubsub: PubSub,
-    // A runtime of its own: what runs in it ends with it, open connections and pushes too, and a test that blocks its
-    // thread or stops its clock does not stop the emulator.
+    // Its own runtime: all its tasks, open connections and pushes end with it, and a test that blocks its thread or
+    // pauses its clock does not stop the emulator.
     runtime: Option<Runtime>,
 }
 
 impl Emulator {
-    /// Starts one on a free port of this machine.
+    /// Starts an emulator on a free local port.
     pub async fn start() -> io::Result<Self> {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// Starts one at an address.
+    /// Starts an emulator at an address.
     #[expect(clippy::unused_async, reason = "callers wait for it, whatever it takes to start")]
     pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        // Whoever installed one before is as good.
+        // A provider that is already installed is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (faults, firestore, identity) = (Faults::default(), Firestore::default(), Identity::default());
         let pubsub = PubSub::new(identity.clone());
@@ -58,7 +58,7 @@ impl Emulator {
         let services = services.layer(middleware::from_fn_with_state(faults.clone(), faults::apply));
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.spawn(async move {
-            // Else every small answer waits 40 ms for the acknowledgement of the one before.
+            // Otherwise every small response waits 40 ms for the acknowledgement of the previous one.
             let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "answers may be slow");
@@ -69,17 +69,17 @@ impl Emulator {
         Ok(Self { address, faults, firestore, identity, pubsub, runtime: Some(runtime) })
     }
 
-    /// Where it is, as `http://127.0.0.1:PORT`.
+    /// Its URL, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it is, as `127.0.0.1:PORT`: what the variables `…_EMULATOR_HOST` say.
+    /// Its address, `127.0.0.1:PORT`, as the variables `…_EMULATOR_HOST` contain it.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What makes it fail.
+    /// Makes its calls fail.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
@@ -89,7 +89,7 @@ impl Emulator {
         &self.firestore
     }
 
-    /// Who signs its tokens.
+    /// Signs its tokens.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -102,7 +102,7 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        // In the background, for one may not wait for a runtime within another.
+        // In the background, because a runtime must not block on the shutdown of another.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

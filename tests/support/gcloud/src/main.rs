@@ -1,4 +1,4 @@
-//! The emulators as a program: prints the variables that point clients here, and runs until it is interrupted.
+//! The emulators as a program: prints the environment variables for clients, and runs until it is interrupted.
 
 use std::{
     env,
@@ -17,7 +17,7 @@ Serves Pub/Sub and Firestore in memory, gRPC and REST on one port.
   --port PORT      8085 unless set; 0 takes a free one
   --speed FACTOR   makes the waits of Pub/Sub so many times shorter than documented";
 
-/// What the arguments say.
+/// The address from the arguments.
 struct Arguments {
     address: SocketAddr,
     speed: f64,

@@ -1,4 +1,4 @@
-//! The servers that `build.rs` makes: a trait for each service, and what speaks HTTP for it.
+//! The servers that `build.rs` generates: a trait and an HTTP service for each.
 
 #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::pedantic, reason = "generated")]
 

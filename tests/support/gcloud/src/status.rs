@@ -1,4 +1,4 @@
-//! Errors of the REST services: the `google.rpc.Status` in JSON, under the HTTP status that its code has.
+//! Errors of the REST services: `google.rpc.Status` as JSON, with the HTTP status of its code.
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
 use serde_json::json;
 use tonic::{Code, Status};
 
-/// An error on its way to a REST client.
+/// An error for a REST client.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub Status);
 

@@ -1,4 +1,4 @@
-//! The limits of a document, and the form its values are kept in.
+//! The limits of a document, and the form in which its values are kept.
 
 use gcloud_sdk::google::firestore::v1::{Document, Value, value::ValueType};
 
@@ -13,12 +13,12 @@ const MAX_VALUE: usize = MAX_DOCUMENT - 89;
 const MAX_FIELD_NAME: usize = 1500;
 const MAX_DEPTH: usize = 20;
 
-/// Checks fields that come in, and keeps of their timestamps what Firestore does: microseconds.
+/// Checks incoming fields and truncates their timestamps to microseconds, as Firestore does.
 pub fn accept(fields: &mut Fields) -> Outcome<()> {
     accept_fields(fields, 1)
 }
 
-/// Checks a value that comes in outside of a document.
+/// Checks an incoming value outside of a document.
 pub fn accept_value(value: &mut Value) -> Outcome<()> {
     accept_nested(value, 1)
 }

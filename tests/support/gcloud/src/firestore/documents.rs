@@ -1,4 +1,4 @@
-//! The documents with their past versions, as far back as somebody may ask.
+//! The documents with their past versions, as far back as a read may go.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,19 +9,19 @@ use gcloud_sdk::google::firestore::v1::Document;
 
 use super::{moment::Moment, name::Name};
 
-/// What a document was from a time on; `None` when there was none.
+/// A document from a time on; `None` if it did not exist.
 #[derive(Debug)]
 struct Version {
     at: Moment,
     document: Option<Arc<Document>>,
 }
 
-/// Of all the databases.
+/// The documents of all databases.
 #[derive(Debug, Default)]
 pub struct Documents {
     histories: BTreeMap<Name, Vec<Version>>,
     changes: VecDeque<(Moment, Name)>,
-    /// Before that time nothing is known any more.
+    /// Versions before this time are dropped.
     horizon: Moment,
 }
 
@@ -31,12 +31,12 @@ impl Documents {
         as_of(self.histories.get(name)?, at)
     }
 
-    /// The document as it is.
+    /// The current document.
     pub fn latest(&self, name: &Name) -> Option<&Arc<Document>> {
         self.histories.get(name)?.last()?.document.as_ref()
     }
 
-    /// All those below a document, a collection or the root, as of a time, in the order of their names.
+    /// All documents below a document, a collection or the root, as of a time, sorted by name.
     pub fn below<'d>(&'d self, parent: &'d Name, at: Moment) -> impl Iterator<Item = (&'d Name, &'d Arc<Document>)> {
         self.histories
             .range(parent.clone()..)
@@ -45,7 +45,7 @@ impl Documents {
             .filter_map(move |(name, history)| Some((name, as_of(history, at)?)))
     }
 
-    /// All as they are.
+    /// All current documents.
     pub fn all(&self) -> impl Iterator<Item = (&Name, &Arc<Document>)> {
         self.histories.iter().filter_map(|(name, history)| Some((name, history.last()?.document.as_ref()?)))
     }
@@ -55,7 +55,7 @@ impl Documents {
         self.histories.get(name).and_then(|history| history.last()).is_some_and(|version| version.at > since)
     }
 
-    /// Which documents have changed after a time, as far back as [`Self::horizon`].
+    /// The documents that have changed after a time, which must not be before [`Self::horizon`].
     pub fn changed(&self, since: Moment) -> impl Iterator<Item = &Name> {
         let first = self.changes.partition_point(|(at, _)| *at <= since);
         self.changes.range(first..).map(|(_, name)| name)
@@ -65,7 +65,7 @@ impl Documents {
         self.horizon
     }
 
-    /// Puts what a document is from now on.
+    /// Writes a new version of a document.
     pub fn put(&mut self, name: Name, document: Option<Arc<Document>>, at: Moment) {
         self.changes.push_back((at, name.clone()));
         let horizon = self.horizon;
@@ -74,7 +74,7 @@ impl Documents {
         forget(history, horizon);
     }
 
-    /// From now on nobody asks for what was before that time.
+    /// Reads no longer go back to before this time.
     pub fn set_horizon(&mut self, horizon: Moment) {
         self.horizon = self.horizon.max(horizon);
         while self.changes.front().is_some_and(|(at, _)| *at <= self.horizon) {

@@ -9,12 +9,12 @@ use super::refusal::{Outcome, Refusal};
 /// The fields of a document or a map.
 pub type Fields = HashMap<String, Value>;
 
-/// The names from the document's field to the nested one.
+/// The names from the document's field to the nested field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldPath(Vec<String>);
 
 impl FieldPath {
-    /// Reads one.
+    /// Parses a path.
     pub fn parse(path: &str) -> Outcome<Self> {
         let invalid = || Refusal::invalid(format!("Invalid property path \"{path}\"."));
         let mut names = Vec::new();
@@ -49,17 +49,17 @@ impl FieldPath {
         }
     }
 
-    /// The path that stands for a document's name.
+    /// The path that means the document's name.
     pub fn name() -> Self {
         Self(vec!["__name__".to_owned()])
     }
 
-    /// Whether it stands for the document's name.
+    /// Whether it means the document's name.
     pub fn is_name(&self) -> bool {
         self.0 == ["__name__"]
     }
 
-    /// Refuses the names that Firestore keeps for itself.
+    /// Refuses the names that Firestore reserves.
     pub fn check_writable(&self) -> Outcome<()> {
         match self.0.iter().find(|name| is_reserved(name)) {
             Some(name) => Err(Refusal::invalid(format!("Property name \"{name}\" is reserved."))),
@@ -67,7 +67,7 @@ impl FieldPath {
         }
     }
 
-    /// The value there, or the document's name as a reference.
+    /// The value at this path, or the document's name as a reference.
     pub fn of<'d>(&self, document: &'d Document) -> Option<Cow<'d, Value>> {
         if self.is_name() {
             let name = ValueType::ReferenceValue(document.name.clone());
@@ -76,13 +76,13 @@ impl FieldPath {
         self.get(&document.fields).map(Cow::Borrowed)
     }
 
-    /// The value there.
+    /// The value at this path.
     pub fn get<'f>(&self, fields: &'f Fields) -> Option<&'f Value> {
         let (last, maps) = self.0.split_last()?;
         maps.iter().try_fold(fields, |fields, name| map_of(fields.get(name)?))?.get(last)
     }
 
-    /// Puts a value there; what is on the way and no map becomes one.
+    /// Sets the value at this path. A value on the way that is not a map becomes one.
     pub fn set(&self, fields: &mut Fields, value: Value) {
         let Some((last, maps)) = self.0.split_last() else { return };
         let mut fields = fields;
@@ -97,7 +97,7 @@ impl FieldPath {
         fields.insert(last.clone(), value);
     }
 
-    /// Takes the value there away.
+    /// Removes the value at this path.
     pub fn remove(&self, fields: &mut Fields) {
         let Some((last, maps)) = self.0.split_last() else { return };
         let mut fields = fields;
@@ -115,12 +115,12 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// Whether a field's name is kept by Firestore.
+/// Whether Firestore reserves a field's name.
 pub fn is_reserved(name: &str) -> bool {
     name.len() >= 4 && name.starts_with("__") && name.ends_with("__")
 }
 
-/// The document with these fields alone; `__name__` names none.
+/// The document with only these fields; `__name__` selects no field.
 pub fn project(document: &Document, paths: &[FieldPath]) -> Document {
     let mut fields = Fields::new();
     for path in paths {

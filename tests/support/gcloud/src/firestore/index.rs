@@ -1,7 +1,7 @@
-//! Which queries have an index, by a file in the format of `firestore.indexes.json`.
+//! Decides which queries have an index, from a file in the format of `firestore.indexes.json`.
 //!
-//! Every field has an index of its own in either direction, and one of the elements of arrays, unless an override says
-//! otherwise. Equality filters merge such indexes. What else needs more than one field needs a composite index: the
+//! Every field has its own index in both directions, and one of the elements of arrays, unless an override changes that.
+//! Equality filters merge such indexes. Every other query over more than one field needs a composite index: first the
 //! fields of the equalities in any order, then those of the order, in exactly these directions.
 
 use std::collections::BTreeSet;
@@ -29,11 +29,11 @@ struct Index {
     fields: Vec<Entry>,
 }
 
-/// What replaces the indexes of one field.
+/// An override of the indexes of one field.
 #[derive(Debug, Clone)]
 struct Override {
     collection: String,
-    /// Of all fields when it is `*`.
+    /// `*` means all fields.
     path: String,
     indexes: Vec<(bool, Sort)>,
 }
@@ -44,7 +44,7 @@ struct Entry {
     sort: Sort,
 }
 
-/// How an index holds a field.
+/// The mode of a field in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Ascending,
@@ -52,7 +52,7 @@ enum Sort {
     Contains,
 }
 
-/// What one branch of a query needs.
+/// The index that one branch of a query needs.
 #[derive(Debug, Default)]
 struct Need {
     equal: BTreeSet<FieldPath>,
@@ -61,7 +61,7 @@ struct Need {
 }
 
 impl Indexes {
-    /// Reads the file.
+    /// Parses the file.
     pub fn parse(json: &str) -> Result<Self, String> {
         let file: File = serde_json::from_str(json).map_err(|error| format!("invalid index file: {error}"))?;
         let composites = file.indexes.into_iter().map(Index::read).collect::<Result<_, _>>()?;
@@ -113,7 +113,7 @@ impl Indexes {
         !prefixes.is_empty() && need.equal.union(&need.contained).all(|path| covered.contains(path))
     }
 
-    /// The indexes of single fields that may help.
+    /// The usable indexes of single fields.
     fn singles(&self, plan: &Plan, need: &Need) -> Vec<Vec<Entry>> {
         let ordered = need.order.iter().map(|entry| &entry.path);
         let paths: BTreeSet<&FieldPath> = need.equal.iter().chain(&need.contained).chain(ordered).collect();
@@ -133,7 +133,7 @@ impl Indexes {
             let is_field = one.path == "*" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
             one.collection == plan.collection && is_field
         };
-        // The nearest one: that of a map is for all that is in it.
+        // The nearest override: that of a map applies to all its fields.
         match self.overrides.iter().filter(is_of).max_by_key(|one| (one.path != "*", one.path.len())) {
             Some(nearest) => {
                 let scoped = nearest.indexes.iter().filter(|(is_group, _)| *is_group == plan.descendants);
@@ -156,7 +156,7 @@ impl Need {
             }
         }
         for order in orders {
-            // All that is equal in a field is in the order of that field.
+            // Equal values of a field are in the order of that field.
             if !need.equal.contains(&order.path) {
                 let sort = if order.descending { Sort::Descending } else { Sort::Ascending };
                 need.order.push(Entry { path: order.path.clone(), sort });
@@ -168,12 +168,12 @@ impl Need {
         need
     }
 
-    /// The fields before the order in an index that has the order, if it may help.
+    /// The fields before the order in an index with this order, if the index is usable.
     fn prefix(&self, fields: &[Entry]) -> Option<BTreeSet<FieldPath>> {
         let mut fields = fields.to_vec();
         let last = fields.last()?.clone();
         if !last.path.is_name() {
-            // Every index ends with the name, in the direction of what is before it.
+            // Every index ends with the name, in the direction of the field before it.
             let sort = if last.sort == Sort::Descending { Sort::Descending } else { Sort::Ascending };
             fields.push(Entry { path: FieldPath::name(), sort });
         }

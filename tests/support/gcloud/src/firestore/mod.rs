@@ -39,13 +39,13 @@ use refusal::{Outcome, Refusal};
 use state::State;
 use transaction::Lifetime;
 
-/// More than a request may have, so that what is too big is refused with the right words.
+/// More than a request may have, so that the service itself refuses a larger one with the right message.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// The databases: those that are named in requests, `(default)` and others. Cloning shares them.
+/// The databases that requests name, `(default)` and others. Clones share them.
 ///
-/// Transactions are optimistic unless they or [`Self::pessimistic`] say otherwise. Reads at a time in the past go back a
-/// minute, not an hour.
+/// Transactions are optimistic unless the request or [`Self::pessimistic`] changes that. Reads of the past go back a minute,
+/// not an hour.
 #[derive(Debug, Clone)]
 pub struct Firestore {
     shared: Arc<Shared>,
@@ -54,9 +54,9 @@ pub struct Firestore {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Tells the listeners of commits.
+    /// Notifies the listeners of commits.
     committed: watch::Sender<Moment>,
-    /// Tells those that wait for locks of transactions that have ended.
+    /// Notifies commits that wait for locks of ended transactions.
     released: Notify,
     /// Counts the resets of the listeners.
     resets: watch::Sender<u64>,
@@ -81,43 +81,43 @@ impl Firestore {
         tonic::service::Routes::new(server).into_axum_router()
     }
 
-    /// From now on transactions lock what they read until they end, as databases of the Standard edition do.
+    /// From now on transactions lock the documents they read until they end, as databases of the Standard edition do.
     pub fn pessimistic(&self) {
         self.state().settings.pessimistic = true;
     }
 
-    /// How long a commit waits for a lock; 2 s unless this says otherwise.
+    /// Sets how long a commit waits for a lock; 2 s by default.
     pub fn set_lock_wait(&self, wait: Duration) {
         self.state().settings.lock_wait = wait;
     }
 
-    /// How long transactions live, in total and without being used; 270 s and 60 s unless this says otherwise.
+    /// Sets the lifetime of transactions, in total and idle; 270 s and 60 s by default.
     pub fn set_transaction_lifetime(&self, total: Duration, idle: Duration) {
         self.state().settings.lifetime = Lifetime { total, idle };
     }
 
-    /// From now on refuses queries without an index in this file, in the format of `firestore.indexes.json`. Until then
+    /// From now on refuses queries without an index in this file, in the format of `firestore.indexes.json`. Without a file
     /// every query has its index.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The file is invalid; the text explains why.
     pub fn set_indexes(&self, json: &str) -> Result<(), String> {
         let indexes = Indexes::parse(json)?;
         self.state().settings.indexes = Some(indexes);
         Ok(())
     }
 
-    /// Ends all the streams of `Listen` now, with `UNAVAILABLE`.
+    /// Ends all `Listen` streams with `UNAVAILABLE`.
     pub fn reset_listeners(&self) {
         self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// How many streams of `Listen` there are.
+    /// The number of open `Listen` streams.
     pub fn listeners(&self) -> usize {
         self.shared.resets.receiver_count()
     }
 
-    /// How many transactions are open.
+    /// The number of open transactions.
     pub fn open_transactions(&self) -> usize {
         let mut state = self.state();
         let lifetime = state.settings.lifetime;
@@ -125,23 +125,23 @@ impl Firestore {
         state.transactions.count()
     }
 
-    /// The documents of a collection by its path, as `jobs`, in all databases, in the order of their names.
+    /// The documents of a collection by its path, for example `jobs`, in all databases, sorted by name.
     pub fn documents(&self, collection: &str) -> Vec<Document> {
         let state = self.state();
         let found = state.documents.all().filter(|(name, _)| name.collection() == collection);
         found.map(|(_, document)| Document::clone(document)).collect()
     }
 
-    /// The document of a path, as `jobs/1`, in any database.
+    /// The document at a path, for example `jobs/1`, in any database.
     pub fn get(&self, path: &str) -> Option<Document> {
         let state = self.state();
         state.documents.all().find(|(name, _)| name.path() == path).map(|(_, document)| Document::clone(document))
     }
 
-    /// Puts a document, by its full name. What reads or listens sees it as any other write.
+    /// Writes a document by its full name. Reads and listeners see it like any other write.
     ///
     /// # Errors
-    /// Why it is no document.
+    /// The document is invalid; the text explains why.
     pub fn put(&self, document: Document) -> Result<(), tonic::Status> {
         let database = Name::document(&document.name)?.database().to_owned();
         let write = Write { operation: Some(Operation::Update(document)), ..Write::default() };
@@ -149,7 +149,7 @@ impl Firestore {
         Ok(())
     }
 
-    /// What has been asked so far.
+    /// The operations so far.
     pub fn counts(&self) -> Counts {
         self.state().counts
     }
@@ -158,22 +158,22 @@ impl Firestore {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Commits as soon as no lock is in the way.
+    /// Commits as soon as no lock prevents it.
     async fn commit_unlocked(&self, database: &str, writes: Vec<Write>, transaction: &[u8]) -> Outcome<CommitResponse> {
         let names = writes.iter().map(|one| write::target(database, one)).collect::<Outcome<Vec<_>>>()?;
         let deadline = Instant::now() + self.state().settings.lock_wait;
         loop {
-            // Interest comes before the look, lest what happens in between be missed.
+            // Subscribe before the check, so that a change in between is not missed.
             let mut released = std::pin::pin!(self.shared.released.notified());
             released.as_mut().enable();
             {
-                // One lock for the look and the deed: of two that wait for each other only one must give up.
+                // One lock for the check and the commit: of two that wait for each other only one must give up.
                 let mut state = self.state();
                 if !state.is_blocked(&names, transaction) {
                     return self.apply_to(state, database, writes, transaction);
                 }
                 if Instant::now() >= deadline {
-                    // It may have ended by itself.
+                    // It may have expired.
                     let _ = state.transactions.end(database, transaction);
                     self.shared.released.notify_waiters();
                     return Err(Refusal::lock_timeout());
@@ -191,7 +191,7 @@ impl Firestore {
         transaction: &[u8],
     ) -> Outcome<CommitResponse> {
         let outcome = state.commit(database, writes, transaction);
-        // Told under the lock, so that the times come in their order.
+        // Notify under the lock, so that the times are in order.
         self.shared.committed.send_replace(state.read_time());
         self.shared.released.notify_waiters();
         outcome

@@ -1,4 +1,4 @@
-//! Points in time as Firestore counts them: microseconds.
+//! Points in time in microseconds, as in Firestore.
 
 use prost_types::Timestamp;
 
@@ -11,34 +11,34 @@ const MICROS: i64 = 1_000_000;
 pub struct Moment(i64);
 
 impl Moment {
-    /// The time of this machine.
+    /// The machine's current time.
     #[expect(clippy::disallowed_methods, reason = "a server of its own has its own clock")]
     pub fn of_clock() -> Self {
         Self(jiff::Timestamp::now().as_microsecond())
     }
 
-    /// The next one after it.
+    /// The next microsecond.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// So much before it.
+    /// The moment this much earlier.
     pub fn before(self, long: std::time::Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(long.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// As `REQUEST_TIME` says it: in milliseconds.
+    /// As `REQUEST_TIME` gives it: in whole milliseconds.
     pub fn in_millis(self) -> Timestamp {
         Self(self.0 - self.0.rem_euclid(1000)).timestamp()
     }
 
-    /// As the API says it.
+    /// As the API spells it.
     #[expect(clippy::cast_possible_truncation, reason = "less than a second of nanoseconds")]
     pub fn timestamp(self) -> Timestamp {
         Timestamp { seconds: self.0.div_euclid(MICROS), nanos: (self.0.rem_euclid(MICROS) * 1000) as i32 }
     }
 
-    /// From the API, where it must be aligned to microseconds.
+    /// From the API; it must be in whole microseconds.
     pub fn aligned(timestamp: &Timestamp) -> Outcome<Self> {
         if timestamp.nanos % 1000 != 0 {
             return Err(Refusal::invalid("timestamp must be microsecond aligned"));
@@ -46,12 +46,12 @@ impl Moment {
         Ok(Self(timestamp.seconds * MICROS + i64::from(timestamp.nanos) / 1000))
     }
 
-    /// As the token a listener resumes with.
+    /// As the resume token of a listener.
     pub fn token(self) -> Vec<u8> {
         self.0.to_be_bytes().to_vec()
     }
 
-    /// From such a token.
+    /// From a resume token.
     pub fn from_token(token: &[u8]) -> Outcome<Self> {
         let bytes = token.try_into().map_err(|_| Refusal::invalid("invalid resume token"))?;
         Ok(Self(i64::from_be_bytes(bytes)))

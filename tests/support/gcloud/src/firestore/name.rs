@@ -6,10 +6,10 @@ use super::refusal::{Outcome, Refusal};
 
 const MAX_ID: usize = 1500;
 const MAX_NAME: usize = 6 * 1024;
-/// Segments of a name before those of the document: `projects/P/databases/D/documents`.
+/// The number of segments before the document's: `projects/P/databases/D/documents`.
 const ROOT: usize = 5;
 
-/// The full name of a document, or of a collection: a prefix of names. Ordered by its segments, as results are.
+/// The full name of a document or a collection, which is a prefix of names. Sorted by segments, like results.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name(String);
 
@@ -30,7 +30,7 @@ impl Name {
         Ok(Self(name.to_owned()))
     }
 
-    /// The same, which must be in this database.
+    /// The name of a document, which must be in this database.
     pub fn document_in(database: &str, name: &str) -> Outcome<Self> {
         let document = Self::document(name)?;
         if document.database() != database {
@@ -39,13 +39,13 @@ impl Name {
         Ok(document)
     }
 
-    /// What queries start at: the root of a database, or a document.
+    /// The parent of a query: the root of a database, or a document.
     pub fn parent(name: &str) -> Outcome<Self> {
         let path = path_of(name)?;
         if path.is_empty() { Ok(Self(name.trim_end_matches('/').to_owned())) } else { Self::document(name) }
     }
 
-    /// What is below it.
+    /// The name of a child.
     pub fn child(&self, id: &str) -> Self {
         Self(format!("{}/{id}", self.0))
     }
@@ -64,22 +64,22 @@ impl Name {
         self.0.match_indices('/').nth(ROOT - 1).map_or("", |(at, _)| &self.0[at + 1..])
     }
 
-    /// The path of the collection it is in.
+    /// The path of its collection.
     pub fn collection(&self) -> &str {
         self.path().rsplit_once('/').map_or("", |(collection, _)| collection)
     }
 
-    /// The last segment of the path of the collection it is in.
+    /// The last segment of the path of its collection.
     pub fn collection_id(&self) -> &str {
         self.collection().rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether it is somewhere below.
+    /// Whether it is below this name at any depth.
     pub fn is_below(&self, parent: &Self) -> bool {
         self.0.strip_prefix(&parent.0).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// Whether it is a document of exactly this collection.
+    /// Whether it is a document directly in this collection.
     pub fn is_in(&self, collection: &Self) -> bool {
         self.0.strip_prefix(&collection.0).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| !id.contains('/'))
     }
@@ -126,7 +126,7 @@ fn path_of(name: &str) -> Outcome<&str> {
     }
 }
 
-/// Checks one id of a path, which is a document's or a collection's.
+/// Checks one id of a path: a document's or a collection's.
 fn check_id(id: &str) -> Outcome<()> {
     let reserved = id.len() > 3 && id.starts_with("__") && id.ends_with("__");
     if id.is_empty() || id == "." || id == ".." || reserved || id.len() > MAX_ID {

@@ -1,15 +1,15 @@
-//! Why a request is refused. Smaller than a `Status`, which it becomes at the border.
+//! Why a request is refused. Smaller than a `Status`, into which it is converted at the boundary.
 
 use tonic::{Code, Status};
 
-/// The code and what is said with it.
+/// The code and the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub code: Code,
     pub message: String,
 }
 
-/// What a step gives, or the refusal.
+/// The result of a step, or the refusal.
 pub type Outcome<T> = Result<T, Refusal>;
 
 impl Refusal {

@@ -242,8 +242,8 @@ fn check_length(length: usize) -> Outcome<()> {
     Ok(())
 }
 
-fn refuse_explanation(asked: bool) -> Outcome<()> {
-    if asked {
+fn refuse_explanation(is_requested: bool) -> Outcome<()> {
+    if is_requested {
         return Err(Refusal::new(Code::Unimplemented, "the emulator explains no queries"));
     }
     Ok(())

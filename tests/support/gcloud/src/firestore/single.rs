@@ -1,4 +1,4 @@
-//! Writes of one document, and batches of writes that are each on their own.
+//! Writes of one document, and batches of independent writes.
 
 use std::collections::HashSet;
 
@@ -83,7 +83,7 @@ impl Firestore {
         let mask = mask.map(|mask| mask.field_paths.iter().map(|path| FieldPath::parse(path)).collect());
         let mask: Option<Vec<FieldPath>> = mask.transpose()?;
         let done = self.commit_unlocked(name.database(), vec![write], &[]).await?;
-        // As of this very commit, whatever comes after it.
+        // As of this commit, whatever follows it.
         let at = done.commit_time.map_or(Selector::Latest, Selector::At);
         let mut state = self.state();
         let view = state.view(name.database(), at)?;
@@ -93,7 +93,7 @@ impl Firestore {
     }
 }
 
-/// As the clients make ids.
+/// A random id, as the clients make it.
 fn random_id() -> String {
     let letter = |_| char::from(LETTERS[OsRng.next_u32() as usize % LETTERS.len()]);
     (0..ID_LENGTH).map(letter).collect()

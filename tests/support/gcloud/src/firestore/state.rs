@@ -1,4 +1,4 @@
-//! All that the server knows, behind one lock that is held for moments.
+//! The server's state, behind one lock that is held only briefly.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,28 +19,28 @@ use super::{
     write,
 };
 
-/// What has been asked so far. A query counts one read for each document it gives, and one when it gives none.
+/// The operations so far. A query counts one read for each result, and one read if it has no result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Documents read, also those that were missing.
+    /// Documents read, including missing ones.
     pub reads: u64,
     /// Documents written.
     pub writes: u64,
     /// Documents deleted.
     pub deletes: u64,
-    /// Queries, aggregations too.
+    /// Queries, including aggregations.
     pub queries: u64,
     /// Commits that succeeded.
     pub commits: u64,
 }
 
-/// How the server behaves.
+/// The server's settings.
 #[derive(Debug)]
 pub struct Settings {
     pub pessimistic: bool,
     pub lifetime: Lifetime,
     pub lock_wait: Duration,
-    /// How far back reads at a time and listeners that resume may go.
+    /// How far back reads of the past and resumed listeners may go.
     pub retention: Duration,
     pub indexes: Option<Indexes>,
 }
@@ -57,7 +57,7 @@ impl Default for Settings {
     }
 }
 
-/// As of when a request reads.
+/// The time as of which a request reads.
 #[derive(Debug)]
 pub enum Selector {
     Latest,
@@ -66,12 +66,12 @@ pub enum Selector {
     At(Timestamp),
 }
 
-/// The time that a request reads as of, and for which transaction.
+/// The time as of which a request reads, and its transaction.
 #[derive(Debug)]
 pub struct View {
     pub at: Moment,
     pub transaction: Option<Id>,
-    /// The transaction's id, when this request has begun it.
+    /// The transaction's id, if this request has begun it.
     pub begun: Id,
 }
 
@@ -81,7 +81,7 @@ pub struct State {
     pub transactions: Transactions,
     pub settings: Settings,
     pub counts: Counts,
-    /// The last time that was given to anything.
+    /// The last time that was assigned.
     clock: Moment,
 }
 
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// A time to read as of: no later commit has it.
+    /// A time for reads; every later commit has a later time.
     pub fn read_time(&mut self) -> Moment {
         self.clock = self.clock.max(Moment::of_clock());
         self.clock
@@ -110,7 +110,7 @@ impl State {
         Ok(self.transactions.begin(database, mode, at))
     }
 
-    /// Finds out what a request reads.
+    /// Resolves the time and the transaction of a request.
     pub fn view(&mut self, database: &str, selector: Selector) -> Outcome<View> {
         self.transactions.expire(self.settings.lifetime);
         let now = self.read_time();
@@ -123,7 +123,7 @@ impl State {
             }
             Selector::In(id) => self.view_of(database, id, false),
             Selector::New(options) => {
-                // Documented: begun by a read, a transaction is read-only unless it says otherwise.
+                // Documented: a transaction that a read begins is read-only unless its options say otherwise.
                 let options = if options.mode.is_some() { options } else { read_only() };
                 let id = self.begin(database, Some(options))?;
                 self.view_of(database, id, true)
@@ -138,14 +138,14 @@ impl State {
         self.documents.at(name, view.at).cloned()
     }
 
-    /// Understands a query, which must have its index.
+    /// Parses a query and checks that it has its index.
     pub fn plan(&self, parent: &str, query: StructuredQuery) -> Outcome<Plan> {
         let plan = Plan::parse(parent, query)?;
         self.settings.indexes.as_ref().map_or(Ok(()), |indexes| indexes.check(&plan))?;
         Ok(plan)
     }
 
-    /// Reads what a query finds, whole documents.
+    /// Reads the results of a query as complete documents.
     pub fn query(&mut self, view: &View, plan: &Plan) -> Vec<Arc<Document>> {
         let found = plan.run(&self.documents, view.at);
         self.counts.queries += 1;
@@ -159,13 +159,13 @@ impl State {
         found
     }
 
-    /// Whether another transaction's lock is in the way of these writes.
+    /// Whether another transaction's lock prevents these writes.
     pub fn is_blocked(&mut self, names: &[Name], transaction: &[u8]) -> bool {
         self.transactions.expire(self.settings.lifetime);
         self.transactions.is_locked(names, transaction)
     }
 
-    /// Applies the writes, all or none, and ends the transaction in any case.
+    /// Applies all writes or none, and ends the transaction in any case.
     pub fn commit(&mut self, database: &str, writes: Vec<Write>, transaction: &[u8]) -> Outcome<CommitResponse> {
         self.transactions.expire(self.settings.lifetime);
         if !transaction.is_empty() {

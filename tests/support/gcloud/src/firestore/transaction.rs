@@ -1,10 +1,10 @@
-//! Open transactions: what they have read, and when they end by themselves.
+//! Open transactions: their reads and their expiry.
 
 use std::{collections::HashMap, time::Duration};
 
 use gcloud_sdk::google::firestore::v1::{
     TransactionOptions,
-    transaction_options::{ConcurrencyMode, Mode as Asked, read_only},
+    transaction_options::{ConcurrencyMode, Mode as RequestedMode, read_only},
 };
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
     refusal::{Outcome, Refusal},
 };
 
-/// What the API calls a transaction by.
+/// The transaction's id in the API.
 pub type Id = Vec<u8>;
 
 /// How long a transaction lives.
@@ -28,13 +28,13 @@ pub struct Lifetime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     ReadOnly,
-    /// Reads a snapshot; what was read must be the same at the commit.
+    /// Reads a snapshot; the documents read must be unchanged at the commit.
     Optimistic,
-    /// Reads the present; what was read cannot change until the commit.
+    /// Reads the present; the documents read cannot change until the commit.
     Pessimistic,
 }
 
-/// What was read, and as of when.
+/// A read and its time.
 #[derive(Debug)]
 pub enum Read {
     Document(Name, Moment),
@@ -45,18 +45,18 @@ pub enum Read {
 pub struct Transaction {
     pub database: String,
     pub mode: Mode,
-    /// As of when it reads, from its first read on.
+    /// The time as of which it reads, from its first read on.
     pub snapshot: Option<Moment>,
     pub reads: Vec<Read>,
     begun: Instant,
     used: Instant,
 }
 
-/// Those that are open.
+/// The open transactions.
 #[derive(Debug)]
 pub struct Transactions {
     open: HashMap<Id, Transaction>,
-    /// Tells apart the transactions of different servers.
+    /// Distinguishes the transactions of different servers.
     origin: Moment,
     begun: u64,
 }
@@ -76,7 +76,7 @@ impl Transactions {
         id
     }
 
-    /// An open one of this database, which is in use by that.
+    /// An open transaction of this database. This counts as use.
     pub fn used(&mut self, database: &str, id: &[u8]) -> Outcome<&mut Transaction> {
         let transaction = self.open.get_mut(id).filter(|transaction| transaction.database == database);
         let transaction = transaction.ok_or_else(Refusal::ended_transaction)?;
@@ -84,18 +84,18 @@ impl Transactions {
         Ok(transaction)
     }
 
-    /// One whose reads count: a read-only one's do not.
+    /// A transaction whose reads can conflict: not a read-only one.
     pub fn reading(&mut self, id: &[u8]) -> Option<&mut Transaction> {
         self.open.get_mut(id).filter(|transaction| transaction.mode != Mode::ReadOnly)
     }
 
-    /// Ends one.
+    /// Ends a transaction.
     pub fn end(&mut self, database: &str, id: &[u8]) -> Outcome<Transaction> {
         self.used(database, id)?;
         self.open.remove(id).ok_or_else(Refusal::ended_transaction)
     }
 
-    /// Ends those that are too old, or that nobody has used for too long.
+    /// Ends transactions that are too old or idle for too long.
     pub fn expire(&mut self, lifetime: Lifetime) {
         self.open.retain(|_, one| one.begun.elapsed() < lifetime.total && one.used.elapsed() < lifetime.idle);
     }
@@ -109,7 +109,7 @@ impl Transactions {
             .any(|read| matches!(read, Read::Document(name, _) if names.contains(name)))
     }
 
-    /// The oldest time that one of them reads as of.
+    /// The oldest time as of which an open transaction reads.
     pub fn oldest_snapshot(&self) -> Option<Moment> {
         self.open.values().filter_map(|transaction| transaction.snapshot).min()
     }
@@ -119,22 +119,22 @@ impl Transactions {
     }
 }
 
-/// The mode that a transaction is begun with, and the time it asks to read as of.
+/// The mode of a new transaction, and the requested read time.
 pub fn mode_of(options: Option<TransactionOptions>, pessimistic: bool) -> Outcome<(Mode, Option<Moment>)> {
     match options.and_then(|options| options.mode) {
-        Some(Asked::ReadOnly(read_only)) => {
+        Some(RequestedMode::ReadOnly(read_only)) => {
             let at = match read_only.consistency_selector {
                 Some(read_only::ConsistencySelector::ReadTime(at)) => Some(Moment::aligned(&at)?),
                 None => None,
             };
             Ok((Mode::ReadOnly, at))
         }
-        asked => {
-            let asked = match asked {
-                Some(Asked::ReadWrite(read_write)) => read_write.concurrency_mode(),
+        requested => {
+            let requested = match requested {
+                Some(RequestedMode::ReadWrite(read_write)) => read_write.concurrency_mode(),
                 _ => ConcurrencyMode::Unspecified,
             };
-            let pessimistic = match asked {
+            let pessimistic = match requested {
                 ConcurrencyMode::Unspecified => pessimistic,
                 ConcurrencyMode::Optimistic => false,
                 ConcurrencyMode::Pessimistic => true,

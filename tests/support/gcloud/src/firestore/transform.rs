@@ -17,10 +17,10 @@ use super::{
     value::{self, Kind},
 };
 
-/// Transforms of one document in one commit.
+/// The transforms of one document in one commit.
 const MAX_TRANSFORMS: usize = 500;
 
-/// Applies them in order, and says what each resulted in.
+/// Applies them in order and returns the result of each.
 pub fn apply(fields: &mut Fields, transforms: Vec<FieldTransform>, now: Moment) -> Outcome<Vec<Value>> {
     if transforms.len() > MAX_TRANSFORMS {
         return Err(Refusal::invalid(format!("A document has more than {MAX_TRANSFORMS} transforms.")));
@@ -80,7 +80,7 @@ fn as_double(integer: i64) -> f64 {
     integer as f64
 }
 
-/// The greater or the lesser of two; of equal ones the stored, and NaN of any with NaN.
+/// The larger or the smaller of two values; of equal values the stored one; NaN if one is NaN.
 fn extreme(current: Option<&Value>, operand: Value, greatest: bool) -> Value {
     let Some(current) = current.filter(|value| value::kind(value) == Kind::Number) else { return operand };
     if value::is_nan(current) || value::is_nan(&operand) {

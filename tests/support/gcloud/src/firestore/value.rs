@@ -6,7 +6,7 @@ use gcloud_sdk::google::firestore::v1::{Value, value::ValueType};
 
 use super::{field::Fields, name};
 
-/// Of what kind a value is, in the order of kinds.
+/// The kind of a value, in the order of kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Null,
@@ -23,7 +23,7 @@ pub enum Kind {
     Other,
 }
 
-/// The kind of a value. NaN is the least of the numbers.
+/// The kind of a value. NaN sorts before all numbers.
 pub fn kind(value: &Value) -> Kind {
     match &value.value_type {
         None | Some(ValueType::NullValue(_)) => Kind::Null,
@@ -68,12 +68,12 @@ pub fn compare(one: &Value, other: &Value) -> Ordering {
     })
 }
 
-/// Whether two values are equal in a query: 3 is 3.0, and NaN is NaN.
+/// Whether two values are equal in a query: 3 equals 3.0, and NaN equals NaN.
 pub fn equal(one: &Value, other: &Value) -> bool {
     compare(one, other).is_eq()
 }
 
-/// Whether nothing is different, not even the type of a number.
+/// Whether two values are identical, including the type of a number.
 pub fn identical(one: &Value, other: &Value) -> bool {
     use ValueType as V;
     match (&one.value_type, &other.value_type) {
@@ -86,7 +86,7 @@ pub fn identical(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// The same of all the fields.
+/// Whether all fields are identical.
 pub fn identical_fields(one: &Fields, other: &Fields) -> bool {
     one.len() == other.len()
         && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| identical(value, other)))
@@ -101,7 +101,7 @@ pub fn is_nan(value: &Value) -> bool {
     matches!(value.value_type, Some(ValueType::DoubleValue(double)) if double.is_nan())
 }
 
-/// What is in an array; nothing for what is none.
+/// The elements of an array; none for other values.
 pub fn elements(value: &Value) -> &[Value] {
     match &value.value_type {
         Some(ValueType::ArrayValue(array)) => &array.values,
@@ -110,11 +110,11 @@ pub fn elements(value: &Value) -> &[Value] {
 }
 
 fn doubles(a: f64, b: f64) -> Ordering {
-    // One NaN is as good as another, and the least; zero has no sign.
+    // All NaNs are equal and sort first; zero has no sign.
     a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }
 
-/// Exact, also where a double cannot hold the integer.
+/// Exact, even if a double cannot hold the integer.
 #[expect(clippy::cast_possible_truncation, reason = "the double is known to fit")]
 fn integer_and_double(integer: i64, double: f64) -> Ordering {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;

@@ -1,4 +1,4 @@
-//! One write: its precondition, and what it makes of a document.
+//! One write: its precondition and its result.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use super::{
     transform, value,
 };
 
-/// What a write left: the document, or none, and what its transforms resulted in.
+/// The result of a write: the document, if any, and the results of its transforms.
 #[derive(Debug)]
 pub struct Written {
     pub document: Option<Arc<Document>>,
     pub transformed: Vec<Value>,
 }
 
-/// The document that a write is of.
+/// The document of a write.
 pub fn target(database: &str, write: &Write) -> Outcome<Name> {
     let name = match &write.operation {
         Some(Operation::Update(document)) => &document.name,
@@ -36,12 +36,12 @@ pub fn target(database: &str, write: &Write) -> Outcome<Name> {
     Name::document_in(database, name)
 }
 
-/// Whether it deletes.
+/// Whether it is a delete.
 pub fn is_delete(write: &Write) -> bool {
     matches!(write.operation, Some(Operation::Delete(_)))
 }
 
-/// Applies a write to the document as it is.
+/// Applies a write to the current document.
 pub fn apply(write: Write, current: Option<&Arc<Document>>, now: Moment) -> Outcome<Written> {
     let Write { update_mask, update_transforms, current_document, operation } = write;
     let is_update = matches!(operation, Some(Operation::Update(_)));
@@ -111,7 +111,7 @@ fn update(
     };
     let transformed = transform::apply(&mut fields, transforms, now)?;
     if let Some(current) = current.filter(|current| value::identical_fields(&current.fields, &fields)) {
-        // What changes nothing leaves the time of the last change.
+        // A write without a change keeps the update time.
         return Ok(Written { document: Some(Arc::clone(current)), transformed });
     }
     let document = Document {
@@ -124,7 +124,7 @@ fn update(
     Ok(Written { document: Some(Arc::new(document)), transformed })
 }
 
-/// The current fields, with those of the mask as they came in: set, or taken away.
+/// The current fields, with the fields of the mask set or removed as in the write.
 fn masked(incoming: &Fields, mask: &DocumentMask, current: Option<&Arc<Document>>) -> Outcome<Fields> {
     let mut fields = current.map_or_else(Fields::new, |document| document.fields.clone());
     for path in &mask.field_paths {

@@ -1,4 +1,4 @@
-//! Tokens of any kind, good and bad.
+//! Valid and forged tokens.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -6,25 +6,25 @@ use serde_json::Value;
 
 use super::{Identity, Issuer, key::Key};
 
-/// What signs a token. The algorithm is what its header says, where that fits the key, else RS256 or HS256.
+/// How a token is signed. The header names the algorithm if that fits the key; otherwise RS256 or HS256.
 #[derive(Debug, Clone, Copy)]
 pub enum Signing<'a> {
-    /// The key of that issuer.
+    /// The key of this issuer.
     By(Issuer),
-    /// A key that nobody publishes.
+    /// An RSA key that is not published.
     Stranger,
-    /// A shared secret: HS256, as with a public key taken for one.
+    /// A shared secret (HS256), for example a public key that is misused as one.
     Secret(&'a [u8]),
-    /// These words in place of a signature: nothing for `alg: none`, `SIGNATURE_REMOVED_BY_GOOGLE` for a stripped one.
+    /// This text instead of a signature: empty for `alg: none`, `SIGNATURE_REMOVED_BY_GOOGLE` for a stripped signature.
     Written(&'a str),
 }
 
 impl Identity {
-    /// A token of exactly this header and these claims.
+    /// A token with exactly this header and these claims.
     pub fn sign(&self, header: &Value, claims: &Value, signing: Signing<'_>) -> String {
         let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));
-        let asked = header["alg"].as_str().and_then(|name| name.parse::<Algorithm>().ok());
+        let algorithm = header["alg"].as_str().and_then(|name| name.parse::<Algorithm>().ok());
         let by_key = |key: &Key| {
             let rsa = [
                 Algorithm::RS256,
@@ -34,15 +34,19 @@ impl Identity {
                 Algorithm::PS384,
                 Algorithm::PS512,
             ];
-            signature(&message, &key.encoding, asked.filter(|asked| rsa.contains(asked)).unwrap_or(Algorithm::RS256))
+            signature(
+                &message,
+                &key.encoding,
+                algorithm.filter(|algorithm| rsa.contains(algorithm)).unwrap_or(Algorithm::RS256),
+            )
         };
         let signature = match signing {
             Signing::By(issuer) => by_key(&self.key(issuer)),
             Signing::Stranger => by_key(&Key::first()[2]),
             Signing::Secret(secret) => {
                 let hmac = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-                let asked = asked.filter(|asked| hmac.contains(asked)).unwrap_or(Algorithm::HS256);
-                signature(&message, &EncodingKey::from_secret(secret), asked)
+                let algorithm = algorithm.filter(|algorithm| hmac.contains(algorithm)).unwrap_or(Algorithm::HS256);
+                signature(&message, &EncodingKey::from_secret(secret), algorithm)
             }
             Signing::Written(words) => words.to_owned(),
         };

@@ -1,4 +1,4 @@
-//! RSA keys of tests.
+//! RSA keys for tests.
 
 use std::{
     ops::Deref,
@@ -18,7 +18,7 @@ use rsa::{
 };
 use serde_json::{Value, json};
 
-/// A key, made when it is first used, for that takes a while.
+/// A key that is generated on first use, because that takes a while.
 pub struct Key {
     pub kid: String,
     material: LazyLock<Material>,
@@ -33,7 +33,7 @@ pub struct Material {
 }
 
 impl Key {
-    /// Google's, Firebase's, and one that nobody publishes: the same for the whole process.
+    /// The keys of Google and Firebase, and one that is not published. They are the same in the whole process.
     pub fn first() -> &'static [Arc<Self>; 3] {
         static FIRST: LazyLock<[Arc<Key>; 3]> = LazyLock::new(|| std::array::from_fn(|_| Arc::new(Key::new())));
         &FIRST
@@ -41,7 +41,7 @@ impl Key {
 
     pub fn new() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        // As long as Google's, and never the same.
+        // As long as Google's ids, and never the same.
         let kid = format!("{:040x}", (0xE_u128 << 100) | u128::from(LAST.fetch_add(1, Ordering::Relaxed)));
         Self { kid, material: LazyLock::new(Material::new) }
     }
@@ -61,7 +61,7 @@ impl Deref for Key {
 }
 
 impl Material {
-    /// 2048 bits, as Google's.
+    /// 2048 bits, like Google's keys.
     fn new() -> Self {
         let key = RsaPrivateKey::new(&mut rand_core::OsRng, 2048).expect("2048 bits are enough for a key");
         let public = key.to_public_key();

@@ -1,4 +1,4 @@
-//! The messages of one subscription that are not acknowledged: which are ready, which are out, which come again when.
+//! The unacknowledged messages of one subscription: ready, under delivery, or waiting for redelivery.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// As an ack id, which nobody but the service reads.
+    /// As an ack id, which only the service reads.
     pub fn to_ack_id(self) -> String {
         format!("{}-{}", self.entry, self.delivery)
     }
@@ -26,7 +26,7 @@ impl Ticket {
     }
 }
 
-/// A message that was handed out.
+/// A message under delivery.
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub ticket: Ticket,
@@ -60,7 +60,7 @@ enum Held {
         delivery: u64,
         until: Instant,
     },
-    /// Kept for a seek back.
+    /// Acknowledged messages, kept for a seek to the past.
     Acked,
 }
 
@@ -71,7 +71,7 @@ impl Backlog {
         self.entries.insert(self.last_entry, entry);
     }
 
-    /// Hands out the first message that is ready.
+    /// Starts the delivery of the first ready message.
     pub fn take(&mut self, now: Instant, deadline: Duration) -> Option<Taken> {
         let is_ready = |entry: &Entry| matches!(entry.held, Held::Ready { from } if from <= now);
         let (&id, entry) = self.entries.iter_mut().find(|(_, entry)| is_ready(entry))?;
@@ -81,7 +81,7 @@ impl Backlog {
         Some(Taken { ticket, message: Arc::clone(&entry.message), attempt: entry.failures + 1 })
     }
 
-    /// It is done with. False when that delivery is over already.
+    /// Acknowledges a delivery. Returns false if the delivery is already over.
     pub fn acknowledge(&mut self, ticket: Ticket, retain: bool) -> bool {
         let Some(entry) = self.out(ticket) else { return false };
         entry.held = Held::Acked;
@@ -91,33 +91,33 @@ impl Backlog {
         true
     }
 
-    /// It failed. Says how often by now, or nothing when that delivery is over already.
+    /// Fails a delivery. Returns the number of failures of the message, or `None` if the delivery is already over.
     pub fn fail(&mut self, ticket: Ticket) -> Option<u32> {
         let entry = self.out(ticket)?;
         entry.failures += 1;
         Some(entry.failures)
     }
 
-    /// A failed one comes again, not before `from`.
+    /// Redelivers a failed message, not before `from`.
     pub fn retry(&mut self, ticket: Ticket, from: Instant) {
         if let Some(entry) = self.out(ticket) {
             entry.held = Held::Ready { from };
         }
     }
 
-    /// Takes a failed one out for good.
+    /// Removes a failed message.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Arc<Message>> {
         self.entries.remove(&ticket.entry).map(|entry| entry.message)
     }
 
-    /// Moves the deadline of a delivery. False when it is over already.
+    /// Changes the deadline of a delivery. Returns false if the delivery is already over.
     pub fn extend(&mut self, ticket: Ticket, until: Instant) -> bool {
         let Some(entry) = self.out(ticket) else { return false };
         entry.held = Held::Out { delivery: ticket.delivery, until };
         true
     }
 
-    /// The deliveries whose deadline is over.
+    /// The deliveries whose deadline has passed.
     pub fn overdue(&self, now: Instant) -> Vec<Ticket> {
         let overdue = self.entries.iter().filter_map(|(&id, entry)| match entry.held {
             Held::Out { delivery, until } if until <= now => Some(Ticket { entry: id, delivery }),
@@ -126,14 +126,14 @@ impl Backlog {
         overdue.collect()
     }
 
-    /// Drops what has been here for longer than that.
+    /// Drops the messages that are older than the retention.
     pub fn forget(&mut self, now: Instant, retention: Duration) -> bool {
         let before = self.entries.len();
         self.entries.retain(|_, entry| now.duration_since(entry.arrived) < retention);
         self.entries.len() < before
     }
 
-    /// What was published before counts as acknowledged, the rest as not.
+    /// Messages published before this moment count as acknowledged, later ones as not.
     pub fn seek(&mut self, time: Timestamp, now: Instant, retain: bool) {
         for entry in self.entries.values_mut() {
             if entry.message.publish_time < time {
@@ -147,18 +147,18 @@ impl Backlog {
         }
     }
 
-    /// How many are handed out.
+    /// The number of messages under delivery.
     pub fn outstanding(&self) -> usize {
         self.entries.values().filter(|entry| matches!(entry.held, Held::Out { .. })).count()
     }
 
-    /// What is not acknowledged, oldest first.
+    /// The unacknowledged messages, oldest first.
     pub fn messages(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.entries.values().filter(|entry| !matches!(entry.held, Held::Acked)).map(|entry| &entry.message)
     }
 
-    /// When something here is to happen next: a deadline over, a message too old, and a message ready for who hands
-    /// out what is ready.
+    /// The next moment at which something happens: a deadline passes, a message becomes too old, or (for the pusher) a
+    /// message becomes ready.
     pub fn next_event(&self, retention: Duration, hands_out: bool) -> Option<Instant> {
         let of = |entry: &Entry| {
             let forgotten = entry.arrived + retention;

@@ -70,7 +70,7 @@ pub struct ModifyAckDeadline {
     pub ack_deadline_seconds: i32,
 }
 
-/// The answer to a pull.
+/// The response to a pull.
 pub fn pulled(pulled: &[Pulled]) -> Value {
     let received = pulled.iter().map(|pulled| {
         let mut received = json!({

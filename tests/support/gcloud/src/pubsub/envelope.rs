@@ -1,11 +1,11 @@
-//! Messages as JSON: the body of a push, and what is inside it.
+//! Messages as JSON: the body of a push and its message.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::Message;
 
-/// The wrapped envelope of a push: both spellings of what has two, nothing that is empty.
+/// The wrapped envelope of a push: with both spellings of fields that have two, without empty fields.
 pub fn of(message: &Message, attempt: Option<u32>, subscription: &str) -> Value {
     let mut inner = self::message(message);
     inner["message_id"] = inner["messageId"].clone();
@@ -17,7 +17,7 @@ pub fn of(message: &Message, attempt: Option<u32>, subscription: &str) -> Value 
     body
 }
 
-/// A message, without what is empty.
+/// A message, without empty fields.
 pub fn message(message: &Message) -> Value {
     let mut value = json!({ "messageId": message.id, "publishTime": publish_time(message) });
     if !message.data.is_empty() {
@@ -32,7 +32,7 @@ pub fn message(message: &Message) -> Value {
     value
 }
 
-/// With milliseconds, also when they are none or end in zeros.
+/// Always with three digits of milliseconds.
 fn publish_time(message: &Message) -> String {
     message.publish_time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

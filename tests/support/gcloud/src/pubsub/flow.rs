@@ -1,4 +1,4 @@
-//! How fast a subscription is pushed: a window that starts small, and a pause after negative acknowledgements.
+//! The rate of pushes: a window that starts small, and a pause after negative acknowledgements.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ const MOST_PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub struct Flow {
-    /// How many pushes may be under way at once.
+    /// The largest number of concurrent pushes.
     window: usize,
-    /// How many negative acknowledgements more than positive ones.
+    /// Negative acknowledgements minus positive ones.
     nacks: u32,
     paused_until: Option<Instant>,
 }
@@ -25,13 +25,13 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// One more for each success doubles the window with each round.
+    /// Each success adds one, which doubles the window with each round.
     pub fn acked(&mut self) {
         self.window = (self.window + 1).min(MAX_WINDOW);
         self.nacks = self.nacks.saturating_sub(1);
     }
 
-    /// The whole subscription waits, longer with each.
+    /// The whole subscription pauses, longer with each failure.
     pub fn nacked(&mut self, now: Instant, speed: f64) {
         self.window = (self.window / 2).max(1);
         let pause = LEAST_PAUSE.saturating_mul(2_u32.saturating_pow(self.nacks)).min(MOST_PAUSE);
@@ -39,7 +39,7 @@ impl Flow {
         self.paused_until = Some(now + pause.div_f64(speed));
     }
 
-    /// Until when nothing is pushed, if that is to come.
+    /// The end of the pause, if it is in the future.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }

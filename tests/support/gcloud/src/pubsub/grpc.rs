@@ -14,7 +14,7 @@ use crate::services::{
     subscriber::subscriber_server::{Subscriber, SubscriberServer},
 };
 
-/// More than the service takes, so that it is the service that refuses.
+/// More than the service accepts, so that the service itself refuses larger requests.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 pub fn routes(pubsub: &PubSub) -> Router {

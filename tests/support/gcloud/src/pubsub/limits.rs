@@ -1,4 +1,4 @@
-//! What the service refuses, and what it fills in.
+//! The limits and the defaults of the service.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::resource::{ExpirationPolicy, PushConfig, RetryPolicy, Span, Subscript
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
-/// Of a message, and of all messages of a request together.
+/// Bytes of a message, and of all messages of a request together.
 const MAX_BYTES: usize = 10_000_000;
 const MAX_MESSAGES: usize = 1000;
 const MAX_ATTRIBUTES: usize = 100;
 const MAX_KEY_BYTES: usize = 256;
 const MAX_VALUE_BYTES: usize = 1024;
 
-/// `projects/P/KIND/ID`, or a refusal that says what is wrong with it.
+/// Checks a name of the form `projects/P/KIND/ID`.
 pub fn check_name(name: &str, kind: &str) -> Result<(), Status> {
     let mut parts = name.split('/');
     let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
@@ -42,7 +42,7 @@ pub fn check_topic(topic: &Topic) -> Result<(), Status> {
         .map_or(Ok(()), |span| between("message_retention_duration", span, 10 * MINUTE, 31 * DAY))
 }
 
-/// Fills in what is not set, then looks at all of it.
+/// Fills in the defaults and checks all settings.
 pub fn settle_subscription(subscription: &mut Subscription) -> Result<(), Status> {
     if subscription.ack_deadline_seconds == 0 {
         subscription.ack_deadline_seconds = 10;
@@ -95,7 +95,7 @@ fn check_subscription(subscription: &Subscription) -> Result<(), Status> {
     }
 }
 
-/// How long a delivery may take, in seconds: 0 is `modifyAckDeadline`'s nack.
+/// An ack deadline in seconds; 0 is a negative acknowledgement (`modifyAckDeadline`).
 pub fn check_deadline(seconds: i32, least: i32) -> Result<(), Status> {
     if (least..=600).contains(&seconds) {
         return Ok(());
@@ -115,7 +115,7 @@ fn check_push(push: &PushConfig) -> Result<(), Status> {
     Ok(())
 }
 
-/// Messages that someone wants to publish together.
+/// Checks the messages of one publish request.
 pub fn check_messages(messages: &[PubsubMessage]) -> Result<(), Status> {
     if messages.is_empty() || messages.len() > MAX_MESSAGES {
         return refuse(format!("a request publishes 1 to {MAX_MESSAGES} messages, not {}", messages.len()));

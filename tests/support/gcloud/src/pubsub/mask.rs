@@ -4,8 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tonic::Status;
 
-/// What a resource becomes when the fields of `mask` (`"pushConfig,retryPolicy.minimumBackoff"`, in either spelling)
-/// are those of `update`; absent there means unset. `open`: what may change.
+/// A resource whose fields in `mask` (`"pushConfig,retryPolicy.minimumBackoff"`, in either spelling) come from `update`;
+/// a field that is absent there is unset. `open` lists the fields that may change.
 pub fn apply<T: Serialize + DeserializeOwned>(
     resource: &T,
     update: &Value,
@@ -43,7 +43,7 @@ fn set(value: &mut Value, path: &[String], new: Option<Value>) {
     }
 }
 
-/// `push_config` as `pushConfig`.
+/// Spells `push_config` as `pushConfig`.
 fn camel(name: &str) -> String {
     let mut parts = name.split('_');
     let mut camel = parts.next().unwrap_or_default().to_owned();

@@ -26,14 +26,14 @@ use tokio::{sync::watch, time::Instant};
 use crate::Identity;
 use state::{Now, State};
 
-/// Topics and subscriptions. Cloning shares them.
+/// Topics and subscriptions. Clones share them.
 #[derive(Debug, Clone)]
 pub struct PubSub(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Told of every change: who waits for something looks again.
+    /// Notified of every change, so that waiting callers check again.
     changes: watch::Sender<()>,
     identity: Identity,
     http: reqwest::Client,
@@ -42,26 +42,26 @@ struct Shared {
 /// A published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Given by the service, unique.
+    /// Assigned by the service, unique.
     pub id: String,
-    /// What it carries.
+    /// The data.
     pub data: Vec<u8>,
-    /// What is written on it.
+    /// The attributes.
     pub attributes: BTreeMap<String, String>,
-    /// Kept, but nothing is ordered by it.
+    /// Kept, but without effect.
     pub ordering_key: String,
-    /// In milliseconds.
+    /// The time of publication, in whole milliseconds.
     pub publish_time: Timestamp,
 }
 
-/// A message handed out by push or pull.
+/// A delivery by push or pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Which message.
+    /// The message's id.
     pub message_id: String,
-    /// How many times, from 1.
+    /// The number of the delivery of this message, from 1.
     pub attempt: u32,
-    /// The HTTP status that a push was answered with. None as long as there is none, and for pull.
+    /// The HTTP status of the response to a push. `None` until it arrives, and for a pull.
     pub answer: Option<u16>,
 }
 
@@ -74,13 +74,13 @@ impl PubSub {
         Self(Arc::new(Shared { state, changes, identity, http }))
     }
 
-    /// The services, and their REST twin for administration.
+    /// The gRPC services and the REST API.
     pub(crate) fn routes(&self) -> Router {
         grpc::routes(self).merge(rest::routes(self))
     }
 
-    /// Makes every wait so many times shorter than documented: retries, pauses, ack deadlines, retention. What clients
-    /// may set stays what it is, and so does the end of a wait that has begun.
+    /// Makes every wait shorter than documented by this factor: retries, pauses, ack deadlines, retention. The limits of
+    /// settings stay the same, and so does the end of a wait that has already begun.
     ///
     /// # Panics
     /// If `factor` is not a positive number.
@@ -89,33 +89,33 @@ impl PubSub {
         self.change(|state| state.speed = factor);
     }
 
-    /// The next acknowledgements get lost: their messages are delivered again, as at-least-once allows.
+    /// Loses the next acknowledgements: their messages are delivered again, as at-least-once delivery allows.
     pub fn lose_acks(&self, times: usize) {
         self.change(|state| state.lost_acks += times);
     }
 
-    /// What was published to a topic, oldest first (the last 10 000).
+    /// The messages published to a topic, oldest first (the last 10 000).
     pub fn published(&self, topic: &str) -> Vec<Message> {
         let state = self.lock();
         let published = state.topics.get(topic).map(|topic| topic.published.iter().map(|message| (**message).clone()));
         published.map(Iterator::collect).unwrap_or_default()
     }
 
-    /// What a subscription has not acknowledged, oldest first.
+    /// The unacknowledged messages of a subscription, oldest first.
     pub fn messages(&self, subscription: &str) -> Vec<Message> {
         let state = self.lock();
         let messages = state.queues.get(subscription).map(|queue| queue.backlog.messages());
         messages.map(|messages| messages.map(|message| (**message).clone()).collect()).unwrap_or_default()
     }
 
-    /// What a subscription delivered, oldest first (the last 10 000).
+    /// The deliveries of a subscription, oldest first (the last 10 000).
     pub fn deliveries(&self, subscription: &str) -> Vec<Delivery> {
         let state = self.lock();
         let deliveries = state.queues.get(subscription).map(|queue| queue.deliveries.iter());
         deliveries.map(|all| all.map(|(_, delivery)| delivery.clone()).collect()).unwrap_or_default()
     }
 
-    /// How many pushes a subscription may have under way.
+    /// The largest number of concurrent pushes of a subscription.
     pub fn push_window(&self, subscription: &str) -> Option<usize> {
         self.lock().queues.get(subscription).map(|queue| queue.flow.window())
     }
@@ -125,7 +125,7 @@ impl PubSub {
         self.lock().queues.get(name).map(|queue| queue.settings.clone())
     }
 
-    /// Waits until that is so. Looks after every change; give it a time limit.
+    /// Waits until the condition holds. It is checked after every change; the caller sets a time limit.
     pub async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         let mut changes = self.0.changes.subscribe();
         loop {
@@ -136,7 +136,7 @@ impl PubSub {
         }
     }
 
-    /// Does something to the state, and tells who waits.
+    /// Changes the state and notifies waiting callers.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let done = change(&mut self.lock());
         self.0.changes.send_replace(());
@@ -148,7 +148,7 @@ impl PubSub {
     }
 }
 
-/// Now, in milliseconds as the service writes it.
+/// The current time in whole milliseconds, as the service writes it.
 #[expect(clippy::disallowed_methods, reason = "the emulator is the clock of its clients")]
 fn now() -> Now {
     let time = Timestamp::now();

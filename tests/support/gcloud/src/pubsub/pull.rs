@@ -1,4 +1,4 @@
-//! Pull: messages for who asks, ack ids, and moving through time.
+//! Pull, acknowledge and seek.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use super::{
 /// How long a pull waits for a first message.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A message for who pulls it.
+/// A pulled message.
 #[derive(Debug)]
 pub struct Pulled {
     pub taken: Taken,
-    /// Told only when the subscription has dead letters.
+    /// Sent only if the subscription has a dead-letter topic.
     pub attempt: Option<u32>,
 }
 
 impl PubSub {
-    /// Up to `most` messages; none only after having waited, unless it is to be immediate.
+    /// Up to `most` messages. Without a message it waits before it returns none, unless `immediately` is set.
     pub async fn pull(&self, subscription: &str, most: i32, is_immediate: bool) -> Result<Vec<Pulled>, Status> {
         let most = usize::try_from(most).ok().filter(|most| *most > 0);
         let most = most.ok_or_else(|| Status::invalid_argument("max_messages is at least 1"))?;
@@ -37,12 +37,12 @@ impl PubSub {
             if !pulled.is_empty() || Instant::now() >= give_up {
                 return Ok(pulled);
             }
-            // A message may become ready by itself: its backoff ends.
+            // A message can become ready by itself when its backoff ends.
             let _ = timeout_at(next.map_or(give_up, |next| next.min(give_up)), changes.changed()).await;
         }
     }
 
-    /// Says too when to look again.
+    /// Also returns when to check again.
     fn try_pull(&self, subscription: &str, most: usize) -> Result<(Vec<Pulled>, Option<Instant>), Status> {
         let now = super::now();
         let mut state = self.lock();
@@ -61,7 +61,7 @@ impl PubSub {
         Ok((pulled, next))
     }
 
-    /// What is over already stays as it is: acknowledging twice or late is no error.
+    /// A delivery that is already over stays as it is: a second or late acknowledgement is not an error.
     pub fn acknowledge(&self, subscription: &str, ack_ids: &[String]) -> Result<(), Status> {
         let tickets = tickets(ack_ids)?;
         self.change(|state| {
@@ -98,7 +98,7 @@ impl PubSub {
         })
     }
 
-    /// What was published before that is acknowledged; what was published later is not, as far as it is still here.
+    /// Messages published before this time become acknowledged; later ones become unacknowledged if they are still kept.
     pub fn seek(&self, subscription: &str, time: Timestamp) -> Result<(), Status> {
         let now = super::now();
         self.change(|state| {

@@ -1,4 +1,4 @@
-//! One task for each subscription: it pushes what is ready, and ends what takes too long.
+//! One task for each subscription: it pushes ready messages and ends deliveries that take too long.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::{
     state::{Now, State},
 };
 
-/// What to do next.
+/// The next step of the task.
 enum Step {
     Push(Box<Push>),
-    /// Nothing until then, or until something changes.
+    /// Wait until this moment, or until a change.
     Wait(Option<Instant>),
     /// The subscription is gone.
     End,
@@ -63,7 +63,7 @@ impl PubSub {
         step
     }
 
-    /// A push was answered, or not.
+    /// Handles the response to a push, or its absence.
     fn settle(&self, name: &str, number: u64, ticket: Ticket, answer: Option<u16>) {
         let now = super::now();
         self.change(|state| state.settle(name, number, ticket, answer, now));
@@ -71,7 +71,7 @@ impl PubSub {
 }
 
 impl State {
-    /// Says too whether anything changed.
+    /// Also returns whether anything changed.
     fn step(&mut self, name: &str, number: u64, now: Now) -> (bool, Step) {
         let is_changed = self.expire(name, now);
         let speed = self.speed;
@@ -91,7 +91,7 @@ impl State {
         (is_changed, Step::Wait(next))
     }
 
-    /// Ends deliveries that take too long, forgets messages that are too old. Says whether there were any.
+    /// Ends deliveries that take too long and drops messages that are too old. Returns whether there were any.
     pub fn expire(&mut self, name: &str, now: Now) -> bool {
         let speed = self.speed;
         let Some(queue) = self.queues.get_mut(name) else { return false };

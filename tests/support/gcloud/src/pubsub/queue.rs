@@ -1,4 +1,4 @@
-//! A subscription at work: its settings, its messages, its pace, and what becomes of a delivery.
+//! A subscription at work: its settings, messages, push rate and deliveries.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 
 #[derive(Debug)]
 pub struct Queue {
-    /// Another one for a subscription that is deleted and created again.
+    /// Differs when a subscription is deleted and created again.
     pub number: u64,
     pub settings: Subscription,
     pub backlog: Backlog,
@@ -37,17 +37,17 @@ impl Queue {
         !self.settings.push_config.push_endpoint.is_empty()
     }
 
-    /// How long a delivery may take.
+    /// The ack deadline.
     pub fn deadline(&self, speed: f64) -> Duration {
         Duration::from_secs(self.settings.ack_deadline_seconds.unsigned_abs().into()).div_f64(speed)
     }
 
-    /// How long a message is kept.
+    /// The retention of a message.
     pub fn retention(&self, speed: f64) -> Duration {
         self.settings.message_retention_duration.unwrap_or_default().0.div_f64(speed)
     }
 
-    /// Hands out one message, if there is one.
+    /// Starts the delivery of one message, if one is ready.
     pub fn take(&mut self, now: Instant, speed: f64) -> Option<Taken> {
         let taken = self.backlog.take(now, self.deadline(speed))?;
         let delivery = Delivery { message_id: taken.message.id.clone(), attempt: taken.attempt, answer: None };
@@ -55,12 +55,12 @@ impl Queue {
         Some(taken)
     }
 
-    /// The number of a delivery, for who may be told it: only a subscription with dead letters counts in public.
+    /// The number of a delivery as clients see it: only with a dead-letter topic.
     pub fn attempt(&self, taken: &Taken) -> Option<u32> {
         self.settings.dead_letter_policy.is_some().then_some(taken.attempt)
     }
 
-    /// Remembers what a push was answered with.
+    /// Records the response to a push.
     pub fn answered(&mut self, ticket: Ticket, answer: Option<u16>) {
         if let Some((_, delivery)) = self.deliveries.iter_mut().rev().find(|(delivered, _)| *delivered == ticket) {
             delivery.answer = answer;
@@ -71,8 +71,8 @@ impl Queue {
         self.backlog.acknowledge(ticket, self.settings.retain_acked_messages)
     }
 
-    /// A delivery failed: the message comes again later, or is a dead letter. `is_open`: the dead-letter topic is there.
-    /// Says whether it was under way, and what to record_dead_letter.
+    /// Fails a delivery: the message is redelivered later or becomes a dead letter. `is_open`: the dead-letter topic exists.
+    /// Returns whether the delivery was under way, and the dead letter to publish.
     pub fn fail(&mut self, ticket: Ticket, now: Now, speed: f64, is_open: bool) -> (bool, Option<Dead>) {
         let Some(failures) = self.backlog.fail(ticket) else { return (false, None) };
         let policy = self.settings.dead_letter_policy.as_ref();
@@ -87,7 +87,7 @@ impl Queue {
         (true, None)
     }
 
-    /// The wait of one message after so many failures.
+    /// The backoff of a message after this number of failures.
     fn retry_backoff(&self, failures: u32) -> Duration {
         let Some(policy) = &self.settings.retry_policy else { return Duration::ZERO };
         let (Span(least), Span(most)) =

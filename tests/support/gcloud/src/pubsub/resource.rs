@@ -31,7 +31,7 @@ pub struct Subscription {
     pub ack_deadline_seconds: i32,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) retain_acked_messages: bool,
-    /// How long a message waits to be acknowledged, 10 minutes to 31 days.
+    /// How long an unacknowledged message is kept, 10 minutes to 31 days.
     pub message_retention_duration: Option<Span>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
@@ -43,10 +43,10 @@ pub struct Subscription {
     pub(crate) expiration_policy: Option<ExpirationPolicy>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) filter: String,
-    /// What becomes of a message that fails again and again.
+    /// What happens to a message that fails repeatedly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_policy: Option<DeadLetterPolicy>,
-    /// How long a message waits after it failed. Absent: not at all.
+    /// The backoff of a failed message. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub struct PushConfig {
     pub push_endpoint: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) attributes: BTreeMap<String, String>,
-    /// As whom the pushes come.
+    /// The identity of the pushes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc_token: Option<OidcToken>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,34 +72,34 @@ pub struct PushConfig {
     pub(crate) no_wrapper: Option<serde_json::Value>,
 }
 
-/// The service account that pushes come as.
+/// The service account that sends the pushes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OidcToken {
     /// Its email.
     pub service_account_email: String,
-    /// Whom the token is for. Empty: the URL of the endpoint.
+    /// The audience of the token. Empty: the URL of the endpoint.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub audience: String,
 }
 
-/// What becomes of a message that fails again and again.
+/// What happens to a message that fails repeatedly.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DeadLetterPolicy {
-    /// The topic that it is published to.
+    /// The topic of the dead letters.
     pub dead_letter_topic: String,
-    /// After how many deliveries, 5 to 100.
+    /// Deliveries before a message becomes a dead letter, 5 to 100.
     pub max_delivery_attempts: i32,
 }
 
-/// How long a message waits after it failed: doubling from the least to the most.
+/// The backoff of a failed message: doubles from the minimum to the maximum.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RetryPolicy {
-    /// After the first failure, 10 s unless set.
+    /// The minimum, after the first failure; 10 s by default.
     pub minimum_backoff: Option<Span>,
-    /// After many, 600 s unless set.
+    /// The maximum; 600 s by default.
     pub maximum_backoff: Option<Span>,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct ExpirationPolicy {
     pub ttl: Option<Span>,
 }
 
-/// Always active. What a client sends is not looked at, for it is only told.
+/// Always active. The field is output only; a client's value is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct State;
 
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for State {
 pub struct Span(pub Duration);
 
 impl Span {
-    /// So many whole seconds.
+    /// A duration of whole seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }

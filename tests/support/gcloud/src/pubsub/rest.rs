@@ -1,4 +1,4 @@
-//! The REST service: administration, and publishing and pulling for who has no gRPC.
+//! The REST service: administration, publish and pull.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{PubSub, data, mask, push, resource};
 use crate::status::Refusal;
 
 const MAX_REQUEST_BYTES: usize = 32 << 20;
-/// What an update may name.
+/// The fields that an update may name.
 const OPEN_IN_TOPIC: &[&str] = &["labels", "messageRetentionDuration"];
 const OPEN_IN_SUBSCRIPTION: &[&str] = &[
     "pushConfig",
@@ -32,7 +32,7 @@ const OPEN_IN_SUBSCRIPTION: &[&str] = &[
 ];
 
 type RestResult = Result<Json<Value>, Refusal>;
-/// The parameters of a request's query.
+/// The query parameters of a request.
 type Parameters = Query<BTreeMap<String, String>>;
 
 pub fn routes(pubsub: &PubSub) -> Router {
@@ -128,7 +128,7 @@ fn create_subscription(pubsub: &PubSub, settings: resource::Subscription) -> Res
     Ok(settings)
 }
 
-/// The methods of a subscription that are not those of a resource.
+/// The custom methods of a subscription (`:pull` and others).
 async fn act(pubsub: &PubSub, name: &str, verb: &str, body: &[u8]) -> RestResult {
     match verb {
         "modifyPushConfig" => {
@@ -197,7 +197,7 @@ async fn list_topic_subscriptions(
     Ok(page("subscriptions", queues.map(|(name, _)| (name.clone(), json!(name))), &parameters))
 }
 
-/// A page of what is sorted by name: the token is the last name of the page before.
+/// A page of resources sorted by name. The token is the last name of the previous page.
 fn page(key: &str, items: impl Iterator<Item = (String, Value)>, parameters: &Parameters) -> Json<Value> {
     let after = parameters.get("pageToken").map_or("", String::as_str);
     let size = parameters.get("pageSize").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
@@ -211,7 +211,7 @@ fn page(key: &str, items: impl Iterator<Item = (String, Value)>, parameters: &Pa
     Json(body)
 }
 
-/// Enums are numbers for who asks for numbers: `$alt=json;enum-encoding=int`.
+/// Spells enums as numbers if the client requests it with `$alt=json;enum-encoding=int`.
 fn resource_json<T: serde::Serialize>(resource: &T, parameters: &Parameters) -> Value {
     let mut value = json!(resource);
     if parameters.get("$alt").is_some_and(|alt| alt.contains("enum-encoding=int")) {

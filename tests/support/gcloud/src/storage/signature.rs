@@ -1,4 +1,4 @@
-//! V4 signatures, checked as the documentation says they are made.
+//! Checks V4 signatures as documented.
 
 use std::{
     fmt::Write as _,
@@ -23,7 +23,7 @@ const EMAIL: &str = "signer@emulated.iam.gserviceaccount.com";
 /// Seven days.
 const LONGEST: i64 = 604_800;
 
-/// A service account's key, made anew by each process.
+/// A service account's key, generated once for each process.
 #[derive(Debug, Clone)]
 pub(super) struct SigningKey {
     json: String,
@@ -31,7 +31,7 @@ pub(super) struct SigningKey {
     exponent: String,
 }
 
-/// Why a signed request is refused: a status, and a code as Cloud Storage has them.
+/// Why a signed request is refused: Cloud Storage's status and code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal(pub(super) u16, pub(super) &'static str);
 
@@ -61,12 +61,12 @@ impl SigningKey {
         })
     }
 
-    /// The key as service accounts have it.
+    /// The key as a service account's key file.
     pub(super) fn json(&self) -> &str {
         &self.json
     }
 
-    /// Whether this request was signed with this key, for now.
+    /// Checks that the request is signed with this key and not expired.
     pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap, now: Timestamp) -> Result<(), Refusal> {
         const MALFORMED: Refusal = Refusal(400, "MalformedSecurityHeader");
         const MISMATCH: Refusal = Refusal(403, "SignatureDoesNotMatch");
@@ -111,8 +111,8 @@ impl SigningKey {
     }
 }
 
-/// A header's value as it is signed: trimmed, with single spaces. Signers of an endpoint with a port leave the port out,
-/// as Cloud Storage, which has none, never shows it.
+/// A header's value as it is signed: trimmed, with single spaces. Signers leave out the endpoint's port, because the real
+/// Cloud Storage has none.
 fn header_value(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?;
     let value = value.split_whitespace().collect::<Vec<_>>().join(" ");

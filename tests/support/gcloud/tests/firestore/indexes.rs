@@ -35,7 +35,7 @@ fn queries() -> Vec<(bool, StructuredQuery)> {
     let tagged = || matching(field("tags", O::ArrayContains, &json!(1)), from("jobs"));
     let since = || field("at", O::GreaterThan, &json!(1));
     vec![
-        // One field has its own index, in either direction, and equalities merge theirs.
+        // A single field has its own index in both directions, and equalities merge their indexes.
         (true, from("jobs")),
         (true, ordered(&["at"], from("jobs"))),
         (true, ordered(&["-at"], matching(since(), from("jobs")))),
@@ -62,12 +62,12 @@ fn queries() -> Vec<(bool, StructuredQuery)> {
         (false, ordered(&["at", "user"], from("jobs"))),
         (false, ordered(&["-__name__"], from("jobs"))),
         (true, ordered(&["-at"], ordered(&["user", "-at"], user()))),
-        // Exempt fields have none.
+        // Exempt fields have no index.
         (false, matching(is("prompt"), from("jobs"))),
         (false, ordered(&["expireAt"], from("jobs"))),
         (false, matching(is("prompt.part"), from("jobs"))),
         (true, matching(is("prompt"), from("others"))),
-        // Groups have their own indexes, and of single fields none.
+        // Collection groups have their own indexes, and none of single fields.
         (true, from_group("jobs")),
         (false, matching(is("user"), from_group("jobs"))),
         (true, ordered(&["at"], matching(is("user"), from_group("jobs")))),

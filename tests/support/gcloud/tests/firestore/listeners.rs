@@ -22,7 +22,7 @@ use crate::{
 struct Stream {
     requests: mpsc::Sender<ListenRequest>,
     answers: Streaming<ListenResponse>,
-    /// The last token that was for all targets.
+    /// The last resume token for all targets.
     token: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl Stream {
         Ok(self.answers.message().await?.map(|answer| answer.response_type.unwrap()))
     }
 
-    /// What comes until all has been told, in short words.
+    /// The responses up to the next snapshot, abbreviated.
     async fn batch(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         loop {
@@ -153,7 +153,7 @@ async fn a_resumed_stream_receives_the_changes_since_the_reset() {
         resumed.add(Target { resume_type: Some(resume), ..query(1, open_jobs()) }).await;
         assert_eq!(resumed.batch().await, expected);
     }
-    // From before what is kept, all is told anew.
+    // From a time that is no longer kept, everything is sent again.
     let ancient = ResumeType::ReadTime(prost_types::Timestamp { seconds: 1, nanos: 0 });
     let mut resumed = Stream::open(&db).await;
     resumed.add(Target { resume_type: Some(ancient), ..query(1, open_jobs()) }).await;
@@ -190,11 +190,11 @@ async fn a_stream_ends_with_its_client() {
     stream.add(query(1, from("jobs"))).await;
     stream.batch().await;
     drop(stream);
-    // The end travels over the wire, and is seen some requests later.
+    // The end of the stream arrives over the network, some requests later.
     let ends = async {
         while db.emulator.firestore().listeners() > 0 {
             db.put(&[("jobs/1", json!({}))]).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), ends).await.expect("the stream goes on without its client");
+    tokio::time::timeout(Duration::from_secs(30), ends).await.expect("the stream continues without its client");
 }

@@ -25,7 +25,7 @@ fn unary(path: &str, op: unary_filter::Operator) -> Filter {
     Filter { filter_type: Some(FilterType::UnaryFilter(UnaryFilter { op: op.into(), operand_type })) }
 }
 
-/// What a query finds, by the last parts of the paths.
+/// The ids of a query's results.
 async fn ids(db: &Db, query: StructuredQuery) -> String {
     let found = db.query(query).await.unwrap();
     found.iter().map(|path| path.rsplit('/').next().unwrap()).collect::<Vec<_>>().join(" ")
@@ -139,7 +139,7 @@ async fn values_are_ordered_by_type_then_value() {
         value(&json!({"b": 0})),
     ];
     for (n, value) in ascending.iter().enumerate() {
-        // Ids go the other way, lest the order by name be taken for the order by value.
+        // The ids are in reverse, so that an order by name cannot look like an order by value.
         let name = name(&format!("jobs/{:02}", 99 - n));
         let fields = [("v".to_owned(), value.clone())].into();
         db.emulator.firestore().put(Document { name, fields, ..Default::default() }).unwrap();
@@ -225,7 +225,7 @@ async fn a_query_can_read_the_past_and_sees_only_its_database() {
     assert_eq!(db.emulator.firestore().documents("jobs").len(), 3);
     let counts = db.emulator.firestore().counts();
     assert_eq!((counts.writes, counts.reads, counts.queries), (3, 1 + 1 + 2, 2));
-    // Without a result there is an answer that says when.
+    // Without a result the response still contains the read time.
     let request = RunQueryRequest {
         parent: format!("{DATABASE}/documents"),
         query_type: Some(run_query_request::QueryType::StructuredQuery(from("none"))),

@@ -1,4 +1,4 @@
-//! Short ways to say queries.
+//! Short constructors of queries.
 
 use gcloud_sdk::google::firestore::v1::{
     Cursor, StructuredQuery, Value,
@@ -48,7 +48,7 @@ fn composite(op: composite_filter::Operator, filters: Vec<Filter>) -> Filter {
     Filter { filter_type: Some(FilterType::CompositeFilter(filter)) }
 }
 
-/// Orders by fields, descending where there is a `-` before the name.
+/// Orders by fields; `-` before a name means descending.
 pub fn ordered(fields: &[&str], query: StructuredQuery) -> StructuredQuery {
     let order = |field: &&str| {
         let direction = if field.starts_with('-') { Direction::Descending } else { Direction::Ascending };

@@ -1,4 +1,4 @@
-//! A running emulator with a raw client, and short ways to say documents and writes.
+//! A running emulator with a raw client, and short constructors of documents and writes.
 
 use gcloud_emulator::Emulator;
 use gcloud_sdk::google::firestore::v1::{
@@ -74,7 +74,7 @@ impl Db {
         self.client.clone().begin_transaction(request).await.unwrap().into_inner().transaction
     }
 
-    /// The paths of what a query finds.
+    /// The paths of a query's results.
     pub async fn query(&self, query: StructuredQuery) -> Result<Vec<String>, Status> {
         self.query_in(query, None).await
     }
@@ -126,7 +126,7 @@ pub fn set(path: &str, fields: &Json) -> Write {
     Write { operation: Some(Operation::Update(document)), ..Default::default() }
 }
 
-/// Updates these fields alone.
+/// Updates only these fields.
 pub fn patch(path: &str, fields: &Json, mask: &[&str]) -> Write {
     let field_paths = mask.iter().map(|&path| path.to_owned()).collect();
     Write { update_mask: Some(DocumentMask { field_paths }), ..set(path, fields) }
@@ -136,7 +136,7 @@ pub fn delete(path: &str) -> Write {
     Write { operation: Some(Operation::Delete(name(path))), ..Default::default() }
 }
 
-/// The write, on this condition.
+/// The write with a precondition.
 pub fn when(write: Write, exists: bool) -> Write {
     Write { current_document: Some(Precondition { condition_type: Some(ConditionType::Exists(exists)) }), ..write }
 }

@@ -1,4 +1,4 @@
-//! Transactions: snapshots, conflicts, locks and ends.
+//! Transactions: snapshots, conflicts, locks and expiry.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn reads_see_one_snapshot_without_the_transactions_own_writes() {
     db.put(&[("jobs/2", json!({"n": 2}))]).await;
     assert_eq!(fields_json(&db.get_in("jobs/2", &transaction).await.unwrap()), json!({"n": 1}));
     assert_eq!(db.fields("jobs/2").await, json!({"n": 2}));
-    // What only reads has no conflicts.
+    // A read-only transaction has no conflicts.
     db.commit_in(vec![], transaction).await.unwrap();
 }
 
@@ -88,7 +88,7 @@ async fn locks_make_a_write_wait_for_the_end_of_the_transaction() {
     db.get_in("jobs/1", &transaction).await.unwrap();
     let writes = async { db.commit(vec![set("jobs/1", &json!({"n": 2}))]).await };
     let commits = async {
-        // Another document is free, and the round trip lets the write arrive.
+        // Another document is not locked, and the round trip lets the write arrive.
         db.commit(vec![set("jobs/2", &json!({}))]).await.unwrap();
         db.commit_in(vec![set("jobs/1", &json!({"n": 3}))], transaction).await
     };

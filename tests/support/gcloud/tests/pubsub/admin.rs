@@ -1,4 +1,4 @@
-//! Topics and subscriptions: made once, changed by a mask, refused when out of bounds.
+//! Topics and subscriptions: created once, updated by a mask, refused if out of bounds.
 
 use google_cloud_gax::error::{Error, rpc::Code};
 use google_cloud_pubsub::model::{PushConfig, RetryPolicy, Subscription, Topic};

@@ -1,4 +1,4 @@
-//! Dead letters: what fails too often is published again elsewhere.
+//! Dead letters: a message that fails too often is published to another topic.
 
 use google_cloud_pubsub::model::Subscription;
 

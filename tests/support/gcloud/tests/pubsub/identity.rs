@@ -1,4 +1,4 @@
-//! Tokens: those that pushes come with verify against the published keys, and others do not.
+//! Tokens: the published keys verify the tokens of pushes, and no forged token.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Publishing: limits, and the REST twin.
+//! Publishing: limits, and the REST API.
 
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_pubsub::model::Message;

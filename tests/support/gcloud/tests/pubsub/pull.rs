@@ -1,4 +1,4 @@
-//! Pull: ack deadlines, ack ids, and moving through time.
+//! Pull: ack deadlines, ack ids and seek.
 
 use gcloud_sdk::google::pubsub::v1::{AcknowledgeRequest, ModifyAckDeadlineRequest, PullRequest, ReceivedMessage};
 use google_cloud_pubsub::model::PushConfig;
@@ -13,7 +13,7 @@ async fn pull(cloud: &Cloud, most: i32) -> Result<Vec<ReceivedMessage>, Status> 
     within(subscriber.pull(request)).await.map(|answer| answer.into_inner().received_messages)
 }
 
-/// The next message, however often a pull ends without one.
+/// Pulls until a message arrives.
 async fn pull_one(cloud: &Cloud) -> ReceivedMessage {
     let next = async {
         loop {
@@ -49,7 +49,7 @@ async fn a_pull_waits_for_a_message_and_an_acknowledged_one_is_gone() {
     assert_eq!(cloud.pubsub().messages(SUBSCRIPTION).len(), 1);
     acknowledge(&cloud, &pulled.ack_id).await.unwrap();
     assert!(cloud.pubsub().messages(SUBSCRIPTION).is_empty());
-    acknowledge(&cloud, &pulled.ack_id).await.expect("twice is no error");
+    acknowledge(&cloud, &pulled.ack_id).await.expect("a second acknowledgement is not an error");
     assert_eq!(acknowledge(&cloud, "nonsense").await.unwrap_err().code(), Code::InvalidArgument);
 }
 

@@ -1,4 +1,4 @@
-//! An emulator with the clients of Google, and an endpoint that remembers its pushes.
+//! An emulator with Google's clients, and an endpoint that records its pushes.
 
 use std::{
     collections::VecDeque,
@@ -30,7 +30,7 @@ pub const DEAD: &str = "projects/p/topics/dead";
 pub const SUBSCRIPTION: &str = "projects/p/subscriptions/work";
 pub const DEAD_SUBSCRIPTION: &str = "projects/p/subscriptions/dead-pull";
 
-/// The emulator and what talks to it.
+/// The emulator and its clients.
 pub struct Cloud {
     pub emulator: Emulator,
     pub topics: TopicAdmin,
@@ -40,7 +40,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// With the two topics.
+    /// Starts an emulator with two topics.
     pub async fn start() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let (url, anonymous) = (emulator.url(), || Anonymous::new().build());
@@ -81,13 +81,13 @@ impl Cloud {
         })
     }
 
-    /// Waits until that is so.
-    pub async fn until(&self, is_so: impl Fn(&PubSub) -> bool) {
-        within(self.pubsub().until(is_so)).await;
+    /// Waits until the condition holds.
+    pub async fn until(&self, condition: impl Fn(&PubSub) -> bool) {
+        within(self.pubsub().until(condition)).await;
     }
 }
 
-/// The settings of a subscription to the jobs.
+/// The settings of a subscription to the jobs topic.
 pub fn to_jobs() -> Subscription {
     Subscription::new().set_name(SUBSCRIPTION).set_topic(TOPIC)
 }
@@ -104,12 +104,12 @@ pub fn text(text: &str) -> Message {
     Message::new().set_data(text.as_bytes().to_vec())
 }
 
-/// No test waits for ever.
+/// Fails the test after 30 seconds.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it does not come about")
+    timeout(Duration::from_secs(30), future).await.expect("it did not happen in time")
 }
 
-/// What was pushed.
+/// A received push.
 #[derive(Debug, Clone)]
 pub struct Pushed {
     pub headers: HeaderMap,
@@ -122,7 +122,7 @@ impl Pushed {
     }
 }
 
-/// Where pushes go.
+/// A push endpoint.
 pub struct Endpoint {
     pub url: String,
     receiver: Arc<Receiver>,
@@ -130,14 +130,14 @@ pub struct Endpoint {
 
 struct Receiver {
     pushes: Mutex<Vec<Pushed>>,
-    /// What to answer; when there is no more, 204.
+    /// The next responses; 204 when the list is empty.
     answers: Mutex<VecDeque<Option<u16>>>,
-    /// Who gets no answer waits here.
+    /// Pushes without a response wait here.
     held: Semaphore,
 }
 
 impl Endpoint {
-    /// Answers so, then 204. No status: no answer until all are let go.
+    /// Responds with these statuses, then with 204. `None`: no response until [`Self::let_go`].
     pub async fn start(answers: impl IntoIterator<Item = Option<u16>>) -> Self {
         let (pushes, answers) = (Mutex::default(), Mutex::new(answers.into_iter().collect()));
         let receiver = Arc::new(Receiver { pushes, answers, held: Semaphore::new(0) });
@@ -148,7 +148,7 @@ impl Endpoint {
         Self { url, receiver }
     }
 
-    /// Answers who waits for it.
+    /// Responds to the waiting pushes.
     pub fn let_go(&self) {
         self.receiver.held.close();
     }

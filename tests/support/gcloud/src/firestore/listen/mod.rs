@@ -1,5 +1,5 @@
-//! Streams of changes. A stream has targets; what is told about one is the way from what its client knows to what is now,
-//! so states in between may be left out.
+//! Streams of changes. A stream has targets. Each response brings the client from the state it knows to the present state,
+//! so states in between may be skipped.
 
 mod target;
 
@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::Stream;
 use gcloud_sdk::google::{
     firestore::v1::{
-        DocumentChange, DocumentDelete, DocumentRemove, ListenRequest, ListenResponse, Target as Asked, TargetChange,
-        listen_request, listen_response::ResponseType, target_change::TargetChangeType,
+        DocumentChange, DocumentDelete, DocumentRemove, ListenRequest, ListenResponse, Target as TargetRequest,
+        TargetChange, listen_request, listen_response::ResponseType, target_change::TargetChangeType,
     },
     rpc,
 };
@@ -25,7 +25,7 @@ use super::{
 };
 use target::{Change, Target};
 
-/// What may wait for a client that reads slowly.
+/// Responses that are buffered for a slow client.
 const WAITING: usize = 64;
 
 type Sender = mpsc::Sender<Result<ListenResponse, Status>>;
@@ -54,7 +54,7 @@ pub fn open(
                 Err(refusal) => refusal.into(),
             },
         };
-        // Nobody is there to be told when this fails.
+        // If this fails, the client is gone.
         let _ = sender.send(Err(refused)).await;
     });
     ReceiverStream::new(receiver)
@@ -65,15 +65,15 @@ struct Listener {
     committed: watch::Receiver<Moment>,
     sender: Sender,
     targets: BTreeMap<i32, Target>,
-    /// Until when everything has been told.
+    /// The time up to which the client has received everything.
     at: Moment,
 }
 
-/// What is to be told at once.
+/// Responses to send now.
 #[derive(Default)]
 struct Batch {
     changes: Vec<(i32, Change)>,
-    /// The targets that are current now, and whether they are done with it.
+    /// The targets that are current now, and whether each ends then.
     current: Vec<(i32, bool)>,
     at: Moment,
 }
@@ -99,7 +99,7 @@ impl Listener {
     async fn serve(&mut self, request: ListenRequest) -> Outcome<()> {
         name::check_database(&request.database)?;
         match request.target_change {
-            Some(listen_request::TargetChange::AddTarget(asked)) => self.add(&request.database, asked).await,
+            Some(listen_request::TargetChange::AddTarget(target)) => self.add(&request.database, target).await,
             Some(listen_request::TargetChange::RemoveTarget(id)) => {
                 let known = self.targets.remove(&id);
                 known.ok_or_else(|| Refusal::new(Code::NotFound, format!("Target id not found: {id}")))?;
@@ -110,8 +110,8 @@ impl Listener {
         }
     }
 
-    async fn add(&mut self, database: &str, asked: Asked) -> Outcome<()> {
-        let id = match asked.target_id {
+    async fn add(&mut self, database: &str, request: TargetRequest) -> Outcome<()> {
+        let id = match request.target_id {
             0 => self.targets.last_key_value().map_or(0, |(last, _)| *last) + 1,
             id if id < 0 || self.targets.contains_key(&id) => {
                 return Err(Refusal::invalid(format!("Target id {id} is negative or in use.")));
@@ -119,7 +119,7 @@ impl Listener {
             id => id,
         };
         self.tell(change(TargetChangeType::Add, id)).await;
-        let target = Target::open(&mut self.firestore.state(), database, asked);
+        let target = Target::open(&mut self.firestore.state(), database, request);
         let (target, is_reset) = match target {
             Ok(target) => target,
             Err(Refusal { code, message }) => {
@@ -136,7 +136,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Tells what has changed since the last time.
+    /// Sends the changes since the last time.
     async fn tell_news(&mut self) {
         let Batch { changes, current, at } = self.news();
         let has_news = !changes.is_empty() || !current.is_empty();
@@ -156,7 +156,7 @@ impl Listener {
             }
         }
         if has_news {
-            // Of no target, and so of all: everything until then has been told.
+            // Without a target id it applies to all targets: everything up to this time has been sent.
             let all =
                 TargetChange { resume_token: at.token(), read_time: Some(at.timestamp()), ..TargetChange::default() };
             self.tell(all).await;
@@ -186,7 +186,7 @@ impl Listener {
     }
 
     async fn send(&self, response: ResponseType) {
-        // When the client has gone this task is about to end.
+        // If the client is gone, this task is about to end.
         let _ = self.sender.send(Ok(ListenResponse { response_type: Some(response) })).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a client listens to: a query, or some documents.
+//! A target of a listener: a query, or some documents.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use gcloud_sdk::google::firestore::v1::{
-    Document, Target as Asked,
+    Document, Target as TargetRequest,
     target::{QueryTarget, ResumeType, TargetType, query_target::QueryType},
 };
 
@@ -19,13 +19,13 @@ use crate::firestore::{
     state::State,
 };
 
-/// The documents that the client knows of, by name.
-type Known = BTreeMap<Name, Arc<Document>>;
+/// The documents that the client has received, by name.
+type KnownDocuments = BTreeMap<Name, Arc<Document>>;
 
 #[derive(Debug)]
 pub struct Target {
     wanted: Wanted,
-    known: Known,
+    known: KnownDocuments,
     age: Age,
     /// Whether it ends as soon as it is current.
     pub once: bool,
@@ -37,25 +37,25 @@ enum Wanted {
     Documents(BTreeSet<Name>),
 }
 
-/// How much a client has been told.
+/// How much a client has received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Age {
     /// Nothing.
     New,
-    /// What was until it left.
+    /// The state at the time from which it resumes.
     Resumed,
-    /// All until the last time.
+    /// Everything up to the last response.
     Current,
 }
 
-/// What a client must be told about a document.
+/// A change that a client must receive.
 #[derive(Debug)]
 pub enum Change {
-    /// What it is now.
+    /// The document is new or changed.
     Is(Document),
-    /// It is no longer wanted.
+    /// The document no longer matches.
     Left(Name),
-    /// It is no more.
+    /// The document was deleted.
     Deleted(Name),
 }
 
@@ -67,9 +67,9 @@ impl Change {
 }
 
 impl Target {
-    /// Understands a target; with it, whether the client must forget what it knows.
-    pub fn open(state: &mut State, database: &str, asked: Asked) -> Outcome<(Self, bool)> {
-        let wanted = match asked.target_type {
+    /// Opens a target. Also returns whether the client must discard its state.
+    pub fn open(state: &mut State, database: &str, request: TargetRequest) -> Outcome<(Self, bool)> {
+        let wanted = match request.target_type {
             Some(TargetType::Query(QueryTarget { parent, query_type: Some(QueryType::StructuredQuery(query)) })) => {
                 Wanted::Query(Box::new(state.plan(&parent, query)?))
             }
@@ -79,8 +79,8 @@ impl Target {
             }
             _ => return Err(Refusal::invalid("A target has neither a query nor documents.")),
         };
-        let mut target = Self { wanted, known: Known::new(), age: Age::New, once: asked.once };
-        let since = match asked.resume_type {
+        let mut target = Self { wanted, known: KnownDocuments::new(), age: Age::New, once: request.once };
+        let since = match request.resume_type {
             None => return Ok((target, false)),
             Some(ResumeType::ResumeToken(token)) => Moment::from_token(&token)?,
             Some(ResumeType::ReadTime(at)) => Moment::aligned(&at)?,
@@ -96,13 +96,13 @@ impl Target {
         Ok((target, false))
     }
 
-    /// Whether the client has not been told that it is current.
+    /// Whether the client has not yet been told that the target is current.
     pub fn is_fresh(&self) -> bool {
         self.age != Age::Current
     }
 
-    /// Goes on to a time, and says what the client must be told. `changed` are the documents that have changed since the
-    /// last time, where that is known.
+    /// Advances to a time and returns the changes for the client. `changed` are the documents that have changed since the
+    /// last time, if that is known.
     pub fn advance(&mut self, documents: &Documents, at: Moment, changed: Option<&BTreeSet<Name>>) -> Vec<Change> {
         let age = std::mem::replace(&mut self.age, Age::Current);
         let changed = changed.filter(|changed| age == Age::Current && self.goes_by_document(changed));
@@ -122,7 +122,7 @@ impl Target {
         news
     }
 
-    /// Notes what a document is to the client now, and says what that changes.
+    /// Updates a document in the client's state and returns the change.
     fn learn(&mut self, documents: &Documents, name: Name, found: Option<Arc<Document>>, at: Moment) -> Option<Change> {
         let Some(document) = found else {
             self.known.remove(&name)?;
@@ -134,7 +134,7 @@ impl Target {
         (!is_same).then(|| Change::Is(self.project(&document)))
     }
 
-    fn view(&self, documents: &Documents, at: Moment) -> Known {
+    fn view(&self, documents: &Documents, at: Moment) -> KnownDocuments {
         match &self.wanted {
             Wanted::Query(plan) => {
                 let found = plan.run(documents, at).into_iter();
@@ -156,7 +156,7 @@ impl Target {
         is_wanted.then(|| Arc::clone(document))
     }
 
-    /// Whether each document is wanted or not by itself: a limit makes them push each other out.
+    /// Whether each document matches independently of the others, which is not so with a limit.
     fn goes_by_document(&self, changed: &BTreeSet<Name>) -> bool {
         match &self.wanted {
             Wanted::Query(plan) => !plan.is_limited() || changed.iter().all(|name| !plan.covers(name)),

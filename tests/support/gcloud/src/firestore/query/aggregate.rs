@@ -1,4 +1,4 @@
-//! Aggregations over what a query finds: count, sum and average.
+//! Aggregations over the results of a query: count, sum and average.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,10 +17,10 @@ use crate::firestore::{
 
 const MAX_AGGREGATIONS: usize = 5;
 
-/// What to work out, by the name of the answer.
+/// The aggregations, each with the alias of its result.
 pub type Aggregations = Vec<(String, Operation)>;
 
-/// What is worked out.
+/// An aggregation.
 #[derive(Debug)]
 pub enum Operation {
     Count(Option<usize>),
@@ -28,7 +28,7 @@ pub enum Operation {
     Average(FieldPath),
 }
 
-/// Understands an aggregation, and gives the query it is over.
+/// Parses an aggregation and returns its query.
 pub fn parse(query: StructuredAggregationQuery) -> Outcome<(Aggregations, StructuredQuery)> {
     if !(1..=MAX_AGGREGATIONS).contains(&query.aggregations.len()) {
         return Err(Refusal::invalid(format!("An aggregation query has 1 to {MAX_AGGREGATIONS} aggregations.")));
@@ -53,7 +53,7 @@ pub fn parse(query: StructuredAggregationQuery) -> Outcome<(Aggregations, Struct
     Ok((aggregations, over))
 }
 
-/// The fields whose values are needed.
+/// The fields that it needs.
 pub fn fields(aggregations: &Aggregations) -> impl Iterator<Item = &FieldPath> {
     aggregations.iter().filter_map(|(_, operation)| match operation {
         Operation::Count(_) => None,
@@ -61,7 +61,7 @@ pub fn fields(aggregations: &Aggregations) -> impl Iterator<Item = &FieldPath> {
     })
 }
 
-/// Works them out.
+/// Computes the results.
 pub fn compute(aggregations: &Aggregations, found: &[Arc<Document>]) -> HashMap<String, Value> {
     aggregations.iter().map(|(alias, operation)| (alias.clone(), compute_one(operation, found))).collect()
 }
@@ -95,7 +95,7 @@ fn numbers<'d>(path: &FieldPath, found: &'d [Arc<Document>]) -> Vec<&'d ValueTyp
     values.filter(|one| value::kind(one) == value::Kind::Number).filter_map(|one| one.value_type.as_ref()).collect()
 }
 
-/// An integer where all are and it fits, else a double.
+/// An integer if all values are integers and the sum fits, else a double.
 fn sum(numbers: &[&ValueType]) -> ValueType {
     let exact = numbers.iter().try_fold(0_i64, |sum, number| match number {
         ValueType::IntegerValue(integer) => sum.checked_add(*integer),

@@ -1,4 +1,4 @@
-//! Filters: what a query asks of a document's fields.
+//! Filters: the conditions of a query on a document's fields.
 
 use gcloud_sdk::google::firestore::v1::{
     Document, Value,
@@ -18,7 +18,7 @@ use crate::firestore::{
 const MAX_DISJUNCTIONS: usize = 30;
 const MAX_NOT_IN: usize = 10;
 
-/// What must hold.
+/// A condition, or a combination of conditions.
 #[derive(Debug, Clone)]
 pub enum Filter {
     And(Vec<Filter>),
@@ -26,7 +26,7 @@ pub enum Filter {
     Field(Condition),
 }
 
-/// What must hold for one field.
+/// A condition on one field.
 #[derive(Debug, Clone)]
 pub struct Condition {
     pub path: FieldPath,
@@ -35,7 +35,7 @@ pub struct Condition {
 }
 
 impl Filter {
-    /// Understands a filter.
+    /// Parses a filter.
     pub fn parse(filter: structured_query::Filter) -> Outcome<Self> {
         match filter.filter_type.ok_or_else(|| Refusal::invalid("A filter has no type."))? {
             FilterType::CompositeFilter(CompositeFilter { op, filters }) => {
@@ -72,7 +72,7 @@ impl Filter {
         }
     }
 
-    /// Refuses what together is too much.
+    /// Refuses filters that exceed the limits together.
     pub fn check(&self) -> Outcome<()> {
         let negations = self.conditions().into_iter().filter(|one| one.is_negation()).count();
         if negations > 1 {
@@ -98,7 +98,7 @@ impl Filter {
         }
     }
 
-    /// All the conditions in it.
+    /// All its conditions.
     pub fn conditions(&self) -> Vec<&Condition> {
         match self {
             Self::And(filters) | Self::Or(filters) => filters.iter().flat_map(Self::conditions).collect(),
@@ -106,7 +106,7 @@ impl Filter {
         }
     }
 
-    /// Its disjunctive normal form: a document matches when all the conditions of one of them hold.
+    /// Its disjunctive normal form: a document matches if all conditions of one branch hold.
     pub fn branches(&self) -> Vec<Vec<&Condition>> {
         match self {
             Self::Field(condition) => vec![vec![condition]],
@@ -118,7 +118,7 @@ impl Filter {
         }
     }
 
-    /// How many branches there are, one for each element of an IN.
+    /// The number of branches, one for each element of an IN.
     fn disjunctions(&self) -> usize {
         match self {
             Self::And(filters) => filters.iter().map(Self::disjunctions).fold(1, usize::saturating_mul),
@@ -132,12 +132,12 @@ impl Filter {
 }
 
 impl Condition {
-    /// Whether it wants the field's value to be one of some, so that an index need not sort by it.
+    /// Whether it fixes the field's value to one of a list, so that an index need not sort by the field.
     pub fn is_equality(&self) -> bool {
         matches!(self.operator, Operator::Equal | Operator::In)
     }
 
-    /// Whether it looks into an array.
+    /// Whether it is a condition on the elements of an array.
     pub fn is_contains(&self) -> bool {
         matches!(self.operator, Operator::ArrayContains | Operator::ArrayContainsAny)
     }
@@ -172,7 +172,7 @@ impl Condition {
         let Some(field) = self.path.of(document) else { return false };
         let among = |values: &[Value]| values.iter().any(|value| value::equal(&field, value));
         let order = || (value::kind(&field) == value::kind(&self.value)).then(|| value::compare(&field, &self.value));
-        // Documented: what is compared with null is neither equal nor different.
+        // Documented: a comparison with null is neither equal nor different.
         let is_set = value::kind(&field) != Kind::Null;
         match self.operator {
             Operator::Unspecified => false,
@@ -196,7 +196,7 @@ impl Condition {
     }
 }
 
-/// The path that a query means.
+/// The path of a field reference.
 pub fn parse_field(field: Option<FieldReference>) -> Outcome<FieldPath> {
     FieldPath::parse(&field.ok_or_else(|| Refusal::invalid("A field is missing in a query."))?.field_path)
 }

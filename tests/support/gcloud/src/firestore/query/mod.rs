@@ -1,4 +1,4 @@
-//! Structured queries: what they mean, and what they find.
+//! Structured queries: parsing and execution.
 
 pub mod aggregate;
 mod filter;
@@ -22,15 +22,15 @@ use super::{
     value::{self, Kind},
 };
 
-/// A query that is understood.
+/// A parsed query.
 #[derive(Debug, Clone)]
 pub struct Plan {
     parent: Name,
-    /// The last segment of the collection's path; all collections when empty.
+    /// The last segment of the collection's path; if empty, all collections.
     pub collection: String,
     pub descendants: bool,
     pub filter: Option<Filter>,
-    /// Also those that are implied; one is always by name.
+    /// Includes the implied orders; the last one is always by name.
     pub orders: Vec<Order>,
     start: Option<Cursor>,
     end: Option<Cursor>,
@@ -39,7 +39,7 @@ pub struct Plan {
     select: Vec<FieldPath>,
 }
 
-/// By what results are ordered.
+/// An order of results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub path: FieldPath,
@@ -53,7 +53,7 @@ struct Cursor {
 }
 
 impl Plan {
-    /// Understands a query below this parent.
+    /// Parses a query below this parent.
     pub fn parse(parent: &str, query: StructuredQuery) -> Outcome<Self> {
         if query.find_nearest.is_some() {
             return Err(Refusal::new(Code::Unimplemented, "the emulator finds no nearest neighbours"));
@@ -82,7 +82,7 @@ impl Plan {
         })
     }
 
-    /// What it finds as of a time, whole documents.
+    /// The results as of a time, as complete documents.
     pub fn run(&self, documents: &Documents, at: Moment) -> Vec<Arc<Document>> {
         let root = if self.descendants { self.parent.clone() } else { self.parent.child(&self.collection) };
         let mut found: Vec<_> = documents
@@ -94,16 +94,16 @@ impl Plan {
         found.into_iter().skip(self.offset).take(self.limit.unwrap_or(usize::MAX)).cloned().collect()
     }
 
-    /// Whether it finds the same documents at two times.
+    /// Whether the results are the same at two times.
     pub fn finds_the_same(&self, documents: &Documents, before: Moment, after: Moment) -> bool {
-        // Most often nothing that it could find has changed.
+        // In most cases no document that could match has changed.
         documents.changed(before).all(|name| !self.covers(name)) || {
             let (one, other) = (self.run(documents, before), self.run(documents, after));
             one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| Arc::ptr_eq(one, other))
         }
     }
 
-    /// Whether it finds a document, but for its offset and limit.
+    /// Whether a document matches, without regard to offset and limit.
     pub fn matches(&self, name: &Name, document: &Document) -> bool {
         self.covers(name)
             && self.filter.as_ref().is_none_or(|filter| filter.matches(document))
@@ -112,7 +112,7 @@ impl Plan {
             && self.end.as_ref().is_none_or(|end| end.place(document, &self.orders).is_lt())
     }
 
-    /// Whether a document of that name is in the collections that it looks at.
+    /// Whether a document with this name is in the collections of the query.
     pub fn covers(&self, name: &Name) -> bool {
         if self.descendants {
             name.is_below(&self.parent) && (self.collection.is_empty() || name.collection_id() == self.collection)
@@ -121,12 +121,12 @@ impl Plan {
         }
     }
 
-    /// Whether one document decides about another, as with a limit.
+    /// Whether one document affects whether another is a result, as with a limit.
     pub fn is_limited(&self) -> bool {
         self.limit.is_some() || self.offset > 0
     }
 
-    /// The fields of a document that it asks for.
+    /// The selected fields of a document.
     pub fn project(&self, document: &Document) -> Document {
         if self.select.is_empty() { document.clone() } else { field::project(document, &self.select) }
     }
@@ -167,7 +167,7 @@ impl Cursor {
         Ok(Self { values: cursor.values, before: cursor.before })
     }
 
-    /// Whether a document comes before or after it; a document is never just at it.
+    /// Whether a document is before or after the cursor; it is never at the cursor.
     fn place(&self, document: &Document, orders: &[Order]) -> Ordering {
         let places = self.values.iter().zip(orders).map(|(value, order)| {
             order.path.of(document).map_or(Ordering::Less, |field| order.directed(value::compare(&field, value)))
@@ -177,7 +177,7 @@ impl Cursor {
     }
 }
 
-/// Adds the orders that are implied: by the fields of inequalities, then by name, in the last direction.
+/// Adds the implied orders: by the fields of inequalities, then by name, in the direction of the last order.
 fn with_implied(mut orders: Vec<Order>, filter: Option<&Filter>) -> Vec<Order> {
     let descending = orders.last().is_some_and(|order| order.descending);
     let mut implied: Vec<FieldPath> = filter
