@@ -3,39 +3,11 @@
 //! A lock ends with its process, so a lock file that `kill -9` leaves behind blocks nothing; a pid file would.
 
 use std::{
-    fmt,
     fs::{File, TryLockError},
     path::Path,
 };
 
-use super::{OpenError, open, sync};
-
-/// What a process serves on a data directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Serves the API.
-    Gateway,
-    /// Runs jobs and delivers queue messages.
-    Worker,
-}
-
-impl Role {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway.lock",
-            Self::Worker => "worker.lock",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gateway => "gateway",
-            Self::Worker => "worker",
-        })
-    }
-}
+use super::{OpenError, Role, open, sync};
 
 /// The locks a process holds; dropping them frees them.
 #[derive(Debug)]
@@ -48,7 +20,7 @@ impl Locks {
     pub(super) fn take(directory: &Path, roles: &[Role]) -> Result<Self, OpenError> {
         open::create_directory(directory)?;
         let take = |role: &Role| {
-            let path = directory.join(role.file());
+            let path = directory.join(role.lock_file());
             let file = sync::touch(&path)?;
             match file.try_lock() {
                 Ok(()) => Ok(file),

@@ -13,6 +13,7 @@ mod migrations;
 mod open;
 mod point_reads;
 mod readers;
+mod role;
 mod sync;
 mod tx;
 mod wakeup;
@@ -27,8 +28,8 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub use error::{DbError, OpenError};
-pub use lock::Role;
 pub use readers::Readers;
+pub use role::Role;
 pub use tx::{Changed, Tx};
 
 use crate::error::BackendError;
@@ -89,7 +90,8 @@ impl Embedded {
                 writer::Writer::spawn(connection, files, health, checkpointer, signals, wakeup.notifier())
             })
             .map_err(no_thread)?;
-        wakeup.listen(writer.wake_handle()).map_err(no_thread)?;
+        let handle = writer.wake_handle();
+        wakeup.listen(move || handle.wake()).map_err(no_thread)?;
         let readers = Arc::new(Readers::new(path.clone()));
         let point_reads = point_reads::PointReads::spawn(path).map_err(no_thread)?;
         let directory = data_dir.to_owned();

@@ -19,7 +19,7 @@ use std::{
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram as Socket;
 
-use super::{CommitSignals, writer::WakeHandle};
+use super::CommitSignals;
 
 /// How often to read the commit counter without a wakeup.
 const POLL_EVERY: Duration = Duration::from_millis(250);
@@ -58,8 +58,8 @@ impl WakeupListener {
         Self { directory: directory.to_owned(), path, socket: socket.ok().map(Arc::new), signals, stop }
     }
 
-    /// Starts the thread that waits for wakeups and polls.
-    pub(super) fn listen(&self, wake_handle: WakeHandle) -> io::Result<()> {
+    /// Starts the thread that waits for wakeups and polls; each poll calls `wake_writer`.
+    pub(super) fn listen(&self, wake_writer: impl Fn() + Send + 'static) -> io::Result<()> {
         let (socket, signals, stop) = (self.socket.clone(), Arc::clone(&self.signals), Arc::clone(&self.stop));
         thread::Builder::new().name("embedded-wakeup".to_owned()).spawn(move || {
             let mut polled = Instant::now();
@@ -69,7 +69,7 @@ impl WakeupListener {
                 }
                 if polled.elapsed() >= POLL_EVERY {
                     polled = Instant::now();
-                    wake_handle.wake();
+                    wake_writer();
                 }
             }
         })?;

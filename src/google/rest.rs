@@ -94,17 +94,12 @@ pub struct ApiError {
 impl ApiError {
     /// The error of a response's body; all empty when the body has none.
     pub fn read(body: &[u8]) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Envelope {
-            error: ApiError,
-        }
-        let envelope = serde_json::from_slice::<Envelope>(body).or_else(|_| {
+        let body = match serde_json::from_slice(body) {
             // A streaming method answers with an array.
-            let array = serde_json::from_slice::<Vec<Envelope>>(body);
-            array.map(|answers| answers.into_iter().next().unwrap_or_default())
-        });
-        envelope.unwrap_or_default().error
+            Ok(Value::Array(responses)) => responses.into_iter().next().unwrap_or_default(),
+            body => body.unwrap_or_default(),
+        };
+        body.get("error").and_then(|error| Self::deserialize(error).ok()).unwrap_or_default()
     }
 
     /// `ErrorInfo.reason`, such as `SERVICE_DISABLED`.

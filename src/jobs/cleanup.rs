@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::execution::breakers::{Breakers, call};
+use super::breakers::{Breakers, call};
 use crate::{
     domain::{
         ids::JobId,

@@ -8,6 +8,7 @@
 //! | [`Execution`] | claims and runs jobs | worker |
 //! | [`Maintenance`] | sweeps overdue and expired things | worker |
 
+mod breakers;
 mod claim_cache;
 mod cleanup;
 mod control;
@@ -25,8 +26,9 @@ use std::{
     time::Duration,
 };
 
+pub use breakers::BreakerStatus;
 pub use control::{Control, DeleteResult, RedriveResult};
-pub use execution::{AttemptOutcome, AttemptSettings, BreakerStatus, Claim, ClaimResult, Execution};
+pub use execution::{AttemptOutcome, AttemptSettings, Claim, ClaimResult, Execution};
 pub use maintenance::{Maintenance, SweepReport};
 pub use queries::{BrandStyle, Queries};
 pub use readiness::Readiness;
@@ -36,12 +38,8 @@ pub use submission::{
 };
 
 use self::{
-    claim_cache::ClaimCache,
-    cleanup::Cleanup,
-    execution::{EngineChecks, breakers::Breakers},
-    submission::TeamCache,
-    visibility::VisibleJobs,
-    writer::JobWriter,
+    breakers::Breakers, claim_cache::ClaimCache, cleanup::Cleanup, execution::EngineChecks, submission::TeamCache,
+    visibility::VisibleJobs, writer::JobWriter,
 };
 use crate::{
     domain::{

@@ -10,7 +10,7 @@ use mediaforge::{
         Timestamp,
         clock::{SystemRandom, after},
         ids::{JobId, RequestHash, WorkerId},
-        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Work},
+        job::{Job, JobPolicy, Lease, NewJob, Output, Pictures, Work},
         kind::JobKind,
         message::JobMessage,
         palette::{Rgb, palette},
@@ -35,7 +35,7 @@ const POLICY: JobPolicy = JobPolicy {
 };
 const PRICES: Prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
 
-fn submission() -> Submission {
+fn submission() -> NewJob {
     let style = Style {
         id: "watercolor".to_owned(),
         name: "Watercolor".to_owned(),
@@ -52,7 +52,7 @@ fn submission() -> Submission {
         count: 1,
         seed: Some(7),
     };
-    Submission {
+    NewJob {
         id: JobId::random(JobKind::Illustration, &SystemRandom),
         user: "ada".parse().expect("an id"),
         team: None,
@@ -65,7 +65,7 @@ fn submission() -> Submission {
 }
 
 fn submitted() -> Job {
-    Job::submit(submission(), Timestamp::UNIX_EPOCH, &PRICES, &POLICY).job
+    Job::submit(new_job(), Timestamp::UNIX_EPOCH, &PRICES, &POLICY).job
 }
 
 fn lease() -> Lease {
@@ -96,8 +96,8 @@ fn output() -> Output {
 /// A job from its submission to its end.
 fn transitions(c: &mut Criterion) {
     let now = Timestamp::UNIX_EPOCH;
-    let life = |(submission, lease, output): (Submission, Lease, Output)| {
-        let job = Job::submit(submission, now, &PRICES, &POLICY).job;
+    let life = |(submission, lease, output): (NewJob, Lease, Output)| {
+        let job = Job::submit(new_job, now, &PRICES, &POLICY).job;
         let job = job.start(now, lease, &POLICY).expect("a start").job;
         job.complete(now, output).expect("a completion")
     };

@@ -9,7 +9,7 @@ use mediaforge::{
         clock::{SystemRandom, after},
         credits::{Account, LedgerEntry},
         ids::{AccountId, JobId, RequestHash, TeamId, UserId, WorkerId},
-        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Transition, Work},
+        job::{Job, JobPolicy, Lease, NewJob, Output, Pictures, Transition, Work},
         kind::JobKind,
         pricing::Prices,
         request::IllustrationSpec,
@@ -107,7 +107,7 @@ impl New<'_> {
             count: 1,
             seed: Some(7),
         };
-        let submission = Submission {
+        let new_job = NewJob {
             id,
             user: user(self.user),
             team: self.team.map(team),
@@ -118,7 +118,7 @@ impl New<'_> {
             starting_grant: self.grant,
         };
         let prices = Prices { image: self.price, image_large: self.price, large_above_px: 4096, training: 25 };
-        Job::submit(submission, self.now, &prices, &policy())
+        Job::submit(new_job, self.now, &prices, &policy())
     }
 }
 

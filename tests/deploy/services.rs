@@ -149,7 +149,8 @@ fn an_instance_starts_without_calling_the_backends() {
             "the limit of Cloud Run is four minutes"
         );
     }
-    assert!(text("src/worker/push.rs").contains("\"/health\"") && text("src/worker/push.rs").contains("\"/sweep\""));
+    let routes = text("src/worker/router.rs");
+    assert!(routes.contains("\"/health\"") && routes.contains("\"/sweep\""));
 }
 
 /// The variables of a step.

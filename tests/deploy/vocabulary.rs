@@ -27,18 +27,28 @@ const NAMES: [(&str, &str); 14] = [
 ];
 
 /// Phrases that a reader has to read twice.
-const PHRASES: [&str; 11] = [
+const PHRASES: [&str; 21] = [
     "as which",
     "at the doors",
     "deals with",
+    "gave up does not",
+    "is no error",
+    "is no number",
     "knows better",
     "knows the caller not",
     "looks at what",
     "needs no other",
+    "nobody ",
     "requests in hand",
     "rules of the house",
+    "somebody ",
+    "stands in for",
     " to know of",
+    "what came of",
     "what it is made of",
+    "who asks",
+    "who reads",
+    "whoever",
 ];
 
 /// The files that people read, relative to the root.

@@ -12,7 +12,7 @@ use mediaforge::domain::{
     credits::{Account, LedgerEntry, Verb},
     failure::{AttemptFailure, Disposition, ErrorCode, JobError},
     ids::{JobId, RequestHash},
-    job::{Job, JobPolicy, Lease, Output, Pictures, Progress, State, Submission, Transition, TransitionError, Work},
+    job::{Job, JobPolicy, Lease, NewJob, Output, Pictures, Progress, State, Transition, TransitionError, Work},
     kind::JobKind,
     pricing::Prices,
     request::IllustrationSpec,
@@ -157,12 +157,12 @@ fn work() -> impl Strategy<Value = Work> {
     prop_oneof![2 => pictures.prop_map(|(count, side)| illustration(count, side)), 1 => Just(brand())]
 }
 
-fn submission(work: Work) -> Submission {
+fn submission(work: Work) -> NewJob {
     let id = match &work {
         Work::Illustration(_) => "ill_0123456789abcdefABCD",
         Work::Brand(_) => "brd_0123456789abcdefABCD",
     };
-    Submission {
+    NewJob {
         id: id.parse::<JobId>().expect("an id"),
         user: "ada".parse().expect("a user"),
         team: None,
@@ -217,7 +217,7 @@ proptest! {
         steps in proptest::collection::vec((command(), 0..120_u64), 1..60),
     ) {
         let mut now = Timestamp::from_second(1_800_000_000).expect("a time");
-        let first = Job::submit(submission(work), now, &PRICES, &POLICY);
+        let first = Job::submit(new_job(work), now, &PRICES, &POLICY);
         prop_assert!(first.dispatch.is_some());
         let mut books = Books::default();
         books.post(&first.ledger)?;
@@ -292,7 +292,7 @@ proptest! {
     #[test]
     fn a_job_without_a_worker_ends_by_itself(work in work(), lease in 1..60_u64, starts in proptest::collection::vec(any::<bool>(), 64)) {
         let mut now = Timestamp::from_second(1_800_000_000).expect("a time");
-        let mut job = Job::submit(submission(work), now, &PRICES, &POLICY).job;
+        let mut job = Job::submit(new_job(work), now, &PRICES, &POLICY).job;
         let begin = now;
         for start in starts {
             if start && let Ok(next) = apply(job.clone(), &Command::Start { lease }, now) {

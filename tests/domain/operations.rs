@@ -8,7 +8,7 @@ use mediaforge::domain::{
     clock::{SystemRandom, after},
     failure::{AttemptFailure, ErrorCode},
     ids::{JobId, RequestHash, WorkerId},
-    job::{Job, JobPolicy, Lease, Output, Status, Submission, Transition, TransitionError, Work},
+    job::{Job, JobPolicy, Lease, NewJob, Output, Status, Transition, TransitionError, Work},
     kind::JobKind,
     pricing::Prices,
     retry::RetryPolicy,
@@ -33,7 +33,7 @@ fn claim(job: Job, now: Timestamp) -> Job {
 
 /// A training whose first attempt has started an operation.
 fn attached() -> Job {
-    let submission = Submission {
+    let new_job = NewJob {
         id: JobId::random(JobKind::Brand, &SystemRandom),
         user: "ada".parse().expect("an id"),
         team: None,
@@ -44,7 +44,7 @@ fn attached() -> Job {
         starting_grant: 100,
     };
     let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
-    let job = claim(Job::submit(submission, at(0), &prices, &POLICY).job, at(0));
+    let job = claim(Job::submit(new_job, at(0), &prices, &POLICY).job, at(0));
     job.attach("operations/1".to_owned()).expect("it runs").job
 }
 

@@ -8,7 +8,7 @@ use mediaforge::domain::{
     clock::{SystemRandom, after},
     failure::{AttemptFailure, ErrorCode, JobError},
     ids::{JobId, RequestHash, WorkerId},
-    job::{Job, JobPolicy, Lease, State, Status, Submission, TransitionError, Work},
+    job::{Job, JobPolicy, Lease, NewJob, State, Status, TransitionError, Work},
     kind::JobKind,
     pricing::Prices,
     retry::RetryPolicy,
@@ -32,7 +32,7 @@ fn submitted() -> Job {
 }
 
 fn submitted_at(now: u64) -> Job {
-    let submission = Submission {
+    let new_job = NewJob {
         id: JobId::random(JobKind::Brand, &SystemRandom),
         user: "ada".parse().expect("an id"),
         team: None,
@@ -43,7 +43,7 @@ fn submitted_at(now: u64) -> Job {
         starting_grant: 100,
     };
     let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
-    Job::submit(submission, at(now), &prices, &POLICY).job
+    Job::submit(new_job, at(now), &prices, &POLICY).job
 }
 
 fn started(job: Job, now: u64) -> Job {

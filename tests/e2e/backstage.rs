@@ -10,7 +10,7 @@ use mediaforge::{
         brand::{BrandSpec, TrainedBrand, TrainingImage},
         clock::{Clock as _, SystemClock, SystemRandom},
         ids::{JobId, RequestHash, UserId},
-        job::{Job, JobPolicy, Output, State, Submission, Work},
+        job::{Job, JobPolicy, NewJob, Output, State, Work},
         kind::JobKind,
         palette::Rgb,
         pricing::Prices,
@@ -67,7 +67,7 @@ impl Backstage {
             self.media.put(&key, MediaFormat::Png, bytes).await.expect("stored");
             images.push(TrainingImage { key: key.to_string(), width: 600, height: 512 });
         }
-        let submission = Submission {
+        let new_job = NewJob {
             id: id.clone(),
             user,
             team: None,
@@ -78,7 +78,7 @@ impl Backstage {
             starting_grant: 1000,
         };
         let prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
-        let first = Job::submit(submission, SystemClock.now(), &prices, &policy());
+        let first = Job::submit(new_job, SystemClock.now(), &prices, &policy());
         let inserted = self.store.insert(&first).await.expect("inserted");
         // Firestore does not publish; there the sweeper publishes the message later.
         let dispatched = self.embedded.is_some();

@@ -15,7 +15,7 @@ use mediaforge::{
         clock::{Clock as _, SystemClock, SystemRandom},
         credits::Account,
         ids::{AccountId, JobId, RequestHash, UserId, WorkerId},
-        job::{Job, JobPolicy, Status, Submission, Work},
+        job::{Job, JobPolicy, NewJob, Status, Work},
         kind::JobKind,
         pricing::Prices,
         request::{GenerateRequest, RequestLimits},
@@ -186,7 +186,7 @@ impl Bench {
     /// A training without images, which learns the given colour.
     pub async fn submit_brand(&self) -> JobId {
         let colors = vec!["#ff6600".parse().expect("a colour")];
-        let submission = Submission {
+        let new_job = NewJob {
             id: JobId::random(JobKind::Brand, &SystemRandom),
             user: user(),
             team: None,
@@ -196,7 +196,7 @@ impl Bench {
             time_limit: self.config.deadlines.training,
             starting_grant: self.config.starting_grant,
         };
-        let first = Job::submit(submission, SystemClock.now(), &self.config.submission.prices, &self.config.policy);
+        let first = Job::submit(new_job, SystemClock.now(), &self.config.submission.prices, &self.config.policy);
         self.store.insert(&first).await.expect("a store");
         first.job.id.clone()
     }

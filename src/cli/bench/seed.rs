@@ -13,7 +13,7 @@ use crate::{
         Timestamp,
         clock::{Clock as _, SystemClock, SystemRandom, after},
         ids::{JobId, UserId, WorkerId},
-        job::{Job, JobPolicy, Lease, Output, Pictures, Submission, Transition, Work},
+        job::{Job, JobPolicy, Lease, NewJob, Output, Pictures, Transition, Work},
         kind::JobKind,
         pricing::Prices,
         request::IllustrationSpec,
@@ -114,7 +114,7 @@ impl SeedConfig {
 
     fn submitted(&self, number: u64, at: Timestamp) -> Transition {
         let user = &self.users[usize::try_from(number).unwrap_or_default() % self.users.len()];
-        let submission = Submission {
+        let new_job = NewJob {
             id: JobId::random(JobKind::Illustration, &SystemRandom),
             user: user.clone(),
             team: None,
@@ -124,7 +124,7 @@ impl SeedConfig {
             time_limit: self.config.jobs.illustration_deadline,
             starting_grant: self.config.credits.starting_grant,
         };
-        Transition { dispatch: None, ..Job::submit(submission, at, &self.prices, &self.policy) }
+        Transition { dispatch: None, ..Job::submit(new_job, at, &self.prices, &self.policy) }
     }
 
     /// One picture, as the preview engine would describe it. There is no file, because nothing reads it.

@@ -13,5 +13,5 @@ mod work;
 pub use record::{Job, JobRecord};
 pub use state::{DeadLettering, Lease, Progress, State, Status};
 pub use transition::{Dispatch, JobPolicy, Transition, TransitionError};
-pub use verbs::Submission;
+pub use verbs::NewJob;
 pub use work::{Hold, Output, Pictures, Work};

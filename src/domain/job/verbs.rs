@@ -20,7 +20,7 @@ use crate::domain::{
 
 /// Everything that a new job needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Submission {
+pub struct NewJob {
     /// Its id; the prefix names the kind.
     pub id: JobId,
     /// The user who submits it.
@@ -41,8 +41,8 @@ pub struct Submission {
 
 impl Job {
     /// Makes a new job with its hold, and the starting grant of an account that has not had one.
-    pub fn submit(submission: Submission, now: Timestamp, prices: &Prices, policy: &JobPolicy) -> Transition {
-        let Submission { id, user, team, work, request_hash, trace, time_limit, starting_grant } = submission;
+    pub fn submit(new_job: NewJob, now: Timestamp, prices: &Prices, policy: &JobPolicy) -> Transition {
+        let NewJob { id, user, team, work, request_hash, trace, time_limit, starting_grant } = new_job;
         let hold = match &work {
             Work::Illustration(spec) => {
                 Hold { number: 1, unit: prices.per_image(spec.width, spec.height), units: spec.count }

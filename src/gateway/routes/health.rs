@@ -47,7 +47,7 @@ struct ReadinessChecks {
 
 /// Check whether the process is alive
 ///
-/// Does not check the backends: a failing database is no reason to restart this process.
+/// Does not check the backends: a failing database is not a reason to restart this process.
 #[utoipa::path(
     get,
     operation_id = "getHealth",

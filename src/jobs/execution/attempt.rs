@@ -11,66 +11,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Execution,
-    breakers::RoutedPermit,
     claim::Claim,
-    images::StoredKeys,
+    context::{Attempt, AttemptSettings, StartedTraining},
+    end::{AttemptEnd, AttemptOutcome},
     lease::{AttemptIdentity, Changes, LeasedJob},
     settle::SETTLE_RETRY,
-    training::StartedTraining,
-    work::Attempt,
+    stored_keys::StoredKeys,
 };
 use crate::{
     domain::{
         clock::after,
-        failure::AttemptFailure,
-        job::{Job, Output, Progress, Status},
+        job::{Job, Progress, Status},
     },
     engine::AttemptContext,
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
+    jobs::breakers::RoutedPermit,
     store::{Version, Versioned},
 };
 
-/// How long an attempt may be silent, and how long it may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttemptSettings {
-    /// How long a claim lasts without a heartbeat.
-    pub lease: Duration,
-    /// How often the lease is renewed.
-    pub heartbeat: Duration,
-    /// How long one call of an engine may take. A training may take until the job's deadline.
-    pub timeout: Duration,
-    /// How often a training is polled.
-    pub poll_every: Duration,
-}
-
 /// The shortest time between two writes of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-
-/// The result of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptOutcome {
-    /// Our commit moved the job to this status.
-    Settled(Status),
-    /// Another process has taken the job; what we made was dropped.
-    Lost,
-}
-
-/// How the work of an attempt ended, before it is written.
-#[derive(Debug, Clone)]
-pub(super) enum AttemptEnd {
-    Delivered(Output),
-    /// The attempt failed. A training that goes on at the provider is not lost.
-    Failed(AttemptFailure),
-    /// The provider's operation itself failed.
-    TrainingFailed(AttemptFailure),
-    /// The worker stops: the job goes back into the queue.
-    Stopped,
-    /// A cancel was requested.
-    Cancelled,
-    /// Another process has taken the job: there is nothing to write.
-    LeaseLost,
-}
 
 /// The next step of the attempt's loop.
 enum Step {

@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use super::{
     Execution,
-    breakers::RoutedPermit,
     lease::{Changes, LeasedJob},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     },
     error::{BackendError, ErrorKind},
     failpoint::failpoint,
+    jobs::breakers::RoutedPermit,
     store::{Version, Watch},
 };
 

@@ -2,9 +2,9 @@
 
 use super::{
     Execution,
-    breakers::RoutedPermit,
+    context::Attempt,
     images::{ImageRole, Stored},
-    work::{Attempt, seed_of},
+    work::seed_of,
 };
 use crate::{
     domain::{
@@ -14,6 +14,7 @@ use crate::{
         request::IllustrationSpec,
     },
     failpoint::failpoint,
+    jobs::breakers::RoutedPermit,
 };
 
 impl Execution {

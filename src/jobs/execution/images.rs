@@ -1,15 +1,11 @@
 //! The images that an attempt stores, and their removal when the attempt does not count.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{Execution, work::Attempt};
+use super::{Execution, context::Attempt, stored_keys::StoredKeys};
 use crate::{
     domain::{
         failure::{AttemptFailure, ErrorCode},
@@ -27,24 +23,6 @@ use crate::{
 
 /// How long to wait for writes of an attempt that has ended. An image that is written later is deleted with its job.
 const WRITE_GRACE: Duration = Duration::from_secs(30);
-
-/// The keys that an attempt has stored so far.
-#[derive(Default)]
-pub(super) struct StoredKeys {
-    keys: Mutex<Vec<MediaKey>>,
-    /// Writes in progress. A write goes on when its attempt ends, and would otherwise store its image after the deletion.
-    writes: TaskTracker,
-}
-
-impl StoredKeys {
-    fn add(&self, key: MediaKey) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key);
-    }
-
-    fn take(&self) -> Vec<MediaKey> {
-        std::mem::take(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// What an image is for, which decides its key.
 #[derive(Debug, Clone, Copy)]

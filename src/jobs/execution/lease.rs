@@ -2,7 +2,7 @@
 
 use futures::stream::BoxStream;
 
-use super::attempt::AttemptEnd;
+use super::end::AttemptEnd;
 use crate::{
     domain::{
         Timestamp,

@@ -8,27 +8,33 @@
 //! | `settle.rs` | the result and its credits, in one commit |
 
 mod attempt;
-pub(super) mod breakers;
 mod claim;
+mod context;
 mod dataset;
+mod end;
 mod engine_checks;
 mod illustration;
 mod images;
 mod lease;
 mod settle;
+mod stored_keys;
 mod training;
 mod work;
 
 use std::sync::Arc;
 
-use self::breakers::Breakers;
 pub(super) use self::engine_checks::EngineChecks;
 pub use self::{
-    attempt::{AttemptOutcome, AttemptSettings},
-    breakers::BreakerStatus,
     claim::{Claim, ClaimResult},
+    context::AttemptSettings,
+    end::AttemptOutcome,
 };
-use super::{claim_cache::ClaimCache, cleanup::Cleanup, writer::JobWriter};
+use super::{
+    breakers::{BreakerStatus, Breakers},
+    claim_cache::ClaimCache,
+    cleanup::Cleanup,
+    writer::JobWriter,
+};
 use crate::{
     domain::{
         Timestamp,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Execution,
-    attempt::{AttemptEnd, AttemptOutcome},
+    end::{AttemptEnd, AttemptOutcome},
     lease::LeasedJob,
 };
 use crate::{

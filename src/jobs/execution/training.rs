@@ -9,11 +9,11 @@ use tokio::{
 
 use super::{
     Execution,
-    attempt::AttemptEnd,
-    breakers::{Permit, RoutedPermit, call},
+    context::{Attempt, StartedTraining},
     dataset::{LIMITS, read_image},
+    end::AttemptEnd,
     images::ImageRole,
-    work::{Attempt, seed_of},
+    work::seed_of,
 };
 use crate::{
     domain::{
@@ -27,16 +27,9 @@ use crate::{
         style::Style,
     },
     engine::{AttemptContext, OperationId, TrainingSpec, TrainingStatus},
+    jobs::breakers::{Permit, RoutedPermit, call},
     media::image,
 };
-
-/// A training that the provider has started. The work waits until its id is committed, so that the next worker can find
-/// the training if this one dies.
-pub(super) struct StartedTraining {
-    pub(super) operation: OperationId,
-    /// Notified once the id is committed.
-    pub(super) recorded: oneshot::Sender<()>,
-}
 
 /// The sides of a sample image, in pixels.
 const SAMPLE_SIDE: u32 = 512;

@@ -3,37 +3,18 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use tokio::sync::mpsc;
 
-use super::{
-    AttemptSettings, Execution,
-    attempt::AttemptEnd,
-    breakers::{RoutedPermit, call},
-    images::StoredKeys,
-    training::StartedTraining,
-};
+use super::{Execution, context::Attempt, end::AttemptEnd};
 use crate::{
     domain::{
         failure::{AttemptFailure, ErrorCode},
         ids::JobId,
-        job::{Job, Work},
+        job::Work,
         request::{IllustrationSpec, MAX_SEED},
     },
     engine::{AttemptContext, Generation, ImageSpec},
-    store::Version,
+    jobs::breakers::{RoutedPermit, call},
 };
-
-/// What the work of one attempt needs to know.
-pub(super) struct Attempt<'a> {
-    pub(super) job: &'a Job,
-    /// Names what this attempt stores.
-    pub(super) fence: Version,
-    pub(super) cx: &'a AttemptContext,
-    pub(super) settings: &'a AttemptSettings,
-    pub(super) stored: &'a StoredKeys,
-    /// Receives a training that was started; the other end holds the lease and can write.
-    pub(super) started: mpsc::Sender<StartedTraining>,
-}
 
 impl Execution {
     /// Does the work. A panic in an engine fails the attempt and not the process.

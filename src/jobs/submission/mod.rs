@@ -187,15 +187,15 @@ impl Submission {
         let Submitter { user, trace, .. } = caller;
         let time_limit = self.deadlines.of(id.kind());
         let starting_grant = self.starting_grant;
-        let mut submission = job::Submission { id, user, team, work, request_hash, trace, time_limit, starting_grant };
+        let mut new_job = job::NewJob { id, user, team, work, request_hash, trace, time_limit, starting_grant };
         for _ in 0..TEAM_TRIES {
-            let first = Job::submit(submission.clone(), now, &self.settings.prices, &self.policy)
+            let first = Job::submit(new_job.clone(), now, &self.settings.prices, &self.policy)
                 .with_max_in_flight(self.settings.jobs_in_flight);
             match self.insert(first).await? {
                 InsertOutcome::Accepted(submitted) => return Ok(*submitted),
                 InsertOutcome::OtherTeam(team) => {
-                    self.teams.remember(&submission.user, team.as_ref());
-                    submission.team = team;
+                    self.teams.remember(&new_job.user, team.as_ref());
+                    new_job.team = team;
                 }
             }
         }

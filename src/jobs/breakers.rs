@@ -40,7 +40,7 @@ pub struct BreakerStatus {
 }
 
 /// The breakers of this process, by engine and model.
-pub(in crate::jobs) struct Breakers {
+pub(super) struct Breakers {
     policy: BreakerPolicy,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -49,13 +49,13 @@ pub(in crate::jobs) struct Breakers {
 
 /// The permit for the first of several routes that may be called, and all routes, for a fallback.
 #[derive(Debug)]
-pub(in crate::jobs) struct RoutedPermit {
+pub(super) struct RoutedPermit {
     pub(super) permit: Permit,
     pub(super) routes: Vec<String>,
 }
 
 impl Breakers {
-    pub(in crate::jobs) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    pub(super) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         Self { policy, clock, random, breakers: Mutex::default() }
     }
 
@@ -103,7 +103,7 @@ impl Breakers {
 
     /// A permit for a call that is made even while the breaker is open, because it belongs to an attempt that has begun or
     /// to a job that has ended.
-    pub(in crate::jobs) fn permit_without_check(self: &Arc<Self>, name: &str) -> Permit {
+    pub(super) fn permit_without_check(self: &Arc<Self>, name: &str) -> Permit {
         let ticket = self.with_breaker(name, |breaker| breaker.permit_without_check());
         self.permit(name, ticket)
     }
@@ -194,7 +194,7 @@ fn log_change(engine: &str, change: BreakerChange, phase: &Phase) {
 
 /// The right to one call of an engine. A permit that is dropped without a report tells the breaker that nothing was learnt,
 /// so that after a probe that was cancelled, lost or panicked the next call may probe.
-pub(in crate::jobs) struct Permit {
+pub(super) struct Permit {
     breakers: Arc<Breakers>,
     name: String,
     ticket: Option<CallPermit>,
@@ -231,7 +231,7 @@ impl fmt::Debug for Permit {
 
 /// Calls an engine within a time limit, on a task of its own, so that an engine that blocks its thread does not block the
 /// caller. Dropping the future stops the call at its next await.
-pub(in crate::jobs) async fn call<T: Send + 'static>(
+pub(super) async fn call<T: Send + 'static>(
     permit: Permit,
     limit: Duration,
     callee: &'static str,
