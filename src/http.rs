@@ -161,13 +161,12 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, ReadError> 
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let after = header("retry-after")?;
-    let wait = match after.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let moment = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
-            let (until, now) = (moment(after)?, moment(header("date")?)?);
-            Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
-        }
+    let wait = if let Ok(seconds) = after.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let moment = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+        let (until, now) = (moment(after)?, moment(header("date")?)?);
+        Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(longest_wait(wait))
 }
@@ -193,10 +192,13 @@ pub fn excerpt(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Headers, and the wait in milliseconds.
+    type RetryAfterCase<'a> = (&'a [(&'a str, &'a str)], Option<u64>);
+
     #[test]
     fn retry_after_is_a_number_of_seconds_or_a_date() {
         let now = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
-        let cases: [(&[(&str, &str)], Option<u64>); 7] = [
+        let cases: [RetryAfterCase; 7] = [
             (&[], None),
             (&[("retry-after", "7")], Some(7_000)),
             (&[("retry-after", "Tue, 24 Nov 2026 10:00:30 GMT"), now], Some(30_000)),

@@ -207,7 +207,7 @@ impl WriterLoop {
         }
     }
 
-    /// CommitSignals when another process has committed since the last check, and checks the files.
+    /// Checks the files, and notifies this process if another one has committed since the last check.
     fn check_for_foreign_commits(&mut self) {
         if self.check_files().is_err() {
             return;

@@ -44,7 +44,7 @@ pub(super) struct Breakers {
     policy: BreakerPolicy,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    breakers: Mutex<BTreeMap<String, Breaker>>,
+    by_route: Mutex<BTreeMap<String, Breaker>>,
 }
 
 /// The permit for the first of several routes that may be called, and all routes, for a fallback.
@@ -56,7 +56,7 @@ pub(super) struct RoutedPermit {
 
 impl Breakers {
     pub(super) fn new(policy: BreakerPolicy, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        Self { policy, clock, random, breakers: Mutex::default() }
+        Self { policy, clock, random, by_route: Mutex::default() }
     }
 
     /// The permit for one call of `name`, or how long to wait.
@@ -173,7 +173,7 @@ impl Breakers {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Breaker>> {
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -108,7 +108,7 @@ impl Worker {
             Ok(AttemptOutcome::Settled(_)) => {} // logged where the job is settled
             Ok(AttemptOutcome::Lost) => tracing::warn!("the job was taken over; this attempt's result is dropped"),
             Err(error) => {
-                tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse")
+                tracing::error!(%error, "the result of the attempt could not be written; its lease will lapse");
             }
         }
     }

@@ -107,7 +107,7 @@ impl Worker {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "took over the jobs of a dead worker"),
             Err(error) => {
-                tracing::warn!(%error, "cannot take over the jobs of dead workers; they wait for their leases to lapse")
+                tracing::warn!(%error, "cannot take over the jobs of dead workers; they wait for their leases to lapse");
             }
         }
     }

@@ -76,10 +76,10 @@ async fn read_ends(bench: &Bench<'_>, mut pending: HashSet<String>) -> anyhow::R
         loop {
             let call = bench.gateway.get(&format!("/{list}?limit=100&userId={user}{after}"))?;
             let page: Page = client.json(&call).await?;
-            let mut page_has_ours = false;
+            let mut has_ours = false;
             for document in page.data {
                 if pending.contains(&document.id) {
-                    page_has_ours = true;
+                    has_ours = true;
                     span.add(&document);
                     if let Some(text) = document.error_text() {
                         bench.errors.add(text);
@@ -90,7 +90,7 @@ async fn read_ends(bench: &Bench<'_>, mut pending: HashSet<String>) -> anyhow::R
                 }
             }
             match page.last_id {
-                Some(last) if page_has_ours && page.has_more => after = format!("&after={last}"),
+                Some(last_id) if has_ours && page.has_more => after = format!("&after={last_id}"),
                 _ => break,
             }
         }

@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 pub(super) struct Bar {
     pub(super) step: u32,
     pub(super) total: u32,
-    /// Seconds seconds_left, once tqdm knows a rate.
+    /// The seconds left, once tqdm knows a rate.
     pub(super) eta_seconds: Option<u32>,
 }
 

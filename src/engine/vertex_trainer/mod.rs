@@ -220,7 +220,7 @@ impl VertexTrainer {
             State::Unknown => {
                 let mut is_first = false;
                 self.remember(&job.name, |remembered| {
-                    is_first = !std::mem::replace(&mut remembered.is_reported_unknown, true)
+                    is_first = !std::mem::replace(&mut remembered.is_reported_unknown, true);
                 });
                 if is_first {
                     tracing::warn!(operation = job.name, "the training is in an unknown state");

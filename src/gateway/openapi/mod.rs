@@ -1,4 +1,4 @@
-//! The OpenAPI description. Each route describes itself; this module adds what all routes share.
+//! The description of the API. Each route describes itself; this module adds what all routes share.
 
 mod parameters;
 

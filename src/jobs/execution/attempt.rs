@@ -102,7 +102,7 @@ impl Execution {
         let mut unrecorded: Option<(StartedTraining, Instant)> = None;
         loop {
             let due_at = unrecorded.as_ref().map(|(_, at)| *at);
-            let step = tokio::select! {
+            let next_step = tokio::select! {
                 biased;
                 end = &mut work => return Ok(end),
                 () = stop.cancelled() => return Ok(AttemptEnd::Stopped),
@@ -117,7 +117,7 @@ impl Execution {
             };
             let (identity, version) = (leased.identity.clone(), leased.version);
             let write = async {
-                match step {
+                match next_step {
                     Step::RenewLease => {
                         let mut progress = None;
                         if Instant::now() >= next_progress && progress_updates.has_changed().unwrap_or(false) {

@@ -88,7 +88,7 @@ impl JobStore for FirestoreStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watch::stream(&self.dispatcher, what)
+        watch::stream(&self.dispatcher, &what)
     }
 
     async fn ping(&self) -> Result<()> {

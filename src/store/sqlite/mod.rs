@@ -81,10 +81,10 @@ impl JobStore for SqliteStore {
             tx.discard();
             Ok((outcome, 0))
         };
-        let (dispatcher, value) = (Arc::clone(&self.dispatcher), first.job.clone());
+        let (changes, value) = (Arc::clone(&self.dispatcher), first.job.clone());
         let publish = move |(inserted, seq): &(Inserted, u64)| {
             if matches!(inserted, Inserted::New { .. }) {
-                dispatcher.publish(*seq, Versioned { version, value });
+                changes.publish(*seq, Versioned { version, value });
             }
         };
         Ok(self.embedded.write_then(OP, write, publish).await?.0)
@@ -128,8 +128,8 @@ impl JobStore for SqliteStore {
             }
             Ok(seq)
         };
-        let (dispatcher, value) = (Arc::clone(&self.dispatcher), next.job.clone());
-        let publish = move |seq: &u64| dispatcher.publish(*seq, Versioned { version, value });
+        let (changes, value) = (Arc::clone(&self.dispatcher), next.job.clone());
+        let publish = move |seq: &u64| changes.publish(*seq, Versioned { version, value });
         self.embedded.write_then(OP, write, publish).await?;
         Ok(Committed { version, dispatched })
     }
@@ -151,7 +151,7 @@ impl JobStore for SqliteStore {
     }
 
     fn watch(&self, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
-        watcher::stream(&self.dispatcher, what)
+        watcher::stream(&self.dispatcher, &what)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -109,12 +109,12 @@ struct Watcher {
 }
 
 /// The stream of one watcher.
-pub(super) fn stream(dispatcher: &Arc<ChangeDispatcher>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+pub(super) fn stream(dispatcher: &Arc<ChangeDispatcher>, what: &Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
     let mailbox = Mailbox::new(what.clone());
     dispatcher.register(&mailbox);
     dispatcher.follow();
     let watcher = Watcher { dispatcher: Arc::clone(dispatcher), mailbox, snapshot: 0, unread: None };
-    watch::stream(&what, watcher)
+    watch::stream(what, watcher)
 }
 
 impl Drop for Watcher {

@@ -49,12 +49,12 @@ struct Watcher {
 }
 
 /// The stream of one watcher.
-pub(super) fn stream(dispatcher: &Arc<ChangeDispatcher>, what: Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
+pub(super) fn stream(dispatcher: &Arc<ChangeDispatcher>, what: &Watch) -> BoxStream<'static, Result<Versioned<Job>>> {
     let mailbox = Mailbox::new(what.clone());
     let opened = dispatcher.register(&mailbox);
     let dispatcher = Arc::clone(dispatcher);
     let watcher = Watcher { dispatcher, mailbox, opened, snapshot: HashMap::new(), read: HashMap::new() };
-    watch::stream(&what, watcher)
+    watch::stream(what, watcher)
 }
 
 impl Drop for Watcher {
