@@ -35,7 +35,7 @@ const POLICY: JobPolicy = JobPolicy {
 };
 const PRICES: Prices = Prices { image: 1, image_large: 2, large_above_px: 1536, training: 25 };
 
-fn submission() -> NewJob {
+fn new_job() -> NewJob {
     let style = Style {
         id: "watercolor".to_owned(),
         name: "Watercolor".to_owned(),
@@ -96,13 +96,13 @@ fn output() -> Output {
 /// A job from its submission to its end.
 fn transitions(c: &mut Criterion) {
     let now = Timestamp::UNIX_EPOCH;
-    let life = |(submission, lease, output): (NewJob, Lease, Output)| {
+    let life = |(new_job, lease, output): (NewJob, Lease, Output)| {
         let job = Job::submit(new_job, now, &PRICES, &POLICY).job;
         let job = job.start(now, lease, &POLICY).expect("a start").job;
         job.complete(now, output).expect("a completion")
     };
     c.bench_function("job: submit, start, complete", |b| {
-        b.iter_batched(|| (submission(), lease(), output()), life, BatchSize::SmallInput);
+        b.iter_batched(|| (new_job(), lease(), output()), life, BatchSize::SmallInput);
     });
 }
 

@@ -157,7 +157,7 @@ fn work() -> impl Strategy<Value = Work> {
     prop_oneof![2 => pictures.prop_map(|(count, side)| illustration(count, side)), 1 => Just(brand())]
 }
 
-fn submission(work: Work) -> NewJob {
+fn new_job(work: Work) -> NewJob {
     let id = match &work {
         Work::Illustration(_) => "ill_0123456789abcdefABCD",
         Work::Brand(_) => "brd_0123456789abcdefABCD",

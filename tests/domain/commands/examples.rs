@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_requested_cancellation_wins_over_a_later_result() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
+    let job = Job::submit(new_job(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
     let job = job.request_cancel(now, &POLICY).expect("requested").job;
     assert_eq!(job.clone().complete(now, output(JobKind::Illustration, 1)), Err(TransitionError::CancelRequested));
@@ -19,7 +19,7 @@ fn a_requested_cancellation_wins_over_a_later_result() {
 #[test]
 fn three_of_four_pictures_cost_three_credits() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let job = Job::submit(submission(illustration(4, 2048)), now, &PRICES, &POLICY).job;
+    let job = Job::submit(new_job(illustration(4, 2048)), now, &PRICES, &POLICY).job;
     let job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
     let done = job.complete(now, output(JobKind::Illustration, 3)).expect("completed");
     let amounts: Vec<_> = done.ledger.iter().map(|entry| (entry.verb, entry.amount)).collect();
@@ -29,7 +29,7 @@ fn three_of_four_pictures_cost_three_credits() {
 #[test]
 fn a_job_without_attempts_left_makes_a_dead_letter_and_a_filtered_job_does_not() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
+    let mut job = Job::submit(new_job(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..POLICY.retry.max_attempts {
         job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
         let retry = Command::Fail { disposition: Disposition::Retry { after: None }, jitter: 0.0 };
@@ -50,7 +50,7 @@ fn a_job_without_attempts_left_makes_a_dead_letter_and_a_filtered_job_does_not()
 #[test]
 fn throttled_and_returned_attempts_are_not_counted() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let mut job = Job::submit(submission(illustration(1, 1024)), now, &PRICES, &POLICY).job;
+    let mut job = Job::submit(new_job(illustration(1, 1024)), now, &PRICES, &POLICY).job;
     for _ in 0..10 {
         job = apply(job, &Command::Start { lease: 30 }, now).expect("started").job;
         let throttled = Command::Fail { disposition: Disposition::Throttled { after: None }, jitter: 0.0 };
@@ -64,7 +64,7 @@ fn throttled_and_returned_attempts_are_not_counted() {
 #[test]
 fn an_operation_outlives_its_worker_and_is_paid_for_once() {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let first = Job::submit(submission(brand()), now, &PRICES, &POLICY);
+    let first = Job::submit(new_job(brand()), now, &PRICES, &POLICY);
     let mut books = Books::default();
     books.post(&first.ledger).expect("a hold");
     assert_eq!((books.account.available, books.account.held), (GRANT - 25, 25));
