@@ -11,7 +11,9 @@ const FOLDERS: [&str; 6] = [".ci/", ".github/", "config/", "docs/", "src/", "tes
 fn pages() -> Vec<String> {
     let docs = fs::read_dir(path("docs")).expect("docs/ can be listed");
     let names = docs.map(|entry| entry.expect("an entry").file_name().into_string().expect("a UTF-8 name"));
-    let pages = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    let pages = names
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "md"))
+        .map(|name| format!("docs/{name}"));
     pages.chain(["README.md".to_owned()]).collect()
 }
 

@@ -194,6 +194,6 @@ fn pub_sub_uses_the_dead_letter_topic_of_the_queue() {
     let pipeline = Pipeline::running();
     let script = pipeline.step("dead-letters").script();
     assert!(script.contains(&format!("topics add-iam-policy-binding {DEAD_LETTER_TOPIC} ")));
-    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(|kind| kind.subscription());
+    let [generation, training] = [JobKind::Illustration, JobKind::Brand].map(JobKind::subscription);
     assert!(script.contains(&format!("for subscription in {generation} {training}; do")));
 }

@@ -46,7 +46,6 @@ fn all_invalid_fields_are_reported_at_once() {
         height: Some(1 << 80),
         count: Some(0),
         seed: Some(1 << 31),
-        ..GenerateRequest::default()
     };
     assert_eq!(pointers(&request), ["/prompt", "/styleId", "/styleName", "/width", "/height", "/count", "/seed"]);
     let errors = request.validate(&LIMITS, &catalogue(), None).expect_err("invalid");

@@ -38,7 +38,7 @@ async fn after_the_pause(bench: &Bench, id: &mediaforge::domain::ids::JobId) -> 
     loop {
         match bench.try_claim(id).await {
             ClaimResult::Postponed { .. } | ClaimResult::NotStartable(_) => {
-                tokio::time::sleep(Duration::from_millis(5)).await
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             other => return other,
         }

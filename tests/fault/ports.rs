@@ -160,7 +160,9 @@ impl Interceptor for LatePictures {
             let gate = Arc::clone(&self.gate);
             let write_late = async move {
                 let _open = gate.read().await;
-                taken.iter().for_each(|(path, bytes)| put_back(path, bytes));
+                for (path, bytes) in &taken {
+                    put_back(path, bytes);
+                }
             };
             tokio::spawn(write_late).await.expect("no panic");
         }

@@ -179,7 +179,7 @@ impl Client {
         let answer = self.ask("reuses a key", submit).await;
         match answer {
             Some(Ok(_)) if is_known => self.world.violation("one key is one request", id.to_string()),
-            Some(Ok(submitted)) => self.accept(submitted.job.value.id.clone()),
+            Some(Ok(accepted)) => self.accept(accepted.job.value.id.clone()),
             Some(Err(SubmitError::KeyReused)) => self.world.count("key reuse refused"),
             _ => {}
         }

@@ -116,8 +116,8 @@ async fn probed(gateway: Arc<Serving>, n: usize) -> Option<Status> {
     let prompt = Some("a probe".to_owned());
     let request = GenerateRequest { prompt, width: side, height: side, ..GenerateRequest::default() };
     let submitter = Submitter { user: user.clone(), idempotency_key: None, trace: None };
-    let submitted = gateway.jobs.submission.submit_illustration(&request, submitter).await.ok()?;
-    let mut changes = gateway.jobs.queries.watch_job(&user, &submitted.job.value.id).await.ok()??;
+    let accepted = gateway.jobs.submission.submit_illustration(&request, submitter).await.ok()?;
+    let mut changes = gateway.jobs.queries.watch_job(&user, &accepted.job.value.id).await.ok()??;
     let mut last = None;
     while let Some(Ok(job)) = changes.next().await {
         last = Some(job.value.status());

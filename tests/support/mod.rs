@@ -263,13 +263,13 @@ impl System {
         &self,
         path: &str,
         last_event_id: Option<&str>,
-    ) -> impl Stream<Item = sse::Event> + Unpin + use<> {
+    ) -> impl Stream<Item = sse::SseEvent> + Unpin + use<> {
         let request = self.signed_for_its_user(path, &Value::Null, self.client.get(self.url(path)));
         sse::open(request, last_event_id).await
     }
 
     /// All events until the stream ends.
-    pub async fn all_events(&self, path: &str, last_event_id: Option<&str>) -> Vec<sse::Event> {
+    pub async fn all_events(&self, path: &str, last_event_id: Option<&str>) -> Vec<sse::SseEvent> {
         self.events(path, last_event_id).await.collect().await
     }
 

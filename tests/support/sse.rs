@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// An event with its data as JSON.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct SseEvent {
     pub event: String,
     pub id: String,
     pub data: Value,
@@ -16,7 +16,7 @@ pub struct Event {
 pub async fn open(
     request: reqwest::RequestBuilder,
     last_event_id: Option<&str>,
-) -> impl Stream<Item = Event> + Unpin + use<> {
+) -> impl Stream<Item = SseEvent> + Unpin + use<> {
     let mut request = request.header("accept", "text/event-stream");
     if let Some(id) = last_event_id {
         request = request.header("last-event-id", id);
@@ -30,6 +30,6 @@ pub async fn open(
     Box::pin(whole.filter_map(|event| async {
         let eventsource_stream::Event { event, data, id, .. } = event.ok()?;
         let data = serde_json::from_str(&data).ok()?;
-        Some(Event { event, id, data })
+        Some(SseEvent { event, id, data })
     }))
 }

@@ -151,7 +151,7 @@ async fn a_dead_letter_published_twice_is_listed_once() {
     let id = JobId::random(JobKind::Illustration, &SystemRandom);
     cloud.emulator.faults().inject("Publisher/Publish", Fault::LoseReply(Code::Unavailable), 1);
     cloud.queue.record_dead_letter(&dead_letter(&id, "a")).await.expect("a dead letter");
-    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{}", DEAD_LETTER_TOPIC));
+    let copies = cloud.emulator.pubsub().published(&format!("projects/{PROJECT}/topics/{DEAD_LETTER_TOPIC}"));
     assert_eq!(copies.len(), 2, "Pub/Sub cannot detect the repetition");
     assert_eq!(cloud.queue.dead_letters(10).await.expect("dead letters").len(), 1);
     assert_eq!(cloud.queue.discard_dead_letters(&["a".to_owned()]).await.expect("discarded"), 1);
